@@ -1,0 +1,87 @@
+# Everything a developer or a machine does with this repository. `make` lists the targets.
+# Needs Python 3.11 or later and make; the rest is installed into .venv by the target that needs it.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Another interpreter: make demo PYTHON=/path/to/python3.12
+PYTHON ?=
+
+DEMO_STAMP := $(VENV)/.installed-for-demo
+TEST_STAMP := $(VENV)/.installed-for-test
+# Not compiled at once: most of it is never imported. Python keeps what it compiles on import, also
+# where the environment says otherwise: every start would else compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
+
+# The first interpreter that is new enough and can make an environment. One that is only a stub (a
+# version manager's shim, a distribution's python without ensurepip) is passed over.
+define FIND_PYTHON
+find_python() { \
+  for candidate in $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3 python); do \
+    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+      echo "$$candidate"; return 0; \
+    fi; \
+  done; \
+  return 1; \
+}
+endef
+
+define NO_PYTHON
+{ \
+  echo "error: $(if $(PYTHON),PYTHON=$(PYTHON) is not,found no) Python 3.11 or later that can make environments (modules venv and ensurepip)."; \
+  echo "  Install Python 3.11 (on Debian and Ubuntu: python3.11 and python3.11-venv), or say where it is:"; \
+  echo "  make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; \
+} >&2
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench faults clean clean-all
+
+help:  ## list the targets
+	@echo "Targets:"
+	@grep -hE '^[a-z-]+:.*  ## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*  ## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
+
+demo: $(DEMO_STAMP)  ## train a small network on handwritten digits (installs on the first call)
+	@$(BIN)/trackside train examples/digits.yaml $(ARGS)
+
+test: check  ## check, then all quick tests: what a change has to pass
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" --durations=15 --durations-min=1
+	@# Process groups need both cores, so these come after the others, one at a time.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 -m "distributed and not slow and not peers" --durations=15 --durations-min=1
+
+check: $(TEST_STAMP)  ## lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
+	$(BIN)/mypy
+	@# Its cache keeps how an import was resolved before the module it names existed.
+	$(BIN)/lint-imports --no-cache
+
+bench: $(TEST_STAMP)  ## measure against a raw loop, as ratios
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing ranks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" -rA $(ARGS)
+
+clean:  ## remove caches and build leftovers (not .venv, not runs)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+clean-all: clean  ## clean, and remove .venv
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@$(FIND_PYTHON); python=$$(find_python) || { $(NO_PYTHON); exit 1; }; \
+	echo "Making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV)
+
+# The stamps are inside .venv and as old as the last installation: a second call installs nothing,
+# an edit of what is required installs the difference.
+$(DEMO_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing trackside into $(VENV) (PyTorch is large: the first time takes a minute or more)"
+	@$(PIP_INSTALL) -e ".[examples]"
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing trackside and its test tools into $(VENV)"
+	@$(PIP_INSTALL) -e ".[test]"
+	@touch $(DEMO_STAMP) $@

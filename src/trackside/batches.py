@@ -1,0 +1,79 @@
+"""Batches: how many samples they hold, moving them to a device, describing them in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trackside.errors import DataError
+
+Batch = Any
+"""What a loader gives: `(inputs, target)`, a mapping of tensors, or what the steps understand."""
+
+
+_SEQUENCES = frozenset((tuple, list))
+
+
+def samples_in(batch: Batch) -> int:
+    """How many samples a batch holds: the first dimension of its first tensor.
+
+    Raises:
+        DataError: There is no tensor in it.
+    """
+    if type(batch) in _SEQUENCES:
+        try:  # the common case, asked for in every step
+            first = batch[0]
+            if type(first) is Tensor:
+                return first.shape[0]
+        except IndexError:  # empty, or a tensor without dimensions
+            pass
+    if isinstance(batch, Tensor):
+        return batch.shape[0] if batch.ndim else 1
+    parts: Iterable[Any] = ()
+    if isinstance(batch, Mapping):
+        parts = batch.values()
+    elif isinstance(batch, (tuple, list)):
+        parts = batch
+    for part in parts:
+        try:
+            return samples_in(part)
+        except DataError:
+            continue
+    raise DataError(
+        "the batch isn't understood: it holds no tensor",
+        expected="a tensor, a tuple such as (inputs, target), or a mapping of tensors",
+        received=describe(batch),
+        remedy="give the loader a `collate_fn`, or return a `weight` from your `training_step`",
+    )
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """The batch with all its tensors on `device`; containers are rebuilt, other values kept."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        moved = {key: move(value, device) for key, value in batch.items()}
+        return moved if type(batch) is dict else type(batch)(moved)  # type: ignore[call-arg]
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(part, device) for part in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(move(part, device) for part in batch)
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    return batch
+
+
+def describe(value: object) -> str:
+    """What `value` is, for messages: `tuple(float32 (32, 64), int64 (32,))`."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{key}: {describe(part)}" for key, part in value.items())
+        return f"{type(value).__name__}({inside})"
+    if isinstance(value, (tuple, list)):
+        shown = [describe(part) for part in value[:4]] + (["..."] if len(value) > 4 else [])
+        return f"{type(value).__name__}({', '.join(shown)})"
+    return type(value).__name__

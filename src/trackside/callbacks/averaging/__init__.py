@@ -1,0 +1,1 @@
+"""Averages of weights: kept while training, used where the model is judged."""

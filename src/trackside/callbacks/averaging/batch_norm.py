@@ -1,0 +1,80 @@
+"""Running statistics of batch norm, measured anew over the training data."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trackside.batches import move
+from trackside.run import Run
+
+STATISTICS = ("running_mean", "running_var")
+
+
+def norms(models: Mapping[str, nn.Module]) -> dict[str, _BatchNorm]:
+    """All batch norms that keep running statistics, by `model.layer.norm`."""
+    return {
+        f"{name}.{path}".rstrip("."): module
+        for name, model in models.items()
+        for path, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+def statistics(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The running means and variances themselves, by `model.layer.norm.running_mean`."""
+    return {f"{n}.{s}": getattr(norm, s) for n, norm in norms(models).items() for s in STATISTICS}
+
+
+def measure(run: Run, models: Mapping[str, nn.Module], most_batches: int | None) -> None:
+    """Set the running statistics of `models` to their plain mean over batches of training data.
+
+    Dropout is off meanwhile: the statistics are for evaluation. Position in the data, generators,
+    modes of modules and their counts of batches are afterwards what they were before.
+
+    Args:
+        run: The run; its `predict_step` passes the batches through.
+        models: Their batch norms are measured.
+        most_batches: How many batches at most; None takes a whole pass.
+    """
+    with (
+        _averaging(norms(models)),
+        run.trial(),
+        torch.no_grad(),
+        run.precision.autocast or nullcontext(),
+        run.data["train"].aside() as batches,
+    ):
+        for batch in itertools.islice(batches, most_batches):
+            run.steps.predict_step(run, move(batch, run.device))
+    if run.world.size > 1:
+        measured = statistics(models)
+        for name, mean in run.world.all_reduce(measured).items():
+            measured[name].copy_(mean)
+
+
+@contextmanager
+def _averaging(norms: Mapping[str, _BatchNorm]) -> Iterator[None]:
+    """Inside, the norms take the plain mean over all batches that they see."""
+    # None of the three is a setting of the model's own: each is put back.
+    former = [(norm, norm.momentum, norm.training, _count(norm).clone()) for norm in norms.values()]
+    try:
+        for norm in norms.values():
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.training = True
+        yield
+    finally:
+        for norm, momentum, training, count in former:
+            norm.momentum = momentum
+            norm.training = training
+            _count(norm).copy_(count)
+
+
+def _count(norm: _BatchNorm) -> Tensor:
+    assert norm.num_batches_tracked is not None, "kept together with running_mean"
+    return norm.num_batches_tracked

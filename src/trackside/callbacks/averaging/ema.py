@@ -1,0 +1,193 @@
+"""EMA: averages of the weights in which the past fades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from trackside.callbacks.averaging.averages import (
+    Averaged,
+    check_decays,
+    take_over,
+    warmed_up,
+)
+from trackside.errors import CheckpointError, ConfigurationError
+from trackside.outcome import Outcome
+from trackside.periodic import PeriodicCallback
+from trackside.run import Evaluation, Run
+from trackside.schedule import Every, Schedule, reached
+
+
+@final
+class EMA(PeriodicCallback):
+    """Keeps exponential moving averages of the weights, and evaluates with them.
+
+    After each update, `average = decay * average + (1 - decay) * weight`. Evaluations and
+    predictions see the averages; afterwards the weights are back bit by bit, however the pass
+    ended. The averages are part of a checkpoint, of shards where the model is sharded.
+
+    Args:
+        decay: Share of the old average that stays in an update, at least 0 and below 1; several
+            keep several averages. 0.999 looks back about a thousand updates.
+        every: How often to update.
+        start: When averaging begins, such as `"500 steps"`; until then evaluations see the weights
+            themselves. None begins with the first weights.
+        warm_up: Whether early updates use a smaller decay, `min(decay, (1 + n) / (10 + n))` after
+            n of them, so that short runs aren't held back by the first weights.
+        evaluate: Whether evaluations and predictions use the averages: those of the first decay,
+            or of the decay given here.
+        buffers: `average` treats floating buffers (running statistics of batch norm) like weights;
+            `copy` leaves those of training in their place.
+        models: Names of the models to average; None takes all.
+
+    Raises:
+        ConfigurationError: A decay out of range, or twice, or `evaluate` names none of them.
+
+    Example:
+        >>> EMA(decay=[0.99, 0.999], every="2 steps")
+
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; the
+    warm-up is TensorFlow's. Tarvainen and Valpola, "Mean teachers are better role models", 2017.
+    """
+
+    def __init__(
+        self,
+        decay: float | Sequence[float] = 0.999,
+        *,
+        every: Schedule | str = "1 step",
+        start: Schedule | str | None = None,
+        warm_up: bool = True,
+        evaluate: bool | float = True,
+        buffers: Literal["average", "copy"] = "average",
+        models: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(every)
+        self.decays = tuple(decay) if isinstance(decay, Sequence) else (float(decay),)
+        check_decays(self.decays)
+        if buffers not in ("average", "copy"):
+            raise ConfigurationError(f"buffers={buffers!r} is no choice", expected="average, copy")
+        self.start = None if start is None else Every.parse(start)
+        self.warm_up = warm_up
+        chosen = None if isinstance(evaluate, bool) else evaluate
+        self.evaluated_decay = None if evaluate is False else self._first_or(chosen)
+        """The decay whose averages evaluations use."""
+        self.updates = 0
+        """Updates done so far."""
+        self._begun = False
+        self._averaged = {
+            decay: Averaged(models, buffers=buffers == "average") for decay in self.decays
+        }
+
+    def _first_or(self, decay: float | None) -> float:
+        if decay is not None and decay not in self.decays:
+            raise ConfigurationError(
+                f"there are no averages of decay {decay}",
+                expected="one of " + ", ".join(map(str, self.decays)),
+            )
+        return self.decays[0] if decay is None else decay
+
+    # --- keeping -------------------------------------------------------------------------------
+
+    def on_optimizers_built(self, run: Run) -> None:
+        self.updates, self._begun = 0, False
+        for averaged in self._averaged.values():
+            averaged.bind(run.models)
+            averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
+
+    def on_fit_start(self, run: Run) -> None:
+        super().on_fit_start(run)
+        self._begun = self._begun or self.start is None
+
+    def on_due(self, run: Run) -> None:
+        if self._begun:
+            for decay, averaged in self._averaged.items():
+                kept = warmed_up(decay, self.updates) if self.warm_up else decay
+                averaged.move(1.0 - kept)
+            self.updates += 1
+        elif self.start is not None and reached(self.start, run.progress):
+            self._begun = True
+            for averaged in self._averaged.values():
+                averaged.move(1.0)
+
+    # --- using ---------------------------------------------------------------------------------
+
+    def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        if self._is_used():
+            evaluation.exits.enter_context(self.averaged(run, self.evaluated_decay))
+
+    def on_predict_start(self, run: Run) -> None:
+        if self._is_used():
+            averaged = self._averaged[self._first_or(self.evaluated_decay)]
+            averaged.bind(run.models)
+            averaged.put()
+
+    def on_predict_end(self, run: Run) -> None:
+        self._undo()
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        self._undo()
+
+    @contextmanager
+    def averaged(self, run: Run, decay: float | None = None) -> Iterator[None]:
+        """Inside, the model's weights are the averages; afterwards they are what they were.
+
+        Args:
+            run: The run under way.
+            decay: Which averages; None takes the first.
+        """
+        averaged = self._averaged[self._first_or(decay)]
+        averaged.bind(run.models)
+        try:
+            averaged.put()
+            yield
+        finally:
+            averaged.undo()
+
+    def weights(self, decay: float | None = None, model: str = "model") -> dict[str, Tensor]:
+        """The state of a model with averages in the place of its weights, to save or load.
+
+        Args:
+            decay: Which averages; None takes the first.
+            model: Name of the model.
+
+        Returns:
+            Copies under the names of `model.state_dict()`, in its dtypes.
+        """
+        return self._averaged[self._first_or(decay)].state_of(model)
+
+    def to(self, device: torch.device | str) -> EMA:
+        """Keep the averages on `device`; each update then copies the weights there."""
+        for averaged in self._averaged.values():
+            averaged.to(device)
+        return self
+
+    def _is_used(self) -> bool:
+        put_in = any(averaged.put_in for averaged in self._averaged.values())
+        return self.evaluated_decay is not None and self._begun and not put_in
+
+    def _undo(self) -> None:
+        for averaged in self._averaged.values():
+            averaged.undo()
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        averages = {str(decay): dict(one.averages) for decay, one in self._averaged.items()}
+        if not any(averages.values()):
+            return {}
+        return {"updates": self.updates, "begun": self._begun, "averages": averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.updates, self._begun = state["updates"], state["begun"]
+        for decay, averaged in self._averaged.items():
+            if str(decay) not in state["averages"]:
+                raise CheckpointError(
+                    f"the checkpoint has no averages of decay {decay}",
+                    expected="one of " + ", ".join(state["averages"]),
+                    remedy="resume with the decays that the run began with",
+                )
+            averaged.averages = take_over(averaged.averages, state["averages"][str(decay)])

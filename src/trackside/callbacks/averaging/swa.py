@@ -1,0 +1,154 @@
+"""SWA: the plain mean of the weights along the end of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch import Tensor
+
+from trackside.callbacks.averaging.averages import Averaged, take_over
+from trackside.callbacks.averaging.batch_norm import measure, statistics
+from trackside.errors import ConfigurationError
+from trackside.lifecycle import Callback
+from trackside.outcome import Outcome, Status
+from trackside.progress import is_count
+from trackside.run import Evaluation, Run
+from trackside.schedule import STEP_UNITS, Due, Every, Schedule, reached
+
+
+@final
+class SWA(Callback):
+    """Averages the weights at regular points from `start` on, and hands the mean over at the end.
+
+    Each point counts the same. The running statistics of batch norm don't fit averaged weights:
+    they are measured anew, by a pass over training data that leaves position and generators as
+    they were. Checkpoints hold the weights of training and, apart from them, the mean: a run that
+    is prolonged goes on as if it had never ended.
+
+    Args:
+        start: From when on weights are taken, such as `"10 epochs"`.
+        every: How often.
+        evaluate: Whether evaluations use the mean, once there is one; each may then need a pass
+            over training data for batch norm.
+        batch_norm_batches: Batches of such a pass at most; None takes all, 0 leaves the
+            statistics of training in their place.
+        replace: Whether the model has the mean when `fit` returns, completed or stopped.
+        models: Names of the models to average; None takes all.
+
+    Raises:
+        ConfigurationError: `batch_norm_batches` is no count.
+        ScheduleError: `start` counts seconds, or isn't a schedule.
+
+    Example:
+        >>> SWA(start="75 epochs", every="1 epoch")
+
+    Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
+    """
+
+    def __init__(
+        self,
+        start: Schedule | str,
+        *,
+        every: Schedule | str = "1 epoch",
+        evaluate: bool = True,
+        batch_norm_batches: int | None = None,
+        replace: bool = True,
+        models: Sequence[str] | None = None,
+    ) -> None:
+        if batch_norm_batches is not None and not is_count(batch_norm_batches):
+            raise ConfigurationError(
+                f"batch_norm_batches={batch_norm_batches!r} is no number of batches",
+                expected="a whole number, 0 or more, or None",
+            )
+        self.start = Every.parse(start)
+        self.evaluate = evaluate
+        self.batch_norm_batches = batch_norm_batches
+        self.replace = replace
+        self.models = models
+        self.count = 0
+        """Sets of weights in the mean."""
+        self.every = Every.parse(every)
+        self._after_steps = Due(self.every, STEP_UNITS)
+        self._after_epochs = Due(self.every, {"epochs"})
+        self._averaged = Averaged(models, buffers=False)
+        self._statistics: dict[str, Tensor] = {}
+        self._measured_at = 0
+        if all(part.unit == "epochs" for part in self.every.parts):
+            self.unused_hooks = frozenset({"on_step_end"})
+
+    # --- taking --------------------------------------------------------------------------------
+
+    def on_optimizers_built(self, run: Run) -> None:
+        self.count = self._measured_at = 0
+        self._statistics = {}
+        self._averaged.bind(run.models)
+        self._averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
+
+    def on_fit_start(self, run: Run) -> None:
+        reached(self.start, run.progress)  # refuses seconds before the first step
+        self._after_steps.start(run.progress)
+        self._after_epochs.start(run.progress)
+
+    def on_step_end(self, run: Run) -> None:
+        if self._after_steps.crossed(run.progress):
+            self._take(run)
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        # Before the evaluations of the epoch, so that they see it.
+        if self._after_epochs.crossed(run.progress):
+            self._take(run)
+
+    def _take(self, run: Run) -> None:
+        if reached(self.start, run.progress):
+            self.count += 1
+            self._averaged.move(1 / self.count)
+
+    # --- using ---------------------------------------------------------------------------------
+
+    def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        if self.evaluate and self.count and run.mode == "fit":
+            evaluation.exits.callback(self._averaged.undo)
+            self._put(run)
+
+    def on_fit_end(self, run: Run) -> None:
+        interrupted = run.stop_request is not None and run.stop_request.signal is not None
+        if self.replace and self.count and not interrupted:
+            try:
+                self._put(run)  # measures: there is no data any more when the run closes
+            finally:
+                self._averaged.undo()
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        self._averaged.undo()
+        ended = outcome.status in (Status.COMPLETED, Status.STOPPED)
+        if self.replace and self.count and ended and run.mode == "fit":
+            self._averaged.put(self._statistics)
+            self._averaged.keep()
+
+    def _put(self, run: Run) -> None:
+        models = {name: run.models[name] for name in self.models or run.models}
+        live = statistics(models) if self.batch_norm_batches != 0 else {}
+        fresh = self._measured_at == self.count
+        self._averaged.put(self._statistics if fresh else live)
+        if live and not fresh:
+            measure(run, models, self.batch_norm_batches)
+            self._statistics = {name: tensor.clone() for name, tensor in live.items()}
+            self._measured_at = self.count
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        if not self._averaged.averages:
+            return {}
+        return {
+            "count": self.count,
+            "averages": dict(self._averaged.averages),
+            "measured_at": self._measured_at,
+            "statistics": dict(self._statistics),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count, self._measured_at = state["count"], state["measured_at"]
+        self._averaged.averages = take_over(self._averaged.averages, state["averages"])
+        self._statistics = dict(state["statistics"])

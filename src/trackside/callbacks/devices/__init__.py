@@ -1,0 +1,1 @@
+"""Where modules live, and what they share over ranks."""

@@ -1,0 +1,82 @@
+"""`ConfusionMatrix`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from trackside.data_pass import EvaluationCallback
+from trackside.errors import DataError
+from trackside.run import Run
+from trackside.schedule import Schedule
+from trackside.steps import split
+
+
+@final
+class ConfusionMatrix(EvaluationCallback):
+    """Counts which class was taken for which, and logs each class's recall.
+
+    The counts of the last pass are in `matrix` and in the file `confusion/<data>.csv` in the run's
+    folder: a row per true class, a column per predicted one. Classes that don't occur have no
+    recall.
+
+    Args:
+        data: Name of the data; batches have a target of class indices, shape `(B)`.
+        every: When.
+        classes: Names of the classes, for file and logs; None numbers them.
+
+    Example:
+        >>> ConfusionMatrix("val", classes=["cat", "dog"])  # logs recall/val/cat, recall/val/dog
+    """
+
+    def __init__(
+        self,
+        data: str = "val",
+        every: Schedule | str = "1 epoch",
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(data, every)
+        self.classes = None if classes is None else tuple(map(str, classes))
+        self.matrix: Tensor | None = None
+        """Counts of the last pass, shape `(C, C)`: true class, predicted class."""
+        self.logs = (f"recall/{data}/*",)
+
+    def process_batch(self, run: Run, batch: Any) -> Tensor:
+        """True and predicted class of each sample, shape `(B, 2)`; scores have shape `(B, C)`."""
+        scores = run.steps.predict_step(run, batch)
+        target = split(batch)[1]
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or target.ndim != 1:
+            raise DataError(
+                "a confusion matrix can't be made of these predictions",
+                expected="scores of shape (B, C) and targets of shape (B)",
+                received=f"{getattr(scores, 'shape', type(scores).__name__)} and {target.shape}",
+            )
+        self._width = scores.shape[1]
+        return torch.stack((target, scores.argmax(1)), dim=1)
+
+    def process_results(self, run: Run, results: Any) -> None:
+        """Count, log, write."""
+        width = max(int(results.max()) + 1, len(self.classes or ()), getattr(self, "_width", 0))
+        self.matrix = confusion(results[:, 0], results[:, 1], width)
+        names = [*(self.classes or ()), *map(str, range(len(self.classes or ()), width))]
+        for name, row, right in zip(names, self.matrix, self.matrix.diagonal(), strict=True):
+            if row.sum() > 0:
+                run.log(f"recall/{self.data}/{name}", float(right / row.sum()), weight=1.0)
+        if run.world.is_global_zero:
+            folder = run.directory / "confusion"
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / f"{self.data}.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(["true \\ predicted", *names])
+                writer.writerows([n, *r] for n, r in zip(names, self.matrix.tolist(), strict=True))
+
+
+def confusion(target: Tensor, prediction: Tensor, classes: int) -> Tensor:
+    """Counts of each pair of true and predicted class, shape `(classes, classes)`."""
+    return torch.bincount(target * classes + prediction, minlength=classes**2).reshape(
+        classes, classes
+    )

@@ -1,0 +1,58 @@
+"""`SanityCheck`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import final
+
+import torch
+
+from trackside.batches import move
+from trackside.data_pass import evaluating
+from trackside.errors import ConfigurationError, NonFiniteError
+from trackside.lifecycle import Callback
+from trackside.progress import is_count
+from trackside.run import Run
+from trackside.steps import as_output
+
+
+@final
+class SanityCheck(Callback):
+    """Evaluates a few batches of every data set before the first step.
+
+    An error in the evaluation then shows in the first seconds, not after the first epoch. Nothing
+    is logged, no hook fires, and training begins as if it had not happened.
+
+    Args:
+        batches: How many of each data set.
+
+    Raises:
+        ConfigurationError: Not a positive number.
+        NonFiniteError: When the run starts: a loss is NaN or infinite; names data and batch.
+
+    Example:
+        >>> SanityCheck(batches=2)
+    """
+
+    def __init__(self, batches: int = 2) -> None:
+        if not is_count(batches, at_least=1):
+            raise ConfigurationError(
+                f"batches={batches!r} is no number of batches", expected="1 or more"
+            )
+        self.batches = batches
+
+    def on_fit_start(self, run: Run) -> None:
+        for name, source in run.data.items():
+            if name == "train":
+                continue
+            with evaluating(run.models), run.trial(), source.aside() as batches:
+                for number, batch in enumerate(islice(batches, self.batches), start=1):
+                    with run.precision.autocast or torch.no_grad():
+                        returned = run.steps.evaluation_step(run, move(batch, run.device))
+                    loss = as_output(returned).loss
+                    if not torch.isfinite(loss).all():
+                        raise NonFiniteError(
+                            f"the loss of batch {number} of {name!r} is {loss.item()} before the "
+                            "first step",
+                            remedy="look at this batch, the loss function and the initial weights",
+                        )

@@ -1,0 +1,1 @@
+"""Where the time goes, and how to get some of it back."""

@@ -1,0 +1,3 @@
+"""Callbacks that say what happens: in the terminal, in files, to trackers."""
+
+from __future__ import annotations

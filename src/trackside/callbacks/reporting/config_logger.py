@@ -1,0 +1,66 @@
+"""`ConfigLogger`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+
+from trackside.callbacks.reporting import row_files, terminal
+from trackside.callbacks.reporting.flat import flat
+from trackside.lifecycle import Callback
+from trackside.run import Run
+
+
+@final
+class ConfigLogger(Callback):
+    """Writes the configuration of the run, and the versions it ran with, as a JSON file.
+
+    When the file is there already, with other contents, it is set aside as `config.1.json`: so a
+    resumed run with changed settings shows both.
+
+    Args:
+        file: Name of the file in the run's folder, or a path.
+        show: Whether the configuration is printed too.
+
+    Example:
+        >>> ConfigLogger(show=True)
+        ConfigLogger('config.json')
+    """
+
+    rank_zero_only = True
+    on_error: Literal["raise", "warn"] = "warn"
+
+    def __init__(self, file: str | Path = "config.json", *, show: bool = False) -> None:
+        self.file = Path(file)
+        self.show = show
+
+    def __repr__(self) -> str:
+        return f"ConfigLogger({str(self.file)!r})"
+
+    def on_fit_start(self, run: Run) -> None:
+        path = run.directory / self.file
+        text = json.dumps(described(run), indent=2, default=str) + "\n"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            row_files.set_aside(path)
+            row_files.begin(path, [text]).close()
+        if self.show:
+            for name, value in flat(run.config).items():
+                terminal.say(f"{name}: {value}")
+
+
+def described(run: Run) -> dict[str, Any]:
+    """Configuration, callbacks in order, and versions."""
+    return {
+        "config": dict(run.config),
+        "callbacks": {name: repr(callback) for name, callback in run.callbacks.items()},
+        "versions": {
+            "trackside": version("trackside"),
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }

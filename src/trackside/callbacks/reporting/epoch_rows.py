@@ -1,0 +1,67 @@
+"""Rows of the epoch table: columns that stay straight, the best value marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from trackside.callbacks.reporting.direction import direction
+from trackside.callbacks.reporting.figures import figure
+from trackside.history import Mode, has_improved
+
+SEPARATOR = "  "
+
+
+def is_best(name: str, value: float, earlier: Sequence[float], modes: Mapping[str, Mode]) -> bool:
+    """Whether `value` beats all `earlier` ones, where it is known which way is better.
+
+    Never for training itself: its loss falls in most epochs, and is no measure of the model.
+
+    Args:
+        name: The metric's full name.
+        value: The new value.
+        earlier: Values before it; the new one may be among them.
+        modes: Ways that names alone don't tell, by name.
+    """
+    mode = modes.get(name) or direction(name)
+    if mode is None or name.startswith("train/") or not has_improved(value, None, mode):
+        return False
+    return not any(has_improved(other, value, mode) for other in earlier)
+
+
+class Columns:
+    """The columns of a table that is printed row by row."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def widen(self, names: Sequence[str]) -> bool:
+        """Take in `names`; whether there are new ones, so that a header is due."""
+        new = [name for name in names if name not in self.names]
+        self.names += new
+        return bool(new)
+
+    def header(self) -> str:
+        """The line of names."""
+        cells = [name.rjust(self._width(name) - 1) + " " for name in self.names]
+        return SEPARATOR.join(["epoch".rjust(6), "step".rjust(9), *cells, "seconds".rjust(8)])
+
+    def row(
+        self,
+        epoch: str,
+        step: int,
+        seconds: float,
+        values: Mapping[str, float],
+        is_best: Callable[[str, float], bool],
+    ) -> str:
+        """One row; the best value so far has a star."""
+        cells = []
+        for name in self.names:
+            value, width = values.get(name), self._width(name)
+            text = "" if value is None else figure(value)
+            star = "*" if value is not None and is_best(name, value) else " "
+            cells.append(text.rjust(width - 1) + star)
+        return SEPARATOR.join([epoch.rjust(6), f"{step:,}".rjust(9), *cells, f"{seconds:8.1f}"])
+
+    @staticmethod
+    def _width(name: str) -> int:
+        return max(len(name), 9) + 1

@@ -1,0 +1,93 @@
+"""`EpochTable`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Literal, final
+
+from rich.text import Text
+
+from trackside.callbacks.reporting import terminal
+from trackside.callbacks.reporting.epoch_rows import Columns, is_best
+from trackside.history import Mode, check_mode
+from trackside.lifecycle import Callback
+from trackside.run import Evaluation, Run
+
+
+@final
+class EpochTable(Callback):
+    """Prints one row per epoch: its number, steps so far, metrics, seconds.
+
+    The best value of a column so far has a star, where it is known which way is better. A column
+    that appears later gets a new header. An evaluation after the last epoch gets a row of its own.
+    An epoch that did not come to its end is marked `...`.
+
+    Args:
+        columns: Names of the metrics to show; None shows those of the epoch's training and
+            evaluations.
+        modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't tell
+            (losses and errors, accuracies and scores are known).
+
+    Example:
+        >>> EpochTable(columns=["train/loss", "val/margin"], modes={"val/margin": "max"})
+        EpochTable(...)
+    """
+
+    rank_zero_only = True
+    on_error: Literal["raise", "warn"] = "warn"
+
+    def __init__(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        modes: Mapping[str, Literal["min", "max"]] | None = None,
+    ) -> None:
+        self.columns = None if columns is None else tuple(columns)
+        self.modes: dict[str, Mode] = {n: check_mode(mode) for n, mode in (modes or {}).items()}
+        self._table = Columns()
+        self._began = 0.0
+        self._began_with = 0
+        self._unprinted: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return "EpochTable(...)"
+
+    def on_fit_start(self, run: Run) -> None:
+        self._table = Columns()
+        self._unprinted = {}
+        self._began = perf_counter()
+
+    def on_epoch_start(self, run: Run) -> None:
+        self._began = perf_counter()
+        self._began_with = run.progress.epochs_completed
+
+    def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        self._unprinted.update(evaluation.metrics)
+
+    def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        completed = run.progress.epochs_completed
+        whole = completed > self._began_with or not run.progress.epoch_steps_completed
+        self._print(run, str(completed) if whole else f"{completed + 1}...", metrics)
+
+    def on_fit_end(self, run: Run) -> None:
+        if self._unprinted:
+            self._print(run, "end", self._unprinted)
+
+    def _print(self, run: Run, epoch: str, metrics: Mapping[str, float]) -> None:
+        names = list(metrics) if self.columns is None else self.columns
+        if self._table.widen(names):
+            terminal.say(Text(self._table.header(), "bold"))
+        seconds = perf_counter() - self._began
+        row = self._table.row(
+            epoch,
+            run.progress.steps_completed,
+            seconds,
+            metrics,
+            lambda name, value: is_best(name, value, run.history.values(name), self.modes),
+        )
+        line = Text(row)
+        line.highlight_regex(r"\S+\*", "bold green")
+        terminal.say(line)
+        self._unprinted = {}
+        self._began = perf_counter()

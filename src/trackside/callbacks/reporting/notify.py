@@ -1,0 +1,108 @@
+"""`Notify`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, final
+
+from trackside.callbacks.reporting.delivery import Delivery
+from trackside.callbacks.reporting.summary_lines import ending
+from trackside.errors import ConfigurationError
+from trackside.lifecycle import Callback
+from trackside.outcome import Outcome, Status
+from trackside.run import Run
+
+
+@final
+class Notify(Callback):
+    """Tells somebody when the run has ended: a webhook, or a command of this machine.
+
+    Both get a JSON object: `text` (one line, what chat services show), `status`, `reason`,
+    `asked_by`, `step`, `directory`, `metrics` (the latest values). The webhook gets it as the body
+    of a POST request, the command on its standard input. A failure to tell is a warning: it changes
+    nothing about how the run ended.
+
+    Args:
+        url: Address of the webhook, `https://...`.
+        command: Program and arguments; run without a shell.
+        when: `end` tells of every end, `failure` of errors alone.
+        timeout_seconds: How long the end of the run waits at most.
+
+    Raises:
+        ConfigurationError: Neither `url` nor `command`, or no web address.
+
+    Example:
+        >>> Notify(command=["mail", "-s", "training has ended", "me@example.org"], when="failure")
+        Notify(...)
+    """
+
+    rank_zero_only = True
+    on_error: Literal["raise", "warn"] = "warn"
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        command: Sequence[str] | None = None,
+        when: Literal["end", "failure"] = "end",
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        if url is None and not command:
+            raise ConfigurationError(
+                "`Notify` was not told whom to tell", expected="url=... or command=[...]"
+            )
+        if url is not None and not url.startswith(("https://", "http://")):
+            raise ConfigurationError(
+                f"{url!r} is not the address of a webhook", expected="https://..."
+            )
+        if when not in ("end", "failure"):
+            raise ConfigurationError(f"when={when!r} is unknown", expected="'end' or 'failure'")
+        if isinstance(command, str):
+            raise ConfigurationError(
+                "the command is one text", expected="a list: program and arguments"
+            )
+        self.url = url
+        self.command = list(command or ())
+        self.when = when
+        self.timeout_seconds = timeout_seconds
+
+    def __repr__(self) -> str:
+        return "Notify(...)"
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        if run.mode != "fit" or (self.when == "failure" and outcome.status is not Status.FAILED):
+            return
+        body = json.dumps(message(run, outcome), default=str).encode()
+        delivery = Delivery("Notify", attempts=2, flush_seconds=self.timeout_seconds)
+        if self.url is not None:
+            delivery.put(partial(self._post, self.url, body))
+        if self.command:
+            delivery.put(partial(self._call, body))
+        delivery.close()
+
+    def _post(self, url: str, body: bytes) -> None:
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=self.timeout_seconds):
+            pass
+
+    def _call(self, body: bytes) -> None:
+        subprocess.run(
+            self.command, input=body, check=True, capture_output=True, timeout=self.timeout_seconds
+        )
+
+
+def message(run: Run, outcome: Outcome) -> Mapping[str, Any]:
+    """What is told."""
+    return {
+        "text": f"{run.directory.name}: {ending(outcome)}",
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "asked_by": outcome.asked_by,
+        "step": outcome.step,
+        "directory": str(run.directory),
+        "metrics": {name: run.history.latest(name) for name in run.history.names},
+    }

@@ -1,0 +1,72 @@
+"""`OnlineLoss`."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from trackside.metrics import Mean
+from trackside.periodic import PeriodicCallback
+from trackside.run import Run
+from trackside.schedule import Schedule
+from trackside.steps import as_output
+
+
+@final
+class OnlineLoss(PeriodicCallback):
+    """Records the mean training loss over an interval of its own, as `online/loss`.
+
+    For an interval other than that of the records: a smooth loss over 1,000 steps beside
+    `recent/loss` of the last 50. It is weighted by samples, or by what the step returns as
+    `weight`, over all ranks, and stands in the record that is made next. Nobody waits for the
+    device.
+
+    Args:
+        every: The interval.
+
+    Example:
+        >>> OnlineLoss("50_000 samples")
+        OnlineLoss('50,000 samples')
+    """
+
+    logs = ("online/loss",)
+
+    def __init__(self, every: str | Schedule = "1000 steps") -> None:
+        super().__init__(every)
+        self._mean = Mean()
+        self._weight = 0.0
+        self._loaded: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"OnlineLoss({str(self.every)!r})"
+
+    def on_attach(self, run: Run) -> None:
+        if run.mode == "fit":
+            self._mean, self._weight = Mean(), 0.0
+            self._loaded = None
+
+    def on_fit_start(self, run: Run) -> None:
+        super().on_fit_start(run)
+        if self._loaded is not None:
+            self._mean.load_state_dict(self._loaded, run.device)
+            self._loaded = None
+
+    def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+        found = as_output(output)
+        weight = run.batch_samples if found.weight is None else found.weight
+        self._mean.add(found.loss.detach(), weight)
+        self._weight += run.batch_samples
+
+    def on_due(self, run: Run) -> None:
+        self._mean.fold()
+        if self._mean.recent is not None:
+            total, weight = self._mean.recent
+            run.log("online/loss", total / weight, self._weight)
+        self._mean, self._weight = Mean(), 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        mean = self._mean.state_dict() if self._loaded is None else self._loaded
+        return {"mean": mean, "weight": self._weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._loaded = dict(state["mean"])
+        self._weight = state["weight"]

@@ -1,0 +1,51 @@
+"""The terminal, shared by everything that prints: one console per process.
+
+A live bar and lines printed above it must go through the same console, or they overwrite each
+other. It is rich's own, so that a user's `rich.print` goes well with a bar too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from importlib.util import find_spec
+
+import rich
+from rich.console import Console, RenderableType
+from rich.file_proxy import FileProxy
+
+
+def console() -> Console:
+    """The console of this process; it writes to whatever `sys.stdout` is at that moment."""
+    return rich.get_console()
+
+
+def say(text: RenderableType) -> None:
+    """Print a line above the live bar, if there is one; lines are never wrapped or cut."""
+    console().print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def shows_live(target: Console) -> bool:
+    """Whether what redraws itself can be shown: a terminal, or a notebook with widgets."""
+    if target.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    # `is_terminal` alone is also true in a file when FORCE_COLOR is set, as on many CI services.
+    return target.is_terminal and not target.is_dumb_terminal and target.file.isatty()
+
+
+@cache
+def give_workers_their_own_output() -> None:
+    """Let forked loader workers print past the live bar.
+
+    They inherit the bar's lock in whatever state it was in, and would wait for it for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_leave_console)
+
+
+def _leave_console() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, FileProxy):
+            setattr(sys, name, stream.rich_proxied_file)

@@ -1,0 +1,87 @@
+"""`TrainerSummary`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Literal, final
+
+from rich.text import Text
+
+from trackside.callbacks.reporting import terminal
+from trackside.callbacks.reporting.summary_lines import (
+    best_values,
+    ending,
+    files,
+    shares,
+    speed,
+)
+from trackside.history import Mode, check_mode
+from trackside.lifecycle import Callback
+from trackside.outcome import Outcome, Status
+from trackside.run import Run
+
+_COLOURS = {
+    Status.COMPLETED: "bold green",
+    Status.STOPPED: "bold green",
+    Status.INTERRUPTED: "bold yellow",
+    Status.FAILED: "bold red",
+}
+
+
+@final
+class TrainerSummary(Callback):
+    """Says at the end of `fit` how it went, whatever the end was.
+
+    Outcome and who asked for it; the best value of each evaluated metric and when; where the files
+    are; how long it took; the share of time of each callback; callbacks that failed.
+
+    Args:
+        modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't tell
+            (losses and errors, accuracies and scores are known).
+
+    Example:
+        >>> TrainerSummary(modes={"val/margin": "max"})
+        TrainerSummary(...)
+    """
+
+    rank_zero_only = True
+    on_error: Literal["raise", "warn"] = "warn"
+
+    def __init__(self, *, modes: Mapping[str, Literal["min", "max"]] | None = None) -> None:
+        self.modes: dict[str, Mode] = {n: check_mode(mode) for n, mode in (modes or {}).items()}
+        self._began = 0.0
+        self._before: tuple[float, int, int] = (0.0, 0, 0)
+
+    def __repr__(self) -> str:
+        return "TrainerSummary(...)"
+
+    def on_attach(self, run: Run) -> None:
+        self._began = perf_counter()
+        self._before = (0.0, 0, 0)
+
+    def on_fit_start(self, run: Run) -> None:
+        # A resumed run has seconds and steps of earlier processes: this one reports its own.
+        progress = run.progress
+        self._before = (progress.seconds, progress.steps_completed, progress.samples_completed)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        if run.mode != "fit":
+            return
+        wall_seconds = perf_counter() - self._began
+        progress, (seconds, steps, samples) = run.progress, self._before
+        terminal.say(Text(ending(outcome), _COLOURS[outcome.status]))
+        lines = [("best", value) for value in best_values(run.history, self.modes)]
+        took = speed(
+            wall_seconds,
+            progress.seconds - seconds,
+            progress.steps_completed - steps,
+            progress.samples_completed - samples,
+        )
+        lines += [("took", took), ("files", files(run.directory))]
+        lines.append(("callbacks", shares(run.callback_seconds, wall_seconds)))
+        lines += [("failed", f"{n}, {c} times") for n, c in run.callbacks.failures().items()]
+        label_before = ""
+        for label, text in lines:
+            terminal.say(f"  {'' if label == label_before else label:10}{text}")
+            label_before = label

@@ -1,0 +1,217 @@
+"""`BestCheckpoint`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any, final
+
+from trackside.callbacks.saving.weight_files import (
+    load_whole,
+    non_finite,
+    read_weights,
+    whole_state,
+    write_weights,
+)
+from trackside.checkpoint.files import read_regular, replace_file
+from trackside.errors import CheckpointError, ConfigurationError
+from trackside.history import Mode, Record, check_mode, has_improved
+from trackside.lifecycle import Callback
+from trackside.progress import is_count
+from trackside.run import Run
+
+logger = logging.getLogger("trackside")
+
+_LIST = "best.json"
+_LIST_LIMIT_BYTES = 2**24
+
+Entry = dict[str, Any]
+
+
+@final
+class BestCheckpoint(Callback):
+    """Keeps the weights that gave the best values of a metric, each as plain safetensors files.
+
+    In the folder `best/` of the run: `step-0000001200.safetensors` for each that is kept (with
+    several models one per model, `step-0000001200-generator.safetensors`), and `best.json`, which
+    lists them, the best first, with value, step and epoch. The weights are those that the metric
+    was measured with: the averages, where an `EMA` evaluates with its own. What isn't finite, value
+    or weights, is never kept. Only files that this run wrote are deleted. To go on with a run from
+    its best step, use `Checkpoint(keep_best=...)`, which holds everything else as well.
+
+    Args:
+        monitor: Name of the metric, such as `val/loss`.
+        mode: Whether lower (`min`) or higher (`max`) values are better.
+        keep: How many are kept.
+        min_delta: By how much a value must beat the worst that is kept to take its place, in the
+            metric's own unit; 0 or more.
+        restore: Whether the models end with the best weights. A run that a signal interrupts keeps
+            the newest, because it may be resumed.
+        folder: Where, below the run's folder.
+
+    Raises:
+        ConfigurationError: `keep` isn't a positive whole number, `min_delta` is negative, or there
+            is no direction of that name.
+
+    Example:
+        >>> BestCheckpoint("val/accuracy", mode="max", keep=3)
+    """
+
+    runs_after = ("ema", "swa", "early_stopping")
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        *,
+        mode: Mode = "min",
+        keep: int = 1,
+        min_delta: float = 0.0,
+        restore: bool = False,
+        folder: str = "best",
+    ) -> None:
+        if not is_count(keep, at_least=1):
+            raise ConfigurationError(
+                f"keep={keep!r} is no number of weights to keep",
+                expected="a whole number, 1 or more",
+            )
+        if not min_delta >= 0:
+            raise ConfigurationError(
+                f"min_delta={min_delta!r} can't be negative",
+                expected="0 or more, in the metric's own unit",
+            )
+        self.monitor = monitor
+        self.monitors = (monitor,)
+        self.mode = check_mode(mode)
+        self.keep = keep
+        self.min_delta = min_delta
+        self.restore = restore
+        self.folder = folder
+        self.kept: list[Entry] = []
+        """What is kept, the best first: `value`, `step`, `epoch`, `files` by model."""
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self.kept[0]["value"] if self.kept else None
+
+    def on_attach(self, run: Run) -> None:
+        if run.mode == "fit":
+            self.kept = []
+
+    def on_fit_start(self, run: Run) -> None:
+        if run.resumed_from is None:
+            return
+        # What was kept after the checkpoint is this run's as well; what is gone can't be restored.
+        kept = run.world.on_rank_zero(lambda: self._found(run))
+        for entry in self.kept:
+            if entry not in kept:
+                logger.info("the weights of step %d are no longer kept", entry["step"])
+        self.kept = kept
+
+    def on_log(self, run: Run, record: Record) -> None:
+        value = record.values.get(self.monitor)
+        if value is None or run.mode != "fit" or not self._belongs(value, record.step):
+            return
+        states = {name: whole_state(model, run.world) for name, model in run.models.items()}
+        known = list(self.kept)
+        entry: Entry = {"value": value, "step": record.step, "epoch": record.epoch, "files": {}}
+        self.kept = run.world.on_rank_zero(lambda: self._write(run, known, entry, states))
+
+    def on_fit_end(self, run: Run) -> None:
+        interrupted = run.stop_request is not None and run.stop_request.signal is not None
+        if not self.restore or not self.kept or interrupted:
+            return
+        entry = self.kept[0]
+        for name, model in run.models.items():
+            load_whole(model, read_weights(self._root(run) / entry["files"][name]), run.world)
+        logger.info(
+            "restored the weights of step %d: %s %.6g", entry["step"], self.monitor, entry["value"]
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": [dict(entry) for entry in self.kept]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.kept = [dict(entry) for entry in state["kept"]]
+
+    def _root(self, run: Run) -> Path:
+        return run.directory / self.folder
+
+    def _belongs(self, value: float, step: int) -> bool:
+        others = [entry["value"] for entry in self.kept if entry["step"] != step]
+        if not math.isfinite(value):
+            return False
+        same = next((entry["value"] for entry in self.kept if entry["step"] == step), None)
+        if same is not None:  # evaluated once more, or again after a resume
+            return has_improved(value, same, self.mode)
+        return len(others) < self.keep or has_improved(value, others[-1], self.mode, self.min_delta)
+
+    def _write(self, run: Run, known: list[Entry], entry: Entry, states: Any) -> list[Entry]:
+        """Weights first, then the list, then what is no longer in it: no list tells of nothing."""
+        for name, state in states.items():
+            if bad := non_finite(state):
+                logger.warning(
+                    "the weights after step %d are not finite and not kept: %s in the model %r",
+                    entry["step"],
+                    ", ".join(bad[:5]),
+                    name,
+                )
+                return known
+        for name, state in states.items():
+            path = self._free(run, entry["step"], name if len(states) > 1 else None)
+            write_weights(path, state, run.id)
+            entry["files"][name] = path.name
+        ranked = [one for one in known if one["step"] != entry["step"]] + [entry]
+        ranked.sort(key=lambda one: one["value"], reverse=self.mode == "max")
+        kept = ranked[: self.keep]
+        content = {"run": run.id, "monitor": self.monitor, "mode": self.mode, "kept": kept}
+        root = self._root(run)
+        text = json.dumps(content, indent=2).encode()
+        replace_file(root / _LIST, text, _unused(root / f".tmp-{run.id}-{_LIST}"))
+        staying = {file for one in kept for file in one["files"].values()}
+        for file in {file for one in known for file in one["files"].values()} - staying:
+            (root / file).unlink(missing_ok=True)
+        return kept
+
+    def _free(self, run: Run, step: int, model: str | None) -> Path:
+        """A name that nothing has: another run's files in the folder are left alone."""
+        stem = f"step-{step:010d}" + (f"-{model}" if model else "")
+        path, count = self._root(run) / f"{stem}.safetensors", 1
+        while path.exists():
+            count += 1
+            path = path.with_name(f"{stem}-{count}.safetensors")
+        return path
+
+    def _found(self, run: Run) -> list[Entry]:
+        """What this run has kept, by its checkpoint and by the list, as far as it is there."""
+        root, found = self._root(run), {entry["step"]: entry for entry in self.kept}
+        if (root / _LIST).exists():
+            try:
+                listed = json.loads(read_regular(root / _LIST, limit_bytes=_LIST_LIMIT_BYTES))
+                if listed["run"] == run.id and listed["monitor"] == self.monitor:
+                    found |= {int(entry["step"]): entry for entry in listed["kept"]}
+                there = [one for one in found.values() if _is_whole(one, root, run)]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise CheckpointError(
+                    f"{root / _LIST} can't be understood: {error}",
+                    remedy="move it away: the run then goes on with an empty list",
+                ) from error
+            there.sort(key=lambda one: float(one["value"]), reverse=self.mode == "max")
+            return there[: self.keep]
+        return [one for one in found.values() if _is_whole(one, root, run)]
+
+
+def _is_whole(entry: Entry, root: Path, run: Run) -> bool:
+    """Whether there is a file for each model; names can't lead out of the folder."""
+    files = entry["files"]
+    return set(files) == set(run.models) and all(
+        Path(file).name == file and (root / file).is_file() for file in files.values()
+    )
+
+
+def _unused(path: Path) -> Path:
+    """`path`, without what a run that was killed left there."""
+    path.unlink(missing_ok=True)
+    return path

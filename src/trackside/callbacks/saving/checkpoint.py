@@ -1,0 +1,230 @@
+"""Checkpoint: saves everything that a run needs to go on exactly."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+
+from trackside.checkpoint import (
+    CheckpointWriteError,
+    CheckpointWriter,
+    Retention,
+    SizeEstimate,
+)
+from trackside.checkpoint.commit import Saved, Saving
+from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
+from trackside.lifecycle import Callback
+from trackside.outcome import Outcome
+from trackside.periodic import PeriodicCallback
+from trackside.run import Run
+from trackside.schedule import Schedule
+
+logger = logging.getLogger("trackside")
+
+
+@final
+class Checkpoint(PeriodicCallback):
+    """Saves checkpoints of the whole run: on a schedule, at the end, on a stop, on a signal.
+
+    A checkpoint is a folder `step-0000001200/`. It is written in the background under a temporary
+    name, flushed and renamed: it exists whole or not at all. `Trainer.fit(..., resume="auto")` goes
+    on from the newest that verifies, bitwise as if the run had never stopped. Nothing is pickled.
+
+    Args:
+        every: When to save; None saves at the end, on a stop and on a signal only.
+        keep_last: How many of the newest stay. None keeps all.
+        keep_best: How many of the best by `monitor` stay beside them.
+        monitor: Full name of the metric that tells which are best, such as `val/loss`.
+        mode: Whether lower (`min`) or higher (`max`) values of `monitor` are better.
+        keep_every_steps: One in every so many steps stays for ever.
+        at_end: Whether to save when training ends: completed or stopped.
+        folder: Where, below the run's folder.
+        background: Whether a thread writes while training goes on. The loop waits for a copy in
+            host memory only.
+        on_save_error: `raise` ends the run when a checkpoint can't be written; `warn` goes on. The
+            former checkpoints stay whole in either case.
+
+    Raises:
+        ConfigurationError: `keep_best` without `monitor`, or the other way round.
+
+    Example:
+        >>> Checkpoint(every="10 minutes", keep_last=2, keep_best=1, monitor="val/loss")
+    """
+
+    def __init__(
+        self,
+        every: Schedule | str | None = "1 epoch",
+        *,
+        keep_last: int | None = 2,
+        keep_best: int | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        keep_every_steps: int | None = None,
+        at_end: bool = True,
+        folder: str = "checkpoints",
+        background: bool = True,
+        on_save_error: Literal["raise", "warn"] = "raise",
+    ) -> None:
+        super().__init__(every)
+        if on_save_error not in ("raise", "warn"):
+            raise ConfigurationError(
+                f"on_save_error={on_save_error!r} is no policy", expected="'raise' or 'warn'"
+            )
+        self.retention = Retention(keep_last, keep_best, monitor, mode, keep_every_steps)
+        self.monitors = () if monitor is None else (monitor,)
+        self.at_end = at_end
+        self.folder = folder
+        self.background = background
+        self.on_save_error = on_save_error
+        self.size: SizeEstimate | None = None
+        """What one checkpoint needs, and what is free; known once training starts."""
+        self.last: Path | None = None
+        """The newest checkpoint of this run that is whole."""
+        self.needs_attention = False
+        self._writer: CheckpointWriter | None = None
+
+    def on_attach(self, run: Run) -> None:
+        if run.mode != "fit":
+            return
+        if run.saver is not None:
+            raise ConfigurationError(
+                "two callbacks want to save the run's checkpoints",
+                remedy="keep one `Checkpoint`; it can keep the last and the best at once",
+            )
+        run.saver = self
+        self.last = None
+        self._writer = None
+        self.needs_attention = False
+
+    def root(self, run: Run) -> Path:
+        """The folder that holds the run's checkpoints."""
+        return run.directory / self.folder
+
+    def prepare(self, run: Run, shared: dict[str, Any], own: dict[str, Any]) -> None:
+        """Before the first step: can it be written, can the state be saved, how large is it."""
+        self._writer = CheckpointWriter(
+            self.root(run),
+            run.id,
+            background=self.background,
+            retention=self.retention,
+            resumed_from=run.resumed_from,
+            ranks=run.world.beside(),
+        )
+        for note in self._writer.notes:
+            logger.info("%s", note)
+        self.size = self._writer.prepare(shared, own)
+        if self.size.free_bytes < 2 * self.size.size_bytes:
+            logger.warning(
+                "a checkpoint needs %.1f MB, and %s has %.1f MB left",
+                self.size.size_bytes / 1e6,
+                self.root(run),
+                self.size.free_bytes / 1e6,
+            )
+
+    def on_due(self, run: Run) -> None:
+        run.save(f"every {self.every}")
+
+    def on_fit_end(self, run: Run) -> None:
+        super().on_fit_end(run)
+        if self.at_end and not self._is_saved(run):
+            run.save("the end of training")
+
+    def _is_saved(self, run: Run) -> bool:
+        return any(request.kind == "save" for request in run.requests)
+
+    def save(self, run: Run, shared: dict[str, Any], own: dict[str, Any], reason: str) -> None:
+        """Copy the state and have it written. Called by the loop at a safe point."""
+        if self._writer is None:
+            raise CheckpointError("a checkpoint was asked for before training started")
+        progress = run.progress
+        _check_finite(shared["models"], progress.steps_completed)
+        saving = Saving(
+            step=progress.steps_completed,
+            progress=progress.state_dict(),
+            metrics=_metrics_of_this_step(run),
+            reason=reason,
+        )
+        try:
+            self._writer.save(shared, saving, rank_state=own)
+        except CheckpointWriteError as error:
+            self._failed(error)
+        self.needs_attention = True
+
+    def settle(self, run: Run) -> None:
+        """Tell what has become whole since the last time, and what went wrong."""
+        if self._writer is None:
+            return
+        try:
+            saved = self._writer.poll()
+        except CheckpointWriteError as error:
+            self._failed(error)
+            saved = self._writer.poll()
+        for one in saved:
+            self._announce(run, one)
+        self.needs_attention = self._writer.in_flight
+
+    def _announce(self, run: Run, saved: Saved) -> None:
+        self.last = saved.path
+        for note in saved.notes:
+            logger.warning("%s", note)
+        run.emit(Callback.on_checkpoint_saved, saved.path)
+
+    def _failed(self, error: CheckpointWriteError) -> None:
+        if self.on_save_error == "raise":
+            raise error
+        logger.warning("%s\n  training goes on; the former checkpoints are whole", error)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        if self._writer is None:
+            return
+        try:
+            seconds = self._writer.close()
+        except CheckpointWriteError as error:
+            self._failed(error)
+            seconds = 0.0
+        if seconds > 1:
+            logger.info("waited %.1f s for the last checkpoint to be written", seconds)
+        self.settle(run)
+        self._writer = None
+
+
+def _metrics_of_this_step(run: Run) -> dict[str, float]:
+    """What was logged of the weights as they are now."""
+    values: dict[str, float] = {}
+    for index in range(len(run.history) - 1, -1, -1):
+        record = run.history[index]
+        if record.step != run.progress.steps_completed:
+            break
+        values = {**record.values, **values}
+    return values
+
+
+def _check_finite(models: dict[str, dict[str, Any]], step: int) -> None:
+    """Refuse to save weights that are NaN or infinite: they must never be the newest, or the best.
+
+    Raises:
+        NonFiniteError: Names the step and the tensors.
+    """
+    tensors = {
+        f"{name}.{key}" if len(models) > 1 else key: value
+        for name, state in models.items()
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel()
+    }
+    if not tensors:
+        return
+    # A sum is NaN or infinite where a value is; the few that overflow are looked at closely.
+    sums = torch.stack([v.detach().double().sum().cpu() for v in tensors.values()])
+    for name, total in zip(tensors, sums.tolist(), strict=True):
+        if total != total or total in (float("inf"), float("-inf")):
+            bad = int((~torch.isfinite(tensors[name])).sum())
+            if bad:
+                raise NonFiniteError(
+                    f"the weights after step {step} are not finite and were not saved",
+                    received=f"{bad} of {tensors[name].numel()} values of {name!r}",
+                    remedy="resume from the last checkpoint with a lower learning rate or "
+                    "clipping; `TerminateOnNonFinite` stops before such an update",
+                )

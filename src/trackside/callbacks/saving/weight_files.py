@@ -1,0 +1,177 @@
+"""Weights as plain safetensors files: written whole or not at all, under the model's own names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trackside.checkpoint.errors import (
+    CheckpointWriteError,
+    DamagedCheckpointError,
+    UnsavableStateError,
+)
+from trackside.checkpoint.files import explain, flush_folder, remedy_for
+from trackside.checkpoint.tensors import (
+    STORED_DTYPES,
+    is_same,
+    is_sharded,
+    local_part,
+    why_not_savable,
+)
+from trackside.distributed.state import load_model_state
+from trackside.distributed.world import World
+
+_COMPILED = "_orig_mod."
+_WRAPPED = "module."
+
+
+def own_names(model: nn.Module) -> dict[str, str]:
+    """Names of a model's state: as it was written by hand, and as the model has them now.
+
+    `_orig_mod.` of `torch.compile` goes; `module.` only where the model is a parallel wrapper: a
+    part of a model may be called so.
+    """
+    wrapped = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    return {plain_name(name, wrapped=wrapped): name for name in model.state_dict()}
+
+
+def plain_name(name: str, *, wrapped: bool = False) -> str:
+    """`name` without what compiling and, where `wrapped`, wrapping put into it."""
+    parts = name.replace(_COMPILED, "")
+    return parts.removeprefix(_WRAPPED) if wrapped else parts
+
+
+def whole_state(
+    model: nn.Module, world: World, state: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """The state of `model`, or `state` under its names, with plain names and whole tensors.
+
+    Shards are gathered, one tensor at a time: with sharded models all ranks have to call.
+
+    Returns:
+        On rank 0, tensors that may still be the live ones; elsewhere nothing.
+
+    Raises:
+        UnsavableStateError: There is something in it that a safetensors file can't hold.
+    """
+    given = model.state_dict() if state is None else state
+    found: dict[str, Tensor] = {}
+    for plain, name in own_names(model).items():
+        value = given[name]
+        why = "no tensor" if not isinstance(value, Tensor) else why_not_savable(value)
+        if why is None and value.dtype not in STORED_DTYPES:
+            why = f"a tensor of {value.dtype}, which safetensors can't hold"
+        if why is not None:
+            raise UnsavableStateError(
+                f"{plain!r} in the model's state is {why}",
+                remedy="a `Checkpoint` holds such values; files for sharing hold tensors only",
+            )
+        whole: Tensor = value.full_tensor() if is_sharded(value) else value
+        if world.is_global_zero:
+            found[plain] = whole.detach() if whole is value else whole.detach().cpu()
+    return found
+
+
+def non_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinite value."""
+    floating = {k: t for k, t in state.items() if t.is_floating_point() and t.numel()}
+    if not floating:
+        return []
+    # A sum is NaN or infinite where a value is; the few that overflow are looked at closely.
+    sums = torch.stack([t.double().sum().cpu() for t in floating.values()])
+    suspects = [k for k, ok in zip(floating, sums.isfinite().tolist(), strict=True) if not ok]
+    return [k for k in suspects if not bool(floating[k].double().isfinite().all())]
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], run_id: str) -> None:
+    """Write `state` to `path`, in the place of what was there, whole or not at all.
+
+    Tensors that are the same memory (tied weights) are stored once; the header tells which name
+    stands for which, as `safetensors.torch.save_model` writes it and `load_model` reads it.
+
+    Raises:
+        CheckpointWriteError: It could not be written; what was at `path` is as it was.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415 - start-up time
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    kept, aliases = _each_once(state)
+    temporary = path.with_name(f".tmp-{run_id}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(kept, temporary, metadata={"format": "pt", **aliases})
+        _flush(temporary)
+        os.replace(temporary, path)
+        flush_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        why = explain(error) if isinstance(error, OSError) else str(error)
+        raise CheckpointWriteError(
+            f"the weights could not be written to {path}: {why}",
+            remedy=remedy_for(error) if isinstance(error, OSError) else None,
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone already, unless an error came before
+            os.unlink(temporary)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file, in host memory, tied ones under all their names.
+
+    Raises:
+        DamagedCheckpointError: There is no such file, or it is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - start-up time
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            header: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DamagedCheckpointError(path.parent, (f"{path.name}: {error}",)) from error
+    aliases = {name: kept for name, kept in header.items() if name not in state and kept in state}
+    return {**state, **{name: state[kept] for name, kept in aliases.items()}}
+
+
+def load_whole(model: nn.Module, state: Mapping[str, Tensor], world: World) -> None:
+    """Put whole tensors into `model`, by plain name; what `state` lacks stays as it is.
+
+    Each rank gives the same `state`; with sharded models all have to call.
+    """
+    if any(is_sharded(value) for value in model.state_dict().values()):
+        mine = state if world.is_global_zero else {}
+        load_model_state(model, mine, whole=True, strict=False)
+        return
+    names = own_names(model)
+    model.load_state_dict({names[plain]: t for plain, t in state.items()}, strict=False)
+
+
+def _each_once(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Contiguous tensors that share no memory, and for each name left out the one that stays."""
+    kept: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    in_storage: dict[tuple[torch.device, int], list[str]] = {}
+    for name, tensor in state.items():
+        storage = tensor.device, local_part(tensor).untyped_storage().data_ptr()
+        neighbours = in_storage.setdefault(storage, [])
+        same = next((other for other in neighbours if is_same(tensor, state[other])), None)
+        if same is not None:
+            aliases[name] = same
+            continue
+        # A view of what another name holds is a tensor of its own in the file.
+        kept[name] = (tensor.clone() if neighbours else tensor).contiguous()
+        neighbours.append(name)
+    return kept, aliases
+
+
+def _flush(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

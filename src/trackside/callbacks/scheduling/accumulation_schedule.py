@@ -1,0 +1,73 @@
+"""AccumulationSchedule: how many batches make a step, in the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, final
+
+from trackside.errors import ConfigurationError
+from trackside.lifecycle import Callback
+from trackside.progress import is_count
+from trackside.run import Run
+
+
+@final
+class AccumulationSchedule(Callback):
+    """Changes the batches per step: small steps at first, larger and fewer ones later.
+
+    It depends on progress alone: a resumed run goes on where it was. As steps have no fixed share
+    of an epoch any more, the total number of steps counts as unknown; limit the run by epochs, or
+    by steps, as you like.
+
+    Args:
+        batches: Batches per step, 1 or more, by the count from which on they apply; before the
+            first of them the trainer's own `accumulate` does.
+        unit: What is counted: completed `epochs` or `steps`.
+
+    Raises:
+        ConfigurationError: Nothing to do, or a number that isn't a count.
+
+    Example:
+        >>> AccumulationSchedule({0: 1, 10: 4, 20: 16})
+
+    Smith et al., "Don't decay the learning rate, increase the batch size", 2018.
+    """
+
+    def __init__(
+        self, batches: Mapping[int, int], *, unit: Literal["epochs", "steps"] = "epochs"
+    ) -> None:
+        right = all(is_count(at) and is_count(n, at_least=1) for at, n in batches.items())
+        if not batches or not right:
+            raise ConfigurationError(
+                f"batches={dict(batches)} is no schedule of accumulation",
+                expected="whole numbers: {0: 1, 10: 4} makes steps of 4 batches from epoch 10 on",
+            )
+        if unit not in ("epochs", "steps"):
+            raise ConfigurationError(f"unit={unit!r} isn't counted", expected="epochs or steps")
+        self.batches = dict(sorted(batches.items()))
+        self.unit = unit
+        self._before_first = 1
+        self.unused_hooks = frozenset({"on_step_start" if unit == "epochs" else "on_epoch_start"})
+
+    def on_setup_end(self, run: Run) -> None:
+        if run.mode == "fit":
+            self._before_first = run.accumulate
+            run.limit = replace(run.limit, epoch_steps=None)
+            self._set(run)
+
+    def on_epoch_start(self, run: Run) -> None:
+        self._set(run)
+
+    def on_step_start(self, run: Run) -> None:
+        self._set(run)
+
+    def _set(self, run: Run) -> None:
+        progress = run.progress
+        done = progress.epochs_completed if self.unit == "epochs" else progress.steps_completed
+        run.accumulate = self.at(done, self._before_first)
+
+    def at(self, done: int, before_first: int = 1) -> int:
+        """Batches of the step that follows `done` epochs or steps."""
+        reached = [n for count, n in self.batches.items() if count <= done]
+        return reached[-1] if reached else before_first

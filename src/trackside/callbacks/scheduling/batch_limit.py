@@ -1,0 +1,61 @@
+"""BatchLimit: shorter epochs and evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from trackside.errors import ConfigurationError, did_you_mean
+from trackside.lifecycle import Callback
+from trackside.progress import is_count
+from trackside.run import Run
+
+
+@final
+class BatchLimit(Callback):
+    """Ends each epoch, or each evaluation, after so many batches.
+
+    To try a program out, or to evaluate a large set in part. An epoch that was shortened counts as
+    a whole one. With shuffling, each epoch takes other samples. Limits hold for all ranks together.
+
+    Args:
+        train: Batches of an epoch at most, 1 or more; None takes all.
+        evaluation: Batches of every evaluation at most; or by name of the data, such as
+            `{"val": 50}`; None takes all.
+
+    Raises:
+        ConfigurationError: A limit that isn't a count, none at all, or for data that isn't there.
+
+    Example:
+        >>> BatchLimit(train=100, evaluation=10)
+    """
+
+    def __init__(
+        self, train: int | None = None, evaluation: int | Mapping[str, int] | None = None
+    ) -> None:
+        self.train = train
+        self.evaluation = dict(evaluation) if isinstance(evaluation, Mapping) else evaluation
+        limits = evaluation.values() if isinstance(evaluation, Mapping) else [evaluation]
+        given = [limit for limit in (train, *limits) if limit is not None]
+        if not given or not all(is_count(limit, at_least=1) for limit in given):
+            raise ConfigurationError(
+                f"train={train}, evaluation={evaluation} limit nothing",
+                expected="at least one number of batches, 1 or more",
+            )
+
+    def on_configure_end(self, run: Run) -> None:
+        for name, source in run.data.items():
+            limit = self.train if name == "train" else self._evaluation(name)
+            if limit is not None:
+                source.limit(limit)
+        for name in self.evaluation if isinstance(self.evaluation, dict) else ():
+            if name not in run.data and run.mode == "fit":
+                raise ConfigurationError(
+                    f"there is no data named {name!r} to limit",
+                    remedy=did_you_mean(name, run.data),
+                )
+
+    def _evaluation(self, name: str) -> int | None:
+        if isinstance(self.evaluation, dict):
+            return self.evaluation.get(name)
+        return self.evaluation

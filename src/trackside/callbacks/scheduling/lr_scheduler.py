@@ -1,0 +1,90 @@
+"""LRScheduler: any of torch's learning-rate schedulers, after each step or epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, final
+
+from torch.optim import Optimizer
+
+from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
+from trackside.errors import ConfigurationError, did_you_mean
+from trackside.lifecycle import Callback
+from trackside.optimization import Scheduler, Scheduling
+from trackside.run import Run
+
+
+@final
+class LRScheduler(Callback):
+    """Moves the learning rate by a scheduler of torch's, or one with the same interface.
+
+    What `Trainer(scheduler=...)` does, from a list of callbacks or a configuration file. The
+    scheduler's state is part of a checkpoint.
+
+    Args:
+        scheduler: Name of a class in `torch.optim.lr_scheduler`, as it is or in short
+            (`CosineAnnealingLR`, `cosine_annealing`); or a function of the optimizer.
+        options: Passed on to it, such as `{"T_max": 100}`.
+        per: Whether it moves after each `step` or each `epoch`.
+        monitor: What `ReduceLROnPlateau` watches, once per epoch; None takes `val/loss`.
+        optimizer: Name of the optimizer, where there are several; None takes each of them.
+
+    Raises:
+        ConfigurationError: No such scheduler or optimizer, or it doesn't take these options.
+
+    Example:
+        >>> LRScheduler("one_cycle", {"max_lr": 0.1, "total_steps": 1000}, per="step")
+    """
+
+    def __init__(
+        self,
+        scheduler: str | Callable[[Optimizer], Any],
+        options: Mapping[str, Any] | None = None,
+        *,
+        per: Literal["step", "epoch"] = "epoch",
+        monitor: str | None = None,
+        optimizer: str | None = None,
+    ) -> None:
+        plateau = is_plateau(scheduler)
+        self._spec = Scheduler(factory(scheduler, options or {}), per, monitor)
+        self.optimizer = optimizer
+        if plateau or monitor is not None:
+            self.monitors = (monitor or "val/loss",)
+        self._schedulings: dict[str, Scheduling] = {}
+        self._loaded: dict[str, Any] = {}
+        self._epochs_ended = 0
+
+    def on_optimizers_built(self, run: Run) -> None:
+        # Before a checkpoint is loaded: making a scheduler sets the optimizer's rates.
+        if self.optimizer is not None and self.optimizer not in run.optimizers:
+            raise ConfigurationError(
+                f"there is no optimizer {self.optimizer!r} to schedule",
+                remedy=did_you_mean(self.optimizer, run.optimizers),
+            )
+        names = [self.optimizer] if self.optimizer is not None else list(run.optimizers)
+        self._schedulings = {name: Scheduling(self._spec, run.optimizers[name]) for name in names}
+
+    def on_fit_start(self, run: Run) -> None:
+        self._epochs_ended = run.progress.epochs_ended
+
+    def on_step_end(self, run: Run) -> None:
+        for scheduling in self._schedulings.values():
+            scheduling.after_step()
+
+    def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        # It also comes when an epoch is left in its middle: then the epoch isn't over.
+        if run.progress.epochs_ended > self._epochs_ended:
+            self._epochs_ended = run.progress.epochs_ended
+            for scheduling in self._schedulings.values():
+                scheduling.after_epoch(metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        if not self._schedulings:
+            return self._loaded
+        return {name: one.scheduler.state_dict() for name, one in self._schedulings.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if not self._schedulings:
+            self._loaded = state
+        for name, scheduling in self._schedulings.items():
+            scheduling.scheduler.load_state_dict(state[name])

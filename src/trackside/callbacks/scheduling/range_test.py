@@ -1,0 +1,179 @@
+"""The learning-rate range test: steps with growing rates, after which nothing has changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trackside import randomness
+from trackside.batches import Batch, move, samples_in
+from trackside.run import Run
+from trackside.steps import as_output
+
+
+def growing(smallest: float, largest: float, steps: int) -> list[float]:
+    """`steps` rates from `smallest` to `largest`, each the same factor above the one before."""
+    ratio = largest / smallest
+    return [smallest * ratio ** (step / (steps - 1)) for step in range(steps)]
+
+
+def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
+    """Moving averages of `values`, as large as these from the first one on.
+
+    Args:
+        values: In order.
+        smoothing: Share of the past, from 0 up to, and without, 1.
+    """
+    average, result = 0.0, []
+    for number, value in enumerate(values, start=1):
+        average = smoothing * average + (1 - smoothing) * value
+        result.append(average / (1 - smoothing**number))
+    return result
+
+
+def steepest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
+    """The rate at which the loss falls fastest, over the logarithm of the rate.
+
+    What comes after the lowest loss doesn't count. None when the loss never falls.
+    """
+    if len(rates) < 3:
+        return None
+    lowest = min(range(len(losses)), key=losses.__getitem__)
+    slopes = {
+        index: (losses[index + 1] - losses[index - 1])
+        / math.log(rates[index + 1] / rates[index - 1])
+        for index in range(1, min(lowest, len(rates) - 2) + 1)
+    }
+    if not slopes:
+        return None
+    best = min(slopes, key=slopes.__getitem__)
+    return rates[best] if slopes[best] < 0 else None
+
+
+def run_test(
+    run: Run, optimizer: Optimizer, rates: Sequence[float], *, smoothing: float, worst: float
+) -> list[float]:
+    """Train with one rate after another, and put everything back as it was.
+
+    Groups of the optimizer keep the ratio of their rates; the largest one has the rate of the test.
+
+    Args:
+        run: Not begun.
+        optimizer: The one whose rate is tested; others don't move.
+        rates: One for each step.
+        smoothing: Of the losses that decide when it ends.
+        worst: The test ends when the smoothed loss is this many times the lowest one.
+
+    Returns:
+        The loss of each step, over all ranks; fewer than `rates` where it ended early.
+    """
+    losses: list[float] = []
+    largest = max(float(group["lr"]) for group in optimizer.param_groups)
+    shares = [float(group["lr"]) / largest for group in optimizer.param_groups]
+    with (
+        as_it_was(run, optimizer),
+        run.trial(),
+        randomness.preserved(),
+        torch.enable_grad(),
+        closing(_batches(run)) as batches,
+    ):
+        for rate, batch in zip(rates, batches, strict=False):
+            for group, share in zip(optimizer.param_groups, shares, strict=True):
+                _set_rate(group, rate * share)
+            losses.append(run.world.all_reduce(_step(run, optimizer, batch)))
+            lately = smoothed(losses, smoothing)
+            if not math.isfinite(losses[-1]) or lately[-1] > worst * min(lately):
+                break
+    return losses
+
+
+def _batches(run: Run) -> Generator[Batch]:
+    """Batches of training data, in as many passes as are asked for."""
+    found = True
+    while found:
+        found = False
+        with run.data["train"].aside() as batches:
+            for batch in batches:
+                found = True
+                yield batch
+
+
+def _step(run: Run, optimizer: Optimizer, batch: Batch) -> float:
+    batch = move(batch, run.device)
+    run.batch_samples = samples_in(batch)
+    with run.precision.autocast or nullcontext():
+        loss = as_output(run.steps.training_step(run, batch)).loss
+    scaler = run.precision.scaler
+    optimizer.zero_grad()
+    run.steps.backward(run, loss if scaler is None else scaler.scale(loss))
+    _average_gradients(run, optimizer)
+    if scaler is None:
+        run.steps.optimizer_step(run, optimizer)
+    else:
+        scaler.step(optimizer)
+        scaler.update()
+    return loss.item()
+
+
+def _average_gradients(run: Run, optimizer: Optimizer) -> None:
+    """Over ranks, as the wrapped model does while training; the steps see the one inside it."""
+    if run.world.size == 1:
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and not hasattr(parameter, "full_tensor"):
+                parameter.grad = run.world.all_reduce(parameter.grad)
+
+
+@contextmanager
+def as_it_was(run: Run, optimizer: Optimizer) -> Iterator[None]:
+    """Whatever is trained inside: weights, buffers, optimizer and loss scaler are put back."""
+    tensors = [
+        tensor.detach()
+        for model in run.models.values()
+        for tensor in (*model.parameters(), *model.buffers())
+    ]
+    kept = [tensor.clone() for tensor in tensors]
+    options = [
+        {name: _copied(value) for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
+    state = {tensor: _copied(values) for tensor, values in optimizer.state.items()}
+    scaler = run.precision.scaler
+    scale = None if scaler is None else scaler.state_dict()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, values in zip(tensors, kept, strict=True):
+                tensor.copy_(values)
+        for group, former in zip(optimizer.param_groups, options, strict=True):
+            group.update(former)
+        # In place: others may hold the groups and the state of this optimizer.
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        for other in run.optimizers.values():
+            other.zero_grad()
+        if scaler is not None and scale is not None:
+            scaler.load_state_dict(scale)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    return value
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -1,0 +1,84 @@
+"""`MetricPlateau`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, final
+
+from trackside.callbacks.stopping.plateau import Plateau
+from trackside.errors import ConfigurationError
+from trackside.history import Record, check_mode
+from trackside.lifecycle import Callback
+from trackside.progress import is_count
+from trackside.run import Run
+
+
+@final
+class MetricPlateau(Callback):
+    """Stops when a metric has become flat: for noisy metrics, where single bests mean little.
+
+    The mean of the last `window` values is compared with the mean of the `window` values before.
+    Unlike `EarlyStopping`, one lucky value does not keep the run alive, and a slow but steady
+    improvement can be told from none.
+
+    Args:
+        monitor: Name of the metric, such as `val/loss`.
+        window: Values in each of the two means.
+        min_improvement: Smallest improvement of the mean that lets training go on, as a share of
+            the earlier mean: 0.01 is one per cent.
+        mode: Whether smaller (`min`) or larger (`max`) is better.
+
+    Raises:
+        ConfigurationError: `window` isn't a positive whole number, `min_improvement` is negative.
+
+    Example:
+        >>> MetricPlateau("val/loss", window=5, min_improvement=0.01)
+        MetricPlateau('val/loss', window=5, min_improvement=0.01)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        *,
+        window: int = 5,
+        min_improvement: float = 0.01,
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        if not is_count(window, at_least=1):
+            raise ConfigurationError(
+                f"window={window!r} is no number of values", expected="a whole number, 1 or more"
+            )
+        if not min_improvement >= 0:
+            raise ConfigurationError(
+                f"min_improvement={min_improvement!r} can't be negative",
+                expected="a share of the earlier mean, such as 0.01",
+            )
+        self.monitor = monitor
+        self.monitors = (monitor,)
+        self.min_improvement = min_improvement
+        self._plateau = Plateau(window, check_mode(mode))
+
+    def __repr__(self) -> str:
+        options = f"window={self._plateau.window}, min_improvement={self.min_improvement}"
+        return f"MetricPlateau({self.monitor!r}, {options})"
+
+    def on_attach(self, run: Run) -> None:
+        if run.mode == "fit":
+            self._plateau.restore(())
+
+    def on_log(self, run: Run, record: Record) -> None:
+        value = record.values.get(self.monitor)
+        if value is None or run.mode != "fit":
+            return
+        improved = self._plateau.add(value)
+        if improved is not None and improved < self.min_improvement:
+            window = self._plateau.window
+            run.stop(
+                f"{self.monitor} is flat: the mean of the last {window} values improved on the "
+                f"{window} before by {improved:.2%}, less than {self.min_improvement:.2%}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": list(self._plateau.values)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._plateau.restore(state["values"])

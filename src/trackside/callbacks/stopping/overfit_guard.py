@@ -1,0 +1,90 @@
+"""`OverfitGuard`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, final
+
+from trackside.errors import ConfigurationError
+from trackside.history import Record, check_mode
+from trackside.lifecycle import Callback
+from trackside.progress import is_count
+from trackside.run import Run
+
+
+@final
+class OverfitGuard(Callback):
+    """Stops when evaluation falls behind training by too much for too long.
+
+    At each evaluation the gap is how much worse the evaluated metric is than the newest one of
+    training.
+
+    Args:
+        max_gap: Largest gap that is accepted, in the metric's unit; with `relative`, as a share of
+            the training's value.
+        train: Name of the metric of training.
+        evaluation: Name of the metric of the evaluation.
+        patience: Evaluations in a row with a larger gap, after which training stops.
+        relative: Whether `max_gap` is a share.
+        mode: Whether smaller (`min`) or larger (`max`) is better.
+
+    Raises:
+        ConfigurationError: `max_gap` is negative, `patience` isn't a positive whole number.
+
+    Example:
+        >>> OverfitGuard(0.5, relative=True, patience=2)
+        OverfitGuard(0.5, 'train/loss', 'val/loss')
+    """
+
+    def __init__(
+        self,
+        max_gap: float,
+        train: str = "train/loss",
+        evaluation: str = "val/loss",
+        *,
+        patience: int = 3,
+        relative: bool = False,
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        if not max_gap >= 0:
+            raise ConfigurationError(f"max_gap={max_gap!r} can't be negative")
+        if not is_count(patience, at_least=1):
+            raise ConfigurationError(
+                f"patience={patience!r} is no number of evaluations",
+                expected="a whole number, 1 or more",
+            )
+        self.max_gap = max_gap
+        self.train = train
+        self.evaluation = evaluation
+        self.monitors = (train, evaluation)
+        self.patience = patience
+        self.relative = relative
+        self.mode = check_mode(mode)
+        self._waited = 0
+
+    def __repr__(self) -> str:
+        return f"OverfitGuard({self.max_gap}, {self.train!r}, {self.evaluation!r})"
+
+    def on_attach(self, run: Run) -> None:
+        if run.mode == "fit":
+            self._waited = 0
+
+    def on_log(self, run: Run, record: Record) -> None:
+        evaluated = record.values.get(self.evaluation)
+        trained = run.history.latest(self.train)
+        if evaluated is None or trained is None or run.mode != "fit":
+            return
+        gap = evaluated - trained if self.mode == "min" else trained - evaluated
+        limit = self.max_gap * abs(trained) if self.relative else self.max_gap
+        self._waited = self._waited + 1 if gap > limit else 0
+        if self._waited >= self.patience:
+            count = f"{self._waited} evaluation{'s' if self._waited > 1 else ''}"
+            run.stop(
+                f"{self.evaluation} {evaluated:.6g} is behind {self.train} {trained:.6g} by more "
+                f"than {limit:.6g} for {count}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._waited = state["waited"]

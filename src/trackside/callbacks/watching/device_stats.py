@@ -1,0 +1,70 @@
+"""`DeviceStats`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import torch
+
+from trackside.errors import ConfigurationError
+from trackside.lifecycle import Callback
+from trackside.run import Run
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+@final
+class DeviceStats(Callback):
+    """Records how busy the machine is, whenever a record is made.
+
+    - `device/cpu_percent`: of all cores together, since the record before.
+    - `device/host_memory_percent`: of the machine's memory.
+    - `device/process_memory_bytes`: of this process.
+    - `device/memory_bytes`: of tensors on the accelerator, now.
+    - `device/utilization_percent`: of a CUDA device, where `nvidia-ml-py` is installed.
+
+    The figures are those of this rank's machine and device. Nobody waits for the device.
+
+    Needs `pip install 'trackside[watching]'`.
+
+    Raises:
+        ConfigurationError: The package psutil isn't installed.
+
+    Example:
+        >>> DeviceStats()
+        DeviceStats()
+    """
+
+    on_error: Literal["raise", "warn"] = "warn"
+    logs = ("device/*",)
+
+    def __init__(self) -> None:
+        try:
+            self._psutil: Any = import_module("psutil")
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "`DeviceStats` needs the package psutil, which is not installed",
+                remedy="pip install 'trackside[watching]'",
+            ) from error
+        self._process: Any = None
+
+    def __repr__(self) -> str:
+        return "DeviceStats()"
+
+    def on_fit_start(self, run: Run) -> None:
+        self._process = self._psutil.Process()
+        self._psutil.cpu_percent()  # begins the interval that the next call tells of
+
+    def on_measure(self, run: Run, values: dict[str, float]) -> None:
+        values["device/cpu_percent"] = self._psutil.cpu_percent()
+        values["device/host_memory_percent"] = self._psutil.virtual_memory().percent
+        values["device/process_memory_bytes"] = float(self._process.memory_info().rss)
+        device = run.device
+        if device.type not in ("cpu", "mps"):
+            module: ModuleType = torch.get_device_module(device)
+            values["device/memory_bytes"] = float(module.memory_allocated(device))
+        if device.type == "cuda" and find_spec("pynvml") is not None:
+            values["device/utilization_percent"] = float(torch.cuda.utilization(device))

@@ -1,0 +1,114 @@
+"""`Watchdog`."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import Literal, final
+
+from trackside.callbacks.watching.standstill import Standstill
+from trackside.errors import ConfigurationError
+from trackside.lifecycle import Callback
+from trackside.outcome import Outcome
+from trackside.run import Run
+
+logger = logging.getLogger("trackside")
+
+
+@final
+class Watchdog(Callback):
+    """Says where the program is when it has stood still for too long.
+
+    When no batch was completed for `timeout_seconds`, in training or in an evaluation, a warning
+    names what is at work: a callback's hook, or the model, the data and the loop. The stacks of all
+    threads are written to a file in the run's folder. A thread looks at the run's counters: a step
+    costs nothing. Each rank watches itself.
+
+    Args:
+        timeout_seconds: Standstill that is reported; the next report of the same standstill comes
+            after twice the time. Choose it above the longest step, compilation included.
+        folder: Where the stacks are written, in the run's folder.
+        stop: Whether the end is asked for as well. It is taken when the step comes to its end, if
+            it does.
+
+    Raises:
+        ConfigurationError: `timeout_seconds` isn't positive.
+
+    Example:
+        >>> Watchdog(timeout_seconds=600)
+        Watchdog(timeout_seconds=600)
+    """
+
+    on_error: Literal["raise", "warn"] = "warn"
+
+    def __init__(
+        self, timeout_seconds: float = 300.0, *, folder: str = "stacks", stop: bool = False
+    ) -> None:
+        if not timeout_seconds > 0:
+            raise ConfigurationError(
+                f"timeout_seconds={timeout_seconds!r} is no time", expected="a positive number"
+            )
+        self.timeout_seconds = timeout_seconds
+        self.folder = folder
+        self.stop = stop
+        self.reports: list[Path] = []
+        """Files that were written in this run."""
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"Watchdog(timeout_seconds={self.timeout_seconds})"
+
+    def on_fit_start(self, run: Run) -> None:
+        self.reports = []
+        self._ended.clear()
+        self._thread = threading.Thread(
+            target=self._watch, args=(run,), name="watchdog", daemon=True
+        )
+        self._thread.start()
+
+    def on_fit_end(self, run: Run) -> None:
+        self._end()
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._ended.set()
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self, run: Run) -> None:
+        standstill = Standstill(self.timeout_seconds)
+        while not self._ended.wait(self.timeout_seconds / 10):
+            evaluation, progress = run.evaluation, run.progress
+            counts = (
+                progress.batches_completed,
+                progress.steps_completed,
+                None if evaluation is None else evaluation.name,
+                0 if evaluation is None else evaluation.batches_completed,
+            )
+            seconds = standstill.seconds_to_report(monotonic(), counts)
+            if seconds is not None:
+                self._report(run, seconds)
+
+    def _report(self, run: Run, seconds: float) -> None:
+        calling, step = run.calling, run.progress.steps_completed
+        where = (
+            f"callback {calling!r} is being called" if calling else "no callback is being called"
+        )
+        path = run.directory / self.folder / f"step-{step}-rank-{run.world.rank}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"after {step} steps, {seconds:.0f} s without a batch: {where}\n")
+            file.flush()
+            faulthandler.dump_traceback(file, all_threads=True)
+        self.reports.append(path)
+        message = f"nothing has moved for {seconds:.0f} s after {step} steps: {where}"
+        logger.warning("%s; stacks of all threads are in %s", message, path)
+        if self.stop:
+            run.stop(message, asked_by="watchdog")

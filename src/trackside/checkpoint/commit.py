@@ -1,0 +1,241 @@
+"""From snapshots to a checkpoint: written under a temporary name, flushed, then renamed.
+
+Every rank writes its own files into one folder; rank 0 makes it, adds the manifest and gives it
+the final name. What fails on one rank is raised on all; the former checkpoints stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trackside.checkpoint.errors import CheckpointWriteError
+from trackside.checkpoint.files import FileEntry, flush_folder, write_file
+from trackside.checkpoint.ledger import Entry, Ledger
+from trackside.checkpoint.manifest import (
+    MANIFEST_NAME,
+    STATE_NAME,
+    Manifest,
+    current_versions,
+    folder_name,
+    parse_manifest,
+    rank_file_name,
+)
+from trackside.checkpoint.ranks import Ranks, together
+from trackside.checkpoint.snapshot import Snapshot
+from trackside.checkpoint.splitting import Json
+from trackside.checkpoint.temporary import TemporaryFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What is said about a save, besides the state."""
+
+    step: int
+    """Steps completed."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """Counters of what is done: JSON-like."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Values that belong to these weights, by full name. Those that aren't finite are left out."""
+    reason: str = ""
+    """Why: a schedule, a signal, a callback's wish."""
+    pinned: bool = False
+    """Whether retention leaves it alone for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint that is whole, flushed, and under its final name."""
+
+    path: Path
+    manifest: Manifest
+    seconds_writing: float
+    """From the snapshot to the final name."""
+    seconds_blocked: float = 0.0
+    """How long `save` kept the loop: waiting for the former save, and copying."""
+    deleted: tuple[str, ...] = ()
+    """Names of the checkpoints that retention removed after it."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: above all, what could not be deleted, and why."""
+
+
+def commit(
+    snapshot: Snapshot,
+    saving: Saving,
+    *,
+    root: Path,
+    run_id: str,
+    sequence: int,
+    ranks: Ranks,
+    ledger: Ledger | None,
+) -> Saved:
+    """Write a checkpoint. Called by every rank; each gets the same result or an error.
+
+    Args:
+        snapshot: This rank's part.
+        saving: What is said about the save.
+        root: Folder of the checkpoints; it exists.
+        run_id: Whose checkpoint it is.
+        sequence: Number of the save.
+        ranks: The processes that write it together.
+        ledger: Of the run, on rank 0.
+
+    Raises:
+        CheckpointWriteError: with the operating system's error as its cause.
+    """
+    started = time.perf_counter()
+    snapshot.wait()
+    if ranks.rank != 0:
+        path, sealed = _follow(snapshot, ranks)
+    else:
+        assert ledger is not None, "rank 0 keeps the ledger"
+        path, sealed = _lead(snapshot, saving, root, run_id, sequence, ranks, ledger)
+    manifest, _ = parse_manifest(sealed)
+    return Saved(Path(path), manifest, time.perf_counter() - started)
+
+
+def _lead(
+    snapshot: Snapshot,
+    saving: Saving,
+    root: Path,
+    run_id: str,
+    sequence: int,
+    ranks: Ranks,
+    ledger: Ledger,
+) -> tuple[str, bytes]:
+    """Rank 0's way through a commit."""
+    with contextlib.ExitStack() as stack:
+        made: list[TemporaryFolder] = []
+
+        def make() -> str:
+            name = folder_name(saving.step)
+            made.append(stack.enter_context(TemporaryFolder(root, run_id, name)))
+            return str(made[0].path)
+
+        together(ranks, make)
+        [folder] = made
+        parts = together(ranks, lambda: _write_part(folder.path, snapshot, 0))
+
+        def finish() -> tuple[str, bytes]:
+            manifest = Manifest(
+                run_id=run_id,
+                step=saving.step,
+                sequence=sequence,
+                files=_check_parts(folder.path, parts),
+                world_size=ranks.size,
+                progress=dict(saving.progress),
+                metrics={k: float(v) for k, v in saving.metrics.items() if math.isfinite(v)},
+                reason=saving.reason,
+                saved_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                versions=current_versions(),
+            )
+            sealed = manifest.to_bytes()
+            write_file(folder.path / MANIFEST_NAME, sealed)
+            return _publish(folder, parse_manifest(sealed), saving, ledger), sealed
+
+        return together(ranks, finish)[0]
+
+
+def _follow(snapshot: Snapshot, ranks: Ranks) -> tuple[str, bytes]:
+    """The way of the other ranks through a commit: the same three turns."""
+    folder = Path(together(ranks, _listen)[0])
+    together(ranks, lambda: _write_part(folder, snapshot, ranks.rank))
+    path, sealed = together(ranks, _listen)[0]
+    return path, sealed
+
+
+def _listen() -> Any:
+    """Nothing: the turn is rank 0's, and its result is the first of all."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a rank tells rank 0 about what it wrote."""
+
+    files: tuple[FileEntry, ...]
+    held: dict[str, tuple[int, int]]
+    """Of sharded tensors: how many values this rank wrote, and how many there are."""
+
+
+def _write_part(folder: Path, snapshot: Snapshot, rank: int) -> _Part:
+    """Write one rank's files, each flushed."""
+    from trackside.checkpoint.storage import write_pieces  # noqa: PLC0415 - start-up time
+
+    files = write_pieces(folder, snapshot.pieces, rank)
+    if rank == 0:
+        files.append(write_file(folder / STATE_NAME, _json(snapshot.state)))
+    if snapshot.rank_state is not None:
+        files.append(write_file(folder / rank_file_name(rank), _json(snapshot.rank_state)))
+    held = {
+        piece.key: (piece.tensor.numel(), math.prod(piece.whole_shape))
+        for piece in snapshot.pieces
+        if tuple(piece.tensor.shape) != piece.whole_shape
+    }
+    return _Part(tuple(files), held)
+
+
+def _json(skeleton: Json) -> bytes:
+    # One line: a state can have a million leaves, and its reader is `trackside inspect`.
+    return json.dumps(skeleton, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _check_parts(folder: Path, parts: list[_Part]) -> tuple[FileEntry, ...]:
+    """All files, once rank 0 sees each of them, and the shards of the ranks make whole tensors."""
+    files = tuple(file for part in parts for file in part.files)
+    for file in files:
+        path = folder / file.name
+        found = path.stat().st_size if path.exists() else 0
+        if found != file.size_bytes:
+            raise CheckpointWriteError(
+                f"rank 0 sees {found} bytes in {path}, its writer wrote {file.size_bytes}",
+                remedy="let all ranks write to one file system that all of them see",
+            )
+    held: dict[str, int] = {}
+    whole: dict[str, int] = {}
+    for part in parts:
+        for key, (count, total) in part.held.items():
+            held[key] = held.get(key, 0) + count
+            whole[key] = total
+    for key, total in whole.items():
+        if held[key] != total:
+            raise CheckpointWriteError(
+                f"the ranks wrote {held[key]} of the {total} values of {key}",
+                remedy="every rank has to save the same sharded state",
+            )
+    return files
+
+
+def _publish(
+    folder: TemporaryFolder, sealed: tuple[Manifest, str], saving: Saving, ledger: Ledger
+) -> str:
+    """Flush the folder and give it a name that nothing has. Returns the path."""
+    manifest, digest = sealed
+    root = folder.path.parent
+    folder.unlock()
+    flush_folder(folder.path)
+    attempt = 0
+    while True:
+        attempt += 1
+        name = folder_name(saving.step, attempt)
+        if os.path.lexists(root / name):  # a checkpoint is never overwritten
+            continue
+        ledger.add(Entry.of(name, manifest, digest, pinned=saving.pinned))
+        try:
+            folder.rename(root / name)
+        except OSError as error:
+            ledger.remove(name)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another run was faster
+                continue
+            raise
+        flush_folder(root)
+        return str(root / name)

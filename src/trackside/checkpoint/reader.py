@@ -1,0 +1,212 @@
+"""Reading a checkpoint: first whether it is what was written, then what is in it."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor
+
+from trackside.checkpoint.errors import DamagedCheckpointError, StateMismatchError
+from trackside.checkpoint.files import FileEntry, digest_of, explain, read_regular
+from trackside.checkpoint.joining import join, tensor_leaves
+from trackside.checkpoint.manifest import (
+    MANIFEST_NAME,
+    STATE_NAME,
+    Manifest,
+    rank_file_name,
+    read_manifest,
+)
+from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
+from trackside.checkpoint.snapshot import rank_key
+from trackside.checkpoint.splitting import Json, split
+from trackside.checkpoint.tensors import is_sharded
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` found."""
+
+    path: Path
+    manifest: Manifest | None
+    problems: tuple[str, ...] = ()
+    """One sentence per thing that is wrong, each beginning with the file's name."""
+    ignored: tuple[str, ...] = ()
+    """Names in the folder that the manifest doesn't list. They are never opened."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every byte is the one that was written."""
+        return self.manifest is not None and not self.problems
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"{self.path}: verified"
+        return f"{self.path}: " + "; ".join(self.problems)
+
+
+def verify(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK) -> Report:
+    """Compare size and digest of every file with the manifest.
+
+    Args:
+        path: Folder of the checkpoint.
+        ranks: Share the reading; all of them have to call, and get the same report.
+    """
+    folder = Path(path)
+    manifest: Manifest | None = None
+    problems: list[str] = []
+    try:
+        manifest, _ = read_manifest(folder)
+    except DamagedCheckpointError as error:
+        problems += error.problems
+    else:
+        mine = manifest.files[ranks.rank :: ranks.size]
+        problems += [problem for entry in mine if (problem := _compare(folder, entry))]
+    if ranks.size > 1:
+        found = [problem for each in ranks.gather_objects(problems) for problem in each]
+        problems = list(dict.fromkeys(found))
+    return Report(folder, manifest, tuple(problems), _ignored(folder, manifest))
+
+
+def _compare(folder: Path, entry: FileEntry) -> str | None:
+    path = folder / entry.name
+    try:
+        # Size first: what is cut needs no reading.
+        size_bytes = path.lstat().st_size
+        if size_bytes != entry.size_bytes:
+            return f"{entry.name} has {size_bytes} bytes instead of {entry.size_bytes}"
+        if digest_of(path).digest != entry.digest:
+            return f"{entry.name} has changed since it was written: its digest doesn't match"
+    except FileNotFoundError:
+        return f"{entry.name} is missing"
+    except OSError as error:
+        return f"{entry.name} can't be read ({explain(error)})"
+    return None
+
+
+def _ignored(folder: Path, manifest: Manifest | None) -> tuple[str, ...]:
+    if manifest is None:
+        return ()
+    ours = {MANIFEST_NAME, *(file.name for file in manifest.files)}
+    return tuple(sorted(set(os.listdir(folder)) - ours))
+
+
+@final
+class Checkpoint:
+    """A checkpoint that was verified. Made by `open_checkpoint`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    def state(self, *, like: Any = None, enums: Iterable[type[enum.Enum]] = ()) -> Any:
+        """What all ranks share, as it was given to `save`; tensors whole and in host memory.
+
+        Args:
+            like: A state of the same form. Where a DTensor stands in it, only this rank's part is
+                read and comes back as a DTensor of that placement: for models that fit on no
+                single device. The number of ranks may differ from that of the save.
+            enums: Types whose members shall come back as members, not as their values.
+
+        Raises:
+            DamagedCheckpointError: when the content isn't what a save makes.
+            StateMismatchError: when a tensor has another shape than the DTensor in `like`.
+        """
+        return self._read(STATE_NAME, "", like, enums)
+
+    def rank_state(self, rank: int, *, enums: Iterable[type[enum.Enum]] = ()) -> Any:
+        """What `rank` of the saving run knew alone; None where it saved nothing.
+
+        Raises:
+            DamagedCheckpointError: when the content isn't what a save makes.
+            StateMismatchError: when the saving run had no such rank.
+        """
+        if not 0 <= rank < self.manifest.world_size:
+            raise StateMismatchError(
+                f"{self.path} has no state of rank {rank}",
+                expected=f"a rank below {self.manifest.world_size}, the world size of the save",
+            )
+        name = rank_file_name(rank)
+        if not any(file.name == name for file in self.manifest.files):
+            return None
+        return self._read(name, rank_key(rank, ""), None, enums)
+
+    def skeleton(self, name: str = STATE_NAME) -> Json:
+        """The JSON of a state, with the names of tensors in their places."""
+        entry = next((file for file in self.manifest.files if file.name == name), None)
+        if entry is None:
+            raise DamagedCheckpointError(self.path, (f"{name} is not listed",))
+        try:
+            skeleton: Json = json.loads(
+                read_regular(self.path / name, limit_bytes=entry.size_bytes)
+            )
+        except OSError as error:
+            problem = f"{name} can't be read ({explain(error)})"
+            raise DamagedCheckpointError(self.path, (problem,)) from error
+        except (ValueError, RecursionError) as error:
+            raise DamagedCheckpointError(self.path, (f"{name} is no JSON: {error}",)) from error
+        return skeleton
+
+    def rank_skeleton(self, rank: int) -> Json:
+        """The JSON of what one rank knew alone; None where it saved nothing."""
+        name = rank_file_name(rank)
+        if not any(file.name == name for file in self.manifest.files):
+            return None
+        return self.skeleton(name)
+
+    @property
+    def tensor_files(self) -> list[str]:
+        """Names of the files with tensors."""
+        names = [file.name for file in self.manifest.files]
+        return [name for name in names if name.endswith(".safetensors")]
+
+    def _read(self, name: str, prefix: str, like: Any, enums: Iterable[type[enum.Enum]]) -> Any:
+        from trackside.checkpoint.storage import read_tensors  # noqa: PLC0415 - start-up time
+
+        skeleton = self.skeleton(name)
+        templates = {} if like is None else _templates(like)
+        try:
+            leaves = list(tensor_leaves(skeleton))
+            keys = sorted({prefix + leaf.key for leaf in leaves})
+            # A stand-in has another shape than its DTensor: read whole.
+            stood_in = {leaf.key for leaf in leaves if leaf.dtype is not None}
+            wanted = {key: value for key, value in templates.items() if key not in stood_in}
+            tensors = read_tensors(self.path, self.tensor_files, keys, wanted)
+            plain = {key.removeprefix(prefix): value for key, value in tensors.items()}
+            return join(skeleton, plain, enums=enums)
+        except (ValueError, TypeError, IndexError, RecursionError, OSError) as error:
+            raise DamagedCheckpointError(self.path, (f"{name}: {error}",)) from error
+
+
+def open_checkpoint(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK) -> Checkpoint:
+    """Verify a checkpoint, and open it.
+
+    Args:
+        path: Its folder.
+        ranks: Share the reading; all of them have to call.
+
+    Raises:
+        DamagedCheckpointError: names the file and what is wrong with it.
+    """
+    return opened(verify(path, ranks=ranks))
+
+
+def opened(report: Report) -> Checkpoint:
+    """The checkpoint of a report. Raises `DamagedCheckpointError` unless it is `ok`."""
+    if report.manifest is None or report.problems:
+        raise DamagedCheckpointError(report.path, report.problems)
+    return Checkpoint(report.path, report.manifest)
+
+
+def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
+    """The shared state of a checkpoint, verified. See `Checkpoint.state`."""
+    return open_checkpoint(path).state(like=like)
+
+
+def _templates(like: Any) -> dict[str, Tensor]:
+    return {key: value for key, value in split(like).tensors.items() if is_sharded(value)}

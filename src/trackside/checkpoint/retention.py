@@ -1,0 +1,88 @@
+"""Which checkpoints stay: the last ones, the best ones, one every so often. A pure function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from trackside.checkpoint.ledger import Entry
+from trackside.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What stays. A checkpoint stays if any rule keeps it; without a rule all of them stay.
+
+    The newest always stays: a run has to be able to go on.
+    """
+
+    keep_last: int | None = None
+    """So many of the newest, at least 1."""
+    keep_best: int | None = None
+    """So many of the best by `monitor`, at least 1."""
+    monitor: str | None = None
+    """Full name of the metric that says which are best, for example `val/loss`."""
+    mode: Literal["min", "max"] = "min"
+    """Whether lower or higher values of `monitor` are better."""
+    keep_every_steps: int | None = None
+    """One in every so many steps stays for ever: the first at or after each multiple."""
+
+    def __post_init__(self) -> None:
+        for name in ("keep_last", "keep_best", "keep_every_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(
+                    f"{name} is {value}", expected="at least 1, or None for no such rule"
+                )
+        if (self.keep_best is None) != (self.monitor is None):
+            raise ConfigurationError(
+                "keep_best and monitor belong together",
+                received=f"keep_best={self.keep_best}, monitor={self.monitor!r}",
+                remedy='for example keep_best=3, monitor="val/loss"',
+            )
+        if self.mode not in ("min", "max"):
+            raise ConfigurationError(f"mode is {self.mode!r}", expected='"min" or "max"')
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether there is no rule."""
+        return self.keep_last is self.keep_best is self.keep_every_steps is None
+
+
+def to_delete(
+    entries: Sequence[Entry], retention: Retention, *, protected: Collection[str] = ()
+) -> list[Entry]:
+    """The entries that no rule keeps, oldest first.
+
+    Args:
+        entries: The checkpoints that are there, in any order.
+        retention: The rules.
+        protected: Names of checkpoints that stay in any case. Pinned ones do anyway.
+    """
+    if retention.keeps_all or not entries:
+        return []
+    by_age = sorted(entries, key=lambda entry: entry.sequence)
+    kept = {entry.name for entry in by_age[-(retention.keep_last or 1) :]}
+    kept.update(protected)
+    kept.update(entry.name for entry in by_age if entry.pinned)
+    if retention.keep_best is not None and retention.monitor is not None:
+        ranked = best_first(by_age, retention.monitor, retention.mode)
+        kept.update(entry.name for entry in ranked[: retention.keep_best])
+    if retention.keep_every_steps is not None:
+        first_of: dict[int, str] = {}
+        for entry in by_age:
+            first_of.setdefault(entry.step // retention.keep_every_steps, entry.name)
+        kept.update(name for period, name in first_of.items() if period > 0)
+    return [entry for entry in by_age if entry.name not in kept]
+
+
+def best_first(entries: Sequence[Entry], monitor: str, mode: Literal["min", "max"]) -> list[Entry]:
+    """The entries with a finite value of `monitor`, best first; of equal ones the older is better.
+
+    That is what "has it improved?" says: an equal value is no improvement.
+    """
+    sign = 1.0 if mode == "min" else -1.0
+    valued = [entry for entry in entries if math.isfinite(entry.metrics.get(monitor, math.nan))]
+    return sorted(valued, key=lambda entry: (sign * entry.metrics[monitor], entry.sequence))

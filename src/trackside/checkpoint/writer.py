@@ -1,0 +1,269 @@
+"""The writer: saves one checkpoint after the other, in the background or at once."""
+
+from __future__ import annotations
+
+import collections
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+from trackside.checkpoint.commit import Saved, Saving, commit
+from trackside.checkpoint.files import explain, flush_folder
+from trackside.checkpoint.ledger import Ledger
+from trackside.checkpoint.manifest import is_run_id
+from trackside.checkpoint.pruning import Pruned, prune
+from trackside.checkpoint.ranks import SINGLE_RANK, Ranks, together
+from trackside.checkpoint.retention import Retention
+from trackside.checkpoint.selection import candidates
+from trackside.checkpoint.snapshot import (
+    HostBuffers,
+    Snapshot,
+    size_estimate_bytes,
+    take_snapshot,
+)
+from trackside.checkpoint.temporary import clean_leftovers
+from trackside.errors import ConfigurationError
+
+KEEP_ALL = Retention()
+
+
+@dataclass(frozen=True, slots=True)
+class SizeEstimate:
+    """What a checkpoint will need."""
+
+    size_bytes: int
+    """Of this rank's part, within a few per cent."""
+    free_bytes: int
+    """On the file system of the folder, now."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A save under way."""
+
+    snapshot: Snapshot
+    saving: Saving
+    sequence: int
+    started: float
+    seconds_blocked: float | None = None
+    """How long `save` took; None when it takes as long as the writing."""
+    may_begin: threading.Event = field(default_factory=threading.Event)
+
+
+def new_run_id() -> str:
+    """An id that no other run has."""
+    return secrets.token_hex(8)
+
+
+@final
+class CheckpointWriter:
+    """Saves the checkpoints of a run, in order, at most one at a time.
+
+    In the background, `save` returns when the state is copied to host memory, and a thread writes
+    it; a save that comes before the former is written waits for it. An error of the thread is kept
+    and raised by the next `poll`, `save` or `close`, once. The writer can be used again after it.
+
+    The thread is joined at the end of the interpreter: a save is never cut by an exit, only by a
+    kill. After a fork the writer must not be used in the child.
+
+    Args:
+        root: Folder of the checkpoints; made if it doesn't exist.
+        run_id: Of the run; a resumed run passes that of its checkpoint's manifest.
+        background: Whether to write in a thread. False writes before `save` returns, without a
+            second copy of the state in host memory.
+        retention: Which checkpoints stay; applied after each save, on rank 0.
+        resumed_from: Folder of the checkpoint that the run goes on from. Retention doesn't delete
+            it before a newer one of this run verifies.
+        ranks: The processes that save together. All of them make a writer and call the same
+            methods in the same order.
+
+    Raises:
+        CheckpointWriteError: when the folder can't be made or written to.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        run_id: str,
+        *,
+        background: bool = True,
+        retention: Retention = KEEP_ALL,
+        resumed_from: str | Path | None = None,
+        ranks: Ranks = SINGLE_RANK,
+    ) -> None:
+        if not is_run_id(run_id):
+            raise ConfigurationError(
+                f"{run_id!r} can't be the id of a run",
+                expected="1 to 64 letters, digits, `_` or `-`",
+            )
+        self.root = Path(root).absolute()
+        self.run_id = run_id
+        self.notes: tuple[str, ...] = ()
+        """What a person should know about the folder as it was found."""
+        self.seconds_waited = 0.0
+        """How long `save` and `close` waited for a save under way, altogether."""
+        self._retention = retention
+        self._ranks = ranks
+        self._buffers = HostBuffers() if background else None
+        self._ledger: Ledger | None = None
+        self._sequence = 0
+        self._thread: threading.Thread | None = None
+        self._saved: collections.deque[Saved] = collections.deque()
+        self._error: BaseException | None = None
+        together(
+            ranks,
+            lambda: self._open_folder(resumed_from),
+            failure=f"checkpoints can't be written to {self.root}",
+        )
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a save is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether `poll` has something to tell. Costs nothing: to be asked at every step."""
+        return bool(self._saved) or self._error is not None
+
+    def prepare(self, state: Any, rank_state: Any = None) -> SizeEstimate:
+        """See before the first step whether a state like this can be saved, and how large it is.
+
+        Args:
+            state: What will be given to `save`, as it is now. Tensors may come later (those of an
+                optimizer do).
+            rank_state: The same for what this rank alone knows.
+
+        Raises:
+            UnsavableStateError: names each leaf that can't be saved.
+        """
+        size_bytes = size_estimate_bytes(state, rank_state)
+        # Here and not in the first save: it takes a second, and holds the interpreter's lock.
+        import trackside.checkpoint.storage  # noqa: F401, PLC0415
+
+        return SizeEstimate(size_bytes, shutil.disk_usage(self.root).free)
+
+    def save(self, state: Any, saving: Saving, *, rank_state: Any = None) -> None:
+        """Save a checkpoint; `poll` says when it is there.
+
+        Args:
+            state: What all ranks share: nested dicts and lists, see `splitting`. Whole tensors are
+                those of rank 0; of DTensors each rank writes its part.
+            saving: What is said about it.
+            rank_state: What this rank alone knows, or None.
+
+        Raises:
+            UnsavableStateError: names each leaf that can't be saved.
+            CheckpointWriteError: the failure of the former save, before this one was begun; without
+                background, of this one.
+        """
+        started = time.perf_counter()
+        self._wait()
+        self._raise_kept()
+        snapshot = take_snapshot(state, rank_state, rank=self._ranks.rank, buffers=self._buffers)
+        self._sequence += 1
+        job = _Job(snapshot, saving, self._sequence, started)
+        if self._buffers is None:
+            job.may_begin.set()
+            self._write(job)
+            self._raise_kept()
+            return
+        thread = threading.Thread(
+            target=self._write,
+            args=(job,),
+            name=f"checkpoint of step {saving.step}",
+            daemon=False,  # an exit of the interpreter waits for it
+        )
+        try:
+            thread.start()
+            job.seconds_blocked = time.perf_counter() - started
+        finally:
+            if thread.ident is not None:  # also when a signal came in between
+                self._thread = thread
+            # Only now: a thread that begins to work at once keeps the interpreter's lock, and the
+            # loop, for the milliseconds until its turn is over.
+            job.may_begin.set()
+
+    def poll(self) -> list[Saved]:
+        """The checkpoints that have become whole since the last call, oldest first.
+
+        Raises:
+            CheckpointWriteError: when a save failed; the next call returns the others.
+        """
+        self._raise_kept()
+        return [self._saved.popleft() for _ in range(len(self._saved))]
+
+    def close(self) -> float:
+        """Wait for the save under way. Returns the seconds that took; `poll` still answers.
+
+        Raises:
+            CheckpointWriteError: when a save failed.
+        """
+        seconds = self._wait()
+        self._raise_kept()
+        return seconds
+
+    def _open_folder(self, resumed_from: str | Path | None) -> None:
+        if self._ranks.rank != 0:
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        flush_folder(self.root.parent)
+        removed = clean_leftovers(self.root, self.run_id)
+        self._ledger = Ledger(self.root, self.run_id)
+        notes = [f"removed what a killed save left behind: {name}" for name in removed]
+        self.notes = (*notes, self._ledger.note) if self._ledger.note else tuple(notes)
+        found = [each.manifest.sequence for each in candidates(self.root) if each.manifest]
+        self._sequence = max(found, default=0)
+        origin = None if resumed_from is None else Path(resumed_from).absolute()
+        is_here = origin is not None and origin.parent == self.root
+        # Written in any case: a folder that can't be written to is found before the first step.
+        self._ledger.protect(origin.name if origin is not None and is_here else None)
+
+    def _wait(self) -> float:
+        if self._thread is None:
+            return 0.0
+        started = time.perf_counter()
+        self._thread.join()
+        self._thread = None
+        seconds = time.perf_counter() - started
+        self.seconds_waited += seconds
+        return seconds
+
+    def _raise_kept(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, job: _Job) -> None:
+        job.may_begin.wait()
+        try:
+            saved = commit(
+                job.snapshot,
+                job.saving,
+                root=self.root,
+                run_id=self.run_id,
+                sequence=job.sequence,
+                ranks=self._ranks,
+                ledger=self._ledger,
+            )
+            pruned = self._prune()
+        except BaseException as error:  # raised by the next call in the loop's thread
+            self._error = error
+            return
+        blocked = job.seconds_blocked
+        if blocked is None:
+            blocked = time.perf_counter() - job.started
+        saved = replace(saved, deleted=pruned.deleted, notes=pruned.notes)
+        self._saved.append(replace(saved, seconds_blocked=blocked))
+
+    def _prune(self) -> Pruned:
+        if self._ledger is None:
+            return Pruned()
+        try:
+            return prune(self._ledger, self._retention)
+        except OSError as error:  # the checkpoint is there: an old one too many is no failure
+            return Pruned(notes=(f"old checkpoints were not deleted: {explain(error)}",))

@@ -1,0 +1,1 @@
+"""The command `trackside`: one file per command."""

@@ -1,0 +1,93 @@
+"""`trackside inspect`: what is in a checkpoint, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trackside.cli.refusal import FAILED
+from trackside.cli.running import AsJson, told
+
+if TYPE_CHECKING:
+    from trackside.checkpoint import Candidate, Inspection
+
+
+def inspect(
+    path: Annotated[
+        Path,
+        typer.Argument(help="A checkpoint, or a folder that holds some.", show_default=False),
+    ],
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    r"""Tell what is in a checkpoint, after verifying every byte of it.
+
+    Of a run's folder, list its checkpoints. The exit code is 1 when something is damaged.
+
+    \b
+    Examples:
+      trackside inspect runs/mine
+      trackside inspect runs/mine/checkpoints/step-0000001200 --tensors
+    """
+    with told(as_json, False):
+        from trackside.checkpoint import candidates
+        from trackside.checkpoint import inspect as look_into
+
+        if not path.is_dir():
+            raise typer.BadParameter(f"there is no folder {path}")
+        roots = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
+        found = [one for root in roots for one in candidates(root)]
+        looked = None if found else look_into(path)
+    if looked is None:
+        _print_list(found, as_json)
+        sound = all(one.problem is None for one in found)
+    else:
+        print(json.dumps(_plain(looked), default=str) if as_json else _page(looked, tensors))
+        sound = looked.verified
+    raise typer.Exit(0 if sound else FAILED)
+
+
+def _print_list(found: list[Candidate], as_json: bool) -> None:
+    if as_json:
+        rows = [{"path": str(one.path), "step": one.step, "problem": one.problem} for one in found]
+        print(json.dumps(rows))
+        return
+    for one in found:
+        told_of = one.problem or _one_line(one.manifest)
+        print(f"{one.path}  {told_of}")
+
+
+def _one_line(manifest: Any) -> str:
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
+    size = f"{manifest.size_bytes / 1e6:.1f} MB"
+    return "; ".join(filter(None, [manifest.saved_at, size, manifest.reason, metrics]))
+
+
+def _page(looked: Inspection, tensors: bool) -> str:
+    lines = [str(looked.path), "verified" if looked.verified else "DAMAGED:"]
+    lines += [f"  {problem}" for problem in looked.problems]
+    manifest = looked.manifest
+    if manifest is not None:
+        versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+        lines += [
+            f"step     {manifest.step:,}, saved {manifest.saved_at} ({manifest.reason})",
+            f"run      {manifest.run_id}, on {manifest.world_size} ranks; {versions}",
+            f"size     {manifest.size_bytes / 1e6:.2f} MB in {len(manifest.files)} files",
+        ]
+        lines += [f"metric   {name} {value:.6g}" for name, value in manifest.metrics.items()]
+    lines.append(f"tensors  {len(looked.tensors):,}")
+    if tensors:
+        for one in looked.tensors:
+            shape = "x".join(map(str, one.shape)) or "scalar"
+            lines.append(f"  {one.path}  {one.dtype} {shape}")
+    lines += [f"callback {name}" for name in looked.values.get("callbacks", {})]
+    lines += [f"ignored  {name}" for name in looked.ignored]
+    return "\n".join(lines)
+
+
+def _plain(looked: Inspection) -> dict[str, Any]:
+    return {**asdict(looked), "verified": looked.verified}

@@ -1,0 +1,73 @@
+"""The command itself: its subcommands, and what its exit codes mean.
+
+Nothing heavy is imported here or at the top of a command's file: help is there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from inspect import getdoc
+
+import typer
+
+from trackside.cli.ask import ask
+from trackside.cli.callbacks import callbacks
+from trackside.cli.evaluate import evaluate
+from trackside.cli.inspect import inspect
+from trackside.cli.plan import plan
+from trackside.cli.predict import predict
+from trackside.cli.resume import resume
+from trackside.cli.runs import runs
+from trackside.cli.schema import schema
+from trackside.cli.train import train
+
+EXIT_CODES = """\b
+Exit codes:
+  0    completed, or stopped by a callback
+  1    failed
+  2    wrong usage or configuration
+  130  interrupted (Ctrl-C)
+  143  interrupted (SIGTERM)"""
+
+app = typer.Typer(
+    name="trackside",
+    help="Train PyTorch models described in a file.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (train, resume, evaluate, predict, plan, runs, ask, inspect, callbacks, schema):
+    app.command(
+        # `\b` keeps the lines of the paragraph that follows; a raw docstring has it as two letters.
+        help=getdoc(_command).replace(r"\b", "\b"),  # type: ignore[union-attr]
+        epilog=EXIT_CODES if _command in (train, resume) else None,
+    )(_command)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+) -> None:
+    if version:
+        from trackside import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line; the exit code."""
+    try:
+        app(list(arguments))
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    return 0
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""`trackside plan`: what a run will do, and what is wrong with it, before it starts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
+
+import typer
+
+from trackside.cli.refusal import WRONG_USAGE
+from trackside.cli.running import AsJson, Files, Traceback, split, told
+
+if TYPE_CHECKING:
+    from trackside.config.plan import Plan
+
+
+def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False) -> None:
+    r"""Print what a run of FILE will do, without training: sizes, what is due when, in which order.
+
+    \b
+    Model, data and optimizer are made, because their sizes decide; nothing is written. Errors
+    among the findings would make the run fail: the exit code is then 2.
+
+    \b
+    Examples:
+      trackside plan run.yaml
+      trackside plan run.yaml trainer.steps=100000 --json
+    """
+    files, overrides = split(arguments)
+    with told(as_json, traceback), redirect_stdout(sys.stderr):
+        from trackside.config import load
+        from trackside.config.plan import make_plan
+
+        made = make_plan(load(files, overrides))
+    print(json.dumps(made.as_dict(), indent=2) if as_json else page(made))
+    raise typer.Exit(0 if made.sound else WRONG_USAGE)
+
+
+def page(plan: Plan) -> str:
+    """The plan as text."""
+    memory = plan.memory
+    states = memory.parameter_bytes + memory.gradient_bytes + (memory.optimizer_bytes or 0)
+    lines = [
+        f"run      {_limit(plan)}, on {plan.device}, files in {plan.directory}",
+        f"model    {memory.parameters:,} parameters, {memory.trainable:,} trained; "
+        f"{_bytes(states)} of states ({_bytes(memory.parameter_bytes)} model, "
+        f"{_bytes(memory.gradient_bytes)} gradients, {_bytes(memory.optimizer_bytes)} optimizer)",
+    ]
+    for name, one in plan.data.items():
+        size = f"{_count(one.samples)} samples, {_count(one.batches)} batches"
+        lines.append(f"data     {name}: {size}; {one.use}")
+    if plan.disk is not None:
+        kept = "all" if plan.disk.kept is None else f"{plan.disk.kept}"
+        lines.append(
+            f"disk     {_bytes(plan.disk.checkpoint_bytes)} a checkpoint, {kept} kept; "
+            f"{_bytes(plan.disk.free_bytes)} free"
+        )
+    lines += ["", "when"]
+    for due in plan.schedules:
+        times = _times(due.times)
+        first = f", first at step {due.first_step:,}" if due.first_step is not None else ""
+        lines.append(f"  {due.owner} {due.option}: {due.schedule}: {times}{first}")
+    lines += ["", "hooks, in order"]
+    lines += [f"  {hook}: {', '.join(names)}" for hook, names in plan.hooks.items()]
+    lines += ["", "findings" if plan.findings else "nothing found to complain about"]
+    for finding in plan.findings:
+        place = f"{finding.place}: " if finding.place else ""
+        lines.append(f"  {place}{finding.severity}: {finding.about}: {finding.message}")
+        lines.append(f"      {finding.remedy}")
+    return "\n".join(lines)
+
+
+def _limit(plan: Plan) -> str:
+    if plan.steps is None:
+        return f"{plan.epochs} epochs of unknown length"
+    epoch = f" (an epoch has {plan.epoch_steps:,})" if plan.epoch_steps is not None else ""
+    return f"{plan.steps:,} steps{epoch}"
+
+
+def _times(number: int | None) -> str:
+    if number is None:
+        return "as the clock or the data says"
+    return {0: "never", 1: "once"}.get(number, f"{number:,} times")
+
+
+def _count(number: int | None) -> str:
+    return "an unknown number of" if number is None else f"{number:,}"
+
+
+def _bytes(size: float | None) -> str:
+    if size is None:
+        return "unknown"
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,42 @@
+"""Errors on the command line: told in words, with the exit code that fits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+
+from trackside.errors import (
+    ConfigurationError,
+    RegistrationError,
+    TracksideError,
+    UsageError,
+)
+
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+
+def tell(error: BaseException, *, as_json: bool, with_traceback: bool) -> int:
+    """Print what went wrong; the exit code.
+
+    A mistake in what was asked for is told without a traceback, which would only hide it.
+    """
+    usage = isinstance(error, (ConfigurationError, RegistrationError, UsageError))
+    if as_json:
+        print(json.dumps({"error": str(error), "problems": _problems(error)}))
+    if with_traceback or not isinstance(error, TracksideError):
+        traceback.print_exception(error, file=sys.stderr)
+    elif not as_json:
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        print(f"{error}\n{notes}".rstrip(), file=sys.stderr)
+    return WRONG_USAGE if usage else FAILED
+
+
+def _problems(error: BaseException) -> list[dict[str, object]]:
+    from trackside.config.problem import ExperimentError
+
+    if isinstance(error, ExperimentError):
+        return [problem.as_dict() for problem in error.problems]
+    return []

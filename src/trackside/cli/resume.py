@@ -1,0 +1,49 @@
+"""`trackside resume`: go on with a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trackside.cli.running import AsJson, Folder, Overrides, Traceback, fit, launch, told
+
+if TYPE_CHECKING:
+    from trackside.config import Experiment
+
+
+def resume(
+    run: Folder,
+    overrides: Overrides = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="auto (the newest that is whole), best, a step, or a path.")
+    ] = "auto",
+    processes: Annotated[
+        int | None, typer.Option(help="In so many processes.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    r"""Go on with the run in the folder RUN, from its newest checkpoint that is whole.
+
+    \b
+    Examples:
+      trackside resume runs/2026-11-22_08-30-25
+      trackside resume runs/mine trainer.epochs=40
+      trackside resume runs/mine --checkpoint 1200
+    """
+    changes = [*(overrides or ()), f"trainer.resume={checkpoint}"]
+    if processes is not None:
+        with told(as_json, traceback):
+            _load(run, changes)
+        options = ["--json"] * as_json + ["--traceback"] * traceback
+        launch(
+            ["resume", run, *(overrides or ()), "--checkpoint", checkpoint, *options], processes, 0
+        )
+    fit(lambda: _load(run, changes), as_json=as_json, traceback=traceback)
+
+
+def _load(run: str, overrides: list[str]) -> Experiment:
+    from trackside.config.kept import load_kept
+
+    return load_kept(run, overrides)

@@ -1,0 +1,61 @@
+"""`trackside runs`: which runs there are, and how they ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trackside.cli.running import AsJson, told
+
+if TYPE_CHECKING:
+    from trackside.config.kept import KeptRun
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    r"""List runs with outcome, best values and duration, oldest first.
+
+    `unfinished` is a run that goes on, or was killed: `trackside resume` goes on with it.
+
+    \b
+    Examples:
+      trackside runs
+      trackside runs experiments --json
+    """
+    with told(as_json, False):
+        from trackside.config.kept import runs_in
+
+        found = runs_in(folder)
+    print(json.dumps([one.as_dict() for one in found]) if as_json else _table(found, folder))
+
+
+def _table(found: list[KeptRun], folder: Path) -> str:
+    if not found:
+        return f"no runs in {folder}"
+    rows = [("run", "status", "step", "took", "best")]
+    for one in found:
+        best = ", ".join(f"{name} {value:.4g}" for name, value in one.best.items())
+        step = "" if one.step is None else f"{one.step:,}"
+        rows.append((str(one.folder), one.status, step, _duration(one.seconds), best))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,21 @@
+"""`trackside schema`: a JSON Schema of configuration files, for editors."""
+
+from __future__ import annotations
+
+import json
+
+
+def schema() -> None:
+    r"""Print a JSON Schema of configuration files, with the options of every callback.
+
+    \b
+    Editors complete and check files that begin with this line:
+      # yaml-language-server: $schema=trackside.schema.json
+
+    \b
+    Example:
+      trackside schema > trackside.schema.json
+    """
+    from trackside.config.schema import file_schema
+
+    print(json.dumps(file_schema(), indent=2))

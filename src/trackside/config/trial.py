@@ -1,0 +1,44 @@
+"""Constructors that are cheap and known refuse their options before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from trackside import randomness
+from trackside.config.blueprint import Blueprint
+from trackside.config.problem import ExperimentError, Problem
+
+_KNOWN = ("trackside.", "torch.", "torchmetrics.")
+"""Whose constructors only keep their options: other people's may load or open something."""
+
+
+def refusals(blueprints: Iterable[Blueprint]) -> list[Problem]:
+    """What constructors of callbacks, losses and metrics say against their options."""
+    found: list[Problem] = []
+    with randomness.preserved():
+        for blueprint in blueprints:
+            if blueprint.name.startswith(_KNOWN):
+                try:
+                    blueprint.build()
+                except ExperimentError as error:
+                    found += error.problems
+    return found
+
+
+def optimizer_refusals(optimizer: Blueprint | None, scheduler: Blueprint | None) -> list[Problem]:
+    """What an optimizer of torch, and its scheduler, say against their options."""
+    if optimizer is None or not optimizer.name.startswith("torch."):
+        return []
+    try:
+        with optimizer.refusals():
+            # A matrix: some optimizers take nothing else.
+            made = optimizer.build()([nn.Parameter(torch.zeros(1, 1))])
+        if scheduler is not None and scheduler.name.startswith("torch."):
+            with scheduler.refusals():
+                scheduler.build()(made)
+    except ExperimentError as error:
+        return list(error.problems)
+    return []

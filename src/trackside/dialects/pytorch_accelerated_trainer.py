@@ -1,0 +1,372 @@
+"""What callbacks of pytorch-accelerated see: trainer, run history, run configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trackside.dialects import state_file
+from trackside.dialects.values import is_number, on_host
+from trackside.dialects.view import View, epochs_of, validation_name
+from trackside.errors import TracksideError, did_you_mean
+from trackside.run import Run
+
+STATE_NAME = "training_state.safetensors"
+"""File that `save_training_state` makes in its folder."""
+
+
+class UnknownMetricError(TracksideError, ValueError):
+    """A callback asks the run history for a metric that has no value yet."""
+
+
+class RunHistory:
+    """Metrics under their names: those of Trackside's history, and those that callbacks add.
+
+    Args:
+        trainer: The view that it belongs to.
+    """
+
+    def __init__(self, trainer: TrainerView) -> None:
+        self._trainer = trainer
+        self._added: dict[str, list[Any]] = {}
+        self._logged: set[str] = set()
+        self._deleted: set[str] = set()
+        self._prefix = ""
+
+    def get_metric_names(self) -> set[str]:
+        """Names of all metrics: `train_loss_epoch`, `eval_loss_epoch`, `eval_accuracy`, ..."""
+        return {*self._recorded(), *self._added} - self._deleted
+
+    def get_metric_values(self, metric_name: str) -> list[Any]:
+        """All values of a metric, oldest first."""
+        if metric_name in self._added:
+            return self._added[metric_name]
+        full = self._recorded().get(metric_name)
+        return self._trainer.run.history.values(full) if full else []
+
+    def get_latest_metric(self, metric_name: str) -> Any:
+        """The newest value of a metric.
+
+        Raises:
+            UnknownMetricError: It has none.
+        """
+        values = self.get_metric_values(metric_name)
+        if not values:
+            names = self.get_metric_names()
+            raise UnknownMetricError(
+                f"no value has been recorded for the metric {metric_name!r}",
+                received=", ".join(sorted(names)) or "no metrics",
+                remedy=did_you_mean(metric_name, names),
+            )
+        return values[-1]
+
+    def update_metric(self, metric_name: str, metric_value: Any) -> None:
+        """Add a value. A number is logged too: other callbacks and loggers see `val/accuracy`."""
+        name = f"{self._prefix}{metric_name}"
+        self._deleted.discard(name)
+        self._added.setdefault(name, []).append(metric_value)
+        if is_number(metric_value):
+            full = self._full_name(name)
+            self._logged.add(full)
+            self._trainer.run.log(full, metric_value, weight=1.0)
+
+    def delete_metric(self, metric_name: str) -> None:
+        """Forget a metric."""
+        self._added.pop(metric_name, None)
+        self._deleted.add(metric_name)
+
+    def set_metric_name_prefix(self, prefix: str = "") -> None:
+        """What comes before the names of metrics that are added from now on."""
+        self._prefix = prefix
+
+    @property
+    def metric_name_prefix(self) -> str:
+        """What comes before the names of metrics that are added."""
+        return self._prefix
+
+    @property
+    def current_epoch(self) -> int:
+        """Number of the epoch, from 1."""
+        return self._trainer.epoch + 1
+
+    def reset(self) -> None:
+        """Forget what callbacks have added."""
+        self._added.clear()
+
+    def _recorded(self) -> dict[str, str]:
+        """Their names of what Trackside has recorded, and the full names."""
+        run = self._trainer.run
+        own = [name for name in run.history.names if name not in self._logged]
+        return {their_name(name, run): name for name in own}
+
+    def _full_name(self, name: str) -> str:
+        evaluated = validation_name(self._trainer.run)
+        if name.startswith("train_") or evaluated is None:
+            return f"train/{name.removeprefix('train_')}"
+        return f"{evaluated}/{name.removeprefix('eval_')}"
+
+
+def their_name(name: str, run: Run) -> str:
+    """`eval_loss_epoch` for `val/loss`, `train_accuracy` for `train/accuracy`."""
+    topic, _, metric = name.partition("/")
+    if topic == "train":
+        return "train_loss_epoch" if metric == "loss" else f"train_{metric}"
+    if topic != validation_name(run):
+        return name.replace("/", "_")
+    if metric != "loss":
+        return f"eval_{metric}"
+    return "evaluation_loss" if run.mode == "evaluate" else "eval_loss_epoch"
+
+
+class RunConfig(dict[str, Any]):
+    """Settings of the run, by key or as attributes: what is known of them."""
+
+    def __init__(self, run: Run) -> None:
+        train, evaluated = _batch_size(run, "train"), _batch_size(run, validation_name(run))
+        precision = run.config.get("precision")
+        known = {
+            "num_epochs": epochs_of(run),
+            "train_per_device_batch_size": train,
+            "eval_per_device_batch_size": evaluated,
+            "gradient_accumulation_steps": run.accumulate,
+            "gradient_clip_value": run.config.get("clip"),
+            "train_total_batch_size": train and train * run.world.size * run.accumulate,
+            "eval_total_batch_size": evaluated and evaluated * run.world.size,
+            "num_update_steps_per_epoch": run.limit.epoch_steps,
+            "num_local_update_steps_per_epoch": run.limit.epoch_steps,
+            "max_num_train_steps": run.limit.total_steps,
+            "is_local_process_zero": run.world.local_rank == 0,
+            "is_world_process_zero": run.world.is_global_zero,
+            "is_distributed": run.world.size > 1,
+            "mixed_precision": "no" if precision in (None, "fp32") else precision,
+            "num_processes": run.world.size,
+            "train_dl_kwargs": {"batch_size": train},
+            "eval_dl_kwargs": {"batch_size": evaluated},
+        }
+        super().__init__(known)
+
+    def __missing__(self, key: str) -> Any:
+        raise KeyError(f"the run configuration has no {key!r}; {did_you_mean(key, self)}")
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(f"the run configuration has no {name!r}")
+        return self[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings."""
+        return dict(self)
+
+
+def _batch_size(run: Run, name: str | None) -> int | None:
+    source = run.data.get(name or "")
+    size = getattr(source.loader, "batch_size", None) if source is not None else None
+    return size if isinstance(size, int) else None
+
+
+class LoaderView:
+    """A loader that also tells the device on which its batches arrive."""
+
+    def __init__(self, loader: Any, device: torch.device) -> None:
+        self._loader = loader
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+
+class Accelerator(View):
+    """Stands for `trainer._accelerator`."""
+
+    dialect = "pytorch_accelerated"
+    stands_for = "Accelerator"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.run.device
+
+    @property
+    def num_processes(self) -> int:
+        """Ranks of the run."""
+        return self.run.world.size
+
+    @property
+    def process_index(self) -> int:
+        """Number of this rank."""
+        return self.run.world.rank
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this is rank 0."""
+        return self.run.world.is_global_zero
+
+    @property
+    def is_local_main_process(self) -> bool:
+        """Whether this is the first rank of its machine."""
+        return self.run.world.local_rank == 0
+
+    def unwrap_model(self, model: nn.Module, **_: Any) -> nn.Module:
+        """The model itself, out of what wraps it over several ranks."""
+        inner = getattr(model, "module", None)
+        return inner if isinstance(inner, nn.Module) else model
+
+    def wait_for_everyone(self) -> None:
+        """Wait until every rank is here."""
+        self.run.world.barrier()
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print once per machine."""
+        if self.is_local_main_process:
+            print(*args, **kwargs)  # noqa: T201 - what the callback asks for
+
+
+class TrainerView(View):
+    """Stands for their `Trainer`: what its documents and its own callbacks use, as a view."""
+
+    dialect = "pytorch_accelerated"
+    stands_for = "Trainer"
+    instead: ClassVar[dict[str, str]] = {
+        "train": "training is under way; to end it: raise `StopTrainingError`",
+        "evaluate": "ask for it: `trainer.run.evaluate('val')`",
+        "loss_func": "the trainer has it: `Trainer(loss=...)`",
+        "_run_eval_epoch": "ask for it: `trainer.run.evaluate('val')`; for averaged weights use "
+        "`trackside.callbacks.averaging.EMA`",
+        "_loss_tracker": "losses are averaged by the run: `trainer.run.log(name, value)`",
+        "_train_dataloader": "to use fewer batches, `trackside.callbacks.scheduling.BatchLimit`",
+        "_eval_dataloader": "to use fewer batches, `trackside.callbacks.scheduling.BatchLimit`",
+        "callback_handler": "add to it: `trainer.callback_handler.add_callback(...)`; to evaluate "
+        "averaged weights use `trackside.callbacks.averaging.EMA`",
+    }
+
+    @property
+    def model(self) -> nn.Module:
+        """The model; setting it replaces the one that the steps call."""
+        return self.run.model
+
+    @model.setter
+    def model(self, model: nn.Module) -> None:
+        run = self.run
+        name = next(name for name, one in run.models.items() if one is run.model)
+        run.models = {**run.models, name: model}
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer."""
+        return self.run.optimizer
+
+    @property
+    def scheduler(self) -> Any:
+        """The learning-rate scheduler, or None."""
+        return next(iter(self.run.schedulers.values()), None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.run.device
+
+    @property
+    def run_history(self) -> RunHistory:
+        """Metrics of the run so far; callbacks may add to it."""
+        found = self.shared.get("__history__")
+        if found is None:
+            found = self.shared["__history__"] = RunHistory(self)
+        history: RunHistory = found
+        return history
+
+    @property
+    def run_config(self) -> RunConfig:
+        """Settings of the run: `run_config["num_epochs"]` or `run_config.num_epochs`."""
+        return RunConfig(self.run)
+
+    @property
+    def _accelerator(self) -> Accelerator:
+        accelerator = Accelerator()
+        accelerator.look_at(self.run)
+        return accelerator
+
+    @property
+    def _train_dataloader(self) -> LoaderView | None:
+        return self._loader("train")
+
+    @property
+    def _eval_dataloader(self) -> LoaderView | None:
+        return self._loader(validation_name(self.run))
+
+    @property
+    def train_dataset(self) -> Any:
+        """The data set that is trained on, or None."""
+        return getattr(self._train_dataloader, "dataset", None)
+
+    @property
+    def eval_dataset(self) -> Any:
+        """The data set of the evaluation, or None."""
+        return getattr(self._eval_dataloader, "dataset", None)
+
+    def _loader(self, name: str | None) -> LoaderView | None:
+        source = self.run.data.get(name or "")
+        return LoaderView(source.loader, self.run.device) if source is not None else None
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print once per machine."""
+        self._accelerator.print(*args, **kwargs)
+
+    def gather(self, tensor: Tensor, padding_value: Any = None) -> Tensor:
+        """The tensors of all ranks, joined along their first dimension; shapes may differ."""
+        parts = self.run.world.gather(tensor if tensor.ndim else tensor.reshape(1))
+        return torch.cat(parts)
+
+    def get_model(self, keep_torch_compile: bool = True) -> nn.Module:
+        """The model itself, out of what wraps it over several ranks."""
+        return self._accelerator.unwrap_model(self.model)
+
+    def save_checkpoint(
+        self,
+        save_path: str | Path,
+        checkpoint_kwargs: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_scheduler: bool = True,
+        save_per_node: bool = True,
+    ) -> None:
+        """Write weights, optimizer and scheduler to one file."""
+        state = state_file.state_of(
+            self.run, self.get_model(), optimizer=save_optimizer, scheduler=save_scheduler
+        )
+        state["kwargs"] = {name: on_host(v) for name, v in (checkpoint_kwargs or {}).items()}
+        state_file.save_on_rank_zero(self.run, save_path, state)
+
+    def load_checkpoint(
+        self,
+        checkpoint_path: str | Path,
+        load_optimizer: bool = True,
+        load_scheduler: bool = True,
+    ) -> dict[str, Any]:
+        """Go on with the weights and optimizer of a saved file; returns what it holds."""
+        state = state_file.read(checkpoint_path)
+        state_file.restore(self.run, state, optimizer=load_optimizer, scheduler=load_scheduler)
+        return {**state, **state["kwargs"]}
+
+    def save_training_state(
+        self, output_dir: str | Path, checkpoint_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Write weights, optimizer and scheduler to one file in the folder `output_dir`."""
+        kwargs = {"current_epoch": self.run_history.current_epoch, **(checkpoint_kwargs or {})}
+        self.save_checkpoint(Path(output_dir) / STATE_NAME, kwargs)
+
+    def load_training_state(self, input_dir: str | Path) -> dict[str, Any]:
+        """Go on with what `save_training_state` wrote; returns what was saved beside it."""
+        kwargs: dict[str, Any] = self.load_checkpoint(Path(input_dir) / STATE_NAME)["kwargs"]
+        return kwargs

@@ -1,0 +1,240 @@
+"""From their hooks to ours: a table, and the adapter that answers for a callback of theirs."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from trackside.adoption import Adopted
+from trackside.dialects.view import View, ends_step, is_validation
+from trackside.errors import RegistrationError, nearest
+from trackside.lifecycle import Callback
+from trackside.outcome import Outcome
+from trackside.run import Evaluation, Run
+
+Call = Callable[..., Any]
+"""Called with the adapter, the run and what our hook gets beside it; calls theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One hook of theirs in the table of a dialect."""
+
+    carriers: Mapping[str, Call] = field(default_factory=dict)
+    """Names of our hooks that carry it, and how each calls it."""
+    note: str = ""
+    """When it comes, and what its arguments hold."""
+    missing: str = ""
+    """Why it isn't supported; empty where it is."""
+
+
+def row(hook: Call, call: Call, note: str = "") -> Row:
+    """A hook of theirs that is carried by one of ours.
+
+    Args:
+        hook: The method of `Callback`.
+        call: Calls theirs.
+        note: When it comes, and what its arguments hold.
+    """
+    return Row({hook.__name__: call}, note)
+
+
+def carried_by(carriers: Mapping[Call, Call], note: str = "") -> Row:
+    """A hook of theirs that several of ours carry, each in its own case."""
+    return Row({hook.__name__: call for hook, call in carriers.items()}, note)
+
+
+def at_the_end(call: Call, note: str = "") -> Row:
+    """Their hook for the end of training: called when it ends, and also when it fails.
+
+    What was opened at the start of training is closed there.
+    """
+
+    def end(adapter: Adapter, run: Run, *_: Any) -> None:
+        if adapter.training:
+            adapter.training = False
+            call(adapter, run)
+
+    return carried_by({Callback.on_fit_end: end, Callback.on_close: end}, note)
+
+
+def after_update(tell: Call, note: str = "") -> Row:
+    """Their hook for the end of a training batch, where it comes after the update.
+
+    Batches that don't end a step are told at once, the last of a step when the step is done.
+
+    Args:
+        tell: Called with the adapter, the run and what the step returned for the batch.
+        note: What its arguments hold.
+    """
+
+    def done(adapter: Adapter, run: Run, batch: Any, output: Any) -> None:
+        adapter.held = output
+        if not ends_step(run):
+            release(adapter, run)
+
+    def release(adapter: Adapter, run: Run) -> None:
+        output, adapter.held = adapter.held, None
+        if output is not None:
+            tell(adapter, run, output)
+
+    return carried_by({Callback.on_batch_end: done, Callback.on_step_end: release}, note)
+
+
+def in_validation(hook: Call, call: Call, note: str = "") -> Row:
+    """Their hook of the validation: carried by ours for evaluations, silent in other ones."""
+
+    def only(adapter: Adapter, run: Run, evaluation: Evaluation, *args: Any) -> Any:
+        if is_validation(run, evaluation):
+            return call(adapter, run, evaluation, *args)
+        return None
+
+    return row(hook, only, note)
+
+
+def not_supported(because: str) -> Row:
+    """A hook of theirs that is never called."""
+    return Row(missing=because)
+
+
+class Adapter(Adopted):
+    """Answers our hooks for a callback of theirs.
+
+    It listens to what the callback overrides, and to nothing else: it has the hooks as attributes
+    of the instance, made from the rows of the table.
+
+    Args:
+        foreign: Their callback.
+        base: The class that declares their hooks: a hook is overridden when a class before it in
+            the order of inheritance, or the instance, has it.
+    """
+
+    table: ClassVar[Mapping[str, Row]]
+    """Their hooks by name."""
+    view_class: ClassVar[type[View]]
+    """What stands for their trainer."""
+    prefixes: ClassVar[tuple[str, ...]] = ("on_",)
+    """How the names of their hooks begin."""
+
+    def __init__(self, foreign: Any, base: type) -> None:
+        super().__init__(foreign)
+        self.base = base
+        self.view = self.view_class()
+        self.training = False
+        """Whether training has begun and its end has not been told yet."""
+        self.held: Any = None
+        """What the step returned for a batch whose end isn't told yet."""
+        for name, row in self.rows().items():
+            if not self.overrides(name):
+                continue
+            if row.missing:
+                warnings.warn(
+                    f"`{self.default_name}.{name}` is never called: {row.missing}", stacklevel=2
+                )
+            for hook, call in row.carriers.items():
+                self._listen(hook, name, call)
+        self._look_for_misspelt()
+
+    def rows(self) -> Mapping[str, Row]:
+        """The rows that hold for this callback."""
+        return self.table
+
+    def overrides(self, name: str) -> bool:
+        """Whether their callback, or a class before its base, defines `name`."""
+        return name in self._own_names()
+
+    def _own_names(self) -> dict[str, object]:
+        names: dict[str, object] = {}
+        mro = type(self.foreign).__mro__
+        before = mro[: mro.index(self.base)] if self.base in mro else mro[:-1]
+        for cls in reversed(before):
+            names |= vars(cls)
+        names |= vars(self.foreign)
+        return names
+
+    def _listen(self, hook: str, name: str, call: Call) -> None:
+        earlier = vars(self).get(hook)
+        if earlier is None and getattr(type(self), hook) is not getattr(Callback, hook):
+            earlier = getattr(self, hook)
+
+        def listener(run: Run, *args: Any) -> Any:
+            if earlier is not None:
+                earlier(run, *args)
+            try:
+                return call(self, run, *args)
+            except Exception as error:
+                return self.failed(name, error)
+
+        vars(self)[hook] = listener
+
+    def failed(self, name: str, error: Exception) -> Any:
+        """Their hook `name` raised `error`: note where, and raise it again."""
+        error.add_note(f"in `{name}` of the {self.dialect} callback `{self.default_name}`")
+        raise error
+
+    def _look_for_misspelt(self) -> None:
+        for name, value in self._own_names().items():
+            if name in self.table or not name.startswith(self.prefixes) or not callable(value):
+                continue
+            meant = nearest(name, self.table)
+            if meant is not None:
+                warnings.warn(
+                    f"`{self.default_name}.{name}` is no hook of {self.dialect} and is never "
+                    f"called. Did you mean `{meant}`?",
+                    stacklevel=2,
+                )
+
+    # --- our hooks -----------------------------------------------------------------------------
+
+    def on_attach(self, run: Run) -> None:
+        """Show the run to their callback."""
+        self.training = False
+        self.view.join(run)
+        self.show(self.view)
+
+    def show(self, view: Any) -> None:
+        """Give the view to the callback, where it isn't an argument of their hooks."""
+
+    def on_fit_start(self, run: Run) -> None:
+        """Training begins: from here on its end will be told."""
+        self.training = True
+
+    def on_epoch_start(self, run: Run) -> None:
+        """Remember the number of the epoch, which counters of what is done don't tell."""
+        self.view.begin_epoch()
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        """Nothing of our own; a place for the rows."""
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What their `state_dict` returns; nothing where they have none."""
+        if not self.overrides("state_dict"):
+            return {}
+        state: dict[str, Any] | None = self.foreign.state_dict()
+        if state is None:
+            return {}
+        if not isinstance(state, dict):
+            raise RegistrationError(
+                f"the state of the {self.dialect} callback `{self.default_name}` can't be saved",
+                expected="a dict of tensors and JSON-like values from `state_dict`",
+                received=type(state).__name__,
+            )
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Give their state back; with the view too where their method takes it."""
+        if not self.overrides("load_state_dict"):
+            return
+        parameters = inspect.signature(self.foreign.load_state_dict).parameters.values()
+        positional = [
+            p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        if len([p for p in positional if p.default is p.empty]) > 1:
+            self.foreign.load_state_dict(state, self.view)
+        else:
+            self.foreign.load_state_dict(state)

@@ -1,0 +1,328 @@
+"""Agreement: what any callback on any rank asked for, applied at the same step on every rank.
+
+Each rank calls `at_step` after every step. At some of these calls, the same on all ranks, a small
+vector of whole numbers is sent off to be reduced in the background, and the one sent before is
+read, which has long arrived: the loop does not wait. Only when the vector says that somebody asked
+are the requests themselves exchanged, once. `settle` does both at once, where ranks meet anyway:
+before an evaluation, at the end of an epoch.
+
+How often: every step when steps are long, and every few milliseconds' worth of steps when they are
+short (`Pace`), so that a request is applied within about four tenths of a second, or two steps.
+The pace follows the clock of rank 0, which travels in the vector: all ranks compute the same.
+
+Example:
+    The loop of one process or many::
+
+        agreement = agree(world)
+        for batch in batches:
+            train_step(batch)
+            for request in agreement.at_step(requests_since_the_last_call):
+                apply(request)
+        for request in agreement.settle(requests_since_the_last_call):
+            apply(request)
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+import torch.distributed as dist
+
+from trackside.errors import TracksideError
+from trackside.run import Request
+
+if TYPE_CHECKING:
+    from trackside.distributed.world import World
+
+Clock = Callable[[], float]
+
+
+class Agreement(ABC):
+    """The way in which requests become decisions of all ranks; see the module for the protocol."""
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """Seconds since the run began by the clock of rank 0: the same number on every rank.
+
+        Decide by it whatever depends on time (wall-clock schedules, time limits), at the calls of
+        `at_step` and `settle`, and every rank decides the same at the same step.
+        """
+
+    @abstractmethod
+    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """Hand in what was asked on this rank since the last call; get what is to be done now.
+
+        To be called after every step, on every rank.
+        """
+
+    @abstractmethod
+    def settle(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """As `at_step`, but waits for all ranks: afterwards, nothing asked anywhere is open."""
+
+    @abstractmethod
+    def any(self, here: bool) -> bool:
+        """Whether `here` is true on some rank. Waits for all; only for what can't come later.
+
+        A request to skip the step under way is of that kind: one rank's gradients are everybody's.
+        """
+
+
+def agree(world: World, *, clock: Clock | None = None, every: int | None = None) -> Agreement:
+    """The agreement of `world`.
+
+    Args:
+        world: One rank or many.
+        clock: Seconds since the run began, on rank 0; None counts from now.
+        every: Steps between two exchanges; None follows the duration of steps.
+    """
+    clock = clock or _since(time.monotonic())
+    if world.size == 1:
+        return Alone(clock)
+    return Together(GlooExchange(world), clock, Pace(fixed=every), speaks=world.is_global_zero)
+
+
+def _since(start: float) -> Clock:
+    return lambda: time.monotonic() - start
+
+
+@final
+class Alone(Agreement):
+    """One process: everything asked is done at once.
+
+    Args:
+        clock: Seconds since the run began.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return self._clock()
+
+    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """What was asked, without copies of the same."""
+        return merge([asked]) if asked else ()
+
+    def settle(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """What was asked, without copies of the same."""
+        return self.at_step(asked)
+
+    def any(self, here: bool) -> bool:
+        """`here`."""
+        return here
+
+
+# --- the pure part: what the vectors say ------------------------------------------------------
+
+FIELDS = ("requests", "milliseconds", "steps", "minus_steps")
+"""The vector: how many requests this rank has, the clock (rank 0 only), and the calls so far, once
+with each sign, so that their maximum over ranks shows ranks that aren't at the same step."""
+
+
+def vote(requests: int, seconds: float, steps: int) -> list[int]:
+    """The vector of one rank, by `FIELDS`. Reduced over ranks by the maximum."""
+    return [requests, int(seconds * 1000), steps, -steps]
+
+
+def read(reduced: Sequence[int]) -> tuple[bool, float]:
+    """Whether somebody asked, and the clock of rank 0 in seconds.
+
+    Raises:
+        TracksideError: The ranks are not at the same step.
+    """
+    requests, milliseconds, most, minus_least = reduced
+    if most != -minus_least:
+        raise TracksideError(
+            "the ranks are not at the same step",
+            expected="the same number of steps on every rank",
+            received=f"between {-minus_least} and {most}",
+            remedy="give every rank equally many batches (an IterableDataset of its own length "
+            "per rank is the usual cause)",
+        )
+    return requests > 0, milliseconds / 1000
+
+
+def merge(asked: Sequence[Sequence[Request]]) -> list[Request]:
+    """The requests of all ranks in the one order that every rank applies them in.
+
+    By rank, and on each rank in the order of asking; what several asked for in the same words
+    comes once. Who asked says on which rank, unless all did.
+    """
+    ranks: dict[Request, list[int]] = {}
+    for rank, requests in enumerate(asked):
+        for request in requests:
+            found = ranks.setdefault(request, [])
+            if rank not in found:
+                found.append(rank)
+    return [
+        request if len(found) == len(asked) else _asked_on(request, found)
+        for request, found in ranks.items()
+    ]
+
+
+def _asked_on(request: Request, ranks: list[int]) -> Request:
+    word = "rank" if len(ranks) == 1 else "ranks"
+    where = ", ".join(map(str, ranks))
+    return replace(request, asked_by=f"{request.asked_by} on {word} {where}")
+
+
+@final
+class Pace:
+    """How many steps lie between two exchanges; depends on agreed clocks only.
+
+    Args:
+        fixed: Always so many; None adapts.
+    """
+
+    AIM_SECONDS = 0.2
+    MOST_STEPS = 64
+    """Bounds the delay when steps suddenly get long, and still makes an exchange cheap."""
+
+    def __init__(self, fixed: int | None = None) -> None:
+        if fixed is not None and fixed < 1:
+            raise TracksideError(
+                "ranks agree every so many steps", expected="at least 1", received=str(fixed)
+            )
+        self._fixed = fixed
+        self._last: tuple[int, float] | None = None
+        self.steps = fixed or 1
+        """Steps until the next exchange."""
+
+    def observe(self, step: int, seconds: float) -> None:
+        """An exchange that was sent off at `step` said that the clock stood at `seconds`."""
+        if self._fixed is None and self._last is not None:
+            steps, took = step - self._last[0], seconds - self._last[1]
+            wanted = steps * self.AIM_SECONDS / took if took > 0 else self.MOST_STEPS
+            # Down at once, up by doubling: one short interval is no proof of short steps.
+            self.steps = int(max(1, min(wanted, 2 * self.steps, self.MOST_STEPS)))
+        self._last = (step, seconds)
+
+    def pause(self) -> None:
+        """The clock goes on without steps (an evaluation): the interval under way says nothing."""
+        self._last = None
+
+
+# --- the ranks together -----------------------------------------------------------------------
+
+
+class Exchange(ABC):
+    """What `Together` needs of the ranks; tests put a simulated world here."""
+
+    @abstractmethod
+    def send(self, vector: list[int]) -> Callable[[], list[int]]:
+        """Send a vector off; the result waits for, and returns, the maximum over ranks."""
+
+    @abstractmethod
+    def gather(self, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+        """The requests of each rank, in order of ranks; waits for all."""
+
+
+@final
+class GlooExchange(Exchange):
+    """Over the side group: on the CPU, in gloo's own threads, whatever the model runs on."""
+
+    def __init__(self, world: World) -> None:
+        assert world.links is not None  # only made for a world of several ranks
+        self._world = world
+        self._group = world.links.side
+        # The group's own method: torch.distributed.all_reduce costs several times as much.
+        self._options = dist.AllreduceOptions()
+        self._options.reduceOp = dist.ReduceOp(dist.ReduceOp.MAX)
+
+    def send(self, vector: list[int]) -> Callable[[], list[int]]:
+        """Start the reduction."""
+        tensor = torch.tensor(vector, dtype=torch.int64)
+        work = self._group.allreduce([tensor], self._options)
+
+        def arrived() -> list[int]:
+            work.wait()
+            numbers: list[int] = tensor.tolist()
+            return numbers
+
+        return arrived
+
+    def gather(self, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+        """Exchange them as JSON."""
+        return self._world.gather(requests)
+
+
+@final
+class Together(Agreement):
+    """Several ranks; see the module.
+
+    Args:
+        exchange: The way to the other ranks.
+        clock: Seconds since the run began.
+        pace: How often.
+        speaks: Whether the clock of this rank counts: on rank 0.
+    """
+
+    def __init__(self, exchange: Exchange, clock: Clock, pace: Pace, *, speaks: bool) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self._speaks = speaks
+        self._pace = pace
+        self._calls = 0
+        self._next_call = 1
+        self._open: list[Request] = []
+        """Asked here, not sent off yet."""
+        self._sent: list[Request] = []
+        """Asked here before the exchange under way was sent off: counted in its vector."""
+        self._arrived: Callable[[], list[int]] | None = None
+        self._sent_at = 0
+        self._seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The clock of rank 0, as of the last exchange that was read."""
+        return self._seconds
+
+    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """Read the exchange under way and send off the next, when it is time."""
+        if asked:
+            self._open += asked
+        self._calls += 1
+        if self._calls < self._next_call:
+            return ()
+        agreed = self._receive()
+        self._send()
+        self._next_call = self._calls + self._pace.steps
+        return agreed
+
+    def settle(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """Read the exchange under way, then send off one more and wait for it."""
+        self._open += asked
+        agreed = self._receive()
+        self._send()
+        agreed = [*agreed, *self._receive()]
+        self._pace.pause()
+        return agreed
+
+    def any(self, here: bool) -> bool:
+        """One exchange of its own; the one under way stays under way."""
+        return self._exchange.send([int(here)])() != [0]
+
+    def _send(self) -> None:
+        self._sent, self._open = self._open, []
+        self._sent_at = self._calls
+        seconds = self._clock() if self._speaks else 0.0
+        self._arrived = self._exchange.send(vote(len(self._sent), seconds, self._calls))
+
+    def _receive(self) -> list[Request]:
+        if self._arrived is None:
+            return []
+        arrived, self._arrived = self._arrived, None
+        somebody_asked, self._seconds = read(arrived())
+        self._pace.observe(self._sent_at, self._seconds)
+        if not somebody_asked:
+            return []
+        parts = self._exchange.gather([asdict(request) for request in self._sent])
+        return merge([[Request(**fields) for fields in part] for part in parts])

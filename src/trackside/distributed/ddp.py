@@ -1,0 +1,85 @@
+"""DDP: every rank has the whole model, and gradients are averaged while they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast, final
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trackside.distributed.parallel import ModelSource, Parallel, build
+from trackside.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from trackside.distributed.world import World
+
+
+@final
+@dataclass(frozen=True)
+class DDP(Parallel):
+    """Data parallel training by torch's `DistributedDataParallel`.
+
+    Args:
+        find_unused_parameters: Parameters may take no part in a step (several heads, a GAN); costs
+            a walk through the graph per step.
+        static_graph: The same parameters take part in every step; lets torch skip that walk.
+        gradient_as_bucket_view: Gradients are views of the communication buffers: saves one copy
+            of all gradients in memory.
+        sync_batchnorm: Batch norms compute their statistics over all ranks (accelerators only).
+        sync_buffers: Buffers (batch norm's statistics) are those of rank 0 in every forward.
+        bucket_megabytes: Gradients travel in pieces of this size; None leaves it to torch.
+    """
+
+    find_unused_parameters: bool = False
+    static_graph: bool = False
+    gradient_as_bucket_view: bool = True
+    sync_batchnorm: bool = False
+    sync_buffers: bool = True
+    bucket_megabytes: int | None = None
+
+    forward_is_collective = False  # of the unwrapped model, which evaluation calls
+
+    def place(self, source: ModelSource, world: World) -> nn.Module:
+        """Move the model to the device and wrap it; torch copies rank 0's weights to the others.
+
+        Raises:
+            ConfigurationError: `sync_batchnorm` on the CPU, where torch has no such batch norm.
+        """
+        model = build(source)
+        if self.sync_batchnorm:
+            if world.device.type == "cpu":
+                raise ConfigurationError(
+                    "sync_batchnorm needs an accelerator",
+                    received="ranks on the CPU",
+                    remedy="leave it out, or replace BatchNorm by GroupNorm or LayerNorm",
+                )
+            convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+            model = convert(model)
+        model = model.to(world.device)
+        if not any(p.requires_grad for p in model.parameters()):
+            return model  # nothing to average (a frozen teacher); torch refuses to wrap it
+        wrapped = DistributedDataParallel(
+            model,
+            device_ids=None if world.device.type == "cpu" else [world.device],
+            find_unused_parameters=self.find_unused_parameters,
+            static_graph=self.static_graph,
+            gradient_as_bucket_view=self.gradient_as_bucket_view,
+            bucket_cap_mb=self.bucket_megabytes,
+        )
+        # The argument of this name is deprecated in torch 2.13, and its successor new there; the
+        # attribute works in all versions.
+        wrapped.broadcast_buffers = self.sync_buffers
+        return wrapped
+
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Gradients stay on this rank; the first backward outside averages all of them."""
+        no_sync: Callable[[], AbstractContextManager[None]] = model.no_sync  # type: ignore[assignment]
+        return no_sync()
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """The module inside."""
+        inside = model.module if isinstance(model, DistributedDataParallel) else model
+        return cast("nn.Module", inside)

@@ -1,0 +1,144 @@
+"""FSDP: every rank has a part of each parameter, its gradient and its optimizer state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+
+from trackside.distributed.materialize import build_without_memory, materialize
+from trackside.distributed.parallel import ModelSource, Parallel
+from trackside.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from trackside.distributed.world import World
+
+Blocks = type[nn.Module] | Sequence[type[nn.Module]] | Callable[[nn.Module], bool]
+
+
+@final
+@dataclass(frozen=True)
+class FSDP(Parallel):
+    """Fully sharded data parallel training by torch's `fully_shard` (FSDP2).
+
+    Give the trainer a factory (`model=lambda: Model(...)`) for a model that is too large for one
+    device: it is built on the meta device, sharded, and only then gets memory and initial values.
+
+    Args:
+        blocks: What is gathered, computed and freed as one: a module class, several, or a function
+            of a module (the layers of a transformer, say). None shards the model as one block,
+            which saves memory between steps only.
+        param_dtype: Precision of parameters in forward and backward; None keeps that of the model.
+        reduce_dtype: Precision in which gradients are averaged; None takes `param_dtype`.
+        output_dtype: Precision of what the model returns; None leaves it.
+        cpu_offload: Parameters, gradients and optimizer state live on the CPU and visit the device.
+        reshard_after_forward: Free gathered parameters between forward and backward (less memory,
+            one more gather); None: all blocks except the outermost.
+    """
+
+    blocks: Blocks | None = None
+    param_dtype: torch.dtype | None = None
+    reduce_dtype: torch.dtype | None = None
+    output_dtype: torch.dtype | None = None
+    cpu_offload: bool = False
+    reshard_after_forward: bool | int | None = None
+
+    forward_is_collective = True
+
+    def place(self, source: ModelSource, world: World) -> nn.Module:
+        """Build, shard, and move the model; a model that is built already is sharded in place.
+
+        Raises:
+            ConfigurationError: `blocks` fits no module, or a module built on the meta device can't
+                be given its initial values.
+        """
+        mesh = init_device_mesh(world.device.type, (world.size,))
+        if isinstance(source, nn.Module):
+            model = source if self.cpu_offload else source.to(world.device)
+            _copy_from_rank_zero(model, world)
+            self._shard(model, mesh)
+        else:
+            model, homes = build_without_memory(source)
+            self._shard(model, mesh)
+            materialize(model, torch.device("cpu") if self.cpu_offload else world.device, homes)
+        return model
+
+    def _shard(self, model: nn.Module, mesh: DeviceMesh) -> None:
+        policy = MixedPrecisionPolicy(self.param_dtype, self.reduce_dtype, self.output_dtype)
+        # Pinned memory exists for accelerators only.
+        offload = CPUOffloadPolicy(pin_memory=mesh.device_type != "cpu")
+        options: dict[str, Any] = {
+            "mesh": mesh,
+            "mp_policy": policy,
+            "offload_policy": offload if self.cpu_offload else OffloadPolicy(),
+        }
+        if self.reshard_after_forward is not None:
+            options["reshard_after_forward"] = self.reshard_after_forward
+        for block in self._blocks_of(model):  # from the inside out, as fully_shard asks
+            fully_shard(block, **options)
+        fully_shard(model, **options)
+
+    def _blocks_of(self, model: nn.Module) -> list[nn.Module]:
+        if self.blocks is None:
+            return []
+        is_block = _test_for(self.blocks)
+        found = [m for m in reversed(list(model.modules())) if m is not model and is_block(m)]
+        if not found:
+            raise ConfigurationError(
+                "FSDP's blocks fit no module of the model",
+                expected="a class of modules inside the model, or a function that finds some",
+                received=f"{self.blocks!r}; the model has "
+                + ", ".join(sorted({type(m).__name__ for m in model.modules()})),
+            )
+        return found
+
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Gradients stay on this rank, unsharded: takes the memory of all gradients."""
+        return _no_sync(model)
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """`model`: it is sharded in place, under its own names."""
+        return model
+
+
+def _test_for(blocks: Blocks) -> Callable[[nn.Module], bool]:
+    if isinstance(blocks, type):
+        return lambda module: isinstance(module, blocks)
+    if isinstance(blocks, Sequence):
+        classes = tuple(blocks)
+        return lambda module: isinstance(module, classes)
+    return blocks
+
+
+@contextlib.contextmanager
+def _no_sync(model: nn.Module) -> Iterator[None]:
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
+
+
+def _copy_from_rank_zero(model: nn.Module, world: World) -> None:
+    """`fully_shard` takes each rank's own values for its part: make them the same first."""
+    assert world.links is not None  # FSDP is chosen in a world of several ranks only
+    for tensor in (*model.parameters(), *model.buffers()):
+        group = world.links.side if tensor.device.type == "cpu" else None
+        dist.broadcast(tensor.detach(), src=0, group=group)

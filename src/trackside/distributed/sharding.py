@@ -1,0 +1,163 @@
+"""Which samples a rank takes. Pure: indices in, indices out.
+
+Training: all ranks together take exactly the batches that one process would take, each rank an
+equal part of every batch. Evaluation: all ranks together take exactly the batches that one process
+would take, each rank every so many-th batch whole, so that what a batch yields is bitwise the same.
+Every sample counts once, also where numbers don't divide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Share(Generic[T]):
+    """The part of one global batch that a rank takes."""
+
+    items: Sequence[T]
+    """What to load; never empty, because every rank takes part in every step."""
+    samples: int
+    """How many of `items` count: all, or none for a filler."""
+    total: int
+    """Samples of the global batch."""
+    ranks: int
+
+    @property
+    def factor(self) -> float:
+        """What to multiply this rank's mean loss with; see `loss_factor`."""
+        return loss_factor(self.samples, self.total, self.ranks)
+
+
+def loss_factor(weight: float, total: float, ranks: int) -> float:
+    """What makes the average of gradients over ranks the gradient of the global mean.
+
+    DDP and FSDP average over ranks, whatever each rank's loss was a mean of. A rank whose mean
+    loss has `weight` of `total` (samples, or tokens) has to scale it by this first.
+
+    Example:
+        >>> loss_factor(2, 3, ranks=2) * 1.0 / 2 + loss_factor(1, 3, ranks=2) * 4.0 / 2
+        2.0
+    """
+    return weight * ranks / total
+
+
+def training_share(batch: Sequence[T], rank: int, ranks: int) -> Share[T]:
+    """The part of a global batch that `rank` trains on: contiguous, equal within one sample.
+
+    A batch with fewer samples than ranks leaves some without: they take the first sample as a
+    filler that counts nothing, so that they take part in the step.
+    """
+    mine = batch[len(batch) * rank // ranks : len(batch) * (rank + 1) // ranks]
+    return Share(mine or batch[:1], len(mine), len(batch), ranks)
+
+
+class RankBatches(Generic[T]):
+    """A batch sampler that gives a rank its share of each batch of another one.
+
+    All ranks must draw the same batches: same seed, same epoch.
+
+    Args:
+        batches: The global batches of indices.
+        rank: This rank.
+        ranks: Their number.
+    """
+
+    def __init__(self, batches: Iterable[Sequence[T]], rank: int, ranks: int) -> None:
+        self.batches = batches
+        self._rank = rank
+        self._ranks = ranks
+        self.shares: deque[Share[T]] = deque()
+        """The shares given out and not taken from here yet, in order: a loader with workers runs
+        ahead of the loop, which takes one per batch."""
+
+    def anew(self) -> RankBatches[T]:
+        """Another one over the same batches."""
+        return RankBatches(self.batches, self._rank, self._ranks)
+
+    def __iter__(self) -> Iterator[Sequence[T]]:
+        self.shares.clear()
+        for batch in self.batches:
+            share = training_share(batch, self._rank, self._ranks)
+            self.shares.append(share)
+            yield share.items
+
+    def __len__(self) -> int:
+        if not isinstance(self.batches, Sized):
+            raise TypeError("the sampler doesn't tell its length")
+        return len(self.batches)
+
+
+class RankRounds(Generic[T]):
+    """A batch sampler that gives a rank its batches of an evaluation, equally many on each rank.
+
+    Args:
+        batches: The batches of one process's pass.
+        rank: This rank.
+        ranks: Their number.
+    """
+
+    def __init__(self, batches: Iterable[T], rank: int, ranks: int) -> None:
+        self.batches = batches
+        self._rank = rank
+        self._ranks = ranks
+        self.limit: int | None = None
+        """Batches of the one process's pass at most; None takes all."""
+        self.counts: deque[bool] = deque()
+        """Of each batch given out and not taken from here yet: whether it counts."""
+
+    def anew(self) -> RankRounds[T]:
+        """Another one over the same batches."""
+        other = RankRounds(self.batches, self._rank, self._ranks)
+        other.limit = self.limit
+        return other
+
+    def __iter__(self) -> Iterator[T]:
+        self.counts.clear()
+        batches = islice(self.batches, self.limit)
+        for turn in evaluation_share(batches, self._rank, self._ranks, fill=True):
+            self.counts.append(turn.counts)
+            yield turn.batch
+
+    def __len__(self) -> int:
+        if not isinstance(self.batches, Sized):
+            raise TypeError("the sampler doesn't tell its length")
+        batches = len(self.batches)
+        limited = batches if self.limit is None else min(batches, self.limit)
+        return math.ceil(limited / self._ranks)
+
+
+@dataclass(frozen=True, slots=True)
+class Round(Generic[T]):
+    """One call of the model in an evaluation."""
+
+    batch: T
+    counts: bool
+    """Whether its results count; not for a filler."""
+
+
+def evaluation_share(
+    batches: Iterable[T], rank: int, ranks: int, *, fill: bool = False
+) -> Iterator[Round[T]]:
+    """The batches of one process's pass that `rank` evaluates: number `rank`, `rank + ranks`, ...
+
+    Args:
+        batches: All batches of the pass (of indices, so that skipping loads nothing).
+        rank: This rank.
+        ranks: Their number.
+        fill: Give every rank equally many rounds, the last one a filler where batches run out:
+            for models whose forward is a collective.
+    """
+    stream = iter(batches)
+    while turn := list(islice(stream, ranks)):
+        if rank < len(turn):
+            yield Round(turn[rank], counts=True)
+        elif fill:
+            yield Round(turn[0], counts=False)

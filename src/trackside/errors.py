@@ -1,0 +1,146 @@
+"""What can go wrong, said so that a person knows what to type next.
+
+Every error says what happened, and where it helps: what was expected, what came instead, and the
+remedy. Errors are raised as early as they can be known: at construction, then at registration,
+only then while running.
+"""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Iterable
+
+
+class TracksideError(Exception):
+    """An error that Trackside itself raises.
+
+    Args:
+        message: What happened, in one sentence.
+        expected: What would have been right.
+        received: What came instead.
+        remedy: What to do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        received: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.message = message
+        self.expected = expected
+        self.received = received
+        self.remedy = remedy
+        lines = [message]
+        if expected is not None:
+            lines.append(f"  expected: {expected}")
+        if received is not None:
+            lines.append(f"  received: {received}")
+        if remedy is not None:
+            lines.append(f"  to fix:   {remedy}")
+        super().__init__("\n".join(lines))
+
+
+class UsageError(TracksideError):
+    """The front door was called in a way that can't work: no limit, no data, two limits."""
+
+
+class ConfigurationError(TracksideError):
+    """A configuration, or an option of a trainer or callback, is wrong."""
+
+
+class ScheduleError(ConfigurationError):
+    """A schedule that isn't exactly one unit, or a unit that doesn't exist."""
+
+
+class RegistrationError(TracksideError):
+    """A callback can't join: the base of everything refused at registration."""
+
+
+class UnknownHookError(RegistrationError):
+    """A method begins with `on_` but is no hook: it would never be called."""
+
+
+class DuplicateCallbackError(RegistrationError):
+    """The same instance twice, or two callbacks under one name."""
+
+
+class OrderCycleError(RegistrationError):
+    """`runs_after` and `runs_before` contradict each other."""
+
+
+class MissingRequirementError(RegistrationError):
+    """A callback needs a property of the run, or another callback, that isn't there."""
+
+
+class DataError(TracksideError):
+    """Data that is empty, ends early, or can't be understood."""
+
+
+class LossError(TracksideError):
+    """A loss that isn't a scalar tensor with a gradient."""
+
+
+class MonitorError(ConfigurationError):
+    """A callback watches a value that nothing logs."""
+
+
+class OptimizerError(ConfigurationError):
+    """An optimizer that can't train this model."""
+
+
+class NonFiniteError(TracksideError):
+    """A value became NaN or infinite."""
+
+
+class CheckpointError(TracksideError):
+    """A checkpoint can't be written, read, or trusted."""
+
+
+class StopTraining(Exception):
+    """Raised in a hook: a request to stop, not a failure. The other callbacks still get the event.
+
+    Args:
+        reason: Why, in words that will stand in the outcome.
+    """
+
+    def __init__(self, reason: str = "a callback raised StopTraining") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def note_on(error: BaseException, doing: str, other: BaseException) -> None:
+    """Keep `other`, which came up while `error` was under way, as a note on `error`."""
+    if other is error:
+        return
+    # Python remembers `error` as what was being handled: it need not be told inside its own note.
+    link = other
+    while link.__context__ is not None and link.__context__ is not error:
+        link = link.__context__
+    link.__context__ = None
+    text = "".join(traceback.format_exception(other)).rstrip()
+    error.add_note(f"while {doing}, another error came up:\n{text}")
+
+
+_LISTED = 12
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word`, or None when nothing comes close."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A remedy that names the nearest known word, or lists a few when nothing comes close."""
+    known = sorted(known)
+    match = nearest(word, known)
+    if match is not None:
+        return f"did you mean `{match}`?"
+    if not known:
+        return None
+    more = ", ..." if len(known) > _LISTED else ""
+    return "one of: " + ", ".join(known[:_LISTED]) + more

@@ -1,0 +1,209 @@
+"""Data that is in memory as whole tensors: batches are cut out of them, sample by sample no more.
+
+Order, values and draws from the generators are those of the ordinary loader; a test holds the two
+together. Beginning a pass in its middle costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
+
+from trackside.errors import DataError
+
+
+class TensorMapping(Dataset[dict[str, Tensor]]):
+    """Tensors by name, of one length: a sample is a mapping of their rows.
+
+    Args:
+        tensors: By name, each of shape `(N, ...)`.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = dict(tensors)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: tensor[index] for name, tensor in self.tensors.items()}
+
+
+def as_dataset(name: str, data: object) -> Dataset[Any] | None:
+    """A data set made of `data`, where that is arrays; None where it is something else.
+
+    Args:
+        name: Name of the data, for messages.
+        data: A mapping of tensors or arrays by name, or a tuple of NumPy arrays; all of them with
+            samples along the first dimension.
+
+    Raises:
+        DataError: Their lengths differ.
+    """
+    if isinstance(data, Mapping) and data and all(_is_array(v) for v in data.values()):
+        tensors = {str(key): torch.as_tensor(value) for key, value in data.items()}
+        _check_lengths(name, list(tensors.values()))
+        return TensorMapping(tensors)
+    if isinstance(data, tuple) and data and all(isinstance(part, np.ndarray) for part in data):
+        parts = [torch.as_tensor(part) for part in data]
+        _check_lengths(name, parts)
+        return TensorDataset(*parts)
+    return None
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0
+
+
+def _check_lengths(name: str, tensors: list[Tensor]) -> None:
+    lengths = {len(tensor) for tensor in tensors}
+    if len(lengths) > 1:
+        raise DataError(
+            f"the arrays of the data named {name!r} differ in length",
+            expected="as many rows in each",
+            received=", ".join(str(len(tensor)) for tensor in tensors),
+        )
+
+
+def fits(loader: DataLoader[Any]) -> bool:
+    """Whether `loader` does nothing but cut batches out of tensors, in order or shuffled."""
+    sampler, batches = loader.sampler, loader.batch_sampler
+    in_order = type(sampler) is SequentialSampler
+    shuffled = (
+        type(sampler) is RandomSampler
+        and not sampler.replacement
+        and sampler.generator is None
+        and sampler.num_samples == len(sampler.data_source)
+    )
+    return (
+        type(loader) is DataLoader
+        and type(loader.dataset) in (TensorDataset, TensorMapping)
+        and type(batches) is BatchSampler
+        and (in_order or shuffled)
+        and loader.num_workers == 0
+        and loader.generator is None
+        and loader.collate_fn is default_collate
+        and not (loader.pin_memory and torch.accelerator.is_available())
+    )
+
+
+class TensorLoader:
+    """Stands in for a loader over tensors.
+
+    Args:
+        loader: One that `fits`.
+        share: Gives a rank its part of the batches: of `range`s of places in the order.
+    """
+
+    def __init__(self, loader: DataLoader[Any], share: Callable[[Any], Any] | None = None) -> None:
+        self._loader = loader
+        self._share = share
+        self.dataset: Any = loader.dataset
+        self.sampler = loader.sampler
+        self.batch_size = loader.batch_size
+        self.drop_last = loader.drop_last
+        self._skip = 0
+        self._pass: _Pass | None = None
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def anew(self) -> TensorLoader:
+        """Another one over the same tensors, at the beginning of a pass."""
+        return TensorLoader(self._loader, self._share)
+
+    def wind(self, skip: int, seed: int) -> None:
+        """Let the next pass begin after `skip` batches. There are no workers to seed."""
+        self._skip = skip
+
+    def draw(self) -> None:
+        """Draw the order now, where it would be drawn at the first batch."""
+        if self._pass is not None:
+            self._pass.draw()
+
+    @property
+    def handed_out(self) -> int:
+        """No indices are handed out: nothing loads that could end early."""
+        return 0
+
+    def __iter__(self) -> Iterator[Any]:
+        # What the ordinary loader draws for workers, whether or not it has any.
+        torch.empty((), dtype=torch.int64).random_()
+        size = self.batch_size or 1
+        whole = len(self._loader) * size if self.drop_last else len(self.dataset)
+        places: Iterable[range] = _Places(whole, size)
+        if self._share is not None:
+            places = self._share(places)
+        shuffled = type(self.sampler) is RandomSampler
+        self._pass = _Pass(self.dataset.tensors, islice(places, self._skip, None), shuffled)
+        return self._pass
+
+
+class _Places:
+    """The batches as places in the order: `range(0, 32)`, `range(32, 64)`, ..."""
+
+    def __init__(self, samples: int, size: int) -> None:
+        self._starts = range(0, samples, size)
+        self._ends = (*range(size, samples, size), samples)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[range]:
+        return map(range, self._starts, self._ends)
+
+
+class _Pass(Iterator[Any]):
+    """The batches of one pass."""
+
+    def __init__(
+        self,
+        tensors: tuple[Tensor, ...] | dict[str, Tensor],
+        places: Iterator[range],
+        shuffled: bool,
+    ) -> None:
+        self._tensors = tensors
+        self._rows = len(tensors[0] if isinstance(tensors, tuple) else next(iter(tensors.values())))
+        self._places = places
+        self._shuffled = shuffled
+        self._order: Tensor | None = None
+
+    def draw(self) -> None:
+        """Draw the order, as RandomSampler draws it; once."""
+        if self._shuffled and self._order is None:
+            generator = torch.Generator()
+            generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+            self._order = torch.randperm(self._rows, generator=generator)
+
+    def __next__(self) -> Any:
+        place = next(self._places)
+        if self._shuffled and self._order is None:
+            self.draw()
+        start, end = place.start, place.stop
+        tensors, order = self._tensors, self._order
+        if order is None:  # a copy: what a callback does to a batch must not reach the data
+            if isinstance(tensors, dict):
+                return {name: tensor[start:end].clone() for name, tensor in tensors.items()}
+            return [tensor[start:end].clone() for tensor in tensors]
+        rows = order[start:end]
+        if isinstance(tensors, dict):
+            return {name: _rows(tensor, rows) for name, tensor in tensors.items()}
+        return [_rows(tensor, rows) for tensor in tensors]
+
+
+def _rows(tensor: Tensor, rows: Tensor) -> Tensor:
+    return tensor.index_select(0, rows if tensor.is_cpu else rows.to(tensor.device))

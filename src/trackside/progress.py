@@ -1,0 +1,100 @@
+"""Counters of what is done.
+
+They say what is *completed*, never what is under way, so that a checkpoint taken between two steps
+is exact. The loop alone writes them; everybody else reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has completed so far, over all its resumes."""
+
+    epochs_completed: int = 0
+    """Whole passes over the training data."""
+    epochs_ended: int = 0
+    """Epochs whose evaluations are done as well: for how many `on_epoch_end` has come."""
+    steps_completed: int = 0
+    """Optimizer updates (skipped ones included: the step happened, the update did not)."""
+    batches_completed: int = 0
+    """Micro-batches that went through the model in training."""
+    samples_completed: int = 0
+    """Items of training data, summed over all ranks."""
+    steps_before_epoch: int = 0
+    """Steps completed when the epoch under way (or the last one) began."""
+    batches_before_epoch: int = 0
+    samples_before_epoch: int = 0
+    seconds: float = 0.0
+    """Wall-clock seconds spent in `fit`, over all its resumes. Updated at every record."""
+
+    @property
+    def epoch_steps_completed(self) -> int:
+        """Steps within the epoch under way, or the last one."""
+        return self.steps_completed - self.steps_before_epoch
+
+    @property
+    def epoch_batches_completed(self) -> int:
+        """Micro-batches of this rank within the epoch under way, or the last one."""
+        return self.batches_completed - self.batches_before_epoch
+
+    @property
+    def epoch_samples_completed(self) -> int:
+        """Items within the epoch under way, or the last one, summed over all ranks."""
+        return self.samples_completed - self.samples_before_epoch
+
+    def begin_epoch(self) -> None:
+        """From now on the counters within the epoch count from 0."""
+        self.steps_before_epoch = self.steps_completed
+        self.batches_before_epoch = self.batches_completed
+        self.samples_before_epoch = self.samples_completed
+
+    def state_dict(self) -> dict[str, Any]:
+        """All counters by name."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`. Raises `KeyError` for a counter that is missing."""
+        for field in fields(self):
+            setattr(self, field.name, state[field.name])
+
+
+def is_count(value: object, at_least: int = 0) -> bool:
+    """Whether `value` is a whole number of at least `at_least`; True and 2.0 are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How far a run shall go: epochs, steps, or whichever comes first.
+
+    `None` means unlimited in that unit. `epoch_steps` is the length of an epoch in steps where the
+    data tells its length, `epoch_samples` its number of items.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    epoch_steps: int | None = None
+    epoch_samples: int | None = None
+
+    def reached(self, progress: Progress) -> bool:
+        """Whether `progress` has reached either limit."""
+        if self.epochs is not None and progress.epochs_completed >= self.epochs:
+            return True
+        return self.steps is not None and progress.steps_completed >= self.steps
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps until the run is complete, or None when the data doesn't tell its length."""
+        by_epochs = (
+            self.epochs * self.epoch_steps
+            if self.epochs is not None and self.epoch_steps is not None
+            else None
+        )
+        known = [steps for steps in (self.steps, by_epochs) if steps is not None]
+        if self.steps is None and by_epochs is None:
+            return None
+        return min(known)

@@ -1,0 +1,74 @@
+"""Random number generators: seed them, photograph them, put them back.
+
+Covers Python's, NumPy's, torch's and those of the accelerators in use.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+SEED_LIMIT = 2**32
+"""NumPy takes seeds below this."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch (all devices) with `seed`, 0 up to 2**32 - 1."""
+    random.seed(seed)
+    np.random.seed(seed % SEED_LIMIT)
+    torch.manual_seed(seed)
+
+
+def capture() -> dict[str, Any]:
+    """The state of every generator, as tensors and plain values."""
+    twister = np.random.get_state(legacy=False)
+    version, words, next_gauss = random.getstate()
+    state: dict[str, Any] = {
+        "python": [version, list(words), next_gauss],
+        "numpy": {**twister, "state": {**twister["state"]}},
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def restore(state: dict[str, Any]) -> None:
+    """Put every generator back to what `capture` returned."""
+    version, words, next_gauss = state["python"]
+    random.setstate((version, tuple(words), next_gauss))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"].cpu())
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Whatever is drawn inside, the generators stand afterwards where they stood before."""
+    state = capture()
+    try:
+        yield
+    finally:
+        restore(state)
+
+
+def derived_seed() -> int:
+    """A seed that follows from torch's generator as it stands, without drawing from it."""
+    twin = torch.Generator()
+    twin.set_state(torch.get_rng_state())
+    return int(torch.randint(2**62, (), generator=twin))
+
+
+def mixed(seed: int, number: int) -> int:
+    """The seed of item `number` in a series that begins with `seed`: well mixed, 0 to 2**32 - 1."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -1,0 +1,65 @@
+"""A trainer's side of a world of several ranks: joining, spreading models, watching others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from trackside.distributed import FailureWatch, Parallel, Place, choose, join
+from trackside.outcome import Outcome
+from trackside.run import Run
+from trackside.spread import Spread
+
+
+class RankSide:
+    """What one process does for being one of many; in a world of one, nothing."""
+
+    def __init__(self) -> None:
+        self.watch: FailureWatch | None = None
+        """Notices when another rank fails; None outside of a run, and in one process."""
+        self.spread: Spread | None = None
+        """How the models of the last run are spread; None in one process."""
+
+    def join(self, run: Run, device: str | torch.device) -> None:
+        """Join the ranks that the launcher started, where it started several."""
+        if Place.from_environment().size == 1:
+            return
+        run.world = join(None if device == "auto" else device)
+        run.device = run.world.device
+        self.watch = FailureWatch(run.world, lambda: run.progress.steps_completed)
+        self.watch.start()
+
+    def place(self, run: Run, parallel: str | Parallel) -> Spread | None:
+        """Move the models to their device; on several ranks, spread them."""
+        if run.world.size == 1:
+            for model in run.models.values():
+                model.to(run.device)
+            return None
+        if self.spread is None or self.spread.own != run.models:
+            strategy = choose(parallel, run.world)
+            placed = {name: strategy.place(m, run.world) for name, m in run.models.items()}
+            self.spread = Spread(strategy, placed)
+        run.models = self.spread.own
+        return self.spread
+
+    def watched(self, body: Callable[[], Outcome]) -> Outcome:
+        """Run `body`; tell the other ranks of an error, and learn whose was first."""
+        try:
+            return body()
+        except BaseException as error:
+            if self.watch is None:
+                raise
+            first = self.watch.report(error)
+            if first is error:
+                raise
+            raise first from error
+        finally:
+            if self.watch is not None:
+                self.watch.closing()
+
+    def stop_watching(self) -> None:
+        """The run is closed."""
+        if self.watch is not None:
+            self.watch.stop()
+        self.watch = None

@@ -1,0 +1,129 @@
+"""From `resume=...` to a verified checkpoint: which one, and what it says about this run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from trackside.checkpoint import (
+    Selection,
+    best_valid,
+    match_model,
+    newest_valid,
+    open_checkpoint,
+    valid_at_step,
+)
+from trackside.checkpoint.errors import StateMismatchError
+from trackside.errors import CheckpointError, UsageError
+from trackside.lifecycle import Callback
+from trackside.loop_state import Loop
+from trackside.resumption import restore
+from trackside.run import Run
+
+logger = logging.getLogger("trackside")
+
+Resume = str | int | Path | None
+"""`auto`, `best`, a step, or the path of a checkpoint; None starts anew."""
+
+
+def go_on(loop: Loop, resume: Resume, *, made_up: bool) -> None:
+    """Put a run back to a checkpoint, if one is asked for and there is one; see `find`."""
+    found = find(loop.run, resume, made_up=made_up)
+    if found is not None:
+        shared, own = read(loop.run, found)
+        loop.fire(Callback.on_checkpoint_load, shared)
+        restore(loop, shared, own)
+
+
+def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
+    """The checkpoint that `resume` means, verified; None to start anew.
+
+    Args:
+        run: The run that shall go on.
+        resume: What was asked for.
+        made_up: The run's folder is a new one: there can't be a checkpoint in it.
+
+    Raises:
+        UsageError: It can't be told where to look.
+        CheckpointError: What was asked for isn't there, or nothing that is there verifies.
+    """
+    if resume is None:
+        return None
+    if isinstance(resume, Path) or (isinstance(resume, str) and resume not in ("auto", "best")):
+        if not Path(resume).is_dir():
+            raise CheckpointError(
+                f"there is no checkpoint at {resume}",
+                expected="'auto', 'best', a step, or the folder of a checkpoint",
+            )
+        return Selection(open_checkpoint(resume, ranks=run.world))
+    if made_up:
+        raise UsageError(
+            f"resume={resume!r} has no folder to look in",
+            expected="the folder of the run that shall go on",
+            remedy="name it: Trainer(..., settings=Settings(directory='runs/mine'))",
+        )
+    if run.saver is None:
+        raise UsageError(
+            f"resume={resume!r}, and no callback saves checkpoints",
+            remedy="add the callback `Checkpoint()`, or give the path of a checkpoint",
+        )
+    root = run.saver.root(run)
+    if resume == "auto":
+        return newest_valid(root, ranks=run.world)
+    found = (
+        _best(run, root) if resume == "best" else valid_at_step(root, int(resume), ranks=run.world)
+    )
+    if found is None:
+        raise CheckpointError(
+            f"there is no checkpoint for resume={resume!r} in {root}",
+            remedy="`trackside inspect` lists what a run's folder has",
+        )
+    return found
+
+
+def _best(run: Run, root: Path) -> Selection | None:
+    retention = getattr(run.saver, "retention", None)
+    monitor = getattr(retention, "monitor", None)
+    if retention is None or monitor is None:
+        raise UsageError(
+            "resume='best' needs to know which metric is meant",
+            remedy="Checkpoint(keep_best=1, monitor='val/loss')",
+        )
+    return best_valid(root, monitor, retention.mode, ranks=run.world)
+
+
+def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The states in a checkpoint, checked against the run's models; tells what was passed over.
+
+    Returns:
+        What all ranks share; and what this rank knew, or None when the number of ranks has
+        changed.
+
+    Raises:
+        StateMismatchError: A model has changed; with the whole report.
+    """
+    checkpoint = found.checkpoint
+    for passed_over in found.passed_over:
+        logger.warning("passed over %s", passed_over)
+    shared = checkpoint.state()
+    for name, model in run.models.items():
+        match = match_model(shared["models"].get(name, {}), model)
+        if not match.exact:
+            raise StateMismatchError(
+                f"the model {name!r} is not the one in {checkpoint.path}: {match}",
+                remedy="build the model as it was; to start anew from its weights, use the "
+                "callback `LoadWeights`",
+            )
+    run.id = checkpoint.manifest.run_id
+    run.resumed_from = checkpoint.path
+    saved_by, ranks = checkpoint.manifest.world_size, run.world.size
+    logger.info("resumed from %s, step %d", checkpoint.path, checkpoint.manifest.step)
+    if saved_by == ranks:
+        return shared, checkpoint.rank_state(run.world.rank)
+    logger.warning(
+        "saved on %d ranks, resumed on %d: it goes on at the same sample, not bitwise the same",
+        saved_by,
+        ranks,
+    )
+    return shared, None

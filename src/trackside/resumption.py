@@ -1,0 +1,83 @@
+"""What a checkpoint holds of a run, and putting it back so that the run goes on exactly.
+
+Taken at a safe point only, between two steps: weights, optimizers, counters, records, callbacks and
+unfinished evaluations are shared by all ranks; position in the data, random generators and sums
+that aren't recorded yet are each rank's own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from trackside import randomness
+from trackside.loop_state import TRAIN, Loop
+
+State = dict[str, Any]
+
+
+def shared_state(loop: Loop) -> State:
+    """What all ranks share. Tensors are those of the run itself: copy them before the next step."""
+    run = loop.run
+    return {
+        "models": {name: model.state_dict() for name, model in run.models.items()},
+        "optimizers": {name: one.state_dict() for name, one in run.optimizers.items()},
+        "schedulers": {name: one.state_dict() for name, one in run.schedulers.items()},
+        "precision": loop.precision.state_dict(),
+        "progress": run.progress.state_dict(),
+        "history": run.history.state_dict(),
+        "callbacks": run.callbacks.state_dict(),
+        "loop": loop.state_dict(),
+        "config": dict(run.config),
+    }
+
+
+def rank_state(loop: Loop) -> State:
+    """What this rank alone knows."""
+    return {
+        "data": loop.sources[TRAIN].state_dict(),
+        "random": randomness.capture(),
+        "log": loop.log.state_dict(),
+    }
+
+
+def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
+    """Put a run back to where `shared_state` and `rank_state` were taken.
+
+    Args:
+        loop: A loop that is set up and not started.
+        shared: What `shared_state` returned.
+        own: What `rank_state` returned on this rank; None when the number of ranks has changed:
+            the run goes on at the same sample, and not bitwise.
+    """
+    run = loop.run
+    _restore_named("model", run.models, shared["models"])
+    _restore_named("optimizer", run.optimizers, shared["optimizers"])
+    _restore_named("scheduler", run.schedulers, shared["schedulers"])
+    loop.precision.load_state_dict(shared["precision"])
+    run.progress.load_state_dict(shared["progress"])
+    run.history.load_state_dict(shared["history"])
+    run.callbacks.load_state_dict(shared["callbacks"])
+    loop.load_state_dict(shared["loop"])
+    if own is None:
+        return
+    loop.log.load_state_dict(own["log"], run.device)
+    loop.sources[TRAIN].load_state_dict(own["data"])
+    # In the middle of an epoch the data is wound forward first, which draws from the generators.
+    loop.resumed_random_state = own["random"]
+    if loop.phase != "training":
+        randomness.restore(own["random"])
+
+
+def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    for name, part in parts.items():
+        if name in states:
+            part.load_state_dict(states[name])
+        else:
+            warnings.warn(f"the checkpoint has no {kind} {name!r}: it starts anew", stacklevel=3)
+    for name in states:
+        if name not in parts:
+            warnings.warn(
+                f"the checkpoint has a {kind} {name!r}, and there is none now", stacklevel=3
+            )

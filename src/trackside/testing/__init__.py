@@ -1,0 +1,53 @@
+"""For authors of callbacks: watch a run, script one, check a callback against the rules.
+
+`grammar`, `recording`, `spying` and `scripting` import no torch: what a callback does can be tested
+in milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trackside.testing.contract import RULES as RULES
+    from trackside.testing.contract import ContractError as ContractError
+    from trackside.testing.contract import ContractReport as ContractReport
+    from trackside.testing.contract import check_callback as check_callback
+    from trackside.testing.grammar import Grammar as Grammar
+    from trackside.testing.grammar import GrammarError as GrammarError
+    from trackside.testing.grammar import check_grammar as check_grammar
+    from trackside.testing.recording import Event as Event
+    from trackside.testing.recording import Recorder as Recorder
+    from trackside.testing.scripting import ScriptedRun as ScriptedRun
+    from trackside.testing.scripting import script as script
+    from trackside.testing.spying import SpyCallback as SpyCallback
+    from trackside.testing.tasks import Task as Task
+    from trackside.testing.tasks import tiny_classification as tiny_classification
+    from trackside.testing.tasks import tiny_regression as tiny_regression
+    from trackside.testing.tasks import tiny_rows as tiny_rows
+
+_HOMES = {
+    "contract": ("RULES", "ContractError", "ContractReport", "check_callback"),
+    "grammar": ("Grammar", "GrammarError", "check_grammar"),
+    "recording": ("Event", "Recorder"),
+    "scripting": ("ScriptedRun", "script"),
+    "spying": ("SpyCallback",),
+    "tasks": ("Task", "tiny_classification", "tiny_regression", "tiny_rows"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: a scripted run needs no torch.
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'trackside.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"trackside.testing.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trackside import Settings
+from trackside.callbacks.evaluation.confusion_matrix import ConfusionMatrix, confusion
+from trackside.errors import DataError
+from trackside.testing import tiny_classification, tiny_regression
+
+
+def test_pairs_of_classes_are_counted() -> None:
+    target, prediction = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 2, 1, 2])
+    assert confusion(target, prediction, 3).tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_counts_and_recalls_agree_with_the_accuracy(tmp_path: Path) -> None:
+    task = tiny_classification()
+    matrix = ConfusionMatrix(classes=["a", "b", "c"])
+    trainer = task.trainer(callbacks=[matrix], settings=Settings(directory=tmp_path))
+    history = trainer.fit(task.train, task.validation, epochs=1).history
+
+    assert matrix.matrix is not None
+    right, all_samples = matrix.matrix.trace().item(), matrix.matrix.sum().item()
+    assert right / all_samples == pytest.approx(history.latest("val/accuracy"))
+    recall = matrix.matrix[0, 0] / matrix.matrix[0].sum()
+    assert history.latest("recall/val/a") == pytest.approx(recall.item())
+    lines = (tmp_path / "confusion" / "val.csv").read_text().splitlines()
+    assert lines[0] == "true \\ predicted,a,b,c"
+
+
+def test_predictions_that_are_no_scores_are_refused() -> None:
+    task = tiny_regression()
+    with pytest.raises(DataError, match="confusion matrix can't be made"):
+        task.trainer(callbacks=[ConfusionMatrix()]).fit(task.train, task.validation, epochs=1)

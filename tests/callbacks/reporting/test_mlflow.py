@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trackside.callbacks.reporting.mlflow import MLflow
+from trackside.lifecycle import Callback
+from trackside.media import Media, Picture
+from trackside.run import Run
+from trackside.testing import ScriptedRun, script
+
+# The package and its database layer warn about themselves.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Resume(Callback):
+    """Loads the state that a checkpoint would have held."""
+
+    def __init__(self, tracker: MLflow, state: dict[str, Any]) -> None:
+        self.tracker, self.state = tracker, state
+
+    def on_setup_start(self, run: Run) -> None:
+        self.tracker.load_state_dict(self.state)
+
+
+def test_the_real_store_holds_a_run_over_its_resume(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri, artifacts = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts")
+    first, second = (
+        MLflow("digits", name="first", tracking_uri=uri, artifacts=artifacts) for _ in range(2)
+    )
+    picture = Picture(np.zeros((1, 1, 3), dtype=np.uint8), tmp_path / "shown.png")
+    (tmp_path / "shown.png").write_bytes(b"png")
+    run = ScriptedRun(first)
+    run.config = {"seed": 7, "data": {"batch_size": 32}}
+
+    run.play([{"val/loss": 0.5}])
+    script(
+        [second, Resume(second, first.state_dict())],
+        lambda run: (
+            run.tell_epoch({"val/loss": 0.25}),
+            run.emit(Media.on_picture, "val/shown", picture),
+        ),
+    )
+
+    client = MlflowClient(uri)
+    kept = client.get_run(first.run_id)
+    assert [p.value for p in client.get_metric_history(first.run_id, "val/loss")] == [0.5, 0.25]
+    assert kept.data.params == {"seed": "7", "data/batch_size": "32"}
+    assert (kept.info.status, kept.info.run_name) == ("FINISHED", "first")
+    assert kept.data.tags["outcome"].startswith("completed at step 4")
+    assert (tmp_path / "artifacts" / first.run_id / "artifacts/pictures/val/shown").is_dir()
+
+
+class FakeClient:
+    """What was said to it."""
+
+    def __init__(self, uri: str | None) -> None:
+        self.metrics: list[Any] = []
+        self.params: list[Any] = []
+        self.status = ""
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return SimpleNamespace(experiment_id="1")
+
+    def create_run(self, experiment: str, run_name: str) -> Any:
+        return SimpleNamespace(info=SimpleNamespace(run_id="abc"))
+
+    def log_batch(
+        self, run_id: str, metrics: Sequence[Any] = (), params: Sequence[Any] = ()
+    ) -> None:
+        assert len(params) <= 100
+        self.metrics += metrics
+        self.params += params
+
+    def set_tag(self, run_id: str, name: str, value: str) -> None:
+        pass
+
+    def set_terminated(self, run_id: str, status: str) -> None:
+        self.status = status
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[FakeClient]:
+    """Clients that were made, with the real one replaced."""
+    import mlflow
+
+    made: list[FakeClient] = []
+
+    def make(uri: str | None) -> FakeClient:
+        made.append(FakeClient(uri))
+        return made[-1]
+
+    monkeypatch.setattr(mlflow, "MlflowClient", make)
+    return made
+
+
+def test_each_value_is_sent_with_its_step(clients: list[FakeClient]) -> None:
+    script(MLflow(), [{"val/loss": 0.5}])
+
+    found = [(m.key, m.value, m.step) for m in clients[0].metrics]
+    assert ("val/loss", 0.5, 4) in found
+    assert ("epoch", 1.0, 4) in found
+
+
+def test_more_parameters_than_it_takes_at_once_are_sent_in_parts(
+    clients: list[FakeClient],
+) -> None:
+    run = ScriptedRun(MLflow())
+    run.config = {f"key{number}": "x" * 9999 for number in range(250)}
+
+    run.play([])
+
+    assert len(clients[0].params) == 250
+    assert max(len(param.value) for param in clients[0].params) == 500
+
+
+def test_a_failed_run_is_marked_so(clients: list[FakeClient]) -> None:
+    def story(run: ScriptedRun) -> None:
+        raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        script(MLflow(), story)
+
+    assert clients[0].status == "FAILED"
+
+
+def test_an_infinite_value_is_left_out_because_stores_refuse_it(
+    clients: list[FakeClient],
+) -> None:
+    script(MLflow(), [{"val/loss": float("inf")}])
+
+    assert "val/loss" not in {m.key for m in clients[0].metrics}

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trackside.callbacks.reporting.tensorboard import TensorBoard, raw_histogram
+from trackside.media import Histogram, Media, Picture
+from trackside.testing import ScriptedRun, script
+
+# The package's own reader; it and protobuf warn about themselves.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def read(folder: Path) -> object:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    return events
+
+
+def test_values_are_read_back_with_their_steps(tmp_path: Path) -> None:
+    script(TensorBoard(), [{"val/loss": 0.5}, {"val/loss": 0.25}], directory=tmp_path)
+
+    events = read(tmp_path / "tensorboard")
+    assert [(e.step, e.value) for e in events.Scalars("val/loss")] == [(4, 0.5), (8, 0.25)]
+
+
+def test_the_configuration_is_kept_as_text(tmp_path: Path) -> None:
+    run = ScriptedRun(TensorBoard(), directory=tmp_path)
+    run.config = {"seed": 7}
+
+    run.play([{}])
+
+    [event] = read(tmp_path / "tensorboard").Tensors("config/text_summary")
+    assert b'"seed": 7' in event.tensor_proto.string_val[0]
+
+
+def test_a_resumed_run_replaces_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    script(TensorBoard(), [{"val/loss": 0.5}, {"val/loss": 0.4}], directory=tmp_path)
+    resumed = ScriptedRun(TensorBoard(), directory=tmp_path)
+    resumed.progress.steps_completed = 4
+
+    resumed.play([{"val/loss": 0.3}])
+
+    values = [e.value for e in read(tmp_path / "tensorboard").Scalars("val/loss")]
+    assert values == pytest.approx([0.5, 0.3])
+
+
+def test_pictures_are_shown(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 6, 3), dtype=np.uint8)
+
+    def story(run: ScriptedRun) -> None:
+        run.tell_step()
+        run.emit(Media.on_picture, "val/predictions", Picture(pixels))
+
+    script(TensorBoard(), story, directory=tmp_path)
+
+    [image] = read(tmp_path / "tensorboard").Images("val/predictions")
+    assert (image.step, image.height, image.width) == (1, 4, 6)
+
+
+def test_histograms_are_shown(tmp_path: Path) -> None:
+    counts, edges = np.histogram(np.array([0.0, 1.0, 1.0]), bins=2)
+
+    def story(run: ScriptedRun) -> None:
+        run.emit(Media.on_histogram, "parameters/weight", Histogram(counts, edges))
+
+    script(TensorBoard(), story, directory=tmp_path)
+
+    [event] = read(tmp_path / "tensorboard").Histograms("parameters/weight")
+    assert event.histogram_value.num == 3
+
+
+def test_sums_of_a_histogram_are_taken_at_the_middle_of_bins() -> None:
+    values = raw_histogram(Histogram(np.array([1, 2]), np.array([0.0, 2.0, 4.0])))
+
+    assert (values["num"], values["sum"], values["sum_squares"]) == (3, 7.0, 19.0)
+
+
+def test_a_folder_that_can_not_be_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tensorboard").write_text("in the way")
+
+    run = script(TensorBoard(), [{}] * 3, directory=tmp_path)
+
+    assert run.progress.epochs_completed == 3
+    assert run.callbacks.failures()["tensor_board"] >= 1

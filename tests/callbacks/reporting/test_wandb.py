@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trackside.callbacks.reporting.wandb import WandB
+from trackside.lifecycle import Callback
+from trackside.media import Histogram, Media, Picture
+from trackside.run import Run
+from trackside.testing import ScriptedRun, script
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class FakeRun:
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+        self.rows: list[dict[str, Any]] = []
+        self.axes: dict[str, Any] = {}
+        self.exit_code: int | None = None
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        self.axes[name] = step_metric
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def finish(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
+    """Runs that were started, with the real package's way in replaced."""
+    import wandb
+
+    started: list[FakeRun] = []
+
+    def init(**arguments: Any) -> FakeRun:
+        started.append(FakeRun(arguments))
+        return started[-1]
+
+    monkeypatch.setattr(wandb, "init", init)
+    return started
+
+
+def test_records_are_sent_with_all_axes(runs: list[FakeRun]) -> None:
+    run = script(WandB("digits"), [{"val/loss": 0.5}])
+
+    assert runs[0].rows == run.history.rows()
+    assert runs[0].axes == {"step": None, "*": "step"}
+
+
+def test_the_outcome_is_sent(runs: list[FakeRun]) -> None:
+    def story(run: ScriptedRun) -> None:
+        raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        script(WandB(), story)
+
+    assert runs[0].exit_code == 1
+
+
+def test_a_resumed_run_goes_on_under_the_same_id(runs: list[FakeRun]) -> None:
+    first, second = WandB(), WandB()
+    script(first, [{}])
+    state = first.state_dict()
+
+    class Resume(Callback):
+        def on_setup_start(self, run: Run) -> None:
+            second.load_state_dict(state)
+
+    script([second, Resume()], [{}])
+
+    assert runs[0].arguments["id"] == runs[1].arguments["id"] == state["run_id"]
+
+
+def test_a_second_fit_is_another_run(runs: list[FakeRun]) -> None:
+    tracker = WandB()
+    script(tracker, [{}])
+    script(tracker, [{}])
+
+    assert runs[0].arguments["id"] != runs[1].arguments["id"]
+
+
+def test_pictures_and_histograms_are_sent_in_its_own_forms(runs: list[FakeRun]) -> None:
+    import wandb
+
+    def story(run: ScriptedRun) -> None:
+        run.emit(Media.on_picture, "a", Picture(np.zeros((2, 2, 3), dtype=np.uint8)))
+        run.emit(Media.on_histogram, "b", Histogram(np.array([1]), np.array([0.0, 1.0])))
+
+    script(WandB(), story)
+
+    assert isinstance(runs[0].rows[0]["a"], wandb.Image)
+    assert isinstance(runs[0].rows[1]["b"], wandb.Histogram)
+
+
+def test_further_options_are_passed_on(runs: list[FakeRun]) -> None:
+    script(WandB(tags=["a"], options={"notes": "n"}), [{}])
+
+    assert runs[0].arguments["tags"] == ["a"]
+    assert runs[0].arguments["notes"] == "n"
+
+
+def test_a_service_that_fails_is_a_warning_and_costs_no_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import wandb
+
+    from trackside.callbacks.reporting import delivery
+
+    def fail(**arguments: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    monkeypatch.setattr(delivery.Delivery, "_wait", lambda self, seconds: None)
+
+    run = script(WandB(), [{}] * 2)
+
+    assert run.progress.epochs_completed == 2
+    assert run.callbacks.failures()["wand_b"] >= 1
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_CONSOLE", "off")
+    yield
+    assert "WANDB_SERVICE" not in os.environ or os.environ["WANDB_SERVICE"]
+
+
+def test_the_real_package_writes_offline(tmp_path: Path, quiet: None) -> None:
+    import wandb
+
+    tracker = WandB("digits", mode="offline")
+
+    run = script(tracker, [{"val/loss": 0.5}], directory=tmp_path)
+    wandb.teardown()
+
+    assert run.callbacks.failures() == {}
+    [file] = tmp_path.glob(f"wandb/offline-run-*-{tracker.run_id}/run-{tracker.run_id}.wandb")
+    assert b"val/loss" in file.read_bytes()
+    assert json.dumps(tracker.state_dict())

@@ -1,0 +1,144 @@
+"""BestCheckpoint keeps the best, nothing that isn't finite, and no file that its list lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
+from trackside.distributed.world import World
+from trackside.errors import CheckpointError, ConfigurationError
+from trackside.history import Record
+from trackside.run import Run
+from trackside.settings import Settings
+from trackside.testing import tiny_regression
+
+
+def a_run(folder: Path) -> Run:
+    run = Run("fit", folder)
+    run.models = {"model": nn.Linear(1, 1, bias=False)}
+    run.world = World(0, 1)
+    return run
+
+
+def feed(best: BestCheckpoint, run: Run, *values: float, first: int = 1) -> None:
+    """One record per value; the weight is the step it was measured after."""
+    for step, value in enumerate(values, start=first):
+        with torch.no_grad():
+            next(run.model.parameters()).fill_(step)
+        best.on_log(run, Record({"val/loss": value}, step, 0, 0, 0.0))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "best").iterdir())
+
+
+def test_the_k_best_stay_and_the_list_tells_their_values(tmp_path: Path) -> None:
+    best, run = BestCheckpoint(keep=2), a_run(tmp_path)
+    feed(best, run, 5.0, 3.0, 4.0, 6.0)
+
+    names = ["step-0000000002.safetensors", "step-0000000003.safetensors"]
+    assert files(tmp_path) == ["best.json", *names]
+    listed = json.loads((tmp_path / "best" / "best.json").read_text())["kept"]
+    assert [(one["value"], one["step"]) for one in listed] == [(3.0, 2), (4.0, 3)]
+    assert load_file(tmp_path / "best" / names[0])["weight"].item() == 2
+
+
+def test_higher_is_better_where_that_is_said(tmp_path: Path) -> None:
+    best = BestCheckpoint(mode="max")
+    feed(best, a_run(tmp_path), 0.5, 0.9, 0.7)
+
+    assert best.best == 0.9
+
+
+def test_a_gain_within_the_tolerance_replaces_nothing(tmp_path: Path) -> None:
+    best = BestCheckpoint(min_delta=0.5)
+    feed(best, a_run(tmp_path), 3.0, 2.75, 2.25)
+
+    assert [entry["step"] for entry in best.kept] == [3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_value_that_is_not_finite_is_never_the_best(tmp_path: Path, value: float) -> None:
+    best = BestCheckpoint()
+    feed(best, a_run(tmp_path), value)
+
+    assert best.kept == []
+    assert not (tmp_path / "best").exists()
+
+
+def test_weights_that_are_nan_are_not_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best, run = BestCheckpoint(), a_run(tmp_path)
+    feed(best, run, 2.0)
+    with torch.no_grad():
+        next(run.model.parameters()).fill_(torch.nan)
+    best.on_log(run, Record({"val/loss": 1.0}, 2, 0, 0, 0.0))
+
+    assert best.best == 2.0
+    assert "not finite and not kept" in caplog.text
+
+
+def test_the_models_end_with_the_best_weights(tmp_path: Path) -> None:
+    best, run = BestCheckpoint(restore=True), a_run(tmp_path)
+    feed(best, run, 2.0, 1.0, 3.0)
+    best.on_fit_end(run)
+
+    assert next(run.model.parameters()).item() == 2
+
+
+def test_a_fit_keeps_its_best_evaluation(tmp_path: Path) -> None:
+    task, best = tiny_regression(), BestCheckpoint()
+    trainer = task.trainer(callbacks=[best], settings=Settings(directory=tmp_path))
+    found = trainer.fit(task.train, task.validation, epochs=3).history.best("val/loss")
+
+    assert found is not None
+    assert (best.kept[0]["value"], best.kept[0]["step"]) == (found.value, found.record.step)
+
+
+def test_a_resumed_run_knows_what_it_kept(tmp_path: Path) -> None:
+    first, run = BestCheckpoint(keep=2), a_run(tmp_path)
+    feed(first, run, 5.0, 3.0)
+    state: Any = first.state_dict()
+    feed(first, run, 4.0, first=3)  # after the checkpoint; the file of step 1 is gone
+    second = BestCheckpoint(keep=2)
+    second.load_state_dict(state)
+    run.resumed_from = tmp_path
+    second.on_fit_start(run)
+
+    assert second.kept == first.kept
+
+
+def test_a_list_that_is_none_is_told(tmp_path: Path) -> None:
+    best, run = BestCheckpoint(), a_run(tmp_path)
+    feed(best, run, 5.0)
+    (tmp_path / "best" / "best.json").write_text("torn")
+    run.resumed_from = tmp_path
+
+    with pytest.raises(CheckpointError, match="can't be understood"):
+        best.on_fit_start(run)
+
+
+def test_files_of_another_run_are_left_alone(tmp_path: Path) -> None:
+    feed(BestCheckpoint(), a_run(tmp_path), 5.0)
+    feed(BestCheckpoint(), a_run(tmp_path), 6.0, 5.0)
+
+    assert files(tmp_path) == [
+        "best.json",
+        "step-0000000001.safetensors",
+        "step-0000000002.safetensors",
+    ]
+    assert load_file(tmp_path / "best" / "step-0000000001.safetensors")["weight"].item() == 1
+
+
+@pytest.mark.parametrize("options", [{"keep": 0}, {"min_delta": -1.0}, {"mode": "least"}])
+def test_options_that_mean_nothing_are_refused(options: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        BestCheckpoint(**options)

@@ -1,0 +1,90 @@
+"""Every callback that comes with Trackside keeps the contract of callbacks."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from trackside.callbacks.saving.checkpoint import Checkpoint
+from trackside.config.builtin_callbacks import builtin_callbacks
+from trackside.lifecycle import Callback
+from trackside.testing import check_callback, tiny_classification
+
+ALL = builtin_callbacks()
+
+# What `check_callback` is told of those that need options, or that change training on purpose.
+TOLD: dict[str, dict[str, Any]] = {
+    "accumulation_schedule": {"options": {"batches": {0: 1, 1: 2}}, "observer": False},
+    "auto_save": {"beside": lambda: [Checkpoint("1 step", keep_last=None)]},
+    "batch_limit": {"options": {"train": 2}, "observer": False},
+    "best_metric": {"options": {"source": "val/loss", "targets": ["val/accuracy"]}},
+    "checkpoint": {"options": {"every": "1 step", "keep_last": None}},
+    "clip_gradients": {"options": {"norm": 0.1}, "observer": False},
+    "device_stats": {"measured": ["device/*"]},
+    "evaluate": {"options": {"data": "val", "every": "2 steps"}},
+    "gradient_noise": {"trainer": {"accumulate": 2}},
+    "lr_finder": {"options": {"steps": 3, "plot": False}},
+    "lr_scheduler": {
+        "options": {"scheduler": "StepLR", "options": {"step_size": 1}},
+        "observer": False,
+    },
+    "move_modules": {"options": {"modules": {"model.0": "cpu"}}},
+    "notify": {"options": {"command": ["true"]}},
+    "offline_loss": {"options": {"data": "val"}},  # that of training: on one rank only
+    "overfit_guard": {"options": {"max_gap": 100.0}},
+    "parameter_schedule": {
+        "options": {"parameter": "optimizer.lr", "shape": "linear", "start": 0.1, "end": 0.01},
+        "observer": False,
+    },
+    "peak_memory": {"measured": ["memory/*"]},
+    "stop_at": {"options": {"step": 5}, "observer": False},
+    "swa": {"options": {"start": "1 epoch"}, "observer": False},
+    "sync_batch_norm": {"observer": False},
+    "unfreeze": {"options": {"groups": {"0": "1 epoch"}}, "observer": False},
+    "wandb": {"options": {"project": "contract", "mode": "offline"}},
+}
+
+SLOW = {"graph_breaks", "mlflow", "wandb"}
+"""They start something large in each run, and are proven in the campaign."""
+
+
+def class_of(name: str) -> type[Callback[Any]]:
+    module, _, class_name = ALL[name].reference.rpartition(".")
+    found: type[Callback[Any]] = getattr(import_module(module), class_name)
+    return found
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A file with the weights of the task's model."""
+    file = tmp_path / "weights.safetensors"
+    save_file(tiny_classification().model.state_dict(), file)
+    return file
+
+
+def told(name: str, weights: Path) -> dict[str, Any]:
+    """What `check_callback` is told of a callback."""
+    if name == "load_weights":
+        return {"options": {"source": str(weights)}, "observer": False}
+    return TOLD.get(name, {})
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in ALL]
+)
+def test_it_keeps_the_contract(name: str, weights: Path) -> None:
+    check_callback(class_of(name), **told(name, weights))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_it_keeps_the_contract_at_every_step_and_hook(name: str, weights: Path) -> None:
+    check_callback(class_of(name), **told(name, weights), thorough=True)
+
+
+def test_the_table_names_callbacks_that_exist() -> None:
+    assert set(TOLD) | SLOW <= set(ALL)

@@ -1,0 +1,122 @@
+"""Rules that hold for every source file, read from its text: nothing here imports trackside."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "trackside"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What import-linter can't see, since it knows of another package only the whole: the part, and
+# where it may be imported, with the reason.
+ONLY_IN = {
+    # One place knows of process groups; all others speak to `run.world`.
+    "torch.distributed": ("distributed",),
+    # The format of checkpoints is torch's own sharded one.
+    "torch.distributed.checkpoint": ("checkpoint", "distributed"),
+    # Unpickling runs code, so nothing is pickled at all.
+    "pickle": (),
+    "torch.load": (),
+    "torch.save": (),
+}
+LINES_AT_MOST = 400
+NAMES_WITHOUT_SUBJECT = {
+    "base",
+    "common",
+    "core",
+    "handler",
+    "handlers",
+    "helper",
+    "helpers",
+    "manager",
+    "managers",
+    "misc",
+    "util",
+    "utils",
+}
+
+
+def mentions(source: str) -> Iterator[str]:
+    """Dotted names that the code of `source` imports or uses, type-only imports left out."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.Attribute():
+                yield ast.unparse(node)
+
+
+def misplaced(source: str, place: str) -> set[str]:
+    """The restricted parts that `source`, a file in the folder `place`, may not use but does."""
+    found = set()
+    for name in mentions(source):
+        parts = [part for part in ONLY_IN if f"{name}.".startswith(f"{part}.")]
+        if parts and place not in ONLY_IN[max(parts, key=len)]:
+            found.add(max(parts, key=len))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_restricted_parts_of_packages_stay_in_their_place(path: Path) -> None:
+    place = path.relative_to(PACKAGE).parts[0]
+
+    assert misplaced(path.read_text(), place) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("import torch.distributed", "torch.distributed"),
+        ("import torch.distributed as dist", "torch.distributed"),
+        ("from torch import distributed", "torch.distributed"),
+        ("from torch.distributed import barrier", "torch.distributed"),
+        ("import torch\ntorch.distributed.barrier()", "torch.distributed"),
+        ("def f():\n    import torch.distributed.fsdp", "torch.distributed"),
+        ("import torch.distributed.checkpoint as dcp", "torch.distributed.checkpoint"),
+        ("import pickle", "pickle"),
+        ("from pickle import loads", "pickle"),
+        ("import torch\ntorch.load('x')", "torch.load"),
+        ("from torch import save", "torch.save"),
+    ],
+)
+def test_a_misplaced_part_is_found(line: str, part: str) -> None:
+    assert misplaced(line, "trainer.py") == {part}
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("import torch.distributed", "distributed"),
+        ("from torch.distributed.checkpoint import save", "checkpoint"),
+        ("if TYPE_CHECKING:\n    from torch.distributed import ProcessGroup", "loop.py"),
+        ("import torch\nimport torch.distributions", "loop.py"),
+    ],
+)
+def test_a_part_in_its_place_is_let_be(line: str, place: str) -> None:
+    assert misplaced(line, place) == set()
+
+
+def test_no_module_has_outgrown_its_subject() -> None:
+    lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES}
+
+    assert {name: count for name, count in lines.items() if count > LINES_AT_MOST} == {}
+
+
+def test_every_module_is_named_for_a_subject() -> None:
+    nameless = [
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if NAMES_WITHOUT_SUBJECT & {*path.relative_to(PACKAGE).parts[:-1], path.stem}
+    ]
+
+    assert nameless == []

@@ -1,0 +1,159 @@
+"""A training on several ranks, disturbed in the way that the first argument says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from claims import claim
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from trackside import Callback, Clip, Run, Settings, StopTraining, Trainer, accuracy
+from trackside.callbacks.saving.checkpoint import Checkpoint
+from trackside.callbacks.stopping.stop_at import StopAt
+from trackside.data_pass import EvaluationCallback
+
+RANK = int(os.environ.get("RANK", "0"))
+ATTEMPT = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+class Slow(Dataset[Any]):
+    """Without a fast path, so that loaders with samplers are what is tested."""
+
+    def __init__(self, data: TensorDataset, fails_at: int | None = None) -> None:
+        self.data = data
+        self.fails_at = fails_at
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        if index == self.fails_at and RANK == 1:
+            raise ValueError("sample 40 is broken")
+        return self.data[index]
+
+
+def data(samples: int, *, slow: bool = False, fails_at: int | None = None) -> Dataset[Any]:
+    generator = torch.Generator().manual_seed(samples)
+    inputs = torch.randn(samples, 8, generator=generator, dtype=torch.float64)
+    whole = TensorDataset(inputs, (inputs.sum(1) > 0).long())
+    return Slow(whole, fails_at) if slow or fails_at is not None else whole
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)).double()
+
+
+class Collect(EvaluationCallback):
+    """The targets of a data set in its order, and the sum of the scores."""
+
+    def process_batch(self, run: Run, batch: Any) -> Any:
+        return {"target": batch[1], "score": run.model(batch[0])}
+
+    def process_results(self, run: Run, results: Any) -> None:
+        self.found = (results["target"].tolist(), results["score"].sum().item())
+
+
+class Disturb(Callback):
+    """Does on one rank, at one step, what the test is about."""
+
+    def __init__(self, what: str, at: int = 5) -> None:
+        self.what = what
+        self.at = at
+
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed != self.at or ATTEMPT > 0:
+            return
+        if self.what == "stop" and RANK == 1:
+            run.stop("rank 1 has seen enough")
+        if self.what == "StopTraining" and RANK == 1:
+            raise StopTraining("rank 1 has seen enough")
+        if self.what == "different values" and RANK == 1:
+            run.stop(f"value {RANK}")
+        if self.what == "SIGTERM" and RANK == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.what == "raise" and RANK == 1:
+            raise ValueError("rank 1 is broken")
+        if self.what == "kill" and RANK == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_evaluation_end(self, run: Run, evaluation: Any) -> None:
+        if self.what == "stop in an evaluation" and RANK == 1:
+            run.stop("rank 1 saw the evaluation")
+
+
+class Closing(Callback):
+    def on_close(self, run: Run, outcome: Any) -> None:
+        claim("closed", outcome.status.value)
+
+
+def digest(trainer: Trainer) -> str:
+    state = trainer.models["model"].state_dict()
+    raw = b"".join(value.detach().cpu().contiguous().numpy().tobytes() for value in state.values())
+    return hashlib.sha256(raw).hexdigest()
+
+
+def main() -> None:
+    what, directory = sys.argv[1], Path(sys.argv[2])
+    accumulate = 3 if what == "accumulate" else 1
+    slow = what in ("accumulate", "workers")
+    train: Any = data(101, slow=slow, fails_at=40 if what == "loader" else None)
+    if what == "workers":
+        train = DataLoader(train, 16, shuffle=True, num_workers=1)
+    collect = Collect("val")
+    callbacks: list[Any] = [Closing(), Disturb(what), collect]
+    if what == "time":
+        callbacks.append(StopAt(seconds=0.3))
+    saves = what in ("checkpoint", "kill", "raise", "SIGTERM")
+    if saves:
+        callbacks.append(Checkpoint(every="2 steps", keep_last=None))
+    trainer = Trainer(
+        model,
+        loss=nn.CrossEntropyLoss(),
+        optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
+        metrics={"accuracy": accuracy},
+        seed=1,
+        accumulate=accumulate,
+        clip=Clip(norm=1.0),
+        settings=Settings(
+            directory=directory,
+            log_every="1 step",
+            parallel=os.environ.get("PARALLEL", "auto"),
+        ),
+        defaults=False,
+        callbacks=callbacks,
+    )
+    endless = what in ("time",)
+    result = trainer.fit(
+        train,
+        {"val": data(65), "one": data(1)},
+        epochs=10_000 if endless else 3,
+        evaluate_every="1000 epochs" if endless else "1 epoch",
+        batch_size=16,
+        resume="auto" if saves else None,
+    )
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history.rows()]
+    claim("outcome", [result.outcome.status.value, result.outcome.step, result.outcome.reason])
+    if not endless:
+        claim("rows", rows)
+        claim("weights", [float(p.double().sum()) for p in _whole(trainer)])
+        claim("digest", digest(trainer) if "PARALLEL" not in os.environ else "")
+    if what in ("plain", "accumulate"):
+        claim("collected", collect.found)
+        claim("predicted", trainer.predict(data(37), batch_size=5).flatten().tolist())
+    sys.exit(result.outcome.exit_code)
+
+
+def _whole(trainer: Trainer) -> list[torch.Tensor]:
+    parameters = trainer.models["model"].parameters()
+    return [getattr(p.detach(), "full_tensor", p.detach)() for p in parameters]
+
+
+if __name__ == "__main__":
+    main()

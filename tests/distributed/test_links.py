@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from trackside.distributed.links import Connections
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+    return client, accepted
+
+
+def test_cutting_ends_the_wait_of_both_sides() -> None:
+    connections = Connections()
+    with connections.recorded():
+        client, accepted = pair()
+    connections.sever()
+    with client, accepted:
+        assert (client.recv(1), accepted.recv(1)) == (b"", b"")
+    assert connections.cut
+
+
+def test_connections_made_outside_are_left_alone() -> None:
+    connections = Connections()
+    before = pair()
+    with connections.recorded():
+        pass
+    after = pair()
+    connections.sever()
+    for client, accepted in (before, after):
+        with client, accepted:
+            client.sendall(b"x")
+            assert accepted.recv(1) == b"x"
+
+
+def test_a_file_that_took_the_number_of_a_closed_connection_is_left_alone() -> None:
+    connections = Connections()
+    with connections.recorded():
+        client, accepted = pair()
+    numbers = {client.fileno(), accepted.fileno()}
+    client.close()
+    accepted.close()
+    client, accepted = pair()
+    if not {client.fileno(), accepted.fileno()} & numbers:
+        pytest.skip("the system gave other numbers")
+    connections.sever()
+    with client, accepted:
+        client.sendall(b"x")
+        assert accepted.recv(1) == b"x"
+
+
+def test_a_listener_stays_open() -> None:
+    connections = Connections()
+    with connections.recorded():
+        server = socket.create_server(("127.0.0.1", 0))
+    connections.sever()
+    with server, socket.create_connection(server.getsockname()) as client:
+        accepted, _ = server.accept()
+        with accepted:
+            client.sendall(b"x")
+            assert accepted.recv(1) == b"x"

@@ -1,0 +1,132 @@
+"""What the pages show, runs: Python blocks as they stand, commands as far as they can be named.
+
+Blocks of one page share a namespace and run in order, in an empty folder. A block that opens with
+```python no-run is skipped; there should be few of those, each for a reason the page makes plain.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S
+)
+LINK = re.compile(r"\]\((?!https?:|mailto:)(?P<target>[^)#\s]+)?(?:#(?P<anchor>[^)\s]+))?\)")
+NO_RUN_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    options: tuple[str, ...]
+    code: str
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page, with the line on which the code of each begins."""
+    found = []
+    for match in FENCE.finditer(text):
+        language, *options = match["info"].split() or [""]
+        code = "".join(
+            line.removeprefix(match["indent"]) for line in match["code"].splitlines(keepends=True)
+        )
+        line = text.count("\n", 0, match.start("code")) + 1
+        found.append(Block(language, tuple(options), code, line))
+    return found
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(REPOSITORY))
+
+
+def run_page(page: Path, text: str) -> None:
+    """Run the Python blocks of a page; a traceback points at the line of the page."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(text):
+        if block.language == "python" and "no-run" not in block.options:
+            padded = "\n" * (block.line - 1) + block.code
+            exec(compile(padded, page, "exec", dont_inherit=True), namespace)
+
+
+@cache
+def help_of(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trackside", *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def commands(text: str, program: str) -> list[str]:
+    """First word after `program` in the shell blocks of a page."""
+    lines = "\n".join(b.code for b in blocks(text) if b.language in {"bash", "sh", "console"})
+    return sorted(set(re.findall(rf"^(?:\$ )?{program} +([a-z][a-z-]*)", lines, re.M)))
+
+
+def python_pages() -> list[Path]:
+    return [page for page in PAGES if any(b.language == "python" for b in blocks(page.read_text()))]
+
+
+@pytest.mark.parametrize("page", python_pages(), ids=name_of)
+def test_the_python_of_a_page_runs(page: Path) -> None:
+    run_page(page, page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_commands_of_a_page_exist(page: Path) -> None:
+    for command in commands(page.read_text(), "trackside"):
+        result = help_of(command)
+        assert result.returncode == 0, f"trackside {command}: {result.stderr}"
+
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for target in commands(page.read_text(), "make"):
+        assert re.search(rf"^{target}:", makefile, re.M), f"make {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(FENCE.sub("", page.read_text())):
+        target = page.parent / match["target"] if match["target"] else page
+        assert target.exists(), match.group()
+        if match["anchor"] and target.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+            anchors = {
+                re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings
+            }
+            assert match["anchor"] in anchors, match.group()
+
+
+def test_blocks_that_are_not_run_are_rare() -> None:
+    skipped = [
+        f"{name_of(page)}:{block.line}"
+        for page in PAGES
+        for block in blocks(page.read_text())
+        if block.language == "python" and "no-run" in block.options
+    ]
+
+    assert len(skipped) <= NO_RUN_AT_MOST, skipped
+
+
+def test_a_block_that_fails_is_found_with_its_line() -> None:
+    text = "# Page\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n"
+
+    with pytest.raises(AssertionError) as caught:
+        run_page(Path("page.md"), text)
+
+    assert caught.traceback[-1].lineno == 7  # pytest counts lines from 0
+
+
+def test_a_block_within_a_list_is_found() -> None:
+    assert blocks("- item\n\n  ```python\n  x = 1\n  ```\n")[0].code == "x = 1\n"

@@ -1,0 +1,37 @@
+"""Every YAML block of the pages is checked as a user's file would be.
+
+A block with a `model:` of its own and data is a whole file; others are laid on one.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trackside.config import load
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```ya?ml\n(.*?)^```$", re.M | re.S)
+WHOLE = {"model", "data", "optimizer", "trainer"}
+
+
+def yaml_blocks() -> list[object]:
+    return [
+        pytest.param(block, id=f"{page.relative_to(REPOSITORY)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(FENCE.findall(page.read_text()))
+    ]
+
+
+@pytest.mark.parametrize("block", yaml_blocks())
+def test_a_yaml_block_is_a_right_configuration(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "examples"), *sys.path])
+    Path("block.yaml").write_text(block)
+    whole = yaml.safe_load(block).keys() >= WHOLE
+    base = [] if whole else [REPOSITORY / "examples" / "digits.yaml"]
+    load([*base, "block.yaml"]).trainer()

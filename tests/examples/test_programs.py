@@ -1,0 +1,56 @@
+"""The example programs run to their end, and do what they say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from trackside import Status
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _as_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.chdir(tmp_path)
+    yield
+    for path in EXAMPLES.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def test_custom_callback_logs_what_its_callbacks_measure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import custom_callback
+
+    result, guard = custom_callback.main(epochs=2)
+
+    assert len(result.history.values("weights/norm")) == 2
+    assert guard.largest > 0
+    assert "after 2 epochs" in capsys.readouterr().out
+
+
+def test_the_gan_trains_both_models_by_hand() -> None:
+    import gan
+
+    result, pictures = gan.main(epochs=3)
+
+    assert result.outcome.status is Status.COMPLETED
+    assert {"train/loss", "train/discriminator_loss", "train/fooled"} <= set(result.history.names)
+    assert pictures.shape == (4, 64)
+    assert torch.isfinite(pictures).all()
+
+
+def test_the_language_model_weighs_by_characters_and_writes() -> None:
+    import charlm
+
+    result, written = charlm.main(steps=8)
+
+    losses = result.history.values("val/loss")
+    assert losses[-1] < 4.9, "better than guessing among 128 characters"
+    assert written.startswith("def __init__(self")

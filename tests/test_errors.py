@@ -1,0 +1,90 @@
+"""Errors say what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trackside import errors
+from trackside.errors import TracksideError, did_you_mean, nearest, note_on
+
+
+def test_a_message_has_its_parts_on_lines_of_their_own() -> None:
+    error = TracksideError("it broke", expected="a", received="b", remedy="do c")
+
+    assert str(error) == "it broke\n  expected: a\n  received: b\n  to fix:   do c"
+    assert (error.message, error.expected, error.received, error.remedy) == (
+        "it broke",
+        "a",
+        "b",
+        "do c",
+    )
+    assert str(TracksideError("it broke")) == "it broke"
+
+
+def test_every_error_is_a_trackside_error_but_the_request_to_stop() -> None:
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, BaseException)
+    ]
+
+    assert {kind.__name__ for kind in kinds if not issubclass(kind, TracksideError)} == {
+        "StopTraining"
+    }
+    assert all(kind.__doc__ for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "said"),
+    [
+        ("val/los", ["val/loss", "train/loss"], "did you mean `val/loss`?"),
+        ("zzz", ["b", "a"], "one of: a, b"),
+        ("zzz", [], None),
+        (
+            "zzz",
+            [f"n{n:02}" for n in range(20)],
+            "one of: " + ", ".join(f"n{n:02}" for n in range(12)) + ", ...",
+        ),
+    ],
+)
+def test_a_remedy_names_the_nearest_or_lists_a_few(
+    word: str, known: list[str], said: str | None
+) -> None:
+    assert did_you_mean(word, known) == said
+
+
+@given(word=st.text("abc_", min_size=3, max_size=9), place=st.integers(0, 8))
+def test_a_word_with_one_letter_wrong_is_found(word: str, place: int) -> None:
+    place %= len(word)
+    wrong = word[:place] + "x" + word[place + 1 :]
+
+    assert nearest(wrong, [word, "quite different"]) == word
+
+
+def test_a_note_tells_another_error_once_and_without_the_first_inside() -> None:
+    first = ValueError("first")
+    try:
+        try:
+            raise first
+        except ValueError:
+            try:
+                raise KeyError("cause")
+            except KeyError as cause:
+                raise OSError("other") from cause
+    except OSError as other:
+        note_on(first, "closing", other)
+
+    (note,) = first.__notes__
+    assert note.startswith("while closing, another error came up:\nTraceback")
+    assert "KeyError: 'cause'" in note
+    assert "OSError: other" in note
+    assert "ValueError" not in note
+
+
+def test_an_error_is_no_note_on_itself() -> None:
+    error = ValueError("x")
+    note_on(error, "closing", error)
+
+    assert not hasattr(error, "__notes__")

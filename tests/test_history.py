@@ -1,0 +1,122 @@
+"""Records, their history, and whether a value has improved."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trackside.errors import ConfigurationError
+from trackside.history import History, Record, check_mode, has_improved
+
+finite = st.floats(-1e6, 1e6)
+
+
+def history_of(*values: dict[str, float]) -> History:
+    history = History()
+    for step, value in enumerate(values, 1):
+        history.append(
+            Record(value, step=step, epoch=step // 2, samples=8 * step, seconds=step / 2)
+        )
+    return history
+
+
+# --- has it improved? --------------------------------------------------------------------------
+
+
+@given(value=finite, best=finite, min_delta=st.floats(0, 10))
+def test_better_by_more_than_min_delta_is_an_improvement_and_the_two_directions_mirror(
+    value: float, best: float, min_delta: float
+) -> None:
+    assert has_improved(value, best, "min", min_delta) is (value < best - min_delta)
+    assert has_improved(value, best, "min", min_delta) is has_improved(
+        -value, -best, "max", min_delta
+    )
+
+
+@given(best=st.none() | finite | st.just(math.nan))
+def test_nan_never_improves(best: float | None) -> None:
+    assert not has_improved(math.nan, best, "min")
+    assert not has_improved(math.nan, best, "max")
+
+
+@given(value=finite)
+def test_anything_else_beats_none_and_nan(value: float) -> None:
+    for best in (None, math.nan):
+        assert has_improved(value, best, "min", min_delta=1.0)
+
+
+@given(value=finite)
+def test_equal_is_no_improvement(value: float) -> None:
+    assert not has_improved(value, value, "min")
+    assert not has_improved(value, value, "max")
+
+
+def test_a_direction_that_does_not_exist_is_refused() -> None:
+    assert check_mode("max") == "max"
+    with pytest.raises(ConfigurationError, match="mode='up' is not a direction"):
+        check_mode("up")
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+@given(
+    values=st.lists(finite | st.just(math.nan), max_size=8), mode=st.sampled_from(["min", "max"])
+)
+def test_the_best_is_the_first_extreme_among_those_that_are_numbers(
+    values: list[float], mode: Any
+) -> None:
+    best = history_of(*({"x": value} for value in values)).best("x", mode)
+    numbers = [value for value in values if not math.isnan(value)]
+
+    if not numbers:
+        assert best is None
+    else:
+        extreme = min(numbers) if mode == "min" else max(numbers)
+        assert best is not None
+        assert best.value == extreme
+        assert best.record.step == values.index(extreme) + 1
+
+
+def test_names_values_points_latest_and_rows() -> None:
+    history = history_of({"train/loss": 1.0}, {"val/loss": 0.5}, {"train/loss": 0.8})
+
+    assert history.names == ("train/loss", "val/loss")
+    assert history.values("train/loss") == [1.0, 0.8]
+    assert history.points("train/loss", "samples") == [(8, 1.0), (24, 0.8)]
+    assert history.latest("train/loss") == 0.8
+    assert history.latest("none") is None
+    assert history.latest("none", 3.0) == 3.0
+    assert history.best("none") is None
+    assert history.rows()[1] == {
+        "step": 2,
+        "epoch": 1,
+        "samples": 16,
+        "seconds": 1.0,
+        "val/loss": 0.5,
+    }
+    assert len(history) == 3
+    assert history[-1] is list(history)[2]
+
+
+def test_axes_never_go_back() -> None:
+    history = history_of({"x": 1.0}, {"x": 2.0})
+
+    with pytest.raises(ValueError, match="record of step 1 after one of step 2"):
+        history.append(Record({"x": 3.0}, 1, 0, 0, 0.0))
+    history.append(Record({"x": 3.0}, 2, 1, 16, 1.0))
+
+
+@given(values=st.lists(st.dictionaries(st.sampled_from("abc"), finite), max_size=6))
+def test_a_history_survives_a_round_trip_through_json(values: list[dict[str, float]]) -> None:
+    history, restored = history_of(*values), history_of({"old": 1.0})
+    restored.load_state_dict(json.loads(json.dumps(history.state_dict())))
+
+    assert list(restored) == list(history)
+    assert restored.names == history.names
+    assert all(restored.latest(name) == history.latest(name) for name in history.names)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,11 @@ class Killed:
                     continue
                 if number == kill_after:
                     child.kill()
+                    # A worker of torch's loader that has just been forked never sees that its
+                    # parent died, and would keep the pipe open: what starts jobs kills its group.
+                    child.wait()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(child.pid, signal.SIGKILL)
 
     @property
     def final(self) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trackside import Callback, Evaluation, Outcome, PeriodicCallback, Run, event, on
+from trackside import Callback, Evaluation, Outcome, PeriodicCallback, Run, Trainer, event, on
 from trackside.collection import CallbackCollection
 from trackside.dispatch import Dispatcher
 
@@ -102,6 +102,15 @@ class Beat(PeriodicCallback):
 
 class WrongBeat(PeriodicCallback):
     def on_due(self, run: Run, step: int) -> None: ...  # error: override
+
+
+class OfAnotherFramework:
+    def on_epoch_end(self, epoch: int) -> None: ...
+
+
+Trainer(callbacks=[Beat("1 step"), OfAnotherFramework()])
+Trainer(callbacks={"beat": Beat("1 step"), "other": OfAnotherFramework(), "progress": None})
+Trainer(callbacks=OfAnotherFramework())  # error: arg-type
 """
 
 

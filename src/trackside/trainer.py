@@ -54,7 +54,7 @@ class Trainer(Callback[Any]):
         scheduler: A function of the optimizer (moved once per epoch), or a `Scheduler`.
         metrics: By name: torchmetrics' metrics, or functions of prediction and target that return
             the batch's mean. Computed in evaluations.
-        callbacks: A list; or a mapping by name, in which None removes a default.
+        callbacks: A list, or a mapping by name, in which None removes a default; foreign ones too.
         defaults: Whether the default callbacks are installed.
         seed: Seeds every generator at the start of each run; None leaves them alone.
         precision: `fp32`, `bf16`, or `fp16` with a loss scaler.
@@ -85,7 +85,7 @@ class Trainer(Callback[Any]):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | Optimizer | None = None,
         scheduler: Callable[[Optimizer], Any] | Scheduler | Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
-        callbacks: Iterable[Callback[Any]] | Mapping[str, Callback[Any] | None] = (),
+        callbacks: Iterable[Any] | Mapping[str, Any] = (),
         defaults: bool = True,
         seed: int | None = None,
         precision: PrecisionName = "fp32",

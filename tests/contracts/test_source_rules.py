@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ ONLY_IN = {
     "torch.save": (),
 }
 LINES_AT_MOST = 400
+EXTRA = re.compile(r"trackside\[(\w+)\]|\bextra=\"(\w+)\"")
 NAMES_WITHOUT_SUBJECT = {
     "base",
     "common",
@@ -104,6 +107,14 @@ def test_a_misplaced_part_is_found(line: str, part: str) -> None:
 )
 def test_a_part_in_its_place_is_let_be(line: str, place: str) -> None:
     assert misplaced(line, place) == set()
+
+
+def test_every_extra_that_an_error_tells_to_install_exists() -> None:
+    told = {m[1] or m[2] for path in MODULES for m in EXTRA.finditer(path.read_text())}
+    settings = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())
+
+    assert told - set(settings["project"]["optional-dependencies"]) == set()
+    assert {"tensorboard", "watching"} <= told
 
 
 def test_no_module_has_outgrown_its_subject() -> None:

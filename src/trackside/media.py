@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackside.lifecycle import Callback, R, event
+from trackside.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,13 @@ class Picture:
     path: Path | None = None
     """The PNG file in the run's folder."""
     caption: str = ""
+    step: int | None = None
+    """Steps completed when what it shows was so; None: now. One that is drawn in the background
+    comes later."""
+
+    def step_of(self, progress: Progress) -> int:
+        """The step to show it under."""
+        return progress.steps_completed if self.step is None else self.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Media(Callback[R]):
 
     @event
     def on_picture(self, run: Any, name: str, picture: Picture) -> None:
-        """A picture named such as `val/predictions` belongs to the progress of now."""
+        """A picture named such as `val/predictions`, of the step `picture.step_of(progress)`."""
 
     @event
     def on_histogram(self, run: Any, name: str, histogram: Histogram) -> None:

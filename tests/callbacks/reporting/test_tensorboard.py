@@ -62,6 +62,21 @@ def test_pictures_are_shown(tmp_path: Path) -> None:
     assert (image.step, image.height, image.width) == (1, 4, 6)
 
 
+def test_a_picture_that_was_drawn_in_the_background_has_the_step_that_it_shows(
+    tmp_path: Path,
+) -> None:
+    pixels = np.zeros((4, 6, 3), dtype=np.uint8)
+
+    def story(run: ScriptedRun) -> None:
+        run.tell_step()
+        run.tell_step()
+        run.emit(Media.on_picture, "val/predictions", Picture(pixels, step=1))
+
+    script(TensorBoard(), story, directory=tmp_path)
+
+    assert [i.step for i in read(tmp_path / "tensorboard").Images("val/predictions")] == [1]
+
+
 def test_histograms_are_shown(tmp_path: Path) -> None:
     counts, edges = np.histogram(np.array([0.0, 1.0, 1.0]), bins=2)
 

@@ -114,7 +114,7 @@ def test_a_service_that_fails_is_a_warning_and_costs_no_training(
 ) -> None:
     import wandb
 
-    from trackside.callbacks.reporting import delivery
+    from trackside import delivery
 
     def fail(**arguments: Any) -> None:
         raise OSError("no network")

@@ -7,12 +7,12 @@ import time
 from functools import partial
 from typing import Any, Literal, final
 
-from trackside.callbacks.reporting.delivery import Delivery
 from trackside.callbacks.reporting.flat import flat
-from trackside.callbacks.reporting.optional_package import optional_package
+from trackside.delivery import Delivery
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.media import Picture
+from trackside.optional_package import optional_package
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, final
 
-from trackside.callbacks.reporting.delivery import Delivery
 from trackside.callbacks.reporting.summary_lines import ending
+from trackside.delivery import Delivery
 from trackside.errors import ConfigurationError
 from trackside.lifecycle import Callback
 from trackside.outcome import Outcome, Status

@@ -9,11 +9,11 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from trackside.callbacks.reporting.delivery import Delivery
-from trackside.callbacks.reporting.optional_package import optional_package
+from trackside.delivery import Delivery
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.media import Histogram, Picture
+from trackside.optional_package import optional_package
 from trackside.outcome import Outcome
 from trackside.run import Run
 
@@ -72,9 +72,9 @@ class TensorBoard(Callback):
             self._delivery.put(partial(self._write, record))
 
     def on_picture(self, run: Run, name: str, picture: Picture) -> None:
-        """Show a picture under the step of now."""
+        """Show a picture under its step."""
         if self._delivery is not None:
-            step = run.progress.steps_completed
+            step = picture.step_of(run.progress)
             pixels = picture.pixels.copy()
             self._delivery.put(
                 lambda: self._writer.add_image(name, pixels, step, dataformats="HWC")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, final
 
-from trackside.callbacks.reporting.delivery import Delivery
-from trackside.callbacks.reporting.optional_package import optional_package
+from trackside.delivery import Delivery
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.media import Histogram, Picture
+from trackside.optional_package import optional_package
 from trackside.outcome import Outcome
 from trackside.run import Run
 
@@ -97,9 +97,9 @@ class WandB(Callback):
             self._delivery.put(lambda: self._run.log(row))
 
     def on_picture(self, run: Run, name: str, picture: Picture) -> None:
-        """Show a picture under the step of now."""
+        """Show a picture under its step."""
         if self._delivery is not None:
-            step, pixels = run.progress.steps_completed, picture.pixels.copy()
+            step, pixels = picture.step_of(run.progress), picture.pixels.copy()
             caption = picture.caption or None
             self._delivery.put(
                 lambda: self._run.log(

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from trackside.callbacks.reporting.mlflow import MLflow
-from trackside.callbacks.reporting.optional_package import optional_package
 from trackside.callbacks.reporting.tensorboard import TensorBoard
 from trackside.callbacks.reporting.wandb import WandB
 from trackside.errors import ConfigurationError
+from trackside.optional_package import optional_package
 
 
 def test_a_package_that_is_there_is_given() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from trackside.callbacks.reporting.delivery import Delivery
+from trackside.delivery import Delivery
 from trackside.errors import TracksideError
 
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forks import FORKS, start_server
 from tests.stations import train
-
-FORKS = multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _server(repository: Path) -> None:
-    """Processes are forked from one that has imported torch already."""
-    FORKS.set_forkserver_preload(["tests.stations"])
-    with pytest.MonkeyPatch.context() as patch:
-        # The server of Python 3.11 doesn't take over sys.path, and skips what it can't import.
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(repository), *filter(None, sys.path)]))
-        forkserver.ensure_running()
+def _server() -> None:
+    start_server()
 
 
 class Process:

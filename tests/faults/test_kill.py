@@ -1,109 +1,133 @@
-"""Killed at any moment and resumed with the same command, a run ends as if nothing had happened."""
+"""R2: killed at any moment and started again, a run ends as if nothing had happened."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.figures import Figure
+from tests.faults.lives import SAVE_INTERVAL, Life, Options, check, kill_and_resume
+from tests.faults.programs.control_run import ControlOptions
+from tests.faults.programs.long_run import Options as Training
+
 PROGRAM = Path(__file__).parent / "programs" / "long_run.py"
-SAVE_INTERVAL = 3
 pytestmark = pytest.mark.timeout(600)
 
+# Written in the background, the save under way and the one before may both be lost.
+TRAININGS: dict[str, tuple[str, str, Options, int]] = {
+    "plain": (
+        "R2",
+        "no augmentation, no workers, saved in the foreground",
+        Training("", workers=0, augmented=False, background=False),
+        SAVE_INTERVAL,
+    ),
+    "augmented": (
+        "R2b",
+        "augmentation in the main process, saved in the background",
+        Training("", workers=0),
+        2 * SAVE_INTERVAL,
+    ),
+    "workers": (
+        "R2b",
+        "augmentation in 2 workers, saved in the background",
+        Training("", workers=2),
+        2 * SAVE_INTERVAL,
+    ),
+    "control": ("R2b", "control: a loop written by hand", ControlOptions(""), SAVE_INTERVAL),
+}
 
-class Killed:
-    """One life of the program: what it printed until it was killed, or ended."""
 
-    def __init__(self, directory: Path, *options: str, kill_after: int | None = None) -> None:
-        self.lines: list[list[Any]] = []
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(directory), *options],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
-        with child:
-            assert child.stdout is not None
-            for number, line in enumerate(child.stdout, start=1):
-                try:
-                    self.lines.append(json.loads(line))
-                except json.JSONDecodeError:  # cut by the kill
-                    continue
-                if number == kill_after:
-                    child.kill()
-                    # A worker of torch's loader that has just been forked never sees that its
-                    # parent died, and would keep the pipe open: what starts jobs kills its group.
-                    child.wait()
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(child.pid, signal.SIGKILL)
-
-    @property
-    def final(self) -> Any:
-        return next((line[1] for line in self.lines if line[0] == "end"), None)
-
-    @property
-    def batches(self) -> dict[int, str]:
-        return {line[1]: line[2] for line in self.lines if line[0] == "batch"}
-
-    @property
-    def steps(self) -> list[int]:
-        return [line[1] for line in self.lines if line[0] == "step"]
+def at(folder: Path, options: Options) -> Options:
+    return dataclasses.replace(options, directory=str(folder))
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    run = Killed(tmp_path_factory.mktemp("unbroken"))
-    assert run.final is not None
-    return run
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Options], Life]:
+    """The same training, never killed; trained once."""
+    known: dict[Options, Life] = {}
+
+    def train(options: Options) -> Life:
+        if options not in known:
+            known[options] = Life(at(tmp_path_factory.mktemp("unbroken"), options))
+        return known[options]
+
+    return train
 
 
-def lives(directory: Path, unbroken: Killed, dice: random.Random) -> list[Killed]:
-    """Kill the run once or twice at random moments, then let it end."""
-    killed: list[Killed] = []
-    for _ in range(dice.choice([1, 1, 2])):
-        killed.append(Killed(directory, kill_after=dice.randint(1, len(unbroken.lines) - 2)))
-    return [*killed, Killed(directory)]
-
-
-def check(found: list[Killed], unbroken: Killed) -> None:
-    assert found[-1].final == unbroken.final, "weights, records or states differ"
-    done = 0
-    for life in found:
-        for number, seen in life.batches.items():
-            assert unbroken.batches[number] == seen, f"batch {number} is another one"
-        first = min(life.steps, default=done + 1)
-        # The save under way when it was killed, and the one before, may both be lost.
-        assert done - first + 1 <= 2 * SAVE_INTERVAL, f"{done - first + 1} steps were lost"
-        done = max([done, *life.steps])
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_at_a_random_moment_it_ends_bitwise_the_same(
-    tmp_path: Path, unbroken: Killed, seed: int
+def play(
+    name: str, folder: Path, unbroken: Callable[[Options], Life], seed: int, figure: Figure
 ) -> None:
-    check(lives(tmp_path, unbroken, random.Random(seed)), unbroken)
+    row, what, options, may_lose = TRAININGS[name]
+    figure(row, f"bitwise after SIGKILL: {what}")
+    never_killed = unbroken(options)
+    assert never_killed.final is not None
+    lives = kill_and_resume(at(folder, options), never_killed, random.Random(seed))
+    check(lives, never_killed, may_lose=may_lose)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_killed_at_a_random_moment_it_ends_bitwise_the_same(
+    tmp_path: Path, unbroken: Callable[[Options], Life], name: str, figure: Figure
+) -> None:
+    play(name, tmp_path, unbroken, 0, figure)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 200))
-def test_campaign_of_kills(tmp_path: Path, unbroken: Killed, seed: int) -> None:
-    check(lives(tmp_path, unbroken, random.Random(seed)), unbroken)
+@pytest.mark.parametrize("seed", range(100, 199))
+@pytest.mark.parametrize("name", TRAININGS)
+def test_of_a_hundred_killed_runs_a_hundred_end_bitwise_the_same(
+    tmp_path: Path, unbroken: Callable[[Options], Life], name: str, seed: int, figure: Figure
+) -> None:
+    play(name, tmp_path, unbroken, seed, figure)
 
 
-def test_a_sampler_that_forgets_its_position_is_caught(tmp_path: Path, unbroken: Killed) -> None:
-    first = Killed(tmp_path, kill_after=len(unbroken.lines) // 2)
+@pytest.mark.parametrize(
+    ("whole", "broken"),
+    [
+        pytest.param(Training(""), {"broken": True}, id="sampler"),
+        pytest.param(ControlOptions(""), {"fault": "sampler"}, id="control's sampler"),
+        pytest.param(ControlOptions(""), {"fault": "random"}, id="control's generators"),
+    ],
+)
+def test_a_run_that_forgets_where_it_was_is_caught(
+    tmp_path: Path,
+    unbroken: Callable[[Options], Life],
+    whole: Options,
+    broken: dict[str, Any],
+) -> None:
+    never_killed = unbroken(whole)
+    options = dataclasses.replace(at(tmp_path, whole), **broken)
+    # In the middle of the fourth epoch.
+    first = Life(options, kill_after=never_killed.lines.index(["step", 21]))
     assert first.final is None
-    resumed = Killed(tmp_path, "broken")
 
     with pytest.raises(AssertionError):
-        check([first, resumed], unbroken)
+        check([first, Life(options)], never_killed, may_lose=2 * SAVE_INTERVAL)
+
+
+def test_the_same_command_again_goes_on(
+    tmp_path: Path, unbroken: Callable[[Options], Life]
+) -> None:
+    never_killed = unbroken(Training(""))
+    command = [sys.executable, str(PROGRAM), str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        while json.loads(child.stdout.readline())[:2] != ["step", 10]:
+            pass
+        os.killpg(child.pid, signal.SIGKILL)
+    again = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+
+    last = json.loads(again.stdout.splitlines()[-1])
+    assert last == json.loads(json.dumps(["end", never_killed.final]))

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.counting import per_step
 from benchmarks.report import Figure, main
-from benchmarks.step import Listening, batches, build, bytecodes_of, fit
+from benchmarks.task import Listening, batches, build, fit
 from trackside import Settings, Trainer, dispatch
 from trackside.dialects import (
     adaptive_neural_network,
@@ -133,11 +134,11 @@ def measure() -> list[Figure]:
         )
         for name, values in seconds.items()
     ]
-    bare = bytecodes_of(fit)
+    bare = per_step(fit)
     for name, make in VARIANTS.items():
         callback = make()
-        count = bytecodes_of(lambda data, c=callback: fit(data, [c])) - bare
-        figures.append(Figure(f"one callback per step, {name}", count, "bytecodes"))
+        beyond = per_step(lambda data, c=callback: fit(data, [c])).beyond(bare)
+        figures.append(Figure(f"one callback per step, {name}", beyond.bytecodes, "bytecodes"))
     return figures
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import io
 import json
 import os
 import platform
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -64,6 +70,57 @@ def table(figures: list[Figure]) -> str:
         )
         rows.append(f"| {figure.name} | {figure.value:.4g} {figure.unit} | {budget} | {spread} |")
     return "\n".join(rows)
+
+
+def quiet(act: Callable[..., T]) -> Callable[..., T]:
+    """`act` without what it prints."""
+
+    def silent(*args: Any) -> T:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return act(*args)
+
+    return silent
+
+
+def ratios(
+    variants: Mapping[str, Callable[[], float]],
+    plain: Callable[[], float],
+    *,
+    rounds: int,
+    budgets: Mapping[str, float] | None = None,
+) -> list[Figure]:
+    """Times of each variant over the time of the plain thing, measured in turns.
+
+    In each round the plain thing is done before and after each variant, and their mean counts, so
+    that a machine that slows down or speeds up hits both alike.
+
+    Args:
+        variants: By the name of their figure: each returns the seconds that it took.
+        plain: Returns the seconds that the plain thing took.
+        rounds: How often; the figures are medians over the rounds.
+        budgets: Of some of the figures, by name.
+    """
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    plain()
+    for variant in variants.values():
+        variant()
+    for _ in range(rounds):
+        before = plain()
+        for name, variant in variants.items():
+            own = variant()
+            after = plain()
+            found[name].append(2 * own / (before + after))
+            before = after
+    return [
+        Figure(
+            name,
+            statistics.median(values),
+            "ratio",
+            (budgets or {}).get(name),
+            spread=(min(values), max(values)),
+        )
+        for name, values in found.items()
+    ]
 
 
 def main(name: str, measure: Callable[[], list[Figure]]) -> None:

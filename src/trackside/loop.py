@@ -30,6 +30,7 @@ from trackside.loop_state import (
     stop,
     take,
 )
+from trackside.optimization import drop_gradients
 from trackside.outcome import Outcome
 from trackside.passes import evaluate
 from trackside.resumption import rank_state, shared_state
@@ -157,7 +158,7 @@ def train_step(loop: Loop, batch: Batch, batches: Iterator[Batch]) -> None:
     if loop.plain_update and not run.requests:
         for optimizer in loop.optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+            drop_gradients(optimizer)
     elif not loop.steps.manual_optimization:
         update(loop, loop.optimizers)
     run.progress.steps_completed += 1

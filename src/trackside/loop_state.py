@@ -16,7 +16,7 @@ from trackside.distributed.agreement import agree
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.metrics import BLOCK, Metric, MetricFunction, MetricLog
-from trackside.optimization import Clip, Scheduling
+from trackside.optimization import Clip, Scheduling, drops_plainly
 from trackside.outcome import Outcome, Status
 from trackside.precision import Precision
 from trackside.run import Kind, Request, Run
@@ -121,6 +121,7 @@ class Loop:
             and not skips
             and self.options.clip is None
             and hasattr(self.steps.optimizer_step, "as_usual")
+            and all(map(drops_plainly, self.optimizers))
             and not hears(
                 Callback.on_optimizer_step_start,
                 Callback.on_optimizer_step_end,

@@ -1,0 +1,75 @@
+"""The task of the benchmarks: MLP 64-128-10, AdamW, batches of 32, and the loop written by hand."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from trackside import Callback, Settings, Trainer
+from trackside.run import Run
+
+
+def batches(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """`count` batches of random images-as-vectors with labels."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.randn(32, 64, generator=generator),
+            torch.randint(0, 10, (32,), generator=generator),
+        )
+        for _ in range(count)
+    ]
+
+
+def build() -> tuple[nn.Module, nn.Module, Callable[[Iterable[nn.Parameter]], Any]]:
+    """Model, loss, and optimizer factory, from the same seed each time."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    return model, nn.CrossEntropyLoss(), lambda p: torch.optim.AdamW(p, lr=1e-3)
+
+
+def raw_loop(data: list[Any]) -> None:
+    """The loop that everybody writes by hand."""
+    model, loss_function, optimizer_of = build()
+    optimizer = optimizer_of(model.parameters())
+    model.train()
+    for inputs, target in data:
+        loss = loss_function(model(inputs), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+class Idle(Callback[Any]):
+    """Overrides nothing that happens in a step."""
+
+    def on_fit_start(self, run: Run) -> None:
+        """Nothing."""
+
+
+class Listening(Callback[Any]):
+    """Overrides the batch's end, and does nothing there."""
+
+    def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+        """Nothing."""
+
+
+def fit(
+    data: list[Any], callbacks: Iterable[Callback[Any]] = (), *, defaults: bool = False
+) -> None:
+    """The same steps by the trainer."""
+    model, loss_function, optimizer_of = build()
+    with tempfile.TemporaryDirectory() as directory:
+        trainer = Trainer(
+            model,
+            loss=loss_function,
+            optimizer=optimizer_of,
+            callbacks=callbacks,
+            defaults=defaults,
+            settings=Settings(device="cpu", directory=directory),
+        )
+        trainer.fit(data, epochs=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import threading
 from collections.abc import Callable as Fn
 from pathlib import Path
@@ -199,6 +201,16 @@ class HasNoStateThatMatters(HasNoState):
                 parameter.grad = None
 
 
+class BeginsAnewWhenResumed(Counts):
+    """Restores its state, and forgets it when the run starts."""
+
+    def on_fit_start(self, run: Run) -> None:
+        self.steps = 0
+
+    def on_step_end(self, run: Run) -> None:
+        self.steps += 1
+
+
 class WorksOnce(Callback[Run]):
     opened = False
 
@@ -242,6 +254,16 @@ class LeavesAThread(Callback[Run]):
         self.thread.join()
 
 
+class LeavesAProcess(Callback[Run]):
+    kept: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def on_attach(self, run: Run) -> None:
+        self.kept.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE))
+
+    def on_fit_end(self, run: Run) -> None:
+        self.kept.pop().communicate()
+
+
 class Swallows(Callback[Run]):
     """Ends the run by an error of its own where another one came up."""
 
@@ -269,6 +291,21 @@ class DefiesItsPolicy(Callback[Run]):
             (run.directory / "x").touch()
         except OSError as error:
             raise SystemExit("no disk") from error
+
+
+class TellsNobody(Callback[Run]):
+    """Loses its file without a word."""
+
+    def on_fit_start(self, run: Run) -> None:
+        with contextlib.suppress(OSError):
+            run.directory.mkdir(parents=True, exist_ok=True)
+            (run.directory / "x").touch()
+
+
+class ForgivesItself(TellsNobody):
+    """Forgives in the place of the run, which then can't count."""
+
+    on_error = "warn"
 
 
 class OnlyRankZero(Callback[Run]):
@@ -314,12 +351,16 @@ BAD: list[tuple[Any, str, str, dict[str, Any]]] = [
     (Forgets, "state", "after `load_state_dict` the state differs in best", {}),
     (HasNoState, "resume", "records differ: own/steps at step", {}),
     (HasNoStateThatMatters, "resume", "the trained weights differ", {"observer": False}),
+    (BeginsAnewWhenResumed, "resume", "its state differs in steps", {}),
     (WorksOnce, "second_fit", "a second `fit` with the same trainer fails: .*already open", {}),
     (ClosesWhatIsNotOpen, "clean_up", "after an error at `on_attach` it fails itself", {}),
     (LeavesAFileOpen, "clean_up", r"it leaves the file .*log\.txt", {}),
     (LeavesAThread, "clean_up", "the thread 'lonely'", {}),
+    (LeavesAProcess, "clean_up", r"the process \d+", {}),
     (Swallows, "clean_up", "it fails itself: RuntimeError: mine is more important", {}),
     (HidesTheReason, "failing_disk", "the error hides its reason", {}),
+    (TellsNobody, "failing_disk", "nobody was told, in spite of on_error='raise'", {}),
+    (ForgivesItself, "failing_disk", "nobody was told, in spite of on_error='warn'", {}),
     (DefiesItsPolicy, "failing_disk", "in spite of on_error='warn': SystemExit", {}),
     (OnlyRankZero, "ranks", r"rank 0 calls barrier\(\) and rank 1 doesn't", {}),
     (RankZeroOnly, "ranks", r"rank 0 calls all_reduce\(mean, float32\[3\]\)", {}),
@@ -342,6 +383,8 @@ def test_who_breaks_a_rule_is_caught_and_told_how_to_fix_it(
     finally:
         while LeavesAFileOpen.kept:
             LeavesAFileOpen.kept.pop().close()
+        while LeavesAProcess.kept:
+            LeavesAProcess.kept.pop().communicate()
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("breaks the contract of callbacks:")
     assert lines[1].startswith(f"  {rule}: ")

@@ -91,15 +91,23 @@ class Laboratory:
         self.measured = tuple(measured)
         self.thorough = thorough
         self._make_task = make_task
-        self._beside = beside
+        self.beside = beside
         self._trainer = dict(trainer)
         self.title = getattr(factory, "__name__", repr(factory))
         self.seconds_per_step = 0.0
-        """Of the newest run that was not disturbed."""
+        """Of the newest run that came to its end."""
+        self._undisturbed: Trial | None = None
 
     def make(self) -> Callback[Any]:
         """A new one of the callback under test."""
         return self.factory(**self.options)
+
+    def undisturbed(self) -> Trial:
+        """A run with the callback, alone, in which nothing goes wrong; made once."""
+        if self._undisturbed is None:
+            with folder() as place:
+                self._undisturbed = self.run(place, callback=self.make())
+        return self._undisturbed
 
     def chosen(self, several: Sequence[T], one_in: int) -> list[T]:
         """Some of `several`, the same ones each time; all of them when it is to be thorough."""
@@ -113,7 +121,7 @@ class Laboratory:
         *,
         callback: Callback[Any] | None = None,
         others: Sequence[Callback[Any]] = (),
-        saving: bool = False,
+        saving: str | None = None,
         resume: bool = False,
         fits: int = 1,
         rank: int | None = None,
@@ -125,7 +133,7 @@ class Laboratory:
             folder: The run's folder.
             callback: The callback under test.
             others: Who joins after it.
-            saving: Whether a checkpoint is saved after every step.
+            saving: How often a checkpoint is saved, such as `1 step`; None: never.
             resume: Whether to go on from the newest checkpoint in `folder`.
             fits: How often to train, one after the other, with the same trainer.
             rank: Number of the simulated rank; None: the only one.
@@ -136,11 +144,11 @@ class Laboratory:
         """
         task, recorder, watch = self._make_task(), Recorder(), _Closings()
         recorder.name = "contract_recorder"
-        members: list[Callback[Any]] = [recorder, *self._beside()]
+        members: list[Callback[Any]] = [recorder, *self.beside()]
         if callback is not None:
             members.append(watch.over(callback))
         if saving and not any(isinstance(member, Checkpoint) for member in members):
-            members.append(Checkpoint(every="1 step", keep_last=None))
+            members.append(Checkpoint(saving, keep_last=None, at_end=False))
         trainer = _SimulatedRank(
             task.model,
             **{

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -25,21 +26,36 @@ class Belongings:
 
     @classmethod
     def now(cls) -> Belongings:
-        """What is held now, after a collection of garbage."""
-        gc.collect()
-        children = frozenset(child.pid or 0 for child in multiprocessing.active_children())
-        return cls(_open_files(), frozenset(threading.enumerate()), children)
+        """What is held now."""
+        return cls(_open_files(), frozenset(threading.enumerate()), frozenset(_children()))
 
-    def leaked_since(self, before: Belongings) -> list[str]:
-        """What is held now and was not before, in words; threads get a moment to end."""
-        found = [f"the file {p}" for fd, p in self.files.items() if before.files.get(fd) != p]
-        deadline = monotonic() + PATIENCE_SECONDS
-        for thread in self.threads - before.threads:
+    def left_behind(self) -> list[str]:
+        """What is held now and was not then, in words; threads get a moment to end."""
+        if not self._newly_held(patience_seconds=0.0):
+            return []
+        gc.collect()  # what nobody refers to any more is closed by it: no leak
+        return self._newly_held(PATIENCE_SECONDS)
+
+    def _newly_held(self, patience_seconds: float) -> list[str]:
+        now = Belongings.now()
+        found = [f"the file {p}" for fd, p in now.files.items() if self.files.get(fd) != p]
+        deadline = monotonic() + patience_seconds
+        for thread in now.threads - self.threads:
             thread.join(max(deadline - monotonic(), 0.0))
             if thread.is_alive():
                 found.append(f"the thread {thread.name!r}")
-        found += [f"the process {pid}" for pid in self.processes - before.processes]
+        found += [f"the process {pid}" for pid in sorted(now.processes - self.processes)]
         return found
+
+
+def _children() -> Iterator[int]:
+    """Processes that this one has started and not waited for."""
+    yield from (child.pid or 0 for child in multiprocessing.active_children())
+    for listed in Path("/proc/self/task").glob("*/children"):  # none where the system has no such
+        try:
+            yield from map(int, listed.read_text().split())
+        except FileNotFoundError:  # a thread that has just ended
+            continue
 
 
 def _open_files() -> dict[int, str]:

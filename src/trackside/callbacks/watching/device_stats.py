@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 
-from trackside.errors import ConfigurationError
 from trackside.lifecycle import Callback
+from trackside.optional_package import optional_package
 from trackside.run import Run
 
 if TYPE_CHECKING:
@@ -42,13 +41,7 @@ class DeviceStats(Callback):
     logs = ("device/*",)
 
     def __init__(self) -> None:
-        try:
-            self._psutil: Any = import_module("psutil")
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                "`DeviceStats` needs the package psutil, which is not installed",
-                remedy="pip install 'trackside[watching]'",
-            ) from error
+        self._psutil = optional_package("psutil", needed_by="DeviceStats", extra="watching")
         self._process: Any = None
 
     def __repr__(self) -> str:

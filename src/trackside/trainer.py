@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from trackside import loop as loops
 from trackside import passes, preflight, randomness, resuming
+from trackside.compilation import compile_models
 from trackside.data import Source
 from trackside.defaults import collect
 from trackside.dispatch import Dispatcher
@@ -375,10 +376,7 @@ class Trainer(Callback[Any]):
             events.fire(Callback.on_optimizers_built)
         schedulings = build_schedulings(self.scheduler, run.optimizers) if training else {}
         run.schedulers = {name: one.scheduler for name, one in schedulings.items()}
-        if self.settings.compile:
-            given = self.settings.compile
-            for model in run.models.values():
-                model.compile(**(given if isinstance(given, Mapping) else {}))
+        compile_models(run.models.values(), self.settings.compile)
         metrics = {
             n: m.to(run.device) if isinstance(m, nn.Module) else m for n, m in self.metrics.items()
         }

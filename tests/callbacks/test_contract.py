@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
+from tests.callbacks.pictures.scenes import tiny_pictures
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.lifecycle import Callback
@@ -19,6 +20,7 @@ ALL = builtin_callbacks()
 # What `check_callback` is told of those that need options, or that change training on purpose.
 TOLD: dict[str, dict[str, Any]] = {
     "accumulation_schedule": {"options": {"batches": {0: 1, 1: 2}}, "observer": False},
+    "attention_maps": {"task": tiny_pictures},
     "auto_save": {"beside": lambda: [Checkpoint("1 step", keep_last=None)]},
     "batch_limit": {"options": {"train": 2}, "observer": False},
     "best_metric": {"options": {"source": "val/loss", "targets": ["val/accuracy"]}},
@@ -26,6 +28,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "clip_gradients": {"options": {"norm": 0.1}, "observer": False},
     "device_stats": {"measured": ["device/*"]},
     "evaluate": {"options": {"data": "val", "every": "2 steps"}},
+    "feature_maps": {"task": tiny_pictures},
     "gradient_noise": {"trainer": {"accumulate": 2}},
     "lr_finder": {"options": {"steps": 3, "plot": False}},
     "lr_scheduler": {
@@ -41,6 +44,8 @@ TOLD: dict[str, dict[str, Any]] = {
         "observer": False,
     },
     "peak_memory": {"measured": ["memory/*"]},
+    "prediction_images": {"task": tiny_pictures},
+    "sample_images": {"options": {"latent": [4], "shape": [1, 3]}},
     "stop_at": {"options": {"step": 5}, "observer": False},
     "swa": {"options": {"start": "1 epoch"}, "observer": False},
     "sync_batch_norm": {"observer": False},

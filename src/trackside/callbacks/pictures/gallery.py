@@ -1,0 +1,163 @@
+"""Pictures that a thread draws: PNG files in the run's folder, then every tracker that shows them.
+
+The loop only brings numbers to host memory. A finished picture is handed to the trackers at the
+next record, under the step that it shows; what is left at the end is drawn before they close.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trackside.checkpoint.files import replace_file
+from trackside.delivery import Delivery
+from trackside.history import Record
+from trackside.media import Media, Picture
+from trackside.optional_package import optional_package
+from trackside.outcome import Outcome
+from trackside.periodic import PeriodicCallback
+from trackside.run import Run
+from trackside.schedule import Schedule
+
+Draw = Callable[[Any], None]
+"""Fills an empty matplotlib `Figure`; called in the thread, with host data only."""
+
+DOTS_PER_INCH = 100
+WAITING_AT_MOST = 32
+FLUSH_SECONDS = 120.0
+
+_DRAWING = threading.Lock()
+"""One figure at a time: what matplotlib keeps for all figures isn't made for several threads."""
+
+
+class Gallery:
+    """Draws pictures one after another, in a thread that lives from the first one to `close`.
+
+    Args:
+        owner: Name of the callback, for messages.
+
+    Raises:
+        ConfigurationError: matplotlib isn't installed.
+    """
+
+    def __init__(self, owner: str) -> None:
+        needs = partial(optional_package, needed_by=owner, extra="pictures")
+        # Without pyplot: it would choose a window system, and keep figures, for the whole program.
+        self._make_figure = needs("matplotlib.figure").Figure
+        self._canvas = needs("matplotlib.backends.backend_agg").FigureCanvasAgg
+        self.owner = owner
+        self._delivery: Delivery | None = None
+        self._finished: deque[tuple[str, Picture]] = deque()
+
+    def show(
+        self,
+        run: Run,
+        name: str,
+        draw: Draw,
+        size_inches: tuple[float, float],
+        *,
+        caption: str = "",
+        file: str | None = None,
+    ) -> None:
+        """Have a picture drawn soon; does nothing but on rank 0.
+
+        Args:
+            run: The run.
+            name: For the trackers, such as `val/predictions`.
+            draw: What is in it.
+            size_inches: Width and height, at 100 dots per inch.
+            caption: A sentence for the trackers.
+            file: Below the run's folder; None takes `pictures/<name>/step-0000000100.png`.
+
+        Raises:
+            Exception: What went wrong with an earlier picture, once.
+        """
+        if not run.world.is_global_zero:
+            return
+        step = run.progress.steps_completed
+        path = run.directory / (file or f"pictures/{name}/step-{step:010d}.png")
+        if self._delivery is None:
+            self._delivery = Delivery(
+                f"the pictures of {self.owner}",
+                capacity=WAITING_AT_MOST,
+                attempts=1,  # a drawing that fails will fail again
+                flush_seconds=FLUSH_SECONDS,
+            )
+        self._delivery.put(partial(self._make, name, draw, size_inches, path, caption, step))
+
+    def hand_on(self, run: Run) -> None:
+        """Give what is finished to the trackers. In the loop's thread: events belong to it."""
+        while self._finished:
+            name, picture = self._finished.popleft()
+            run.emit(Media.on_picture, name, picture)
+
+    def close(self, run: Run) -> None:
+        """Draw what is left, hand it on, and end the thread.
+
+        Raises:
+            Exception: What went wrong with a picture.
+        """
+        delivery, self._delivery = self._delivery, None
+        try:
+            if delivery is not None:
+                delivery.close()
+        finally:
+            self.hand_on(run)
+
+    def _make(
+        self,
+        name: str,
+        draw: Draw,
+        size_inches: tuple[float, float],
+        path: Path,
+        caption: str,
+        step: int,
+    ) -> None:
+        with _DRAWING:
+            figure = self._make_figure(figsize=size_inches, dpi=DOTS_PER_INCH, layout="constrained")
+            self._canvas(figure)
+            draw(figure)
+            stream = io.BytesIO()
+            figure.savefig(stream, format="png")
+            pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, stream.getvalue(), path.with_name(f".tmp-{path.name}"))
+        self._finished.append((name, Picture(pixels, path, caption, step)))
+
+
+class PictureCallback(PeriodicCallback):
+    """A callback that shows pictures in its `on_due`, by `self.gallery.show(run, ...)`.
+
+    Args:
+        every: When; None never by itself.
+
+    Raises:
+        ConfigurationError: matplotlib isn't installed.
+    """
+
+    on_error = "warn"
+
+    def __init__(self, every: Schedule | str | None) -> None:
+        super().__init__(every)
+        self.gallery = Gallery(type(self).__name__)
+
+    def on_log(self, run: Run, record: Record) -> None:
+        self.gallery.hand_on(run)
+
+    def on_fit_end(self, run: Run) -> None:
+        super().on_fit_end(run)
+        self.gallery.close(run)
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        # Here and not in `on_close`: the trackers are still open.
+        self.gallery.close(run)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        self.gallery.close(run)

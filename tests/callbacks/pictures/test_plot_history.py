@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.callbacks.pictures.scenes import Tracker
+from trackside.callbacks.pictures import plot_history
+from trackside.callbacks.pictures.history_panels import Panel
+from trackside.callbacks.pictures.plot_history import PlotHistory
+from trackside.errors import ConfigurationError
+from trackside.testing import script
+
+EPOCHS = [{"train/loss": 2.0, "val/loss": 1.5}, {"train/loss": 1.0, "val/loss": 0.5}]
+
+
+def test_one_file_is_kept_and_every_version_is_shown(tmp_path: Path) -> None:
+    tracker = Tracker()
+    script([tracker, PlotHistory()], EPOCHS, directory=tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["history.png"]
+    assert tracker.names == ["history"] * 2
+    assert [picture.step for _, picture in tracker.shown] == [4, 8]
+
+
+def test_it_shows_all_that_was_recorded_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Panel]] = []
+    draw = plot_history.draw_history
+
+    def also(figure: Any, shown: list[Panel], axis: Any, title: str) -> None:
+        seen.append(shown)
+        draw(figure, shown, axis, title)
+
+    monkeypatch.setattr(plot_history, "draw_history", also)
+    script([PlotHistory(values=["*/loss"])], EPOCHS, directory=tmp_path)
+
+    assert seen[-1][0].curves["val"] == ([4, 8], [1.5, 0.5])
+
+
+def test_nothing_recorded_is_nothing_drawn(tmp_path: Path) -> None:
+    run = script([PlotHistory(values=["no/such"])], EPOCHS, directory=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+    assert run.callbacks.failures() == {}
+
+
+@pytest.mark.parametrize(
+    "options", [{"axis": "steps"}, {"file": "history.pdf"}, {"file": "../history.png"}]
+)
+def test_options_that_make_no_picture_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        PlotHistory(**options)

@@ -101,6 +101,8 @@ def train_epoch(loop: Loop) -> bool:
     run, progress, limit = loop.run, loop.run.progress, loop.run.limit
     loop.fire(Callback.on_train_epoch_start)
     batches = _begin_epoch(loop)
+    if loop.arriving is not None:
+        batches = loop.arriving(batches, loop.sources[TRAIN])
     origin, now = loop.clock_origin, perf_counter()
     loop.look_ahead()
     for batch in batches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,6 +75,8 @@ class Loop:
         self.optimizers: tuple[Optimizer, ...] = tuple(run.optimizers.values())
         self.keep_loss = self.log.mean("train/loss").keep
         self.moves = run.device.type != "cpu"
+        self.arriving: Callable[[Iterator[Any], Source], Iterator[Any]] | None = None
+        """Lets batches begin their way to the device before their turn; None: at their turn."""
         self.log_due = Due(options.log_every, STEP_UNITS)
         self.evaluate_after_steps = Due(options.evaluate_every, STEP_UNITS)
         self.evaluate_after_epochs = Due(options.evaluate_every, {"epochs"})

@@ -10,6 +10,7 @@ import torch
 
 from trackside import randomness
 from trackside.batches import Batch, move, samples_in
+from trackside.data import Source
 from trackside.data_pass import evaluating, in_order
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle import Callback
@@ -30,6 +31,7 @@ def evaluate(loop: Loop, name: str) -> Evaluation | None:
     """
     run = loop.run
     source = loop.sources[name]
+    arriving = loop.arriving or _as_they_come
     evaluation = Evaluation(name, source.rounds)
     # Its own generators, too, may be those of the training data.
     with as_it_was(loop), source.generators_kept(), evaluation.exits:
@@ -37,7 +39,8 @@ def evaluate(loop: Loop, name: str) -> Evaluation | None:
         loop.log.begin_evaluation(name)
         loop.fire(Callback.on_evaluation_start, evaluation)
         rounds = 0
-        for rounds, batch in enumerate(source.begin(0), start=1):  # noqa: B007 - used below
+        batches = arriving(source.begin(0), source)
+        for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
             if run.requests or loop.spread is not None:
                 poll(loop, wait=False)
                 if interrupted(loop):
@@ -105,6 +108,10 @@ def _compute_metrics(loop: Loop, evaluation: Evaluation) -> None:
         metric.reset()
 
 
+def _as_they_come(batches: Iterator[Batch], source: Source) -> Iterator[Batch]:
+    return batches
+
+
 @contextmanager
 def as_it_was(loop: Loop) -> Iterator[None]:
     """Modules evaluate inside; afterwards modes and random generators are as they were before."""
@@ -125,11 +132,13 @@ def as_it_was(loop: Loop) -> Iterator[None]:
 def predict(loop: Loop, name: str) -> tuple[Outcome, list[Any]]:
     """Predict all batches of `run.data[name]`; predictions come back on the host, in order."""
     run, source = loop.run, loop.sources[name]
+    arriving = loop.arriving or _as_they_come
     predictions: list[Any] = []
     with as_it_was(loop):
         loop.fire(Callback.on_predict_start)
         rounds = 0
-        for rounds, batch in enumerate(source.begin(0), start=1):  # noqa: B007 - used below
+        batches = arriving(source.begin(0), source)
+        for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
             if source.counts():
                 predictions.append(_predict_batch(loop, batch))
             elif loop.spread is not None and loop.spread.strategy.forward_is_collective:

@@ -30,6 +30,10 @@ class Settings:
     parallel: str | Parallel = "auto"
     """How models are spread over ranks, where a launcher started several: `auto` and `ddp` copy
     them, `fsdp` shards them; or a `DDP(...)`, an `FSDP(...)` with options."""
+    prefetch_batches: int | None = None
+    """Batches fetched ahead of their turn and copied to the device beside its work, from pinned
+    memory. None: one on devices that can do so, none elsewhere; 0 moves each batch when its step
+    begins. Data that is read in this process is never fetched ahead: it may draw random numbers."""
     deterministic: bool = False
     """Whether torch refuses operations that aren't reproducible on this device."""
 

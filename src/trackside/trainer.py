@@ -25,6 +25,7 @@ from trackside.optimization import Clip, Scheduler, build_optimizers, build_sche
 from trackside.outcome import Outcome
 from trackside.precision import Name as PrecisionName
 from trackside.precision import Precision
+from trackside.prefetching import arriving_at
 from trackside.progress import is_count
 from trackside.rank_side import RankSide
 from trackside.registration import check_hooks
@@ -383,6 +384,7 @@ class Trainer(Callback[Any]):
         loop = Loop(run, events, self, precision, sources, metrics, options)
         loop.schedulings = tuple(schedulings.values())
         loop.spread, loop.watch = spread, self._ranks.watch
+        loop.arriving = arriving_at(run.device, self.settings.prefetch_batches)
         if spread is not None:
             loop.training_step = self._spread_step
             if self.seed is not None and run.world.rank > 0:  # the same weights, other dropout

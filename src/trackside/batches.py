@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,6 +63,28 @@ def move(batch: Batch, device: torch.device) -> Batch:
         return type(batch)(move(part, device) for part in batch)
     if hasattr(batch, "to"):
         return batch.to(device)
+    return batch
+
+
+def take(batch: Batch, samples: Sequence[int]) -> Batch:
+    """Some samples of a batch, as memory of their own; one may come twice.
+
+    Args:
+        batch: Tensors with samples along their first dimension, and lists with one entry of each;
+            in tuples, lists and mappings, which are rebuilt. Other values are kept.
+        samples: Their numbers, from 0, in the order that is wanted.
+    """
+    if isinstance(batch, Tensor):
+        return batch[list(samples)] if batch.ndim else batch
+    if isinstance(batch, Mapping):
+        return {name: take(part, samples) for name, part in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        if not any(isinstance(part, (Tensor, Mapping, tuple, list)) for part in batch):
+            return [batch[index] for index in samples]  # names, paths: one of each sample
+        parts = [take(part, samples) for part in batch]
+        if hasattr(batch, "_fields"):
+            return type(batch)(*parts)
+        return tuple(parts) if isinstance(batch, tuple) else parts
     return batch
 
 

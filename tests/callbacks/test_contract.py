@@ -53,7 +53,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "wandb": {"options": {"project": "contract", "mode": "offline"}},
 }
 
-SLOW = {"graph_breaks", "mlflow", "wandb"}
+SLOW = {"export_model", "graph_breaks", "mlflow", "wandb"}
 """They start something large in each run, and are proven in the campaign."""
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trackside import randomness
-from trackside.batches import Batch, move, samples_in
+from trackside.batches import Batch, move, samples_in, take
 from trackside.data_pass import evaluating, in_order
 from trackside.errors import ConfigurationError, DataError, UsageError, did_you_mean
 from trackside.progress import is_count
@@ -66,15 +66,7 @@ def first_samples(run: Run, data: str, count: int) -> Batch:
 
 def cut(batch: Batch, count: int) -> Batch:
     """The first `count` samples of a batch, as memory of their own."""
-    if isinstance(batch, Tensor):
-        return batch[:count].clone() if batch.ndim else batch
-    if isinstance(batch, Mapping):
-        return {name: cut(part, count) for name, part in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        if any(isinstance(part, (Tensor, Mapping, tuple, list)) for part in batch):
-            return [cut(part, count) for part in batch]
-        return list(batch[:count])  # names, paths: one of each sample
-    return batch
+    return take(batch, range(min(count, samples_in(batch))))
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any, final
 
+from torch import Tensor
+
 from trackside.callbacks.saving.weight_files import (
     load_whole,
     non_finite,
@@ -95,6 +97,12 @@ class BestCheckpoint(Callback):
     def best(self) -> float | None:
         """The best value so far."""
         return self.kept[0]["value"] if self.kept else None
+
+    def best_weights(self, run: Run, model: str = "model") -> dict[str, Tensor] | None:
+        """The best weights of a model in host memory, by plain name; None before there are any."""
+        if not self.kept:
+            return None
+        return read_weights(self._root(run) / self.kept[0]["files"][model])
 
     def on_attach(self, run: Run) -> None:
         if run.mode == "fit":

@@ -156,8 +156,8 @@ def test_every_option_of_a_callback_is_shown_with_type_default_and_words(
 def test_a_page_of_a_callback_names_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["callbacks", "tests.config.parts.Patience"]) == 0
     shown = capsys.readouterr().out
-    assert "  monitor: text; needed\n      Full name of the value." in shown
-    assert "  patience: a whole number; default 3\n      Evaluations to wait." in shown
+    assert "  monitor   text; needed\n            Full name of the value." in shown
+    assert "  patience  a whole number; default 3\n            Evaluations to wait." in shown
 
 
 def test_an_unknown_callback_ends_with_2_and_the_nearest_name(

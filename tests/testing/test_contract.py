@@ -87,6 +87,16 @@ def test_a_function_can_be_the_factory() -> None:
     assert report.skipped == {"configuration": "made by a function, not by its class"}
 
 
+def test_a_class_that_no_file_can_name_is_not_read_from_one() -> None:
+    class Local(Counts):
+        pass
+
+    others = {name: "not of this test" for name in RULES if name != "configuration"}
+    report = check_callback(Local, skip=others)
+
+    assert report.skipped["configuration"].startswith("no file can name it: ")
+
+
 def test_options_are_given_and_written_to_a_file() -> None:
     report = check_callback(Counts, options={"file": "other.txt", "every": 3})
 

@@ -251,7 +251,7 @@ class Sections:
                 attributes=attributes,
                 default_kind=self._kind_of_default(str(name)),
             )
-            if made is not None and isinstance(made.target, type) and not _has_hooks(made.target):
+            if made is not None and isinstance(made.target, type) and not has_hooks(made.target):
                 self._add(
                     f"`{made.kind}` is no callback: it has no hooks",
                     (*path, "kind"),
@@ -361,7 +361,7 @@ class Sections:
         self.findings.add(message, self.document.place(path, key=key), path, **details)
 
 
-def _has_hooks(target: type) -> bool:
+def has_hooks(target: type) -> bool:
     """Whether a class looks like a callback: ours, or one of another system's that we can run."""
     if issubclass(target, Callback):
         return True

@@ -16,6 +16,7 @@ from trackside.checkpoint.joining import join
 from trackside.checkpoint.splitting import split
 from trackside.collection import CallbackCollection
 from trackside.config import load
+from trackside.config.kinds import KindError, import_name
 from trackside.errors import RegistrationError, TracksideError
 from trackside.lifecycle import HOOKS
 from trackside.testing import failing_disk as faulty
@@ -52,9 +53,11 @@ def configuration(laboratory: Laboratory) -> None:
     kind = laboratory.factory
     if not isinstance(kind, type):
         raise NotApplicable("made by a function, not by its class")
-    if "<locals>" in kind.__qualname__:
-        raise NotApplicable("a class within a function has no name that a file could use")
     name = f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        import_name(name)
+    except KindError as error:  # within a function, or typed into a session
+        raise NotApplicable(f"no file can name it: {_line(error)}") from error
     description = {
         "model": {"kind": "torch.nn.Linear", "in_features": 2, "out_features": 1},
         "loss": {"kind": "torch.nn.MSELoss"},

@@ -1,3 +1,3 @@
-"""Callbacks that say what happens: in the terminal, in files, to trackers."""
+"""What happens, told: in the terminal, in files, to trackers."""
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""Callbacks that end a run: plateaus, limits, values that went wrong."""
+"""What ends a run: plateaus, limits, values that went wrong."""
 
 from __future__ import annotations

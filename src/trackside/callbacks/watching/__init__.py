@@ -1,3 +1,3 @@
-"""Callbacks that watch the machine: speed, memory, ranks that lag, steps that hang."""
+"""The machine, watched: speed, memory, ranks that lag, steps that hang."""
 
 from __future__ import annotations

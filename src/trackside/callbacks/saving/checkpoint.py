@@ -40,7 +40,9 @@ class Checkpoint(PeriodicCallback):
         monitor: Full name of the metric that tells which are best, such as `val/loss`.
         mode: Whether lower (`min`) or higher (`max`) values of `monitor` are better.
         keep_every_steps: One in every so many steps stays for ever.
-        at_end: Whether to save when training ends: completed or stopped.
+        at_end: Whether to save when training ends: completed, or at the stop, before anything is
+            done for the end. Where weights were changed for the end (the best were restored), once
+            more.
         folder: Where, below the run's folder.
         background: Whether a thread writes while training goes on. The loop waits for a copy in
             host memory only.
@@ -85,6 +87,7 @@ class Checkpoint(PeriodicCallback):
         """The newest checkpoint of this run that is whole."""
         self.needs_attention = False
         self._writer: CheckpointWriter | None = None
+        self._saved_at = (-1, 0, 0)
 
     def on_attach(self, run: Run) -> None:
         if run.mode != "fit":
@@ -97,6 +100,7 @@ class Checkpoint(PeriodicCallback):
         run.saver = self
         self.last = None
         self._writer = None
+        self._saved_at = (-1, 0, 0)
         self.needs_attention = False
 
     def root(self, run: Run) -> Path:
@@ -127,13 +131,17 @@ class Checkpoint(PeriodicCallback):
     def on_due(self, run: Run) -> None:
         run.save(f"every {self.every}")
 
+    def on_stop(self, run: Run, reason: str) -> None:
+        # At the stop itself: what is recorded of an epoch that was cut short, or done for the end,
+        # would be in the way of a run that goes on.
+        if self.at_end and self._saved_at != _stand(run):
+            run.save(f"the stop: {reason}")
+
     def on_fit_end(self, run: Run) -> None:
         super().on_fit_end(run)
-        if self.at_end and not self._is_saved(run):
+        asked = any(request.kind == "save" for request in run.requests)
+        if self.at_end and not asked and self._saved_at != _stand(run):
             run.save("the end of training")
-
-    def _is_saved(self, run: Run) -> bool:
-        return any(request.kind == "save" for request in run.requests)
 
     def save(self, run: Run, shared: dict[str, Any], own: dict[str, Any], reason: str) -> None:
         """Copy the state and have it written. Called by the loop at a safe point."""
@@ -152,6 +160,7 @@ class Checkpoint(PeriodicCallback):
         except CheckpointWriteError as error:
             self._failed(error)
         self.needs_attention = True
+        self._saved_at = _stand(run)
 
     def settle(self, run: Run) -> None:
         """Tell what has become whole since the last time, and what went wrong."""
@@ -189,6 +198,13 @@ class Checkpoint(PeriodicCallback):
             logger.info("waited %.1f s for the last checkpoint to be written", seconds)
         self.settle(run)
         self._writer = None
+
+
+def _stand(run: Run) -> tuple[int, int, int]:
+    """Where the run stands: steps, epochs, and how often torch saw weights changed in place."""
+    weights = (tensor for model in run.models.values() for tensor in model.parameters())
+    changes = sum(tensor._version for tensor in weights)
+    return run.progress.steps_completed, run.progress.epochs_ended, changes
 
 
 def _metrics_of_this_step(run: Run) -> dict[str, float]:

@@ -60,7 +60,8 @@ bench: $(TEST_STAMP)  ## measure against a raw loop, as ratios
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing ranks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" -rA $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p tests.faults.figures -m "not peers" tests/faults $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" --ignore tests/faults tests
 
 clean:  ## remove caches and build leftovers (not .venv, not runs)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

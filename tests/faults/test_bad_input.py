@@ -16,6 +16,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from tests.faults.figures import Figure
 from trackside import (
     Callback,
     Clip,
@@ -435,7 +436,8 @@ def options_for(given: dict[str, Any]) -> tuple[Fn[..., Trainer], dict[str, Any]
 
 
 @pytest.mark.parametrize("name", CONSTRUCTION)
-def test_it_is_refused_when_the_trainer_is_made(name: str) -> None:
+def test_it_is_refused_when_the_trainer_is_made(name: str, figure: Figure) -> None:
+    figure("R12", "bad inputs refused early, with a clear error")
     kind, message, given = CONSTRUCTION[name]
     make, options = options_for(given)
 
@@ -446,7 +448,8 @@ def test_it_is_refused_when_the_trainer_is_made(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIT)
-def test_it_is_refused_before_a_step_is_done(name: str) -> None:
+def test_it_is_refused_before_a_step_is_done(name: str, figure: Figure) -> None:
+    figure("R12", "bad inputs refused early, with a clear error")
     kind, message, arguments, given = FIT[name]
     make, options = options_for(given)
     spy = SpyCallback(counts=("on_attach", "on_step_end", "on_close"))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.checkpoint.states import equal, rank_state, small_state
+from tests.faults.figures import Figure
 from trackside.checkpoint import (
     CheckpointWriter,
     DamagedCheckpointError,
@@ -55,8 +56,13 @@ def assert_noticed(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_flip_of_any_byte_is_noticed_and_the_file_named(checkpoint: Path, name: str) -> None:
+def test_a_flip_of_any_byte_is_noticed_and_the_file_named(
+    checkpoint: Path, name: str, figure: Figure
+) -> None:
     path = checkpoint / name
+    figure(
+        "R4", "a flip of every byte of every file: noticed, the file named", of=path.stat().st_size
+    )
     whole = path.read_bytes()
     chance = random.Random(name)
     try:
@@ -71,8 +77,13 @@ def test_a_flip_of_any_byte_is_noticed_and_the_file_named(checkpoint: Path, name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_cut_at_any_place_is_noticed_and_the_file_named(checkpoint: Path, name: str) -> None:
+def test_a_cut_at_any_place_is_noticed_and_the_file_named(
+    checkpoint: Path, name: str, figure: Figure
+) -> None:
     path = checkpoint / name
+    figure(
+        "R4", "a cut at every place of every file: noticed, the file named", of=path.stat().st_size
+    )
     whole = path.read_bytes()
     try:
         for length in reversed(range(len(whole))):
@@ -164,7 +175,9 @@ def test_the_older_checkpoint_is_used_and_it_is_said_why(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_of_a_thousand_damaged_checkpoints_none_is_loaded(tmp_path: Path) -> None:
+def test_of_a_thousand_damaged_checkpoints_none_is_loaded(tmp_path: Path, figure: Figure) -> None:
+    figure("R4", "damaged checkpoints loaded in silence", passed=0, of=1000)
+    figure("R4", "fell back to the older, with a word why", of=1000)
     assert fall_backs(tmp_path, rounds=1000, seed=1) == 1000
 
 

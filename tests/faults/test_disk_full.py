@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from tests.checkpoint.states import equal, small_state
+from tests.faults.figures import Figure
 from trackside.checkpoint import (
     CheckpointWriteError,
     CheckpointWriter,
@@ -57,14 +58,20 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", ["background", "foreground", "nothing left"])
-def test_a_full_disk_leaves_the_older_checkpoint_whole(told: dict[str, Any], how: str) -> None:
+def test_a_full_disk_leaves_the_older_checkpoint_whole(
+    told: dict[str, Any], how: str, figure: Figure
+) -> None:
+    figure("R5", "disk full: the older checkpoint whole, nothing partial under a final name")
     assert told["first"] == {"error": None, "whole": [ONE], "temporary": []}
     assert told[how]["whole"] == [ONE]
     assert told[how]["temporary"] == []
 
 
 @pytest.mark.parametrize("how", ["background", "foreground", "nothing left", "start"])
-def test_a_full_disk_is_an_error_with_path_and_reason(told: dict[str, Any], how: str) -> None:
+def test_a_full_disk_is_an_error_with_path_and_reason(
+    told: dict[str, Any], how: str, figure: Figure
+) -> None:
+    figure("R5", 'disk full: the error names the path and "no space left"')
     error = told[how] if how == "start" else told[how]["error"]
     assert "no space left" in error
     assert "/checkpoints/" in error
@@ -73,8 +80,9 @@ def test_a_full_disk_is_an_error_with_path_and_reason(told: dict[str, Any], how:
 
 
 def test_after_a_full_disk_the_run_resumes_and_with_room_it_saves_again(
-    told: dict[str, Any],
+    told: dict[str, Any], figure: Figure
 ) -> None:
+    figure("R5", "disk full: resume works")
     assert told["resumed"] == 1.0
     assert told["room again"] == {"error": None, "whole": [ONE, "step-0000000005"], "temporary": []}
 

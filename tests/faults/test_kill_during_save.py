@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.checkpoint.states import equal
+from tests.faults.figures import Figure
 from tests.faults.programs.saving import OverwritingWriter, state_at
 from trackside.checkpoint import CheckpointWriter, newest_valid
 
@@ -120,7 +121,10 @@ def test_killed_in_its_very_first_save_a_run_starts_anew(server: Server, tmp_pat
     assert list(tmp_path.glob(".tmp-*")) == []
 
 
-def test_a_writer_that_overwrites_its_file_is_caught(server: Server, tmp_path: Path) -> None:
+def test_a_writer_that_overwrites_its_file_is_caught(
+    server: Server, tmp_path: Path, figure: Figure
+) -> None:
+    figure("R3", "control: a writer that overwrites its file is caught")
     calls = server.count(tmp_path, control=True)
     ended, _ = server.order(tmp_path, control=True, kill_at=calls // 2, fraction=0.5)
     assert ended == -signal.SIGKILL
@@ -131,22 +135,22 @@ def test_a_writer_that_overwrites_its_file_is_caught(server: Server, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_of_a_hundred_kills_during_a_save_a_hundred_resume(
-    server: Server, tmp_path: Path, seed: int, record_property: Any
+    server: Server, tmp_path: Path, seed: int, figure: Figure
 ) -> None:
+    figure("R3", "resumed by itself after SIGKILL inside a write", of=100)
     ends = campaign(server, tmp_path, kills=100, seed=seed)
-    record_property("R3", f"100 of 100 resumed; killed {ends}")
-    print(f"R3, seed {seed}: 100 of 100 resumed by themselves; {ends}")
     assert ends["at a call"] == 50
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no second file system to write to")
 def test_it_is_the_same_with_tmpdir_on_another_file_system(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, figure: Figure
 ) -> None:
+    figure("R3", "the same with TMPDIR on another file system", of=50)
     assert os.stat("/dev/shm").st_dev != os.stat(tmp_path).st_dev
     report = tmp_path_factory.mktemp("server") / "report"
     for server in server_with(report, TMPDIR="/dev/shm"):
         before = set(os.listdir("/dev/shm"))
-        campaign(server, tmp_path, kills=20, seed=3)
+        campaign(server, tmp_path, kills=50, seed=3)
         assert set(os.listdir("/dev/shm")) == before

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.checkpoint.states import equal, rank_state, small_state
+from tests.faults.figures import Figure
 from trackside.checkpoint import (
     CheckpointWriter,
     DamagedCheckpointError,
@@ -81,8 +82,9 @@ OWN = (MANIFEST_NAME, "state.json", "rank-00000.json", shard_file_name(1))
 @pytest.mark.parametrize("name", [*EXTRA, *OWN])
 @pytest.mark.parametrize("form", ["pickle", "torch.save"])
 def test_a_pickle_in_the_folder_is_refused_or_ignored(
-    folder: Path, tmp_path: Path, name: str, form: str
+    folder: Path, tmp_path: Path, name: str, form: str, figure: Figure
 ) -> None:
+    figure("R10", "pickles put into a checkpoint's folder: refused or ignored, none executed")
     marker = tmp_path / "executed"
     if form == "pickle":
         (folder / name).write_bytes(pickle.dumps(Payload(marker)))
@@ -105,7 +107,11 @@ def test_the_payload_would_do_its_work(tmp_path: Path) -> None:
     assert (tmp_path / "executed").exists()
 
 
-def test_saving_and_loading_pickle_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_and_loading_pickle_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    figure("R10", "saving and loading pickles nothing")
+
     def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("something was pickled")
 

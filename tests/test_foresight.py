@@ -165,3 +165,17 @@ def test_an_optimizer_with_an_unused_fused_form_is_a_hint() -> None:
     (finding,) = found(run)
     assert finding.severity == "hint"
     assert "fused: true" in finding.remedy
+
+
+def test_an_optimizer_for_many_small_parameters_is_a_hint() -> None:
+    run = run_with()
+    small, large = nn.Linear(8, 8), nn.Linear(512, 512)
+    run.optimizers = {
+        "small": torch.optim.NAdam(small.parameters()),
+        "large": torch.optim.NAdam(large.parameters()),
+        "chosen": torch.optim.NAdam(small.parameters(), foreach=False),
+        "single": torch.optim.NAdam([small.weight]),
+    }
+    (finding,) = found(run)
+    assert (finding.severity, finding.about) == ("hint", "small")
+    assert "foreach: true" in finding.remedy

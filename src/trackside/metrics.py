@@ -224,6 +224,23 @@ class MetricLog:
             self.mean(name).load_state_dict(kept, device)
 
 
+def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The states of several ranks' logs as that of one: what each has summed up counts once."""
+    names = dict.fromkeys(name for state in states for name in state)
+    together: dict[str, Any] = {}
+    for name in names:
+        parts = [state[name] for state in states if name in state]
+        kept: dict[str, Any] = {}
+        for field in ("values", "weights", "epoch", "recent"):
+            there = [part[field] for part in parts if part[field] is not None]
+            one = torch.cat(there) if there and field in ("values", "weights") else None
+            if there and one is None:
+                one = torch.stack(there).sum(0)
+            kept[field] = one
+        together[name] = kept
+    return together
+
+
 # --- metrics over predictions ------------------------------------------------------------------
 
 

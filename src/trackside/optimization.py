@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from trackside.distributed.gradients import clip_by_norm
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -45,7 +46,7 @@ class Clip:
         """Limit the gradients that `optimizer` is about to apply."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.norm)
+            clip_by_norm(parameters, self.norm)
         elif self.value is not None:
             torch.nn.utils.clip_grad_value_(parameters, self.value)
 

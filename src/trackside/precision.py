@@ -1,12 +1,15 @@
-"""Number formats of a run: fp32, bf16, fp16 with a loss scaler."""
+"""Number formats of a run: fp32, bf16, fp16 with a loss scaler; and which numbers are none."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
+from trackside.distributed.state import local_part
 from trackside.errors import ConfigurationError, did_you_mean
 
 Name = Literal["fp32", "bf16", "fp16"]
@@ -49,3 +52,34 @@ class Precision:
         """Go on from `state`."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
+
+
+@torch.no_grad()
+def non_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity; waits for their device once.
+
+    Of a sharded tensor, the part is looked at that this rank holds: other ranks may find others.
+
+    Args:
+        named: Name and tensor; those of whole numbers, and empty ones, are left out.
+    """
+    parts = ((name, _real(local_part(tensor))) for name, tensor in named)
+    floating = {name: t for name, t in parts if t.is_floating_point() and t.numel()}
+    if not floating:
+        return []
+    # A sum is NaN or infinite where a value is; the few that overflow are looked at closely.
+    device = next(iter(floating.values())).device
+    sums = torch.stack([_sum(t).to(device) for t in floating.values()])
+    suspects = [n for n, ok in zip(floating, sums.isfinite().tolist(), strict=True) if not ok]
+    return [name for name in suspects if not bool(floating[name].double().isfinite().all())]
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    if tensor.element_size() == 1 or tensor.device.type == "mps":  # no sum, or no double
+        tensor = tensor.float()
+        return tensor.sum()
+    return tensor.sum(dtype=torch.float64)

@@ -72,3 +72,11 @@ def derived_seed() -> int:
 def mixed(seed: int, number: int) -> int:
     """The seed of item `number` in a series that begins with `seed`: well mixed, 0 to 2**32 - 1."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def branched(state: dict[str, Any], number: int) -> dict[str, Any]:
+    """Another state that follows from `state`, which `capture` returned; one for each `number`."""
+    with preserved():
+        restore(state)
+        seed_everything(mixed(derived_seed(), number))
+        return capture()

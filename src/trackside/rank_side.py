@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from trackside.distributed import FailureWatch, Parallel, Place, choose, join
+from trackside.distributed import CollectivesCheck, FailureWatch, Parallel, Place, choose, join
+from trackside.distributed.collectives_check import wanted
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.spread import Spread
@@ -18,6 +20,8 @@ class RankSide:
     def __init__(self) -> None:
         self.watch: FailureWatch | None = None
         """Notices when another rank fails; None outside of a run, and in one process."""
+        self.check: CollectivesCheck | None = None
+        """Compares what callbacks call, where the environment asks for it."""
         self.spread: Spread | None = None
         """How the models of the last run are spread; None in one process."""
 
@@ -29,6 +33,15 @@ class RankSide:
         run.device = run.world.device
         self.watch = FailureWatch(run.world, lambda: run.progress.steps_completed)
         self.watch.start()
+        if wanted():
+            self.check = CollectivesCheck(run.world, lambda: run.calling)
+            self.check.start()
+
+    def build(
+        self, factory: Callable[[], nn.Module], run: Run, parallel: str | Parallel
+    ) -> nn.Module:
+        """The model that `factory` makes, as the way to spread it wants it."""
+        return factory() if run.world.size == 1 else choose(parallel, run.world).build(factory)
 
     def place(self, run: Run, parallel: str | Parallel) -> Spread | None:
         """Move the models to their device; on several ranks, spread them."""
@@ -60,6 +73,9 @@ class RankSide:
 
     def stop_watching(self) -> None:
         """The run is closed."""
+        if self.check is not None:
+            self.check.stop()
+        self.check = None
         if self.watch is not None:
             self.watch.stop()
         self.watch = None

@@ -235,7 +235,7 @@ class Trainer(Callback[Any]):
                 "there is no model",
                 remedy="give one: Trainer(model, ...), or override `configure_model`",
             )
-        return self.model()
+        return self._ranks.build(self.model, run, self.settings.parallel)
 
     def configure_optimizers(self, run: Any) -> Optimizer | Mapping[str, Optimizer]:
         """The optimizer of `run.model`, or several by name."""

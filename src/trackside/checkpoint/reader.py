@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -26,6 +26,9 @@ from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
 from trackside.checkpoint.snapshot import rank_key
 from trackside.checkpoint.splitting import Json, split
 from trackside.checkpoint.tensors import is_sharded
+
+PlacedAs = Callable[[str, tuple[int, ...]], Tensor | None]
+"""From path and whole shape of a saved tensor to the DTensor that it shall be placed as, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +107,28 @@ class Checkpoint:
         self.path = path
         self.manifest = manifest
 
-    def state(self, *, like: Any = None, enums: Iterable[type[enum.Enum]] = ()) -> Any:
+    def state(
+        self,
+        *,
+        like: Any = None,
+        placed_as: PlacedAs | None = None,
+        enums: Iterable[type[enum.Enum]] = (),
+    ) -> Any:
         """What all ranks share, as it was given to `save`; tensors whole and in host memory.
 
         Args:
             like: A state of the same form. Where a DTensor stands in it, only this rank's part is
                 read and comes back as a DTensor of that placement: for models that fit on no
                 single device. The number of ranks may differ from that of the save.
+            placed_as: Asked for what `like` doesn't have, with path and shape: the DTensor whose
+                placement such a tensor gets, or None for a whole one.
             enums: Types whose members shall come back as members, not as their values.
 
         Raises:
             DamagedCheckpointError: when the content isn't what a save makes.
             StateMismatchError: when a tensor has another shape than the DTensor in `like`.
         """
-        return self._read(STATE_NAME, "", like, enums)
+        return self._read(STATE_NAME, "", enums, _templates(like, placed_as))
 
     def rank_state(self, rank: int, *, enums: Iterable[type[enum.Enum]] = ()) -> Any:
         """What `rank` of the saving run knew alone; None where it saved nothing.
@@ -134,7 +145,7 @@ class Checkpoint:
         name = rank_file_name(rank)
         if not any(file.name == name for file in self.manifest.files):
             return None
-        return self._read(name, rank_key(rank, ""), None, enums)
+        return self._read(name, rank_key(rank, ""), enums)
 
     def skeleton(self, name: str = STATE_NAME) -> Json:
         """The JSON of a state, with the names of tensors in their places."""
@@ -165,18 +176,26 @@ class Checkpoint:
         names = [file.name for file in self.manifest.files]
         return [name for name in names if name.endswith(".safetensors")]
 
-    def _read(self, name: str, prefix: str, like: Any, enums: Iterable[type[enum.Enum]]) -> Any:
+    def _read(
+        self,
+        name: str,
+        prefix: str,
+        enums: Iterable[type[enum.Enum]],
+        placed_as: PlacedAs | None = None,
+    ) -> Any:
         from trackside.checkpoint.storage import read_tensors  # noqa: PLC0415 - start-up time
 
         skeleton = self.skeleton(name)
-        templates = {} if like is None else _templates(like)
         try:
             leaves = list(tensor_leaves(skeleton))
             keys = sorted({prefix + leaf.key for leaf in leaves})
             # A stand-in has another shape than its DTensor: read whole.
             stood_in = {leaf.key for leaf in leaves if leaf.dtype is not None}
-            wanted = {key: value for key, value in templates.items() if key not in stood_in}
-            tensors = read_tensors(self.path, self.tensor_files, keys, wanted)
+
+            def template(key: str, shape: tuple[int, ...]) -> Tensor | None:
+                return None if placed_as is None or key in stood_in else placed_as(key, shape)
+
+            tensors = read_tensors(self.path, self.tensor_files, keys, template)
             plain = {key.removeprefix(prefix): value for key, value in tensors.items()}
             return join(skeleton, plain, enums=enums)
         except (ValueError, TypeError, IndexError, RecursionError, OSError) as error:
@@ -208,5 +227,15 @@ def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
     return open_checkpoint(path).state(like=like)
 
 
-def _templates(like: Any) -> dict[str, Tensor]:
-    return {key: value for key, value in split(like).tensors.items() if is_sharded(value)}
+def _templates(like: Any, otherwise: PlacedAs | None) -> PlacedAs | None:
+    """The DTensors of a state by path, and `otherwise` for paths that it doesn't have."""
+    if like is None:
+        return otherwise
+    known = split(like).tensors
+
+    def placed_as(key: str, shape: tuple[int, ...]) -> Tensor | None:
+        if key in known:
+            return known[key] if is_sharded(known[key]) else None
+        return None if otherwise is None else otherwise(key, shape)
+
+    return placed_as

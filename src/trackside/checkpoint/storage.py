@@ -15,7 +15,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -200,7 +200,7 @@ def read_tensors(
     folder: Path,
     names: Sequence[str],
     keys: Sequence[str],
-    templates: Mapping[str, Tensor] | None = None,
+    template: Callable[[str, tuple[int, ...]], Tensor | None] | None = None,
 ) -> dict[str, Tensor]:
     """Read tensors, whole and into host memory, or this rank's part of them.
 
@@ -208,8 +208,8 @@ def read_tensors(
         folder: Of the checkpoint, verified.
         names: Its safetensors files; no other file is opened.
         keys: Which tensors; those of other keys are not read.
-        templates: DTensors by key. Such a tensor comes back sharded as its template is, on its
-            device, and only what this rank holds is read.
+        template: From key and whole shape to a DTensor, or None. Such a tensor comes back sharded
+            as its template is, on its device, and only what this rank holds is read.
 
     Raises:
         ValueError: when the files don't hold what they should.
@@ -223,7 +223,8 @@ def read_tensors(
             if not isinstance(stored, TensorStorageMetadata):
                 raise ValueError(f"no file holds the tensor {key!r}")
             _check_whole(key, stored)
-            targets[key] = _target(key, stored, (templates or {}).get(key))
+            like = None if template is None else template(key, tuple(stored.size))
+            targets[key] = _target(key, stored, like)
         # The steps of torch.distributed.checkpoint.load for one process, for the reasons above.
         planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         planner.set_up_planner(targets, metadata, True)

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from trackside.distributed.state import is_sharded as is_sharded
+from trackside.distributed.state import local_part as local_part
+
 # What both safetensors and torch's reader of it know by name.
 STORED_DTYPES: dict[torch.dtype, str] = {
     torch.float64: "F64",
@@ -90,19 +93,6 @@ def restore_stand_in(stored: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
-
-
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether `tensor` is a DTensor, of which each rank holds a part."""
-    # Its class by its marks: importing torch.distributed.tensor takes long.
-    return type(tensor) not in _PLAIN and hasattr(tensor, "device_mesh")
-
-
-def local_part(tensor: Tensor) -> Tensor:
-    """What this rank holds of `tensor`."""
-    sharded: Any = tensor
-    part: Tensor = sharded.to_local() if is_sharded(tensor) else tensor
-    return part.detach()
 
 
 def why_not_savable(tensor: Tensor) -> str | None:

@@ -8,8 +8,10 @@ collective that a callback calls is first compared over ranks through the rendez
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -49,6 +51,9 @@ CHECKED = (
 )
 """Functions of torch.distributed that are compared; World's methods are made of them."""
 
+_checks = itertools.count()
+"""Each check compares under a prefix of its own: all ranks begin equally many."""
+
 
 class CollectivesDifferError(TracksideError):
     """Callbacks call other collectives on one rank than on another."""
@@ -81,13 +86,25 @@ class CollectivesCheck:
         self._patience = timedelta(seconds=patience_seconds)
         self._originals: dict[str, Any] = {}
         self._count = 0
+        self._thread = 0
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to compare what this thread calls; others have connections of their own."""
+        self._thread = threading.get_ident()
         if self._world.links is not None:
-            store = PrefixStore("collectives", self._world.links.store)
+            store = PrefixStore(f"collectives/{next(_checks)}", self._world.links.store)
             for name in CHECKED:
                 self._originals[name] = getattr(dist, name)
                 setattr(dist, name, self._checked(name, self._originals[name], store))
+
+    def stop(self) -> None:
+        """Put torch's functions back."""
+        for name, original in self._originals.items():
+            setattr(dist, name, original)
+        self._originals.clear()
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
@@ -96,14 +113,12 @@ class CollectivesCheck:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for name, original in self._originals.items():
-            setattr(dist, name, original)
-        self._originals.clear()
+        self.stop()
 
     def _checked(self, name: str, original: Any, store: Store) -> Any:
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            speaker = self._speaker()
+            speaker = self._speaker() if threading.get_ident() == self._thread else None
             if speaker is not None:
                 self._compare(store, [_describe(name, args, kwargs), speaker])
             return original(*args, **kwargs)

@@ -20,7 +20,11 @@ from torch.distributed.fsdp import (
     fully_shard,
 )
 
-from trackside.distributed.materialize import build_without_memory, materialize
+from trackside.distributed.materialize import (
+    build_without_memory,
+    is_without_memory,
+    materialize,
+)
 from trackside.distributed.parallel import ModelSource, Parallel
 from trackside.errors import ConfigurationError
 
@@ -36,7 +40,8 @@ class FSDP(Parallel):
     """Fully sharded data parallel training by torch's `fully_shard` (FSDP2).
 
     Give the trainer a factory (`model=lambda: Model(...)`) for a model that is too large for one
-    device: it is built on the meta device, sharded, and only then gets memory and initial values.
+    device: it is built on the meta device, sharded, and only then gets memory and initial values,
+    those that its modules' `reset_parameters` set.
 
     Args:
         blocks: What is gathered, computed and freed as one: a module class, several, or a function
@@ -48,6 +53,8 @@ class FSDP(Parallel):
         cpu_offload: Parameters, gradients and optimizer state live on the CPU and visit the device.
         reshard_after_forward: Free gathered parameters between forward and backward (less memory,
             one more gather); None: all blocks except the outermost.
+        meta_device: Whether a model given as a factory is built without memory first. False builds
+            it on the host of each rank, with whatever the factory loads into it.
     """
 
     blocks: Blocks | None = None
@@ -56,8 +63,13 @@ class FSDP(Parallel):
     output_dtype: torch.dtype | None = None
     cpu_offload: bool = False
     reshard_after_forward: bool | int | None = None
+    meta_device: bool = True
 
     forward_is_collective = True
+
+    def build(self, factory: Callable[[], nn.Module]) -> nn.Module:
+        """The model, on the meta device unless `meta_device` is False."""
+        return build_without_memory(factory) if self.meta_device else factory()
 
     def place(self, source: ModelSource, world: World) -> nn.Module:
         """Build, shard, and move the model; a model that is built already is sharded in place.
@@ -67,14 +79,15 @@ class FSDP(Parallel):
                 be given its initial values.
         """
         mesh = init_device_mesh(world.device.type, (world.size,))
-        if isinstance(source, nn.Module):
-            model = source if self.cpu_offload else source.to(world.device)
+        model = source if isinstance(source, nn.Module) else self.build(source)
+        if is_without_memory(model):
+            self._shard(model, mesh)
+            with _draws_of_rank_zero(world):
+                materialize(model, torch.device("cpu") if self.cpu_offload else world.device)
+        else:
+            model = model if self.cpu_offload else model.to(world.device)
             _copy_from_rank_zero(model, world)
             self._shard(model, mesh)
-        else:
-            model, homes = build_without_memory(source)
-            self._shard(model, mesh)
-            materialize(model, torch.device("cpu") if self.cpu_offload else world.device, homes)
         return model
 
     def _shard(self, model: nn.Module, mesh: DeviceMesh) -> None:
@@ -134,6 +147,18 @@ def _no_sync(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.set_requires_gradient_sync(True)
+
+
+@contextlib.contextmanager
+def _draws_of_rank_zero(world: World) -> Iterator[None]:
+    """Inside, all ranks draw the same numbers; afterwards the others draw on where they stood."""
+    own = torch.get_rng_state()
+    torch.set_rng_state(world.broadcast(own))
+    try:
+        yield
+    finally:
+        if not world.is_global_zero:
+            torch.set_rng_state(own)
 
 
 def _copy_from_rank_zero(model: nn.Module, world: World) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from trackside.distributed.state import is_sharded
+
 
 def clip_by_norm(
     parameters: Iterable[nn.Parameter], max_norm: float, norm_type: float = 2.0
@@ -20,20 +22,16 @@ def clip_by_norm(
         The norm before, of shape `()`, the same on every rank.
     """
     parameters = [p for p in parameters if p.grad is not None]
-    sharded = [p for p in parameters if _is_sharded(p)]
+    sharded = [p for p in parameters if is_sharded(p)]
     if not sharded:
         return torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
-    whole = [p for p in parameters if not _is_sharded(p)]
+    whole = [p for p in parameters if not is_sharded(p)]
     norms = [_norm(group, norm_type) for group in (sharded, whole) if group]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), norm_type)
     for group in (sharded, whole):
         if group:
             torch.nn.utils.clip_grads_with_norm_(group, max_norm, norm)
     return norm
-
-
-def _is_sharded(parameter: nn.Parameter) -> bool:
-    return hasattr(parameter, "device_mesh")  # a DTensor, told without importing its package
 
 
 def _norm(parameters: list[nn.Parameter], norm_type: float) -> Tensor:

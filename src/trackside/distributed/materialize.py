@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,32 +20,53 @@ _RESETS = ("reset_parameters", "_reset_parameters")  # the second: MultiheadAtte
 Make = Callable[[Tensor], Tensor]
 
 
-Homes = Sequence[tuple[nn.Module, str]]
-"""Which module first had each parameter, and under which name."""
+Births = Sequence[tuple[nn.Module, str, torch.dtype]]
+"""Which module first had each parameter, under which name, and of which dtype it was then."""
+
+_births_of: WeakKeyDictionary[nn.Module, Births] = WeakKeyDictionary()
+"""Of models that were built without memory, until they get it."""
 
 
-def build_without_memory(factory: Callable[[], nn.Module]) -> tuple[nn.Module, Homes]:
-    """The model on the meta device, and where each of its parameters was born.
+def is_without_memory(model: nn.Module) -> bool:
+    """Whether `build_without_memory` made it, and `materialize` hasn't been there yet."""
+    return model in _births_of
 
-    A parameter that two modules share has the values that its first one gave it; afterwards, only
-    this record can tell which one that was.
+
+def build_without_memory(factory: Callable[[], nn.Module]) -> nn.Module:
+    """The model on the meta device.
+
+    How its parameters were born is kept for `materialize`: one that two modules share has the
+    values that its first one gave it; one that was converted (`.double()`), those of its first
+    dtype. Only this record can tell.
+
+    Raises:
+        ConfigurationError: The factory loads weights, for which there is no room yet.
     """
-    homes: dict[nn.Parameter, tuple[nn.Module, str]] = {}
+    births: dict[nn.Parameter, tuple[nn.Module, str, torch.dtype]] = {}
 
     def note(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         if parameter is not None:
-            homes.setdefault(parameter, (module, name))
+            births.setdefault(parameter, (module, name, parameter.dtype))
 
     hook = register_module_parameter_registration_hook(note)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*copying from a non-meta parameter", UserWarning)
             model = factory()
+    except UserWarning as lost:
+        raise ConfigurationError(
+            "the function that makes the model loads weights into it",
+            received="a model on the meta device, which has no room for them yet",
+            remedy="load them by the callback `LoadWeights`; or build the model in memory: "
+            "FSDP(meta_device=False)",
+        ) from lost
     finally:
         hook.remove()
-    return model, [homes[p] for p in model.parameters() if p in homes]
+    _births_of[model] = [births[p] for p in model.parameters() if p in births]
+    return model
 
 
-def materialize(model: nn.Module, device: torch.device, homes: Homes = ()) -> None:
+def materialize(model: nn.Module, device: torch.device) -> None:
     """Give every parameter and buffer of `model` memory on `device` and its initial value.
 
     Every module is initialised by its own `reset_parameters`, children before parents, as they are
@@ -55,13 +78,14 @@ def materialize(model: nn.Module, device: torch.device, homes: Homes = ()) -> No
     Args:
         model: Sharded or not, all on the meta device.
         device: Where its tensors shall be.
-        homes: From `build_without_memory`, for parameters that several modules share.
 
     Raises:
         ConfigurationError: No `reset_parameters` sets a parameter or buffer.
     """
     _allocate(model, device)
-    home = {id(module._parameters.get(name)): module for module, name in homes}
+    births = _births_of.pop(model, ())
+    home = {id(module._parameters.get(name)): module for module, name, _ in births}
+    dtypes = {id(module._parameters.get(name)): dtype for module, name, dtype in births}
     unset = {id(tensor) for module in model.modules() for _, tensor in _own(module)}
     for module in _children_first(model):
         if _reset_of(module) is None:
@@ -69,7 +93,7 @@ def materialize(model: nn.Module, device: torch.device, homes: Homes = ()) -> No
         touched = _touched_by_reset(module)
         inside = set(module.modules())
         kept = {key for key in touched if home.get(key, module) in inside}
-        _initialise(module, touched, kept, unset)
+        _initialise(module, touched, kept, unset, dtypes)
         unset -= kept
     for name, module in model.named_modules():
         for key, tensor in _own(module):
@@ -172,14 +196,18 @@ def _touched_by_reset(module: nn.Module) -> dict[int, Tensor]:
     return touched
 
 
-def _like(tensor: Tensor, device: str) -> Tensor:
-    whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+def _like(tensor: Tensor, device: str, dtype: torch.dtype | None = None) -> Tensor:
+    whole = torch.empty(tensor.shape, dtype=dtype or tensor.dtype, device=device)
     is_parameter = isinstance(tensor, nn.Parameter)
     return nn.Parameter(whole, tensor.requires_grad) if is_parameter else whole
 
 
 def _initialise(
-    module: nn.Module, touched: Mapping[int, Tensor], kept: set[int], unset: set[int]
+    module: nn.Module,
+    touched: Mapping[int, Tensor],
+    kept: set[int],
+    unset: set[int],
+    dtypes: Mapping[int, torch.dtype],
 ) -> None:
     """Reset whole tensors on the CPU, and keep this rank's part of those that are `kept`."""
     wholes: dict[int, Tensor] = {}
@@ -188,7 +216,7 @@ def _initialise(
         if id(tensor) not in touched:
             return _like(tensor, "meta")
         if id(tensor) not in wholes:
-            wholes[id(tensor)] = _like(tensor, "cpu")
+            wholes[id(tensor)] = _like(tensor, "cpu", dtypes.get(id(tensor)))
             if id(tensor) not in unset:  # a parent may change a part of what its child has set
                 with torch.no_grad():
                     now = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

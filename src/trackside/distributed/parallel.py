@@ -26,6 +26,10 @@ class Parallel(ABC):
     """Whether every rank has to call the model equally often, also without gradients: then a rank
     that is out of evaluation batches calls it on a filler (`sharding.evaluation_share`)."""
 
+    def build(self, factory: Callable[[], nn.Module]) -> nn.Module:
+        """The model that `factory` makes, for `place`; it may have no memory before."""
+        return factory()
+
     @abstractmethod
     def place(self, source: ModelSource, world: World) -> nn.Module:
         """The model on the device of its rank, and spread; every rank calls it.

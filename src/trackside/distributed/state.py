@@ -6,10 +6,12 @@ strategy saved, any other loads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 def model_state(model: nn.Module, *, whole: bool = False) -> dict[str, Tensor]:
@@ -41,3 +43,69 @@ def load_model_state(
 
     options = dcp.StateDictOptions(full_state_dict=whole, broadcast_from_rank0=whole, strict=strict)
     dcp.set_model_state_dict(model, dict(state), options=options)
+
+
+_PLAIN = (Tensor, nn.Parameter)
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether `tensor` is a DTensor, of which each rank holds a part."""
+    # Its class by its marks: importing torch.distributed.tensor takes long.
+    return type(tensor) not in _PLAIN and hasattr(tensor, "device_mesh")
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this rank holds of `tensor`; the memory is shared with it."""
+    sharded: Any = tensor
+    part: Tensor = sharded.to_local() if is_sharded(tensor) else tensor
+    return part.detach()
+
+
+def placement(
+    models: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+) -> Callable[[str, tuple[int, ...]], Tensor | None] | None:
+    """Which DTensor tells how a tensor of a run's state is sharded, by the tensor's path and shape.
+
+    A slot of an optimizer (`optimizers.adam.state.0.exp_avg`) is placed as its parameter; anything
+    whose path ends with the name of a model's tensor (`models.model.0.weight`,
+    `callbacks.ema.averages.0.9.model.0.weight`), as that tensor. The paths are those of a
+    checkpoint, whoever saved it: one process, DDP, or FSDP on another number of ranks.
+
+    Returns:
+        A function that returns None for what is whole; None when nothing is sharded.
+    """
+    tensors: dict[str, Tensor] = {
+        f"{name}.{key}": tensor
+        for name, model in models.items()
+        for key, tensor in chain(
+            model.named_parameters(remove_duplicate=False), model.named_buffers()
+        )
+        if is_sharded(tensor)
+    }
+    if not tensors:
+        return None
+    for name, optimizer in optimizers.items():
+        parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+        tensors |= {f"optimizers.{name}.state.{i}": p for i, p in enumerate(parameters)}
+
+    def placed_as(path: str, shape: tuple[int, ...]) -> Tensor | None:
+        is_slot = path.startswith("optimizers.")
+        names = _heads(path) if is_slot else _tails(path)
+        found = next((tensors[name] for name in names if name in tensors), None)
+        if found is None or not is_sharded(found) or tuple(found.shape) != shape:
+            return None
+        return found
+
+    return placed_as
+
+
+def _heads(path: str) -> Iterator[str]:
+    while path:
+        path = path.rpartition(".")[0]
+        yield path
+
+
+def _tails(path: str) -> Iterator[str]:
+    while path:
+        path = path.partition(".")[2]
+        yield path

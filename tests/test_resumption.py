@@ -51,6 +51,8 @@ class MemorySaver:
     def settle(self, run: Run) -> None:
         """Nothing happens in the background."""
 
+    wait = settle
+
 
 class SaveEverywhere(Callback):
     def __init__(self) -> None:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
 from trackside import randomness
 from trackside.distributed.sharding import RankBatches, RankRounds, Share
 from trackside.errors import DataError
-from trackside.in_memory import TensorLoader, as_dataset, fits
-from trackside.winding import Winder, second, windable
+from trackside.in_memory import TensorLoader, fits
+from trackside.loaders import length_of, loader_of, samples_of
+from trackside.run import TrainingBatch
+from trackside.winding import Gaps, Winder, second, windable
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -74,10 +75,10 @@ class Source:
         self._rounds: RankRounds[Any] | None = None
         self._shares_wound_over = 0
         self.data = data
-        loader = _loader(name, data, batch_size, shuffle)
-        self.batches = _length(loader)
+        loader = loader_of(name, data, batch_size, shuffle)
+        self.batches = length_of(loader)
         """Batches in a pass, or None when the data doesn't tell."""
-        self.samples = _samples(loader, self.batches)
+        self.samples = samples_of(loader, self.batches)
         """Samples in a pass, or None when the data doesn't tell."""
         self._winder: Winder | TensorLoader | None = None
         if isinstance(loader, DataLoader) and not isinstance(loader, Stateful):
@@ -89,6 +90,7 @@ class Source:
                 loader, self._winder = windable(loader, share, offset)
         self.loader: Iterable[Batch] = loader
         self._limit: int | None = None
+        self._gaps = Gaps()
         self._epoch_start: dict[str, Any] | None = None
         if self.batches == 0:
             raise DataError(
@@ -109,9 +111,40 @@ class Source:
             size = getattr(self.loader, "batch_size", None)
             self.samples = None if size is None or self.samples is None else batches * size
 
+    def leave_out(self, batches: Iterable[TrainingBatch]) -> None:
+        """Pass over these batches from the next `begin` or `resume` on.
+
+        They are neither loaded (where the data can skip) nor counted: a pass has fewer batches.
+        """
+        self._gaps.add((batch.epoch, batch.number) for batch in batches)
+
+    def remember(self) -> None:
+        """From the next pass on, note which samples the newest batches hold, for `identify`."""
+        if self._winder is not None:
+            self._winder.chosen.remembers = True
+
+    def identify(self, epoch: int, batches_done: int) -> TrainingBatch:
+        """What can be known, in pass number `epoch`, of the batch after `batches_done` others."""
+        number = self._gaps.place(batches_done + 1) - 1
+        samples = () if self._winder is None else self._winder.chosen.samples_of(number)
+        return TrainingBatch(epoch, number, samples)
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether a pass can be taken up again at a point that lies behind."""
+        return isinstance(self.loader, Stateful) or not isinstance(self.loader, Iterator)
+
+    @property
+    def batches_of_pass(self) -> int | None:
+        """Batches of the pass under way, without those that are left out."""
+        if self.batches is None:
+            return None
+        return min(self.batches, self._gaps.of(length_of(self.loader) or self.batches))
+
     def begin(self, epoch: int) -> Iterator[Batch]:
         """Start pass number `epoch` (from 0) at its first batch."""
         self._set_epoch(epoch)
+        self._shares_wound_over = 0  # a pass that was taken up at its very end left them
         self._epoch_start = {**self._generators(), "workers_persisted": self._workers_persist}
         if self._world is None:
             return self._iterate(skip=0)
@@ -172,6 +205,8 @@ class Source:
         if self._epoch_start["workers_persisted"] and not self._workers_persist:
             # Starting workers draws a seed; in the unbroken run they were there already.
             iter(self.loader)
+        elif self._workers_persist and not self._epoch_start["workers_persisted"]:
+            vars(self.loader)["_iterator"] = None  # the run went back: they are started once more
         self._restore_generators(self._epoch_start)
         batches = self._iterate(skip=batches_done)
         if self._winder is not None:
@@ -237,7 +272,8 @@ class Source:
             DataError: The data ended without a batch, or before the length that it promised.
         """
         if stopped:
-            return any(n is not None and batches_done >= n for n in (self.batches, self._limit))
+            ends = (self.batches_of_pass, self._limit)
+            return any(n is not None and batches_done >= n for n in ends)
         self.check_whole(batches_done)
         if batches_done == 0:
             once = isinstance(self.loader, Iterator)
@@ -297,11 +333,15 @@ class Source:
                 "dropped; a map-style data set, or a loader with `state_dict`, resumes at once",
                 stacklevel=2,
             )
-            for _ in itertools.islice(iterator, skip):
+            for _ in itertools.islice(iterator, self._gaps.place(skip)):
                 pass
-        return iterator
+        return self._gaps.leave_out(iterator, done=skip)
 
     def _set_epoch(self, epoch: int) -> None:
+        if self._training:
+            self._gaps.begin(epoch)
+            if self._winder is not None:
+                self._winder.chosen.left_out = self._gaps.now
         for part in self._parts():
             set_epoch = getattr(part, "set_epoch", None)
             if callable(set_epoch):
@@ -349,41 +389,6 @@ class Source:
             generator.set_state(kept)
         if isinstance(self.loader, Stateful) and "loader" in state:
             self.loader.load_state_dict(state["loader"])
-
-
-def _loader(name: str, data: object, batch_size: int, shuffle: bool) -> Iterable[Batch]:
-    data = as_dataset(name, data) or data
-    if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=batch_size)
-    if isinstance(data, Dataset):
-        if isinstance(data, Sized) and len(data) == 0:
-            raise DataError(f"the data set named {name!r} is empty", expected="at least one sample")
-        return DataLoader(data, batch_size=batch_size, shuffle=shuffle)
-    if isinstance(data, Iterable) and not isinstance(data, (str, bytes, Tensor, Mapping)):
-        return data
-    raise DataError(
-        f"the data named {name!r} can't be passed over",
-        expected="a Dataset, a DataLoader, a mapping of tensors, or an iterable of batches",
-        received=type(data).__name__,
-        remedy="wrap tensors in `torch.utils.data.TensorDataset`"
-        if isinstance(data, Tensor)
-        else None,
-    )
-
-
-def _length(loader: object) -> int | None:
-    try:
-        return len(loader)  # type: ignore[arg-type]
-    except TypeError:  # no __len__, or a loader over an iterable without one
-        return None
-
-
-def _samples(loader: object, batches: int | None) -> int | None:
-    if not isinstance(loader, DataLoader) or batches is None:
-        return None
-    if loader.batch_size is not None and loader.drop_last:
-        return batches * loader.batch_size
-    return _length(loader.sampler) if loader.batch_size is not None else None
 
 
 def _follow(start: object, path: str) -> object | None:

@@ -118,9 +118,26 @@ class TensorLoader:
         self.drop_last = loader.drop_last
         self._skip = 0
         self._pass: _Pass | None = None
+        self.left_out: frozenset[int] = frozenset()
+        """Numbers, from 0, of the batches that the next pass leaves out."""
+        self.remembers = False
+        """Not needed: the order tells which samples a batch held."""
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    @property
+    def chosen(self) -> TensorLoader:
+        """Who leaves batches out: itself."""
+        return self
+
+    def samples_of(self, number: int) -> tuple[int, ...]:
+        """Indices of the samples of a batch of this pass."""
+        if self._pass is None:
+            return ()
+        size = self.batch_size or 1
+        rows = range(len(self.dataset))[number * size : (number + 1) * size]
+        return self._pass.samples_at(rows)
 
     def anew(self) -> TensorLoader:
         """Another one over the same tensors, at the beginning of a pass."""
@@ -145,7 +162,7 @@ class TensorLoader:
         torch.empty((), dtype=torch.int64).random_()
         size = self.batch_size or 1
         whole = len(self._loader) * size if self.drop_last else len(self.dataset)
-        places: Iterable[range] = _Places(whole, size)
+        places: Iterable[range] = _Places(whole, size, self.left_out)
         if self._share is not None:
             places = self._share(places)
         shuffled = type(self.sampler) is RandomSampler
@@ -156,15 +173,19 @@ class TensorLoader:
 class _Places:
     """The batches as places in the order: `range(0, 32)`, `range(32, 64)`, ..."""
 
-    def __init__(self, samples: int, size: int) -> None:
+    def __init__(self, samples: int, size: int, left_out: frozenset[int]) -> None:
         self._starts = range(0, samples, size)
         self._ends = (*range(size, samples, size), samples)
+        self._left_out = left_out
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[range]:
-        return map(range, self._starts, self._ends)
+        places = map(range, self._starts, self._ends)
+        if not self._left_out:
+            return places
+        return (place for number, place in enumerate(places) if number not in self._left_out)
 
 
 class _Pass(Iterator[Any]):
@@ -188,6 +209,15 @@ class _Pass(Iterator[Any]):
             generator = torch.Generator()
             generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
             self._order = torch.randperm(self._rows, generator=generator)
+
+    def samples_at(self, places: range) -> tuple[int, ...]:
+        """Which samples stand at these places of the order."""
+        if not self._shuffled:
+            return tuple(places)
+        if self._order is None:
+            return ()
+        found: list[int] = self._order[places.start : places.stop].tolist()
+        return tuple(found)
 
     def __next__(self) -> Any:
         place = next(self._places)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -273,6 +273,14 @@ class Callback(Generic[R]):
     @hook()
     def on_stop(self, run: R, reason: str) -> None:
         """A request to stop was agreed; the run ends at this point."""
+
+    @hook()
+    def on_roll_back(self, run: R, rollback: Rollback) -> None:
+        """The run went back to a checkpoint: all is as it was then, only `run.rollbacks` isn't.
+
+        `load_state_dict` has been called, `on_fit_start` is not. For what was made from the run as
+        it stood: schedules that wait, files of records, references into optimizers.
+        """
 
     @hook()
     def on_exception(self, run: R, error: BaseException) -> None:

@@ -21,6 +21,7 @@ from trackside.lifecycle import Callback
 from trackside.loop_state import (
     TRAIN,
     Loop,
+    begin_schedules,
     flush,
     interrupted,
     measured,
@@ -34,6 +35,7 @@ from trackside.optimization import drop_gradients
 from trackside.outcome import Outcome
 from trackside.passes import evaluate
 from trackside.resumption import rank_state, shared_state
+from trackside.rollback import roll_back, too_late
 from trackside.run import Request, Run
 from trackside.spread import Spread
 from trackside.steps import Output, as_output, check_loss
@@ -45,25 +47,34 @@ def fit(loop: Loop) -> Outcome:
     """Train until the limit is reached or somebody asks for the end."""
     run = loop.run
     loop.clock_origin = perf_counter() - run.progress.seconds
-    for due in (loop.log_due, loop.evaluate_after_steps, loop.evaluate_after_epochs):
-        due.start(run.progress)
+    begin_schedules(loop)
     for model in run.models.values():
         model.train()
-    for optimizer in loop.optimizers:
-        optimizer.zero_grad()  # a run that failed within a step has left its gradients behind
     if run.saver is not None:
         run.saver.prepare(run, shared_state(loop), rank_state(loop))
     loop.fire(Callback.on_fit_start)
     safe_point(loop)
-    while loop.stop is None and (loop.phase == "evaluating" or not run.limit.reached(run.progress)):
-        epoch(loop)
-    if loop.stop is None:
-        loop.pending += loop.not_evaluated()
+    train(loop)
+    while loop.back:
+        roll_back(loop)
         safe_point(loop)
+        train(loop)
     loop.fire(Callback.on_fit_end)
     flush(loop)
     safe_point(loop)
+    if loop.back:
+        raise too_late(loop.back[0])
     return outcome(loop, "reached " + _limit_text(run))
+
+
+def train(loop: Loop) -> None:
+    """Epochs until the limit, an agreed stop, or a return to a checkpoint."""
+    run = loop.run
+    while not loop.leaving and (loop.phase == "evaluating" or not run.limit.reached(run.progress)):
+        epoch(loop)
+    if not loop.leaving:
+        loop.pending += loop.not_evaluated()
+        safe_point(loop)
 
 
 def epoch(loop: Loop) -> None:
@@ -72,6 +83,10 @@ def epoch(loop: Loop) -> None:
     loop.fire(Callback.on_epoch_start)
     if loop.phase != "evaluating":
         complete = train_epoch(loop)
+        if loop.back:  # the end of the epoch comes when it has been trained anew
+            with loop.run.trial():
+                loop.fire(Callback.on_epoch_end, dict(loop.epoch_metrics))
+            return
         if not complete or interrupted(loop):
             loop.fire(Callback.on_epoch_end, dict(loop.epoch_metrics))
             flush(loop)
@@ -80,7 +95,8 @@ def epoch(loop: Loop) -> None:
         if loop.evaluate_after_epochs.crossed(progress):
             loop.pending += loop.not_evaluated()
     safe_point(loop)
-    if loop.pending:  # interrupted: the evaluation, and the end of the epoch, come after the resume
+    if loop.back or loop.pending:
+        # Interrupted, or going back: the evaluation, and the end of the epoch, come after that.
         return
     for scheduling in loop.schedulings:
         scheduling.after_epoch(loop.epoch_metrics, loop.sources)
@@ -116,8 +132,12 @@ def train_epoch(loop: Loop) -> bool:
         progress.seconds = now - origin
         if progress.steps_completed >= loop.look_at_step or run.requests:
             after_step(loop)
-            if loop.stop is not None or progress.steps_completed == limit.steps:
+            if loop.leaving or progress.steps_completed == limit.steps:
                 break
+    if loop.back:  # what these steps have logged is dropped with them
+        with run.trial():
+            loop.fire(Callback.on_train_epoch_end, loop.log.epoch())
+        return False
     complete = loop.sources[TRAIN].completed(
         progress.epoch_batches_completed,
         stopped=loop.stop is not None or progress.steps_completed == limit.steps,
@@ -173,14 +193,14 @@ def train_step(loop: Loop, batch: Batch, batches: Iterator[Batch]) -> None:
 def _accumulate(loop: Loop, batch: Batch, batches: Iterator[Batch]) -> None:
     """Several batches into one step; the last step of an epoch may have fewer."""
     run, source, window = loop.run, loop.sources[TRAIN], loop.run.accumulate
-    done = run.progress.epoch_batches_completed
-    if source.batches is None or done >= source.batches:
+    done, whole = run.progress.epoch_batches_completed, source.batches_of_pass
+    if whole is None or done >= whole:
         # Nobody knows how many are left: fetched first, each batch gets its share of the step.
         fetched = [batch, *islice(batches, window - 1)]
         for batch in fetched:
             train_batch(loop, batch, len(fetched))
         return
-    window = min(window, source.batches - done)
+    window = min(window, whole - done)
     train_batch(loop, batch, window)
     for _ in range(window - 1):
         # A sentinel, not `for batch in batches`: an error must not look like the end of the data.
@@ -300,6 +320,7 @@ def _begin_epoch(loop: Loop) -> Iterator[Batch]:
     batches = source.resume(progress.epochs_completed, progress.epoch_batches_completed)
     if loop.resumed_random_state is not None:
         randomness.restore(loop.resumed_random_state)
+        loop.resumed_random_state = None
     return batches
 
 
@@ -309,12 +330,17 @@ def _begin_epoch(loop: Loop) -> Iterator[Batch]:
 def safe_point(loop: Loop, *, wait: bool = True) -> None:
     """Take what is due and what was asked for: evaluations, checkpoints, the end; in that order.
 
+    A return to a checkpoint comes before all of them: what is under way is left at once for it.
+
     Args:
         loop: The loop.
         wait: Whether to wait for the other ranks; see `poll`.
     """
     poll(loop, wait=wait)
     while loop.agreed or loop.pending:
+        loop.back += take(loop, "roll_back")
+        if loop.back:
+            return
         loop.pending += [request.name for request in take(loop, "evaluate")]
         if loop.pending and not interrupted(loop):
             if evaluate(loop, loop.pending[0]) is not None:
@@ -343,6 +369,8 @@ def _save(loop: Loop, requests: list[Request]) -> None:
         return
     shared = shared_state(loop)
     loop.fire(Callback.on_checkpoint_save, shared)
+    if loop.agreement.any(any(request.kind == "roll_back" for request in run.requests)):
+        return  # whoever asks to go back now has seen that this state is no good
     reason = ", ".join(f"{request.reason} ({request.asked_by})" for request in requests)
     run.saver.save(run, shared, rank_state(loop), reason)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from trackside.metrics import BLOCK, Metric, MetricFunction, MetricLog
 from trackside.optimization import Clip, Scheduling, drops_plainly
 from trackside.outcome import Outcome, Status
 from trackside.precision import Precision
-from trackside.run import Kind, Request, Run
+from trackside.run import Kind, Request, Rollback, Run, training_batches
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.spread import Spread
 from trackside.steps import Steps
@@ -92,6 +92,10 @@ class Loop:
         """The request that ends the run, once it is agreed."""
         self.resumed_random_state: dict[str, Any] | None = None
         """Generators as they stood at the checkpoint, put back once the data is wound forward."""
+        self.back: list[Request] = []
+        """Agreed requests to go back to a checkpoint: what is under way is left for that."""
+        self.go_back: Callable[[Loop, str], None] | None = None
+        """Puts all back to the newest checkpoint, for a reason; set by who can read them."""
 
         self.clock_origin = perf_counter()
         """When training would have begun, had it never been interrupted; by `perf_counter`."""
@@ -148,6 +152,11 @@ class Loop:
             now + (1 if waiting else BLOCK),
         )
 
+    @property
+    def leaving(self) -> bool:
+        """Whether what is under way is to be left: for the end, or to go back."""
+        return self.stop is not None or bool(self.back)
+
     def not_evaluated(self) -> list[str]:
         """Data sets evaluated on schedule, without those that have seen the present weights."""
         now, known = self.run.progress.steps_completed, self.evaluated_at
@@ -160,6 +169,7 @@ class Loop:
             "pending": list(self.pending),
             "epoch_metrics": dict(self.epoch_metrics),
             "evaluated_at": dict(self.evaluated_at),
+            "rollbacks": [asdict(rollback) for rollback in self.run.rollbacks],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -168,6 +178,11 @@ class Loop:
         self.pending = [name for name in state["pending"] if name in self.sources]
         self.epoch_metrics = dict(state["epoch_metrics"])
         self.evaluated_at = dict(state["evaluated_at"])
+        kept = [_rollback(fields) for fields in state.get("rollbacks", ())]
+        if len(kept) > len(self.run.rollbacks):  # going back forgets neither this nor former times
+            self.run.rollbacks = kept
+        for rollback in kept:
+            self.sources[TRAIN].leave_out(rollback.left_out)
 
     def clock(self) -> float:
         """Seconds of training so far, over all resumes, by the clock of this rank."""
@@ -176,6 +191,18 @@ class Loop:
     def fire(self, hook: Callable[..., Any], *args: Any) -> None:
         """Fire `hook` with the run and `args`."""
         self.events.fire(hook, *args)
+
+
+def begin_schedules(loop: Loop) -> None:
+    """What the counters have crossed is not due again; gradients that were left behind are gone."""
+    for due in (loop.log_due, loop.evaluate_after_steps, loop.evaluate_after_epochs):
+        due.start(loop.run.progress)
+    for optimizer in loop.optimizers:
+        optimizer.zero_grad()
+
+
+def _rollback(fields: Mapping[str, Any]) -> Rollback:
+    return Rollback(**{**fields, "left_out": training_batches(fields["left_out"])})
 
 
 def record(loop: Loop, values: Mapping[str, float]) -> None:

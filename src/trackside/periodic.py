@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from trackside.errors import ScheduleError, UnknownHookError, did_you_mean
 from trackside.lifecycle import ANYWHERE, HOOKS, Callback, Hook, R
 from trackside.progress import Progress
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 
 P = ParamSpec("P")
@@ -29,8 +29,8 @@ PR = TypeVar("PR", bound=_Counts, default=Run, contravariant=True)
 class PeriodicCallback(Callback[PR]):
     """A callback with a schedule: `on_due(run)` is called whenever it is due.
 
-    It may track in any other hook. A subclass that overrides `on_fit_start`, `on_step_end`,
-    `on_epoch_end` or `on_fit_end` calls `super()` there.
+    It may track in any other hook. A subclass that overrides `on_fit_start`, `on_roll_back`,
+    `on_step_end`, `on_epoch_end` or `on_fit_end` calls `super()` there.
 
     Args:
         every: A schedule, or text such as `"100 steps"` or `"1 epoch"`. None: never.
@@ -54,6 +54,12 @@ class PeriodicCallback(Callback[PR]):
     on_due.__hook__ = Hook("on_due", ANYWHERE, custom=True)  # type: ignore[attr-defined]
 
     def on_fit_start(self, run: PR) -> None:
+        self._start(run)
+
+    def on_roll_back(self, run: PR, rollback: Rollback) -> None:
+        self._start(run)
+
+    def _start(self, run: PR) -> None:
         self._after_steps.start(run.progress)
         self._after_epochs.start(_before_next("on_epoch_end", run.progress))
 
@@ -117,14 +123,14 @@ def on(
                 return call(run, *args, **kwargs)
             return None
 
-        def begin(self: object, run: Run) -> None:
+        def begin(self: object, run: Run, rollback: Rollback | None = None) -> None:
             if due is not None:
                 due.start(_before_next(info.name, run.progress))
 
         title = name or getattr(function, "__name__", "function").strip("<>")
         body: dict[str, Any] = {info.name: answer, "__doc__": function.__doc__}
         if due is not None:
-            body["on_fit_start"] = begin
+            body["on_fit_start"] = body["on_roll_back"] = begin
         kind: type[Callback[Any]] = type(title, (Callback,), body)
         callback = kind()
         callback.name = title

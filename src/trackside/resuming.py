@@ -29,11 +29,42 @@ Resume = str | int | Path | None
 
 def go_on(loop: Loop, resume: Resume, *, made_up: bool) -> None:
     """Put a run back to a checkpoint, if one is asked for and there is one; see `find`."""
+    loop.go_back = go_back
     found = find(loop.run, resume, made_up=made_up)
     if found is not None:
-        shared, own = read(loop.run, found)
-        loop.fire(Callback.on_checkpoint_load, shared)
-        restore(loop, shared, own)
+        _put_back(loop, found)
+
+
+def _put_back(loop: Loop, found: Selection) -> None:
+    shared, own = read(loop.run, found)
+    loop.fire(Callback.on_checkpoint_load, shared)
+    restore(loop, shared, own)
+
+
+def go_back(loop: Loop, reason: str) -> None:
+    """Put a run that is under way back to its newest checkpoint that verifies, for `reason`.
+
+    Where it has none of its own yet, to the one that it was resumed from.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    run = loop.run
+    found, origin = None, run.resumed_from
+    if run.saver is not None:
+        found = newest_valid(run.saver.root(run), run_id=run.id, ranks=run.world)
+    if found is None and origin is not None:
+        found = Selection(open_checkpoint(origin, ranks=run.world))
+    if found is None:
+        raise CheckpointError(
+            f"there is no checkpoint to go back to from step {run.progress.steps_completed}: "
+            + reason,
+            remedy="save earlier, for example with `Checkpoint(every='100 steps')`"
+            if run.saver is not None
+            else "add the callback `Checkpoint()`",
+        )
+    _put_back(loop, found)
+    run.resumed_from = origin
 
 
 def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:

@@ -37,7 +37,8 @@ def rank_state(loop: Loop) -> State:
     """What this rank alone knows."""
     return {
         "data": loop.sources[TRAIN].state_dict(),
-        "random": randomness.capture(),
+        # What a resume in the middle of an epoch has not put back yet is what holds.
+        "random": loop.resumed_random_state or randomness.capture(),
         "log": loop.log.state_dict(),
     }
 

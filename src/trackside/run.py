@@ -8,7 +8,7 @@ are for, never write counters, and turn wishes into requests.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,43 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
-Kind = Literal["stop", "save", "evaluate", "skip_step"]
+Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """Which batch of the training data: enough to know it when it comes again."""
+
+    epoch: int
+    """The pass it belongs to: epochs completed before it."""
+    number: int
+    """Its place in the pass, from 0; the parts that ranks take of one batch have one number."""
+    samples: tuple[int, ...] = ()
+    """Indices of its samples in the data set; empty where they can't be known."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.samples[:8])) + (", ..." if len(self.samples) > 8 else "")
+        where = f"batch {self.number} of epoch {self.epoch}, both from 0"
+        return where + (f" (samples {shown})" if shown else "")
+
+
+def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
+    """Batches as they were before `asdict`, and JSON, took them apart."""
+    return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """One return to a checkpoint in the middle of a run."""
+
+    from_step: int
+    """Steps completed before."""
+    to_step: int
+    """Steps completed at the checkpoint."""
+    reason: str
+    asked_by: str
+    left_out: tuple[TrainingBatch, ...] = ()
+    """Batches that are not trained on when they come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +80,8 @@ class Request:
     """Name of the data set, for `evaluate`."""
     signal: int | None = None
     """Number of the signal behind a stop."""
+    leave_out: tuple[TrainingBatch, ...] = ()
+    """Batches that shall not come again, for `roll_back`."""
 
 
 @dataclass(slots=True)
@@ -95,6 +133,9 @@ class Saver(Protocol):
 
     def settle(self, run: Run) -> None:
         """Announce checkpoints that have become whole; raise what went wrong in the background."""
+
+    def wait(self, run: Run) -> None:
+        """Wait for the checkpoint that is being written, and settle."""
 
 
 class Events(Protocol):
@@ -162,6 +203,8 @@ class Run:
         """Asked for and not taken yet, oldest first."""
         self.stop_request: Request | None = None
         """The request that ends the run, once it is agreed."""
+        self.rollbacks: list[Rollback] = []
+        """How often the run went back to a checkpoint, over all its resumes, the oldest first."""
         self.evaluation: Evaluation | None = None
         """The evaluation under way, if there is one."""
         self.outcome: Outcome | None = None
@@ -249,6 +292,29 @@ class Run:
         `on_optimizer_step_start`. The step is counted all the same.
         """
         self._ask(Request("skip_step", reason, self._who(asked_by)))
+
+    def roll_back(
+        self,
+        reason: str,
+        *,
+        leave_out: Iterable[TrainingBatch] = (),
+        asked_by: str | None = None,
+    ) -> None:
+        """Ask to go back to the newest checkpoint at the next safe point, and on from there.
+
+        Everything is then as a resume would find it: weights, optimizers, schedulers, generators,
+        counters, records, callbacks, the position in the data. What is asked for at the same point
+        is dropped with the steps it was asked in, except a stop, or what a signal asks for. Asked
+        in `on_checkpoint_save`, that checkpoint is not written.
+
+        Args:
+            reason: Why.
+            leave_out: Batches that are not trained on when they come again; `run.rollbacks` keeps
+                them, and checkpoints do. Without any, the same steps are taken again.
+            asked_by: Who asks; None takes the callback whose hook is being called.
+        """
+        who = self._who(asked_by)
+        self._ask(Request("roll_back", reason, who, leave_out=tuple(leave_out)))
 
     def _ask(self, request: Request) -> None:
         self.requests.append(request)

@@ -14,6 +14,98 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from trackside import randomness
 
+REMEMBERED = 256
+"""Of how many batches indices are remembered: more than workers run ahead, or ranks talk late."""
+
+
+class Gaps:
+    """Which batches of which pass are left out, and where in a pass that puts the others."""
+
+    def __init__(self) -> None:
+        self._by_epoch: dict[int, set[int]] = {}
+        self.now: frozenset[int] = frozenset()
+        """Numbers of the batches, from 0, that the pass under way leaves out."""
+
+    def add(self, batches: Iterable[tuple[int, int]]) -> None:
+        """Leave out these too, each by its pass and its number there."""
+        for epoch, number in batches:
+            self._by_epoch.setdefault(epoch, set()).add(number)
+
+    def begin(self, epoch: int) -> None:
+        """The pass of that number is the one under way."""
+        self.now = frozenset(self._by_epoch.get(epoch, ()))
+
+    def place(self, done: int) -> int:
+        """Behind how many batches of the whole pass `done` of those that are not left out are."""
+        place = done
+        for gap in sorted(self.now):
+            place += gap < place
+        return place
+
+    def of(self, whole: int) -> int:
+        """How many of the `whole` batches of the pass are not left out."""
+        return whole - sum(gap < whole for gap in self.now)
+
+    def leave_out(self, batches: Iterator[Any], *, done: int) -> Iterator[Any]:
+        """The others of `batches`, which begin behind the first `done` others of the pass."""
+        if not self.now:
+            return batches
+        numbered = enumerate(batches, start=self.place(done))
+        return (batch for number, batch in numbered if number not in self.now)
+
+
+class LeavesOut:
+    """A batch sampler that can leave out batches of a pass, by number, and tell what others held.
+
+    Args:
+        batches: The batches of indices, all ranks' parts of each taken together.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+        self.left_out: frozenset[int] = frozenset()
+        """Numbers, from 0, of the batches that the next pass leaves out."""
+        self.remembers = False
+        """Whether to note the indices of the newest batches."""
+        self._held: dict[int, Any] = {}
+
+    def anew(self) -> LeavesOut:
+        """Another one over the same batches, that leaves none out."""
+        return LeavesOut(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.left_out or self.remembers:
+            return self._chosen(self.left_out)
+        return iter(self._batches)
+
+    def _chosen(self, left_out: frozenset[int]) -> Iterator[Any]:
+        self._held.clear()
+        for number, batch in enumerate(self._batches):
+            if number in left_out:
+                continue
+            if self.remembers:
+                self._held[number] = batch
+                self._held.pop(number - REMEMBERED, None)
+            yield batch
+
+    def samples_of(self, number: int) -> tuple[int, ...]:
+        """Indices of the samples of a batch of this pass; empty when they aren't remembered."""
+        held = self._held.get(number, ())
+        indices = (held,) if isinstance(held, int) else held
+        try:
+            return tuple(int(index) for index in indices)
+        except (TypeError, ValueError):  # a sampler of its own kind: keys, slices
+            return ()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't found here: batch_size, drop_last, sampler, set_epoch of the original.
+        if name.startswith("__") or name == "_batches":
+            raise AttributeError(name)
+        return getattr(self._batches, name)
+
 
 class Winder:
     """Stands in for a loader's sampler: skips what is done, and seeds each batch for workers."""
@@ -53,6 +145,12 @@ class Winder:
     def part(self) -> Any:
         """The sampler that it stands in for; on several ranks, this rank's part of it."""
         return self._sampler
+
+    @property
+    def chosen(self) -> LeavesOut:
+        """Below it: who leaves batches out."""
+        part = self._sampler
+        return part if isinstance(part, LeavesOut) else part.batches  # a rank's part has it inside
 
     @property
     def handed_out(self) -> int:
@@ -167,7 +265,9 @@ def windable(
     batched = loader.batch_sampler is not None
     workers = loader.num_workers > 0 and batched
     slot = "batch_sampler" if batched else "sampler"
-    sampler = attributes[slot] if share is None or not batched else share(attributes[slot])
+    sampler: Any = LeavesOut(attributes[slot])
+    if share is not None and batched:
+        sampler = share(sampler)
     winder = Winder(sampler, seeds_batches=workers, seed_offset=seed_offset)
     attributes[slot] = winder
     attributes["_iterator"] = None

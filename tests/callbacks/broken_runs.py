@@ -39,6 +39,8 @@ class MemorySaver:
     def settle(self, run: Run) -> None:
         """Nothing happens in the background."""
 
+    wait = settle
+
 
 class SaveEverywhere(Callback):
     """Asks for a checkpoint after each step, evaluation and epoch."""

@@ -50,7 +50,7 @@ from trackside.dialects.translation import (
 from trackside.dialects.values import as_mapping
 from trackside.errors import ConfigurationError
 from trackside.lifecycle import Callback as Ours
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Due, Every
 
 # --- what the hooks get ------------------------------------------------------------------------
@@ -186,6 +186,13 @@ class NoetherAdapter(Adapter):
         super().on_fit_start(run)
         self._provide(run)
         self.waited_seconds = run.data_wait_seconds
+        self._start_counting(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        """What is due is counted from the checkpoint on."""
+        self._start_counting(run)
+
+    def _start_counting(self, run: Run) -> None:
         for due in (self.after_updates, self.after_epochs):
             if due is not None:
                 due.start(run.progress)

@@ -34,7 +34,7 @@ import torch
 import torch.distributed as dist
 
 from trackside.errors import TracksideError
-from trackside.run import Request
+from trackside.run import Request, training_batches
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -325,4 +325,9 @@ class Together(Agreement):
         if not somebody_asked:
             return []
         parts = self._exchange.gather([asdict(request) for request in self._sent])
-        return merge([[Request(**fields) for fields in part] for part in parts])
+        return merge([[_request(fields) for fields in part] for part in parts])
+
+
+def _request(fields: dict[str, Any]) -> Request:
+    """A request as it was before `asdict`, and JSON, took it apart."""
+    return Request(**{**fields, "leave_out": training_batches(fields["leave_out"])})

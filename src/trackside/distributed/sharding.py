@@ -59,6 +59,13 @@ def training_share(batch: Sequence[T], rank: int, ranks: int) -> Share[T]:
     return Share(mine or batch[:1], len(mine), len(batch), ranks)
 
 
+def _anew(batches: Iterable[T]) -> Iterable[T]:
+    """The same batches, without what a pass has noted about itself."""
+    anew = getattr(batches, "anew", None)
+    again: Iterable[T] = batches if anew is None else anew()
+    return again
+
+
 class RankBatches(Generic[T]):
     """A batch sampler that gives a rank its share of each batch of another one.
 
@@ -79,8 +86,8 @@ class RankBatches(Generic[T]):
         ahead of the loop, which takes one per batch."""
 
     def anew(self) -> RankBatches[T]:
-        """Another one over the same batches."""
-        return RankBatches(self.batches, self._rank, self._ranks)
+        """Another one over the same batches, at the beginning of a pass."""
+        return RankBatches(_anew(self.batches), self._rank, self._ranks)
 
     def __iter__(self) -> Iterator[Sequence[T]]:
         self.shares.clear()
@@ -114,8 +121,8 @@ class RankRounds(Generic[T]):
         """Of each batch given out and not taken from here yet: whether it counts."""
 
     def anew(self) -> RankRounds[T]:
-        """Another one over the same batches."""
-        other = RankRounds(self.batches, self._rank, self._ranks)
+        """Another one over the same batches, at the beginning of a pass."""
+        other = RankRounds(_anew(self.batches), self._rank, self._ranks)
         other.limit = self.limit
         return other
 

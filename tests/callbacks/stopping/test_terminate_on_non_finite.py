@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
+from trackside import Settings, Trainer
+from trackside.callbacks import Checkpoint
 from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
+from trackside.checkpoint import open_checkpoint
 from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.lifecycle import Callback
-from trackside.run import Run
+from trackside.run import Run, TrainingBatch
+from trackside.schedule import Every
 from trackside.settings import Result
 from trackside.testing import Task, tiny_classification, tiny_regression
 
@@ -36,6 +44,15 @@ class Spoiler(Callback):
     def on_backward_end(self, run: Run, loss: torch.Tensor) -> None:
         if run.progress.steps_completed + 1 in self.steps and self.gradient:
             next(run.model.parameters()).grad.fill_(NAN)  # type: ignore[union-attr]
+
+
+class AsOnAnAccelerator(Callback):
+    """What is bad is told late."""
+
+    runs_after = (TerminateOnNonFinite,)
+
+    def on_fit_start(self, run: Run) -> None:
+        run.callbacks[TerminateOnNonFinite]._waits = False
 
 
 def fit(task: Task, spoiler: Spoiler, watch: TerminateOnNonFinite, **options: Any) -> Result:
@@ -148,12 +165,6 @@ def test_on_an_accelerator_the_flag_is_read_late_and_the_step_named() -> None:
     task = tiny_regression()
     watch = TerminateOnNonFinite()
 
-    class AsOnAnAccelerator(Callback):
-        runs_after = (TerminateOnNonFinite,)
-
-        def on_fit_start(self, run: Run) -> None:
-            watch._waits = False
-
     trainer = task.trainer(callbacks=[Spoiler(3), watch, AsOnAnAccelerator()])
 
     outcome = trainer.fit(task.train, steps=6).outcome
@@ -182,12 +193,198 @@ def test_max_skips_is_a_number_of_steps(max_skips: int) -> None:
         ("cuda", "stop", False),
         ("cuda", "raise", False),
         ("cuda", "skip", True),
+        ("cuda", "roll_back", False),
     ],
 )
 def test_only_a_skip_has_to_wait_for_an_accelerator(device: str, policy: Any, waits: bool) -> None:
     watch, run = TerminateOnNonFinite(policy), Run("fit")
     run.device = torch.device(device)
 
-    watch.on_fit_start(run)
+    watch.on_setup_start(run)
 
     assert watch._waits is waits
+
+
+# --- rolling back ------------------------------------------------------------------------------
+
+
+BAD = (5, 17)
+"""Samples that are marked as bad, of 32; batches have 4."""
+
+
+def marked(*bad: int, value: float = 9.0) -> TensorDataset:
+    inputs = torch.rand(32, 3, generator=torch.Generator().manual_seed(1))
+    inputs[list(bad), 0] = value
+    return TensorDataset(inputs, inputs.sum(1, keepdim=True).nan_to_num(0.0))
+
+
+class Ruin(Callback):
+    """The gradient of a batch with a marked sample is bad, its loss isn't."""
+
+    runs_before = (TerminateOnNonFinite,)
+
+    def on_batch_start(self, run: Run, batch: Any) -> None:
+        self.marked = bool((batch[0] == 9.0).any())
+
+    def on_backward_end(self, run: Run, loss: torch.Tensor) -> None:
+        if self.marked:
+            next(run.model.parameters()).grad.fill_(NAN)  # type: ignore[union-attr]
+
+
+class Notes(Callback):
+    """What the run knows of its returns, and which samples were trained on since the last one."""
+
+    def on_fit_end(self, run: Run) -> None:
+        self.rollbacks = list(run.rollbacks)
+        self.bad_left_out = [
+            sorted(set(BAD).intersection(batch.samples))
+            for rollback in run.rollbacks
+            for batch in rollback.left_out
+        ]
+
+
+class Without(BatchSampler):
+    """Shuffled batches that hold none of certain samples."""
+
+    def __init__(self, bad: tuple[int, ...]) -> None:
+        super().__init__(RandomSampler(range(32)), 4, drop_last=False)
+        self.bad = bad
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch for batch in super().__iter__() if not set(batch) & set(self.bad))
+
+
+def trainer(folder: str, *callbacks: Callback) -> Trainer:
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 1))
+
+    return Trainer(
+        model,
+        loss=nn.MSELoss(),
+        optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
+        seed=2,
+        defaults=False,
+        callbacks=[Checkpoint(Every(steps=3, first=True)), *callbacks],
+        settings=Settings(directory=folder, log_every="2 steps"),
+    )
+
+
+def state(one: Trainer) -> dict[str, torch.Tensor]:
+    return one.models["model"].state_dict()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_rolled_back_it_ends_as_if_the_bad_batches_had_never_been_in_the_data(late: bool) -> None:
+    notes = Notes()
+    watch = TerminateOnNonFinite("roll_back", gradients=True)
+    first = trainer("run", watch, notes, *([AsOnAnAccelerator()] if late else []))
+    never = trainer("never")
+    data = marked(*BAD, value=NAN)
+
+    result = first.fit(DataLoader(data, 4, shuffle=True), epochs=2)
+    expected = never.fit(DataLoader(data, batch_sampler=Without(BAD)), epochs=2)
+
+    assert result.outcome.status == "completed"
+    assert sorted(notes.bad_left_out) == [[5], [5], [17], [17]]
+    rows = [
+        [{k: v for k, v in r.items() if k != "seconds"} for r in one.history.rows()]
+        for one in (result, expected)
+    ]
+    assert rows[0] == rows[1]
+    assert all(torch.equal(state(first)[name], value) for name, value in state(never).items())
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_batch_of_a_ruinous_update_is_left_out_not_the_one_after(gradients: bool) -> None:
+    notes = Notes()
+    watch = TerminateOnNonFinite("roll_back", gradients=gradients)
+
+    first = trainer("run", watch, Ruin(), notes)
+    result = first.fit(DataLoader(marked(*BAD), 4, shuffle=True), epochs=1)
+
+    assert result.outcome.status == "completed"
+    assert sorted(notes.bad_left_out) == [[5], [17]]
+    assert all(value.isfinite().all() for value in state(first).values())
+
+
+def test_a_rollback_names_step_and_tensor(caplog: pytest.LogCaptureFixture) -> None:
+    notes = Notes()
+    data = DataLoader(marked(13, value=NAN), 4)
+
+    trainer("run", TerminateOnNonFinite("roll_back"), notes).fit(data, epochs=1)
+
+    (rollback,) = notes.rollbacks
+    assert rollback.reason == "the loss is nan in step 4; the data is bad already: batch[0]"
+    assert (rollback.from_step, rollback.to_step) == (4, 3)
+    assert rollback.left_out == (TrainingBatch(0, 3, (12, 13, 14, 15)),)
+    assert "went back from step 4 to step 3: the loss is nan in step 4" in caplog.text
+    assert "left out from now on: batch 3 of epoch 0" in caplog.text
+
+
+def test_when_the_budget_is_used_up_the_run_stops_and_says_so() -> None:
+    watch = TerminateOnNonFinite("roll_back", max_rollbacks=1)
+    first = trainer("run", watch)
+
+    outcome = first.fit(DataLoader(marked(14, 22, value=NAN), 4), epochs=1).outcome
+
+    assert (outcome.status, outcome.asked_by) == ("stopped", "terminate_on_non_finite")
+    assert outcome.reason == (
+        "the loss is nan in step 5; the data is bad already: batch[0]; "
+        "and it went back once already"
+    )
+    assert all(value.isfinite().all() for value in state(first).values() if value.ndim == 2)
+
+
+def test_the_budget_counts_over_resumes() -> None:
+    data = DataLoader(marked(14, 30, value=NAN), 4)
+    watch = TerminateOnNonFinite("roll_back", max_rollbacks=1)
+    trainer("run", watch).fit(data, steps=6)
+
+    resumed = trainer("run", TerminateOnNonFinite("roll_back", max_rollbacks=1))
+    outcome = resumed.fit(data, epochs=1, resume="auto").outcome
+
+    assert outcome.reason.endswith("and it went back once already")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_state_that_is_not_finite_is_rolled_back_instead_of_saved(late: bool) -> None:
+    saved: list[str] = []
+
+    class Saved(Callback):
+        def on_checkpoint_saved(self, run: Run, checkpoint: Path) -> None:
+            saved.append(checkpoint.name)
+            kept = open_checkpoint(checkpoint).state()["models"]["model"]
+            assert all(tensor.isfinite().all() for tensor in kept.values())
+
+    notes = Notes()
+    more: list[Callback] = [AsOnAnAccelerator()] if late else []
+    first = trainer("run", TerminateOnNonFinite("roll_back"), Ruin(), notes, Saved(), *more)
+    # The sixth batch ruins the weights: a checkpoint is due just then.
+    result = first.fit(DataLoader(marked(21), 4), epochs=1)
+
+    assert result.outcome.status == "completed"
+    assert notes.rollbacks[0].from_step == 6
+    assert 5 in [batch.number for batch in notes.rollbacks[0].left_out]
+    assert saved[:2] == ["step-0000000001", "step-0000000003"]
+
+
+def test_rolling_back_needs_somebody_who_saves() -> None:
+    task = tiny_regression()
+
+    with pytest.raises(ConfigurationError, match="no callback saves checkpoints"):
+        task.trainer(callbacks=[TerminateOnNonFinite("roll_back")], defaults=False).fit(
+            task.train, steps=1
+        )
+
+
+def test_rolling_back_needs_data_that_can_be_begun_anew() -> None:
+    batches = iter([[torch.rand(4, 3), torch.rand(4, 1)]])
+
+    with pytest.raises(ConfigurationError, match="passed over once only"):
+        trainer("run", TerminateOnNonFinite("roll_back")).fit(batches, steps=1)
+
+
+@pytest.mark.parametrize("max_rollbacks", [0, 1.5])
+def test_max_rollbacks_is_a_count(max_rollbacks: int) -> None:
+    with pytest.raises(ConfigurationError, match="max_rollbacks"):
+        TerminateOnNonFinite("roll_back", max_rollbacks=max_rollbacks)

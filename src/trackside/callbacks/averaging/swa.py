@@ -13,7 +13,7 @@ from trackside.errors import ConfigurationError
 from trackside.lifecycle import Callback
 from trackside.outcome import Outcome, Status
 from trackside.progress import is_count
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule, reached
 
 
@@ -87,6 +87,12 @@ class SWA(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         reached(self.start, run.progress)  # refuses seconds before the first step
+        self._begin(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._begin(run)
+
+    def _begin(self, run: Run) -> None:
         self._after_steps.start(run.progress)
         self._after_epochs.start(run.progress)
 

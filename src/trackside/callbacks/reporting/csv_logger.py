@@ -12,7 +12,7 @@ from trackside.callbacks.reporting import row_files
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.outcome import Outcome
-from trackside.run import Run
+from trackside.run import Rollback, Run
 
 AXES = ("step", "epoch", "samples", "seconds")
 
@@ -23,8 +23,8 @@ class CSVLogger(Callback):
 
     A value that is logged for the first time adds a column: the file is written anew with the
     longer header and replaced at once. A resumed run goes on after the row at which the checkpoint
-    was taken; rows that the interrupted run wrote after it are gone. A new `fit` into the same
-    folder sets the older file aside as `history.1.csv`.
+    was taken, and so does a run that goes back to one; rows that were written after it are gone. A
+    new `fit` into the same folder sets the older file aside as `history.1.csv`.
 
     Args:
         file: Name of the file in the run's folder, or a path.
@@ -49,6 +49,9 @@ class CSVLogger(Callback):
         if run.progress.steps_completed == 0:
             row_files.set_aside(run.directory / self.file)
         self._columns = []
+        self._rewrite(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._rewrite(run)
 
     def on_log(self, run: Run, record: Record) -> None:

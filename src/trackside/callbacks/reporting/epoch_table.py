@@ -12,7 +12,7 @@ from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.epoch_rows import Columns, is_best
 from trackside.history import Mode, check_mode
 from trackside.lifecycle import Callback
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 
 
 @final
@@ -69,6 +69,9 @@ class EpochTable(Callback):
         completed = run.progress.epochs_completed
         whole = completed > self._began_with or not run.progress.epoch_steps_completed
         self._print(run, str(completed) if whole else f"{completed + 1}...", metrics)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._unprinted = {}
 
     def on_fit_end(self, run: Run) -> None:
         if self._unprinted:

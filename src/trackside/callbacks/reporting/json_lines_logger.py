@@ -10,7 +10,7 @@ from trackside.callbacks.reporting import row_files
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.outcome import Outcome
-from trackside.run import Run
+from trackside.run import Rollback, Run
 
 
 @final
@@ -19,8 +19,8 @@ class JSONLinesLogger(Callback):
 
     `pandas.read_json(path, lines=True)` reads it. Values that aren't finite are written as `NaN`
     and `Infinity`, as Python and pandas do. A resumed run goes on after the line at which the
-    checkpoint was taken; lines that the interrupted run wrote after it are gone. A new `fit` into
-    the same folder sets the older file aside as `history.1.jsonl`.
+    checkpoint was taken, and so does a run that goes back to one; lines that were written after it
+    are gone. A new `fit` into the same folder sets the older file aside as `history.1.jsonl`.
 
     Args:
         file: Name of the file in the run's folder, or a path.
@@ -41,11 +41,18 @@ class JSONLinesLogger(Callback):
         return f"JSONLinesLogger({str(self.file)!r})"
 
     def on_fit_start(self, run: Run) -> None:
-        path = run.directory / self.file
         if run.progress.steps_completed == 0:
-            row_files.set_aside(path)
-        # The history is part of checkpoints, the file is not: it is made to agree.
-        self._open = row_files.begin(path, map(line, run.history))
+            row_files.set_aside(run.directory / self.file)
+        self._rewrite(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._rewrite(run)
+
+    def _rewrite(self, run: Run) -> None:
+        """The whole history: it is part of checkpoints, the file is not."""
+        if self._open is not None:
+            self._open.close()
+        self._open = row_files.begin(run.directory / self.file, map(line, run.history))
 
     def on_log(self, run: Run, record: Record) -> None:
         if self._open is not None:

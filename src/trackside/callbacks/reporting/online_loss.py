@@ -6,7 +6,7 @@ from typing import Any, final
 
 from trackside.metrics import Mean
 from trackside.periodic import PeriodicCallback
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 from trackside.steps import as_output
 
@@ -46,6 +46,14 @@ class OnlineLoss(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
+        self._take_over(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
+        self._take_over(run)
+
+    def _take_over(self, run: Run) -> None:
+        """The mean of a checkpoint, once the device is known."""
         if self._loaded is not None:
             self._mean.load_state_dict(self._loaded, run.device)
             self._loaded = None

@@ -10,7 +10,7 @@ from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.figures import figure
 from trackside.history import Record
 from trackside.lifecycle import Callback
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import Due, Schedule
 
 
@@ -45,6 +45,9 @@ class PrintMetrics(Callback):
     def on_fit_start(self, run: Run) -> None:
         if self._due is not None:
             self._due.start(run.progress)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self.on_fit_start(run)
 
     def on_log(self, run: Run, record: Record) -> None:
         chosen = choose(record.values, self.names)

@@ -15,7 +15,7 @@ from trackside.lifecycle import Callback
 from trackside.media import Histogram, Picture
 from trackside.optional_package import optional_package
 from trackside.outcome import Outcome
-from trackside.run import Run
+from trackside.run import Rollback, Run
 
 
 @final
@@ -60,12 +60,25 @@ class TensorBoard(Callback):
         folder, config = run.directory / self.folder, dict(run.config)
 
         def start() -> None:
-            purge = step + 1 if step else None
-            self._writer = self._make_writer(str(folder), purge_step=purge)
+            self._writer = self._open(folder, step)
             text = json.dumps(config, indent=2, default=str)
             self._writer.add_text("config", f"```json\n{text}\n```", step)
 
         self._delivery = Delivery("TensorBoard", start)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        folder = run.directory / self.folder
+
+        def begin_anew() -> None:
+            self._writer.close()
+            self._writer = self._open(folder, rollback.to_step)
+
+        if self._delivery is not None:
+            self._delivery.put(begin_anew)
+
+    def _open(self, folder: Path, step: int) -> Any:
+        """A writer whose file tells TensorBoard to drop what lies after `step`."""
+        return self._make_writer(str(folder), purge_step=step + 1 if step else None)
 
     def on_log(self, run: Run, record: Record) -> None:
         if self._delivery is not None:

@@ -22,7 +22,7 @@ from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle import Callback
 from trackside.progress import is_count
-from trackside.run import Run
+from trackside.run import Rollback, Run
 
 logger = logging.getLogger("trackside")
 
@@ -109,8 +109,13 @@ class BestCheckpoint(Callback):
             self.kept = []
 
     def on_fit_start(self, run: Run) -> None:
-        if run.resumed_from is None:
-            return
+        if run.resumed_from is not None:
+            self._find(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._find(run)
+
+    def _find(self, run: Run) -> None:
         # What was kept after the checkpoint is this run's as well; what is gone can't be restored.
         kept = run.world.on_rank_zero(lambda: self._found(run))
         for entry in self.kept:

@@ -19,7 +19,7 @@ from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.lifecycle import Callback
 from trackside.outcome import Outcome
 from trackside.periodic import PeriodicCallback
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 
 logger = logging.getLogger("trackside")
@@ -143,6 +143,10 @@ class Checkpoint(PeriodicCallback):
         if self.at_end and not asked and self._saved_at != _stand(run):
             run.save("the end of training")
 
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
+        self._saved_at = (-1, 0, 0)  # no checkpoint knows of this return yet
+
     def save(self, run: Run, shared: dict[str, Any], own: dict[str, Any], reason: str) -> None:
         """Copy the state and have it written. Called by the loop at a safe point."""
         if self._writer is None:
@@ -175,6 +179,19 @@ class Checkpoint(PeriodicCallback):
             self._announce(run, one)
         self.needs_attention = self._writer.in_flight
 
+    def wait(self, run: Run) -> None:
+        """Wait for the checkpoint that is being written, and tell of it."""
+        if self._writer is None:
+            return
+        try:
+            seconds = self._writer.close()
+        except CheckpointWriteError as error:
+            self._failed(error)
+            seconds = 0.0
+        if seconds > 1:
+            logger.info("waited %.1f s for a checkpoint to be written", seconds)
+        self.settle(run)
+
     def _announce(self, run: Run, saved: Saved) -> None:
         self.last = saved.path
         for note in saved.notes:
@@ -187,16 +204,7 @@ class Checkpoint(PeriodicCallback):
         logger.warning("%s\n  training goes on; the former checkpoints are whole", error)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        if self._writer is None:
-            return
-        try:
-            seconds = self._writer.close()
-        except CheckpointWriteError as error:
-            self._failed(error)
-            seconds = 0.0
-        if seconds > 1:
-            logger.info("waited %.1f s for the last checkpoint to be written", seconds)
-        self.settle(run)
+        self.wait(run)
         self._writer = None
 
 

@@ -10,7 +10,7 @@ from typing import Any, final
 from trackside.callbacks.saving.weight_files import non_finite, whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.periodic import PeriodicCallback
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 
 logger = logging.getLogger("trackside")
@@ -99,6 +99,10 @@ class SaveWeights(PeriodicCallback):
 
     def on_due(self, run: Run) -> None:
         self._write(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
+        self._written_at = None
 
     def on_fit_end(self, run: Run) -> None:
         # Not asked whether the file is new: what runs at the end may have changed the weights.

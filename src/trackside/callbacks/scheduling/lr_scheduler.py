@@ -11,7 +11,7 @@ from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle import Callback
 from trackside.optimization import Scheduler, Scheduling
-from trackside.run import Run
+from trackside.run import Rollback, Run
 
 
 @final
@@ -65,6 +65,9 @@ class LRScheduler(Callback):
         self._schedulings = {name: Scheduling(self._spec, run.optimizers[name]) for name in names}
 
     def on_fit_start(self, run: Run) -> None:
+        self._epochs_ended = run.progress.epochs_ended
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._epochs_ended = run.progress.epochs_ended
 
     def on_step_end(self, run: Run) -> None:

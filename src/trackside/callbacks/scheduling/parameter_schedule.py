@@ -11,7 +11,7 @@ from trackside.addresses import Place, places
 from trackside.callbacks.scheduling.curves import Curve, Shape
 from trackside.errors import ConfigurationError, ScheduleError
 from trackside.lifecycle import Callback
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 
 _COUNTERS = {
@@ -99,6 +99,10 @@ class ParameterSchedule(Callback):
         for place in self._places:
             _check_number(self.parameter, place.get())
         self._curve = self._until_the_end(run) if self._open_ended else self.curve
+        self._set(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._places = places(run, self.parameter)  # an optimizer that was loaded has other groups
         self._set(run)
 
     def on_step_end(self, run: Run) -> None:

@@ -92,6 +92,13 @@ def gradients(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
                 yield prefix + name, parameter.grad
 
 
+def parameters(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    """Parameters by name: what only an update changes."""
+    for prefix, model in _prefixed(models):
+        for name, parameter in model.named_parameters():
+            yield prefix + name, parameter
+
+
 def weights(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name."""
     for prefix, model in _prefixed(models):

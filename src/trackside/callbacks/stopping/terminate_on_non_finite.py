@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
@@ -10,70 +12,96 @@ from trackside.callbacks.stopping.finiteness import (
     LateFlag,
     gradients,
     not_finite,
+    parameters,
     tensors_in,
     weights,
 )
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle import Callback
 from trackside.progress import is_count
-from trackside.run import Run
+from trackside.run import Rollback, Run, TrainingBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-Policy = Literal["stop", "skip", "raise"]
-POLICIES = ("stop", "skip", "raise")
+Policy = Literal["stop", "skip", "roll_back", "raise"]
+POLICIES = ("stop", "skip", "roll_back", "raise")
+
+STEPS_REMEMBERED = 128
+"""Of how many steps the batches are known: more than ranks, or the device, tell late."""
 
 
 @final
 class TerminateOnNonFinite(Callback):
-    """Ends the run when the loss, or a gradient, is NaN or infinite.
+    """Ends the run when the loss, or a gradient, is NaN or infinite; or skips it, or goes back.
 
     On a CPU the value is looked at before the update, and the bad update is not made. On an
     accelerator nobody waits for the device: the flag is copied in the background and the run ends
     one or two steps after the bad one. The message names the step and the tensors: whether the
     batch was bad already, or which gradients. Whatever the policy, a checkpoint of weights that
-    aren't finite is refused with an error.
+    aren't finite is not written.
+
+    With `roll_back`, the run goes back to its newest checkpoint as a resume would, and on from
+    there without the batches of the bad step: it ends bitwise as a run whose data never gave them
+    (same machine and number of ranks), its records too, except for their seconds. `run.rollbacks`
+    tells how often, from where, and which batches are left out, with the indices of their samples
+    where the loader has such. Checkpoints keep that.
 
     Args:
         policy: `stop` asks for the end, which makes the outcome `stopped`. `raise` ends the run
             with a `NonFiniteError`. `skip` drops the update of that step and goes on; on an
-            accelerator this waits for the device in every step.
+            accelerator this waits for the device in every step. `roll_back` needs a callback that
+            saves, and data that can be begun anew.
         gradients: Whether to look at the norm of all gradients too, before the update. Leave it off
-            with fp16, where the loss scaler expects overflows and skips those steps itself.
+            with fp16, where the loss scaler expects overflows and skips those steps itself. Without
+            it a ruinous update shows in the step after: with `roll_back`, the batches of both are
+            left out where it can't be told which it was.
         max_skips: With `skip`, how many steps in a row may be dropped before the run stops.
+        max_rollbacks: With `roll_back`, how often the run may go back and on, over all its resumes;
+            the next time it goes back and stops there.
 
     Raises:
-        ConfigurationError: No such policy.
+        ConfigurationError: No such policy; or `roll_back` where nothing saves, or the data can't be
+            begun anew.
         NonFiniteError: By policy `raise`; or a checkpoint would have held bad weights.
+        CheckpointError: By policy `roll_back`, where there is no checkpoint yet.
 
     Example:
-        >>> TerminateOnNonFinite("skip", gradients=True, max_skips=3)
-        TerminateOnNonFinite('skip')
+        >>> TerminateOnNonFinite("roll_back", gradients=True, max_rollbacks=3)
+        TerminateOnNonFinite('roll_back')
     """
 
     def __init__(
-        self, policy: Policy = "stop", *, gradients: bool = False, max_skips: int = 10
+        self,
+        policy: Policy = "stop",
+        *,
+        gradients: bool = False,
+        max_skips: int = 10,
+        max_rollbacks: int = 5,
     ) -> None:
         if policy not in POLICIES:
             raise ConfigurationError(
                 f"there is no policy {policy!r}", remedy=did_you_mean(str(policy), POLICIES)
             )
-        if not is_count(max_skips, at_least=1):
-            raise ConfigurationError(
-                f"max_skips={max_skips!r} is no number of steps",
-                expected="a whole number, 1 or more",
-            )
+        for name, count, what in (
+            ("max_skips", max_skips, "number of steps"),
+            ("max_rollbacks", max_rollbacks, "number of returns to a checkpoint"),
+        ):
+            if not is_count(count, at_least=1):
+                raise ConfigurationError(
+                    f"{name}={count!r} is no {what}", expected="a whole number, 1 or more"
+                )
         self.policy: Policy = policy
         self.gradients = gradients
         self.max_skips = max_skips
+        self.max_rollbacks = max_rollbacks
         self.unused_hooks = frozenset() if gradients else frozenset({"on_optimizer_step_start"})
         self._batch: Any = None
-        self._skips = 0
         self._waits = True
-        self._found_in_step = self._done = False
-        self._late = LateFlag()
+        self._found_in_step = self._done = self._is_over = False
+        self._skips = 0
+        self._start_anew()
 
     def __repr__(self) -> str:
         return f"TerminateOnNonFinite({self.policy!r})"
@@ -81,11 +109,35 @@ class TerminateOnNonFinite(Callback):
     def on_attach(self, run: Run) -> None:
         self._start_anew()
 
-    def on_fit_start(self, run: Run) -> None:
+    def on_setup_start(self, run: Run) -> None:
         self._waits = run.device.type == "cpu" or self.policy == "skip"
+        # What is bad on one rank is in everybody's gradients: all drop the update, or none.
+        self.skips_steps = self._waits and self.policy != "raise"
+
+    def on_fit_start(self, run: Run) -> None:
+        if self.policy != "roll_back":
+            return
+        if run.saver is None:
+            raise ConfigurationError(
+                "there is nothing to roll back to: no callback saves checkpoints",
+                remedy="add the callback `Checkpoint(every='100 steps')`",
+            )
+        if not run.data["train"].rewinds:
+            raise ConfigurationError(
+                "the training data can be passed over once only: nothing can be rolled back",
+                expected="data that can be begun anew: a Dataset, a DataLoader, a list",
+            )
+        run.data["train"].remember()
 
     def on_batch_start(self, run: Run, batch: Any) -> None:
         self._batch = batch
+        if self.policy == "roll_back":
+            progress = run.progress
+            step = progress.steps_completed + 1
+            place = (step, progress.epochs_completed, progress.epoch_batches_completed)
+            self._places.append(place)
+            while self._places[0][0] <= step - STEPS_REMEMBERED:
+                self._places.popleft()
 
     def on_backward_start(self, run: Run, loss: Tensor) -> None:
         self._check(run, loss, "the loss")
@@ -99,22 +151,37 @@ class TerminateOnNonFinite(Callback):
         if self._waits:
             self._skips = self._skips + 1 if self._found_in_step else 0
             self._found_in_step = False
-            if self._skips > self.max_skips:
+            if self.policy == "skip" and self._skips > self.max_skips:
                 run.stop(f"{self._skips} steps in a row had values that aren't finite")
         elif not self._done and (step := self._late.glance()) is not None:
-            self._end(run, f"the loss or a gradient is not finite in step {step}")
+            self._late_answer(run, step)
+
+    def on_fit_end(self, run: Run) -> None:
+        self._is_over = True
 
     def on_checkpoint_save(self, run: Run, state: dict[str, Any]) -> None:
+        late = self._late.look()
         names = not_finite(weights(run.models))
-        if names:
-            late = self._late.look()
-            since = f", since step {late}" if late is not None else ""
-            raise NonFiniteError(
-                f"a checkpoint was refused: weights aren't finite{since}",
-                expected="finite weights and buffers",
-                received=_listed(names),
-                remedy="resume from an earlier one with a smaller learning rate, or clip=1.0",
-            )
+        if not names and (late is None or self.policy != "roll_back"):
+            return
+        if self.policy == "roll_back" and not self._is_over:
+            if late is not None:
+                self._late_answer(run, late)
+            elif not self._done:
+                last = run.progress.steps_completed
+                message = f"weights aren't finite after step {last}: {_listed(names)}"
+                self._go_back(run, message, self._batches_of(run, [last]))
+            return
+        since = f", since step {late}" if late is not None else ""
+        raise NonFiniteError(
+            f"a checkpoint was refused: weights aren't finite{since}",
+            expected="finite weights and buffers",
+            received=_listed(names),
+            remedy="resume from an earlier one with a smaller learning rate, or clip=1.0",
+        )
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._start_anew(waits=self._waits)
 
     def on_close(self, run: Run, outcome: Any) -> None:
         self._batch = None
@@ -125,12 +192,14 @@ class TerminateOnNonFinite(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._skips = state["skips"]
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, *, waits: bool = True) -> None:
         self._late = LateFlag()
         self._batch = None
-        self._waits = True
-        self._found_in_step = self._done = False
+        self._waits = waits
+        self._found_in_step = self._done = self._is_over = False
         self._skips = 0
+        self._places: deque[tuple[int, int, int]] = deque()
+        """Of each batch of the newest steps: step, epoch, and batches done before it there."""
 
     def _check(self, run: Run, value: Tensor, what: str) -> None:
         step = run.progress.steps_completed + 1
@@ -138,7 +207,7 @@ class TerminateOnNonFinite(Callback):
             self._late.add(value, step)
         elif not torch.isfinite(value).item() and not self._found_in_step:
             self._found_in_step = True
-            self._answer(run, f"{what} is {_word(value)} in step {step}{self._where(run)}")
+            self._answer(run, f"{what} is {_word(value)} in step {step}{self._where(run)}", what)
 
     def _where(self, run: Run) -> str:
         """Which tensors are to blame, as far as can be seen."""
@@ -148,12 +217,41 @@ class TerminateOnNonFinite(Callback):
         found = not_finite(gradients(run.models)) or not_finite(weights(run.models))
         return f"; not finite: {_listed(found)}" if found else "; batch and weights are finite"
 
-    def _answer(self, run: Run, message: str) -> None:
+    def _answer(self, run: Run, message: str, what: str) -> None:
+        """What the policy says to a value of the step under way."""
         if self.policy == "raise":
             raise NonFiniteError(message)
         run.skip_step(message)
         if self.policy == "stop":
             self._end(run, message)
+        elif self.policy == "roll_back":
+            step = run.progress.steps_completed + 1
+            if what == "the loss" and not_finite(parameters(run.models)):
+                self._go_back(run, message, self._batches_of(run, [step - 1]))
+            elif what == "the loss":
+                self._go_back(run, message, self._batches_of(run, [step])[-1:])
+            else:
+                self._go_back(run, message, self._batches_of(run, [step]))
+
+    def _late_answer(self, run: Run, step: int) -> None:
+        """What the policy says to a value of a step that is over."""
+        message = f"the loss or a gradient is not finite in step {step}"
+        if self.policy == "roll_back":
+            steps = [step] if self.gradients else [step - 1, step]
+            self._go_back(run, message, self._batches_of(run, steps))
+        else:
+            self._end(run, message)
+
+    def _batches_of(self, run: Run, steps: list[int]) -> list[TrainingBatch]:
+        source = run.data["train"]
+        return [source.identify(at, done) for step, at, done in self._places if step in steps]
+
+    def _go_back(self, run: Run, message: str, batches: Iterable[TrainingBatch]) -> None:
+        self._done = True
+        run.roll_back(message, leave_out=batches)
+        if len(run.rollbacks) >= self.max_rollbacks:  # it ends where it goes back to, in order
+            times = "once" if self.max_rollbacks == 1 else f"{self.max_rollbacks} times"
+            run.stop(f"{message}; and it went back {times} already")
 
     def _end(self, run: Run, message: str) -> None:
         self._done = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 
 from trackside.errors import ConfigurationError, ScheduleError
 from trackside.periodic import PeriodicCallback
-from trackside.run import Run
+from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class SlowRank(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
+        self._mark(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
         self._mark(run)
 
     def on_step_start(self, run: Run) -> None:

@@ -1,0 +1,86 @@
+"""A bad sample that only one of two ranks sees: all go back, and on without its batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from claims import claim
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+from trackside import Callback, Settings, Trainer
+from trackside.callbacks import Checkpoint, TerminateOnNonFinite
+from trackside.run import Run
+from trackside.schedule import Every
+
+SAMPLES, SIZE, BAD = 48, 4, 21
+
+
+class Without(BatchSampler):
+    """Shuffled batches that don't hold the bad sample."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch for batch in super().__iter__() if BAD not in batch)
+
+
+class Notes(Callback):
+    """What this rank knows of the returns, and in which epochs it had the bad sample itself."""
+
+    def __init__(self) -> None:
+        self.saw_it: list[int] = []
+
+    def on_batch_start(self, run: Run, batch: Any) -> None:
+        if batch[0].isnan().any():
+            self.saw_it.append(run.progress.epochs_completed)
+
+    def on_fit_end(self, run: Run) -> None:
+        claim("rollbacks", len(run.rollbacks))
+        claim("left out", [BAD in b.samples for r in run.rollbacks for b in r.left_out])
+        claim("reasons", [r.reason for r in run.rollbacks])
+        claim("asked by", [r.asked_by for r in run.rollbacks])
+        claim("saw it", self.saw_it)
+
+
+def trainer(directory: Path, *callbacks: Callback) -> Trainer:
+    return Trainer(
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.2), nn.Linear(4, 1)),
+        loss=nn.MSELoss(),
+        optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
+        seed=2,
+        defaults=False,
+        callbacks=[Checkpoint(Every(steps=2, first=True)), *callbacks],
+        settings=Settings(directory=directory, log_every="2 steps"),
+    )
+
+
+def weights(one: Trainer) -> list[float]:
+    return torch.cat([p.detach().flatten() for p in one.models["model"].parameters()]).tolist()
+
+
+def rows(result: Any) -> list[dict[str, float]]:
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in result.history.rows()]
+
+
+if __name__ == "__main__":
+    inputs = torch.rand(SAMPLES, 3, generator=torch.Generator().manual_seed(1))
+    inputs[BAD] = float("nan")
+    data = TensorDataset(inputs, inputs.sum(1, keepdim=True).nan_to_num(0.0))
+    first = trainer(Path(sys.argv[1]) / "run", TerminateOnNonFinite("roll_back"), Notes())
+    result = first.fit(DataLoader(data, SIZE, shuffle=True), epochs=2)
+    never = trainer(Path(sys.argv[1]) / "never")
+    sampler = Without(RandomSampler(data), SIZE, drop_last=False)
+    expected = never.fit(DataLoader(data, batch_sampler=sampler), epochs=2)
+    claim("outcome", result.outcome.status)
+    claim("same weights", weights(first) == weights(never))
+    claim("same rows", rows(result) == rows(expected))
+
+    spent = trainer(Path(sys.argv[1]) / "spent", TerminateOnNonFinite("roll_back", max_rollbacks=1))
+    claim("spent", spent.fit(DataLoader(data, SIZE, shuffle=True), epochs=2).outcome.reason)
+    stopped = trainer(Path(sys.argv[1]) / "stopped", TerminateOnNonFinite())
+    ended = stopped.fit(DataLoader(data, SIZE, shuffle=True), epochs=1).outcome
+    claim("stopped", ended.reason)
+    claim("weights after a stop", bool(torch.tensor(weights(stopped)).isfinite().all()))

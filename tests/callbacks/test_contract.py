@@ -53,9 +53,6 @@ TOLD: dict[str, dict[str, Any]] = {
     "wandb": {"options": {"project": "contract", "mode": "offline"}},
 }
 
-SLOW = {"export_model", "graph_breaks", "mlflow", "wandb"}
-"""They start something large in each run, and are proven in the campaign."""
-
 
 def class_of(name: str) -> type[Callback[Any]]:
     module, _, class_name = ALL[name].reference.rpartition(".")
@@ -78,9 +75,7 @@ def told(name: str, weights: Path) -> dict[str, Any]:
     return TOLD.get(name, {})
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in ALL]
-)
+@pytest.mark.parametrize("name", ALL)
 def test_it_keeps_the_contract(name: str, weights: Path) -> None:
     check_callback(class_of(name), **told(name, weights))
 
@@ -92,4 +87,4 @@ def test_it_keeps_the_contract_at_every_step_and_hook(name: str, weights: Path) 
 
 
 def test_the_table_names_callbacks_that_exist() -> None:
-    assert set(TOLD) | SLOW <= set(ALL)
+    assert set(TOLD) <= set(ALL)

@@ -260,6 +260,8 @@ def poll(loop: Loop, *, wait: bool = True) -> None:
     asked = [request for request in run.requests if request.kind != "skip_step"]
     for request in asked:
         run.requests.remove(request)
+    loop.agreed += [request for request in asked if request.everywhere]
+    asked = [request for request in asked if not request.everywhere]
     loop.agreed += loop.agreement.settle(asked) if wait else loop.agreement.at_step(asked)
     if loop.watch is not None:
         loop.watch.check()

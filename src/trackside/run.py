@@ -82,6 +82,8 @@ class Request:
     """Number of the signal behind a stop."""
     leave_out: tuple[TrainingBatch, ...] = ()
     """Batches that shall not come again, for `roll_back`."""
+    everywhere: bool = False
+    """Whether all ranks ask for it at this very step: it is taken here, and not a little later."""
 
 
 @dataclass(slots=True)
@@ -269,9 +271,23 @@ class Run:
         """Ask for the end of training at the next safe point."""
         self._ask(Request("stop", reason, self._who(asked_by), signal=signal))
 
-    def save(self, reason: str = "requested", *, asked_by: str | None = None) -> None:
-        """Ask for a checkpoint at the next safe point."""
-        self._ask(Request("save", reason, self._who(asked_by)))
+    def save(
+        self,
+        reason: str = "requested",
+        *,
+        asked_by: str | None = None,
+        everywhere: bool = False,
+    ) -> None:
+        """Ask for a checkpoint at the next safe point.
+
+        Args:
+            reason: Why; the checkpoint's manifest keeps it.
+            asked_by: Who asks; None takes the callback whose hook is being called.
+            everywhere: Whether all ranks ask for it at this same step, because nothing but
+                progress decides. It is then saved at the end of this step; otherwise, on several
+                ranks, some steps later, when all have heard of it.
+        """
+        self._ask(Request("save", reason, self._who(asked_by), everywhere=everywhere))
 
     def evaluate(
         self, name: str, reason: str = "requested", *, asked_by: str | None = None

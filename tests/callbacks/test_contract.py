@@ -46,6 +46,10 @@ TOLD: dict[str, dict[str, Any]] = {
     "peak_memory": {"measured": ["memory/*"]},
     "prediction_images": {"task": tiny_pictures},
     "sample_images": {"options": {"latent": [4], "shape": [1, 3]}},
+    "stable_decay_checkpoints": {
+        "options": {"decay_start": "3 steps", "decay_end": "5 steps"},
+        "beside": lambda: [Checkpoint("1 step", keep_last=None)],
+    },
     "stop_at": {"options": {"step": 5}, "observer": False},
     "swa": {"options": {"start": "1 epoch"}, "observer": False},
     "sync_batch_norm": {"observer": False},

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from trackside import Callback
+from trackside.callbacks.scheduling.warmup_stable_decay import WarmupStableDecayLR
 from trackside.config import kinds
 from trackside.config.builtin_callbacks import FOLDER, builtin_callbacks
 from trackside.config.kinds import (
@@ -38,6 +39,7 @@ from trackside.config.kinds import (
         (SCHEDULERS, "cosine_annealing", torch.optim.lr_scheduler.CosineAnnealingLR),
         (SCHEDULERS, "one_cycle_lr", torch.optim.lr_scheduler.OneCycleLR),
         (SCHEDULERS, "reduce_lr_on_plateau", torch.optim.lr_scheduler.ReduceLROnPlateau),
+        (SCHEDULERS, "warmup_stable_decay", WarmupStableDecayLR),
         (MODELS, "ReLU", torch.nn.ReLU),
         (MODELS, "relu", torch.nn.ReLU),
     ],

@@ -119,6 +119,13 @@ def _metrics() -> dict[str, str]:
     return classes | _OWN_METRICS
 
 
+def _schedulers() -> dict[str, str]:
+    """Those of torch, and the one that it lacks."""
+    own = "trackside.callbacks.scheduling.warmup_stable_decay.WarmupStableDecayLR"
+    torchs = _classes("torch.optim.lr_scheduler", "LRScheduler", optional_suffix="LR")
+    return torchs | {"warmup_stable_decay": own}
+
+
 def _data() -> dict[str, str]:
     sets = _classes("torch.utils.data", "Dataset")
     return sets | {"data_loader": "torch.utils.data.DataLoader"}
@@ -128,10 +135,7 @@ CALLBACKS = Family("callback", _callbacks)
 MODELS = Family("module", partial(_classes, "torch.nn", "Module", as_written=True))
 LOSSES = Family("loss", partial(_classes, "torch.nn", "Module", suffix="Loss"))
 OPTIMIZERS = Family("optimizer", partial(_classes, "torch.optim", "Optimizer"))
-SCHEDULERS = Family(
-    "scheduler",
-    partial(_classes, "torch.optim.lr_scheduler", "LRScheduler", optional_suffix="LR"),
-)
+SCHEDULERS = Family("scheduler", _schedulers)
 METRICS = Family("metric", _metrics, _OWN_METRICS)
 DATA = Family("data set or loader", _data)
 TRAINERS = Family("trainer", lambda: {"trainer": "trackside.trainer.Trainer"})

@@ -36,7 +36,7 @@ def optimizer_refusals(optimizer: Blueprint | None, scheduler: Blueprint | None)
         with optimizer.refusals():
             # A matrix: some optimizers take nothing else.
             made = optimizer.build()([nn.Parameter(torch.zeros(1, 1))])
-        if scheduler is not None and scheduler.name.startswith("torch."):
+        if scheduler is not None and scheduler.name.startswith(_KNOWN):
             with scheduler.refusals():
                 scheduler.build()(made)
     except ExperimentError as error:

@@ -86,6 +86,7 @@ class Checkpoint(PeriodicCallback):
         self.last: Path | None = None
         """The newest checkpoint of this run that is whole."""
         self.needs_attention = False
+        self._pinned_step: int | None = None
         self._writer: CheckpointWriter | None = None
         self._saved_at = (-1, 0, 0)
 
@@ -99,6 +100,7 @@ class Checkpoint(PeriodicCallback):
             )
         run.saver = self
         self.last = None
+        self._pinned_step = None
         self._writer = None
         self._saved_at = (-1, 0, 0)
         self.needs_attention = False
@@ -127,6 +129,10 @@ class Checkpoint(PeriodicCallback):
                 self.root(run),
                 self.size.free_bytes / 1e6,
             )
+
+    def pin(self, run: Run) -> None:
+        """Let a checkpoint of the step that is completed now stay for ever; ask for it as well."""
+        self._pinned_step = run.progress.steps_completed
 
     def on_due(self, run: Run) -> None:
         run.save(f"every {self.every}")
@@ -158,6 +164,7 @@ class Checkpoint(PeriodicCallback):
             progress=progress.state_dict(),
             metrics=_metrics_of_this_step(run),
             reason=reason,
+            pinned=self._pinned_step == progress.steps_completed,
         )
         try:
             self._writer.save(shared, saving, rank_state=own)

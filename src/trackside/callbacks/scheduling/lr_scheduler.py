@@ -23,7 +23,8 @@ class LRScheduler(Callback):
 
     Args:
         scheduler: Name of a class in `torch.optim.lr_scheduler`, as it is or in short
-            (`CosineAnnealingLR`, `cosine_annealing`); or a function of the optimizer.
+            (`CosineAnnealingLR`, `cosine_annealing`), or `warmup_stable_decay`; or a function of
+            the optimizer.
         options: Passed on to it, such as `{"T_max": 100}`.
         per: Whether it moves after each `step` or each `epoch`.
         monitor: What `ReduceLROnPlateau` watches, once per epoch; None takes `val/loss`.
@@ -53,6 +54,11 @@ class LRScheduler(Callback):
         self._schedulings: dict[str, Scheduling] = {}
         self._loaded: dict[str, Any] = {}
         self._epochs_ended = 0
+
+    @property
+    def schedulers(self) -> dict[str, Any]:
+        """The schedulers by name of their optimizer, once training begins."""
+        return {name: one.scheduler for name, one in self._schedulings.items()}
 
     def on_optimizers_built(self, run: Run) -> None:
         # Before a checkpoint is loaded: making a scheduler sets the optimizer's rates.

@@ -1,4 +1,4 @@
-"""torch's learning-rate schedulers by name."""
+"""torch's learning-rate schedulers by name, and the one that torch lacks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
 
+from trackside.callbacks.scheduling.warmup_stable_decay import WarmupStableDecayLR
 from trackside.collection import snake_case
 from trackside.errors import ConfigurationError, did_you_mean
 
@@ -16,8 +17,8 @@ Factory = Callable[[Optimizer], Any]
 
 
 def scheduler_names() -> dict[str, type]:
-    """Torch's schedulers by short name: `StepLR` is `step`, `OneCycleLR` `one_cycle`."""
-    found = {}
+    """All schedulers by short name: `StepLR` is `step`, `OneCycleLR` `one_cycle`."""
+    found: dict[str, type] = {"warmup_stable_decay": WarmupStableDecayLR}
     for name, value in vars(lr_scheduler).items():
         kept = isinstance(value, type) and issubclass(value, lr_scheduler.LRScheduler)
         if kept and name not in ("LRScheduler", "_LRScheduler"):
@@ -61,7 +62,7 @@ def _named(name: str) -> type:
     found = spellings.get(_bare(name)) or spellings.get(_bare(name).removesuffix("lr"))
     if found is None:
         raise ConfigurationError(
-            f"torch has no learning-rate scheduler named {name!r}",
+            f"there is no learning-rate scheduler named {name!r}",
             remedy=did_you_mean(name, known),
         )
     return found

@@ -81,6 +81,8 @@ def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
     """
     if resume is None:
         return None
+    if isinstance(resume, str) and resume.isdecimal():  # from a command line
+        resume = int(resume)
     if isinstance(resume, Path) or (isinstance(resume, str) and resume not in ("auto", "best")):
         if not Path(resume).is_dir():
             raise CheckpointError(

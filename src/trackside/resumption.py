@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trackside import randomness
+from trackside.errors import CheckpointError
 from trackside.loop_state import TRAIN, Loop
 
 State = dict[str, Any]
@@ -65,16 +66,25 @@ def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any] | None
         return
     loop.log.load_state_dict(own["log"], run.device)
     loop.sources[TRAIN].load_state_dict(own["data"])
-    # In the middle of an epoch the data is wound forward first, which draws from the generators.
-    loop.resumed_random_state = own["random"]
-    if loop.phase != "training":
+    if loop.phase == "training":
+        # The data is wound forward first, which draws from the generators.
+        loop.resumed_random_state = own["random"]
+    else:
+        loop.resumed_random_state = None
         randomness.restore(own["random"])
 
 
 def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         if name in states:
-            part.load_state_dict(states[name])
+            try:
+                part.load_state_dict(states[name])
+            except (ValueError, KeyError, RuntimeError) as error:  # what torch says of misfits
+                raise CheckpointError(
+                    f"the {kind} {name!r} is not the one in the checkpoint: {error}",
+                    remedy=f"build the {kind} as it was; to start anew from the weights, use the "
+                    "callback `LoadWeights`",
+                ) from error
         else:
             warnings.warn(f"the checkpoint has no {kind} {name!r}: it starts anew", stacklevel=3)
     for name in states:

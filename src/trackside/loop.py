@@ -28,6 +28,7 @@ from trackside.loop_state import (
     outcome,
     poll,
     record,
+    settle,
     stop,
     take,
 )
@@ -37,7 +38,7 @@ from trackside.passes import evaluate
 from trackside.resumption import rank_state, shared_state
 from trackside.rollback import roll_back, too_late
 from trackside.run import Request, Run
-from trackside.spread import Spread
+from trackside.spread import Spread, ending_together, weigh
 from trackside.steps import Output, as_output, check_loss
 
 # --- training ----------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ def after_step(loop: Loop) -> None:
         progress.seconds = loop.agreement.seconds  # the clock of rank 0 decides
     safe_point(loop, wait=False)
     if run.saver is not None and run.saver.needs_attention:
-        run.saver.settle(run)
+        settle(loop, run.saver)
     loop.log.fold()
     loop.look_ahead()
 
@@ -227,7 +228,7 @@ def train_batch(loop: Loop, batch: Batch, window: int) -> None:
         batch = move(batch, run.device)
     if loop.hears_batch_start:
         batch = loop.events.transform(Callback.on_batch_start, batch)
-    share = loop.sources[TRAIN].next_share() if loop.spread is not None else None
+    share = loop.share = loop.sources[TRAIN].next_share() if loop.spread is not None else None
     run.batch_samples = samples = samples_in(batch) if share is None else share.samples
     if loop.precision.autocast is None:
         returned = loop.training_step(run, batch)
@@ -236,12 +237,12 @@ def train_batch(loop: Loop, batch: Batch, window: int) -> None:
             returned = loop.training_step(run, batch)
     loss, _, _, weight = returned if type(returned) is Output else as_output(returned)
     try:
+        scaled = loss
+        if loop.spread is not None:
+            scaled, weight = weigh(run.world, share, loss, weight)
         # Kept on the device; `after_step` folds them.
         loop.keep_loss((loss.detach(), samples if weight is None else weight))
-        if window != 1:
-            loss = loss / window
-        if share is not None:
-            loss = loss * share.factor
+        loss = scaled if window == 1 else scaled / window
         if loop.plain_backward:
             loss.backward()  # type: ignore[no-untyped-call]
         elif not loop.steps.manual_optimization:
@@ -306,6 +307,8 @@ def _skips(loop: Loop) -> bool:
 
 def optimize(loop: Loop, loss: Tensor, optimizer: Optimizer) -> None:
     """Backward and update in one, for steps that optimize by hand."""
+    if loop.spread is not None:
+        loss, _ = weigh(loop.run.world, loop.share, loss)
     backward(loop, loss)
     update(loop, [optimizer])
 
@@ -316,12 +319,15 @@ def _begin_epoch(loop: Loop) -> Iterator[Batch]:
     if loop.phase == "between":
         loop.phase = "training"
         progress.begin_epoch()
-        return source.begin(progress.epochs_completed)
-    batches = source.resume(progress.epochs_completed, progress.epoch_batches_completed)
-    if loop.resumed_random_state is not None:
-        randomness.restore(loop.resumed_random_state)
-        loop.resumed_random_state = None
-    return batches
+        batches = source.begin(progress.epochs_completed)
+    else:
+        batches = source.resume(progress.epochs_completed, progress.epoch_batches_completed)
+        if loop.resumed_random_state is not None:
+            randomness.restore(loop.resumed_random_state)
+            loop.resumed_random_state = None
+    if loop.spread is None:
+        return batches
+    return ending_together(loop.run, source, batches, loop.agreement.any)
 
 
 # --- safe points and records -------------------------------------------------------------------
@@ -341,6 +347,9 @@ def safe_point(loop: Loop, *, wait: bool = True) -> None:
         loop.back += take(loop, "roll_back")
         if loop.back:
             return
+        if take(loop, "settle") and loop.run.saver is not None:
+            loop.asked_to_settle = False
+            loop.run.saver.wait(loop.run)
         loop.pending += [request.name for request in take(loop, "evaluate")]
         if loop.pending and not interrupted(loop):
             if evaluate(loop, loop.pending[0]) is not None:
@@ -367,6 +376,7 @@ def _save(loop: Loop, requests: list[Request]) -> None:
                 remedy="add the callback `Checkpoint()`",
             )
         return
+    loop.asked_to_settle = False
     shared = shared_state(loop)
     loop.fire(Callback.on_checkpoint_save, shared)
     if loop.agreement.any(any(request.kind == "roll_back" for request in run.requests)):

@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 from trackside.data import Source
 from trackside.dispatch import Dispatcher
 from trackside.distributed.agreement import agree
+from trackside.distributed.sharding import Share
 from trackside.history import Record
 from trackside.lifecycle import Callback
 from trackside.metrics import BLOCK, Metric, MetricFunction, MetricLog
 from trackside.optimization import Clip, Scheduling, drops_plainly
 from trackside.outcome import Outcome, Status
 from trackside.precision import Precision
-from trackside.run import Kind, Request, Rollback, Run, training_batches
+from trackside.run import Kind, Request, Rollback, Run, Saver, training_batches
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.spread import Spread
 from trackside.steps import Steps
@@ -96,6 +97,10 @@ class Loop:
         """Agreed requests to go back to a checkpoint: what is under way is left for that."""
         self.go_back: Callable[[Loop, str], None] | None = None
         """Puts all back to the newest checkpoint, for a reason; set by who can read them."""
+        self.share: Share[Any] | None = None
+        """This rank's part of the batch under way; None in one process, or of data of its own."""
+        self.asked_to_settle = False
+        """Whether rank 0 has asked all to look at what has become of the last save."""
 
         self.clock_origin = perf_counter()
         """When training would have begun, had it never been interrupted; by `perf_counter`."""
@@ -279,6 +284,19 @@ def stop(loop: Loop, requests: Sequence[Request]) -> None:
     if requests and loop.stop is None:
         loop.stop = loop.run.stop_request = requests[0]
         loop.fire(Callback.on_stop, loop.stop.reason)
+
+
+def settle(loop: Loop, saver: Saver) -> None:
+    """Tell what has become of checkpoints; on several ranks, at the same step on each.
+
+    They are written by threads, which end at other times on other ranks: rank 0's end is a request
+    like any other, and all wait for theirs when it is agreed.
+    """
+    if loop.spread is None:
+        saver.settle(loop.run)
+    elif loop.run.world.is_global_zero and not saver.is_writing and not loop.asked_to_settle:
+        loop.asked_to_settle = True
+        loop.run.requests.append(Request("settle", "a checkpoint was written", "trainer"))
 
 
 def interrupted(loop: Loop) -> bool:

@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from trackside import randomness
 from trackside.checkpoint import (
+    Checkpoint,
     Selection,
     best_valid,
     match_model,
@@ -15,9 +17,12 @@ from trackside.checkpoint import (
     valid_at_step,
 )
 from trackside.checkpoint.errors import StateMismatchError
+from trackside.distributed import World
+from trackside.distributed.state import placement
 from trackside.errors import CheckpointError, UsageError
 from trackside.lifecycle import Callback
 from trackside.loop_state import Loop
+from trackside.metrics import merged
 from trackside.resumption import restore
 from trackside.run import Run
 
@@ -126,12 +131,12 @@ def _best(run: Run, root: Path) -> Selection | None:
     return best_valid(root, monitor, retention.mode, ranks=run.world)
 
 
-def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
     """The states in a checkpoint, checked against the run's models; tells what was passed over.
 
     Returns:
-        What all ranks share; and what this rank knew, or None when the number of ranks has
-        changed.
+        What all ranks share, of sharded tensors this rank's part; and what this rank knew, or, when
+        the number of ranks has changed, what comes closest.
 
     Raises:
         StateMismatchError: A model has changed; with the whole report.
@@ -139,7 +144,7 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any] | N
     checkpoint = found.checkpoint
     for passed_over in found.passed_over:
         logger.warning("passed over %s", passed_over)
-    shared = checkpoint.state()
+    shared = _shared(run, checkpoint)
     for name, model in run.models.items():
         match = match_model(shared["models"].get(name, {}), model)
         if not match.exact:
@@ -150,13 +155,36 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any] | N
             )
     run.id = checkpoint.manifest.run_id
     run.resumed_from = checkpoint.path
-    saved_by, ranks = checkpoint.manifest.world_size, run.world.size
     logger.info("resumed from %s, step %d", checkpoint.path, checkpoint.manifest.step)
+    return shared, _own(run.world, checkpoint)
+
+
+def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What all ranks share; of what is sharded now, only this rank's part is read."""
+    placed_as = placement(run.models, run.optimizers)
+    known = {"callbacks": run.callbacks.state_dict()} if placed_as is not None else None
+    shared: dict[str, Any] = checkpoint.state(like=known, placed_as=placed_as)
+    return shared
+
+
+def _own(world: World, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What this rank knew alone; on another number of ranks, its share of what all knew.
+
+    The position in the data is the same on all ranks. Sums that aren't recorded yet are dealt out,
+    so that each counts once; a rank that the saving run did not have draws numbers of its own.
+    """
+    saved_by, rank, ranks = checkpoint.manifest.world_size, world.rank, world.size
     if saved_by == ranks:
-        return shared, checkpoint.rank_state(run.world.rank)
+        own: dict[str, Any] = checkpoint.rank_state(rank)
+        return own
     logger.warning(
         "saved on %d ranks, resumed on %d: it goes on at the same sample, not bitwise the same",
         saved_by,
         ranks,
     )
-    return shared, None
+    own = checkpoint.rank_state(rank % saved_by)
+    if rank >= saved_by:
+        own["random"] = randomness.branched(own["random"], rank)
+    parts = [checkpoint.rank_state(other)["log"] for other in range(rank, saved_by, ranks)]
+    own["log"] = merged(parts)
+    return own

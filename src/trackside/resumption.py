@@ -44,14 +44,13 @@ def rank_state(loop: Loop) -> State:
     }
 
 
-def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
+def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Put a run back to where `shared_state` and `rank_state` were taken.
 
     Args:
-        loop: A loop that is set up and not started.
+        loop: A loop between two epochs' spans: not started, or about to go back.
         shared: What `shared_state` returned.
-        own: What `rank_state` returned on this rank; None when the number of ranks has changed:
-            the run goes on at the same sample, and not bitwise.
+        own: What `rank_state` returned on this rank.
     """
     run = loop.run
     _restore_named("model", run.models, shared["models"])
@@ -62,8 +61,6 @@ def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any] | None
     run.history.load_state_dict(shared["history"])
     run.callbacks.load_state_dict(shared["callbacks"])
     loop.load_state_dict(shared["loop"])
-    if own is None:
-        return
     loop.log.load_state_dict(own["log"], run.device)
     loop.sources[TRAIN].load_state_dict(own["data"])
     if loop.phase == "training":

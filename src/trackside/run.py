@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
-Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back"]
+Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,9 @@ class Evaluation:
     """Metrics that aren't single numbers (a confusion matrix, say), by full name."""
     batches_completed: int = 0
     samples_completed: int = 0
+    average: str | bool | None = None
+    """Whose averages of the weights it uses, by name of their callback; False: none. None leaves it
+    to callbacks that keep averages."""
     exits: ExitStack = field(default_factory=ExitStack)
     """Left when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""
 
@@ -123,6 +126,10 @@ class Saver(Protocol):
 
     needs_attention: bool
     """Set when a checkpoint has become whole, or has failed, since the last `settle`."""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is being written in the background."""
 
     def root(self, run: Run) -> Path:
         """The folder that holds the run's checkpoints."""

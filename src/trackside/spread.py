@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
+from trackside.data import Source
+from trackside.distributed.sharding import Share, until_one_ends
+from trackside.errors import DataError
+from trackside.in_memory import TensorLoader
 from trackside.run import Run
 
 if TYPE_CHECKING:
     from trackside.distributed.parallel import Parallel
+    from trackside.distributed.world import World
 
 
 class Spread:
@@ -48,3 +55,70 @@ class Spread:
                 if any(parameter.requires_grad for parameter in model.parameters()):
                     stack.enter_context(self.strategy.no_sync(model))
             yield
+
+
+def weigh(
+    world: World, share: Share[Any] | None, loss: Tensor, weight: Tensor | float | None = None
+) -> tuple[Tensor, Tensor | float | None]:
+    """The mean loss of a rank's batch as it goes into the average over ranks.
+
+    DDP and FSDP average gradients over ranks, each rank alike. So that the average is the gradient
+    of the mean over the whole batch, a rank's loss is scaled by its share of the weight: of the
+    samples, which is known beforehand, or of what the step returned as `weight` (tokens, say), for
+    which the ranks have to be asked.
+
+    Args:
+        world: The ranks; with `weight`, all of them have to call.
+        share: The part of the global batch; None where each rank has data of its own, which counts
+            alike on each, unless the step says what it weighs.
+        loss: The mean over this rank's batch, shape `()`.
+        weight: What the step returned as weight.
+
+    Returns:
+        The loss, scaled; and the weight in averages, None for samples.
+    """
+    if weight is None:
+        plain = share is None or share.factor == 1
+        return loss if plain or share is None else loss * share.factor, None
+    if isinstance(weight, Tensor):
+        exact = torch.float32 if weight.device.type == "mps" else torch.float64
+        weight = weight.detach().reshape(()).to(exact)
+    if share is not None and share.samples == 0:
+        weight = weight * 0  # a filler
+    total = world.all_reduce(weight, "sum")
+    factor = weight * world.size / (total + (total == 0))
+    return loss * (factor.to(loss.dtype) if isinstance(factor, Tensor) else factor), weight
+
+
+def ending_together(
+    run: Run, source: Source, batches: Iterator[Any], any_rank: Callable[[bool], bool]
+) -> Iterator[Any]:
+    """The training batches of a pass, which end on all ranks at once; a collective.
+
+    Where each rank has an iterable of its own whose length nobody can rely on, ranks agree before
+    each batch, and the pass ends with the first that has none.
+
+    Raises:
+        DataError: The ranks have data of different known lengths.
+    """
+    lengths = run.world.gather(source.batches if _knows_its_end(source) else None)
+    if None in lengths:
+        return until_one_ends(batches, any_rank)
+    if len(set(lengths)) > 1:
+        raise DataError(
+            f"the data named {source.name!r} differs in length between ranks: they would wait for "
+            "each other for ever",
+            expected="equally many batches on every rank",
+            received=", ".join(f"{n} on rank {rank}" for rank, n in enumerate(lengths)),
+            remedy="give every rank the same data, which Trackside shares out; or an iterable "
+            "without a length: the epoch then ends with the first rank's",
+        )
+    return batches
+
+
+def _knows_its_end(source: Source) -> bool:
+    """Whether a pass has exactly `source.batches` batches: the length of an iterable is a guess."""
+    loader = source.loader
+    if isinstance(loader, DataLoader) and isinstance(loader.dataset, IterableDataset):
+        return False
+    return source.batches is not None and isinstance(loader, DataLoader | TensorLoader | Sequence)

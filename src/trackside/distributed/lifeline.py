@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from datetime import timedelta
 from typing import Literal
 
 import torch
@@ -56,8 +57,13 @@ class Lifeline:
         Args:
             together: Whether the others leave now, too: then their word is waited for.
         """
+        word = torch.ones(1)
         with suppress(RuntimeError):  # the one who listens here is gone
-            dist.send(torch.ones(1), dst=self._before, group=self._group)
+            # Not `send`: when the other side closes at this very moment, gloo may miss that, and
+            # would wait for ever (seen with torch 2.13).
+            sending = dist.isend(word, dst=self._before, group=self._group)
+            if sending is not None:
+                sending.wait(timedelta(seconds=_BYE_SECONDS))
         if together:
             self._listener.join(_BYE_SECONDS)
         self._connections.sever()

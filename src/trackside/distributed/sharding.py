@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -64,6 +64,24 @@ def _anew(batches: Iterable[T]) -> Iterable[T]:
     anew = getattr(batches, "anew", None)
     again: Iterable[T] = batches if anew is None else anew()
     return again
+
+
+def until_one_ends(batches: Iterator[T], any_rank: Callable[[bool], bool]) -> Iterator[T]:
+    """`batches` until they end on some rank; what the others have left is left out.
+
+    For data of each rank's own, of which nobody knows how much it is: a rank that went on alone
+    would wait for the others for ever. Before each batch, all ranks wait for each other.
+
+    Args:
+        batches: This rank's.
+        any_rank: Whether something is true on some rank; a collective.
+    """
+    end = object()
+    while True:
+        batch = next(batches, end)
+        if any_rank(batch is end):
+            return
+        yield batch  # type: ignore[misc]  # not the end
 
 
 class RankBatches(Generic[T]):

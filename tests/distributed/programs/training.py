@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ class Slow(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         if index == self.fails_at and RANK == 1:
+            claim("asked at", time.time())
             raise ValueError("sample 40 is broken")
         return self.data[index]
 
@@ -67,9 +71,28 @@ class Disturb(Callback):
         self.what = what
         self.at = at
 
+    def on_fit_start(self, run: Run) -> None:
+        rank, _, seconds = os.environ.get("KILL", "").partition(" after ")
+        if rank == str(RANK) and ATTEMPT == 0:  # at a moment that nothing in the run decides
+            killer = threading.Timer(float(seconds), os.kill, (os.getpid(), signal.SIGKILL))
+            killer.daemon = True
+            killer.start()
+
     def on_step_end(self, run: Run) -> None:
         if run.progress.steps_completed != self.at or ATTEMPT > 0:
             return
+        claim("asked at", time.time())
+        if self.what == "signal" and str(RANK) == os.environ["SIGNALLED"]:
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+        if self.what == "swallow":
+            if RANK == 1:
+                raise ValueError("rank 1 is broken")
+            with contextlib.suppress(Exception):
+                run.world.barrier()
+        if self.what == "collectives" and RANK == 0:
+            run.world.barrier()
+        if self.what == "collectives" and RANK == 1:
+            run.world.all_reduce(torch.ones(2, 3))
         if self.what == "stop" and RANK == 1:
             run.stop("rank 1 has seen enough")
         if self.what == "StopTraining" and RANK == 1:
@@ -83,6 +106,10 @@ class Disturb(Callback):
         if self.what == "kill" and RANK == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def on_epoch_end(self, run: Run, metrics: Any) -> None:
+        if self.what == "boundary":
+            run.stop("an epoch is done")
+
     def on_evaluation_end(self, run: Run, evaluation: Any) -> None:
         if self.what == "stop in an evaluation" and RANK == 1:
             run.stop("rank 1 saw the evaluation")
@@ -91,6 +118,7 @@ class Disturb(Callback):
 class Closing(Callback):
     def on_close(self, run: Run, outcome: Any) -> None:
         claim("closed", outcome.status.value)
+        claim("closed at", time.time())
 
 
 def digest(trainer: Trainer) -> str:
@@ -99,18 +127,78 @@ def digest(trainer: Trainer) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
+def die_in_a_write(where: str) -> None:
+    """Let this process be killed within its second save: before, amid or after what it writes."""
+    from trackside.checkpoint import commit, storage
+
+    saves = 0
+    home: Any = commit if where == "publish" else storage
+    name = "_publish" if where == "publish" else "write_pieces"
+    original = getattr(home, name)
+
+    def write(*arguments: Any) -> Any:
+        nonlocal saves
+        saves += 1
+        if saves == 2 and where in ("before", "publish"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments)
+        if saves == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(home, name, write)
+
+
+def exact_means(directory: Path) -> None:
+    """Claims how far loss and accuracy of evaluations are from the means over all samples."""
+    trainer = Trainer(
+        model,
+        loss=nn.CrossEntropyLoss(),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
+        metrics={"accuracy": accuracy},
+        seed=1,
+        settings=Settings(directory=directory),
+        defaults=False,
+    )
+    trainer.fit(data(64), epochs=2, batch_size=16)
+    losses, accuracies = [], []
+    for samples in (1, 2, 65, 101):
+        inputs, target = data(samples).tensors  # type: ignore[attr-defined]
+        with torch.no_grad():
+            scores = trainer.models["model"].eval()(inputs)
+        loss = nn.functional.cross_entropy(scores, target).item()
+        right = (scores.argmax(1) == target).double().mean().item()
+        for given in (data(samples), data(samples, slow=True)):
+            found = trainer.evaluate(given, batch_size=16)
+            losses.append(abs(found["test/loss"] - loss))
+            accuracies.append(abs(found["test/accuracy"] - right))
+    ragged = list(zip(inputs.split([1, 40, 3, 57]), target.split([1, 40, 3, 57]), strict=True))
+    found = trainer.evaluate(ragged)
+    losses.append(abs(found["test/loss"] - loss))
+    accuracies.append(abs(found["test/accuracy"] - right))
+    claim("largest error of the loss", max(losses))
+    claim("largest error of the accuracy", max(accuracies))
+
+
 def main() -> None:
     what, directory = sys.argv[1], Path(sys.argv[2])
-    accumulate = 3 if what == "accumulate" else 1
-    slow = what in ("accumulate", "workers")
+    if what == "exact means":
+        exact_means(directory)
+        return
+    where = os.environ.get("DIE_IN_WRITE", "")
+    if where.startswith(f"{RANK} ") and ATTEMPT == 0:
+        die_in_a_write(where.partition(" ")[2])
+    workers = int(os.environ.get("WORKERS", "0")) or (1 if what == "workers" else 0)
+    accumulate = int(os.environ.get("ACCUMULATE", "3" if what == "accumulate" else "1"))
+    slow = what in ("accumulate", "workers") or workers > 0
     train: Any = data(101, slow=slow, fails_at=40 if what == "loader" else None)
-    if what == "workers":
-        train = DataLoader(train, 16, shuffle=True, num_workers=1)
+    if workers:
+        train = DataLoader(train, 16, shuffle=True, num_workers=workers)
     collect = Collect("val")
     callbacks: list[Any] = [Closing(), Disturb(what), collect]
     if what == "time":
         callbacks.append(StopAt(seconds=0.3))
-    saves = what in ("checkpoint", "kill", "raise", "SIGTERM")
+    saves = what in ("checkpoint", "kill", "raise", "SIGTERM", "signal", "boundary")
     if saves:
         callbacks.append(Checkpoint(every="2 steps", keep_last=None))
     trainer = Trainer(
@@ -133,11 +221,12 @@ def main() -> None:
     result = trainer.fit(
         train,
         {"val": data(65), "one": data(1)},
-        epochs=10_000 if endless else 3,
+        epochs=10_000 if endless else int(os.environ.get("EPOCHS", "3")),
         evaluate_every="1000 epochs" if endless else "1 epoch",
         batch_size=16,
         resume="auto" if saves else None,
     )
+    claim("seconds", result.history[-1].seconds)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history.rows()]
     claim("outcome", [result.outcome.status.value, result.outcome.step, result.outcome.reason])
     if not endless:

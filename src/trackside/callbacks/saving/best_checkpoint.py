@@ -12,7 +12,6 @@ from torch import Tensor
 
 from trackside.callbacks.saving.weight_files import (
     load_whole,
-    non_finite,
     read_weights,
     whole_state,
     write_weights,
@@ -21,6 +20,7 @@ from trackside.checkpoint.files import read_regular, replace_file
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle import Callback
+from trackside.precision import non_finite
 from trackside.progress import is_count
 from trackside.run import Rollback, Run
 
@@ -164,7 +164,7 @@ class BestCheckpoint(Callback):
     def _write(self, run: Run, known: list[Entry], entry: Entry, states: Any) -> list[Entry]:
         """Weights first, then the list, then what is no longer in it: no list tells of nothing."""
         for name, state in states.items():
-            if bad := non_finite(state):
+            if bad := non_finite(state.items()):
                 logger.warning(
                     "the weights after step %d are not finite and not kept: %s in the model %r",
                     entry["step"],

@@ -19,6 +19,7 @@ from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.lifecycle import Callback
 from trackside.outcome import Outcome
 from trackside.periodic import PeriodicCallback
+from trackside.precision import non_finite
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 
@@ -90,6 +91,11 @@ class Checkpoint(PeriodicCallback):
         self._writer: CheckpointWriter | None = None
         self._saved_at = (-1, 0, 0)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is being written in the background."""
+        return self._writer is not None and self._writer.in_flight
+
     def on_attach(self, run: Run) -> None:
         if run.mode != "fit":
             return
@@ -158,7 +164,7 @@ class Checkpoint(PeriodicCallback):
         if self._writer is None:
             raise CheckpointError("a checkpoint was asked for before training started")
         progress = run.progress
-        _check_finite(shared["models"], progress.steps_completed)
+        _check_finite(run, shared["models"])
         saving = Saving(
             step=progress.steps_completed,
             progress=progress.state_dict(),
@@ -233,29 +239,26 @@ def _metrics_of_this_step(run: Run) -> dict[str, float]:
     return values
 
 
-def _check_finite(models: dict[str, dict[str, Any]], step: int) -> None:
+def _check_finite(run: Run, models: dict[str, dict[str, Any]]) -> None:
     """Refuse to save weights that are NaN or infinite: they must never be the newest, or the best.
 
     Raises:
-        NonFiniteError: Names the step and the tensors.
+        NonFiniteError: On all ranks alike; names the step and the tensors.
     """
-    tensors = {
-        f"{name}.{key}" if len(models) > 1 else key: value
+    bad = non_finite(
+        (f"{name}.{key}" if len(models) > 1 else key, value)
         for name, state in models.items()
         for key, value in state.items()
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel()
-    }
-    if not tensors:
-        return
-    # A sum is NaN or infinite where a value is; the few that overflow are looked at closely.
-    sums = torch.stack([v.detach().double().sum().cpu() for v in tensors.values()])
-    for name, total in zip(tensors, sums.tolist(), strict=True):
-        if total != total or total in (float("inf"), float("-inf")):
-            bad = int((~torch.isfinite(tensors[name])).sum())
-            if bad:
-                raise NonFiniteError(
-                    f"the weights after step {step} are not finite and were not saved",
-                    received=f"{bad} of {tensors[name].numel()} values of {name!r}",
-                    remedy="resume from the last checkpoint with a lower learning rate or "
-                    "clipping; `TerminateOnNonFinite` stops before such an update",
-                )
+        if isinstance(value, torch.Tensor)
+    )
+    # Of shards, each rank has seen its own.
+    found = dict.fromkeys(name for names in run.world.gather(bad) for name in names)
+    if found:
+        shown = [repr(name) for name in list(found)[:5]]
+        raise NonFiniteError(
+            f"the weights after step {run.progress.steps_completed} are not finite and were not "
+            "saved",
+            received=", ".join(shown) + (f", and {len(found) - 5} more" if len(found) > 5 else ""),
+            remedy="resume from the last checkpoint with a lower learning rate or "
+            "clipping; `TerminateOnNonFinite` stops before such an update",
+        )

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from trackside.callbacks.saving.weight_files import non_finite, whole_state, write_weights
+from trackside.callbacks.saving.weight_files import whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.periodic import PeriodicCallback
+from trackside.precision import non_finite
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 
@@ -116,7 +117,7 @@ class SaveWeights(PeriodicCallback):
             state = whole_state(run.models[name], run.world, self._averages(run, name))
 
             def write(state: Any = state, path: Path = path) -> None:
-                bad = non_finite(state)
+                bad = non_finite(state.items())
                 if bad:
                     raise NonFiniteError(
                         f"the weights after step {run.progress.steps_completed} are not finite and "

@@ -78,17 +78,6 @@ def whole_state(
     return found
 
 
-def non_finite(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold a NaN or an infinite value."""
-    floating = {k: t for k, t in state.items() if t.is_floating_point() and t.numel()}
-    if not floating:
-        return []
-    # A sum is NaN or infinite where a value is; the few that overflow are looked at closely.
-    sums = torch.stack([t.double().sum().cpu() for t in floating.values()])
-    suspects = [k for k, ok in zip(floating, sums.isfinite().tolist(), strict=True) if not ok]
-    return [k for k in suspects if not bool(floating[k].double().isfinite().all())]
-
-
 def write_weights(path: Path, state: Mapping[str, Tensor], run_id: str) -> None:
     """Write `state` to `path`, in the place of what was there, whole or not at all.
 

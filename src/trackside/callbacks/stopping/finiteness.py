@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -66,22 +66,6 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, (tuple, list)):
         for index, part in enumerate(value):
             yield from tensors_in(part, f"{name}[{index}]")
-
-
-def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """Names of those tensors that hold a NaN or an infinity; waits for the device once."""
-    floating = [(n, t.detach()) for n, t in named if t.is_floating_point() or t.is_complex()]
-    if not floating:
-        return []
-    device = floating[0][1].device
-    flags = torch.stack([_local(t).isfinite().all().to(device) for _, t in floating]).tolist()
-    return [name for (name, _), finite in zip(floating, flags, strict=True) if not finite]
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """The part of a sharded tensor that this rank holds."""
-    to_local = getattr(tensor, "to_local", None)
-    return to_local() if callable(to_local) else tensor
 
 
 def gradients(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:

@@ -11,13 +11,13 @@ import torch
 from trackside.callbacks.stopping.finiteness import (
     LateFlag,
     gradients,
-    not_finite,
     parameters,
     tensors_in,
     weights,
 )
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle import Callback
+from trackside.precision import non_finite
 from trackside.progress import is_count
 from trackside.run import Rollback, Run, TrainingBatch
 
@@ -161,7 +161,7 @@ class TerminateOnNonFinite(Callback):
 
     def on_checkpoint_save(self, run: Run, state: dict[str, Any]) -> None:
         late = self._late.look()
-        names = not_finite(weights(run.models))
+        names = non_finite(weights(run.models))
         if not names and (late is None or self.policy != "roll_back"):
             return
         if self.policy == "roll_back" and not self._is_over:
@@ -211,10 +211,10 @@ class TerminateOnNonFinite(Callback):
 
     def _where(self, run: Run) -> str:
         """Which tensors are to blame, as far as can be seen."""
-        in_batch = not_finite(tensors_in(self._batch, "batch"))
+        in_batch = non_finite(tensors_in(self._batch, "batch"))
         if in_batch:
             return f"; the data is bad already: {_listed(in_batch)}"
-        found = not_finite(gradients(run.models)) or not_finite(weights(run.models))
+        found = non_finite(gradients(run.models)) or non_finite(weights(run.models))
         return f"; not finite: {_listed(found)}" if found else "; batch and weights are finite"
 
     def _answer(self, run: Run, message: str, what: str) -> None:
@@ -226,7 +226,7 @@ class TerminateOnNonFinite(Callback):
             self._end(run, message)
         elif self.policy == "roll_back":
             step = run.progress.steps_completed + 1
-            if what == "the loss" and not_finite(parameters(run.models)):
+            if what == "the loss" and non_finite(parameters(run.models)):
                 self._go_back(run, message, self._batches_of(run, [step - 1]))
             elif what == "the loss":
                 self._go_back(run, message, self._batches_of(run, [step])[-1:])

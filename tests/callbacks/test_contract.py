@@ -27,7 +27,9 @@ TOLD: dict[str, dict[str, Any]] = {
     "checkpoint": {"options": {"every": "1 step", "keep_last": None}},
     "clip_gradients": {"options": {"norm": 0.1}, "observer": False},
     "device_stats": {"measured": ["device/*"]},
-    "evaluate": {"options": {"data": "val", "every": "2 steps"}},
+    "evaluate": {
+        "options": {"data": "val", "every": "2 steps", "record_as": "own", "batch_size": 3}
+    },
     "feature_maps": {"task": tiny_pictures},
     "gradient_noise": {"trainer": {"accumulate": 2}},
     "lr_finder": {"options": {"steps": 3, "plot": False}},

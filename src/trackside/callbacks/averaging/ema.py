@@ -116,7 +116,7 @@ class EMA(PeriodicCallback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self._is_used():
+        if self._is_used() and evaluation.average is None:
             evaluation.exits.enter_context(self.averaged(run, self.evaluated_decay))
 
     def on_predict_start(self, run: Run) -> None:
@@ -135,6 +135,8 @@ class EMA(PeriodicCallback):
     def averaged(self, run: Run, decay: float | None = None) -> Iterator[None]:
         """Inside, the model's weights are the averages; afterwards they are what they were.
 
+        Until averaging has begun, the weights are their own averages.
+
         Args:
             run: The run under way.
             decay: Which averages; None takes the first.
@@ -142,7 +144,8 @@ class EMA(PeriodicCallback):
         averaged = self._averaged[self._first_or(decay)]
         averaged.bind(run.models)
         try:
-            averaged.put()
+            if self._begun:
+                averaged.put()
             yield
         finally:
             averaged.undo()

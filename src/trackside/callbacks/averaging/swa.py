@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 from torch import Tensor
@@ -113,9 +114,18 @@ class SWA(Callback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self.evaluate and self.count and run.mode == "fit":
-            evaluation.exits.callback(self._averaged.undo)
-            self._put(run)
+        if self.evaluate and run.mode == "fit" and evaluation.average is None:
+            evaluation.exits.enter_context(self.averaged(run))
+
+    @contextmanager
+    def averaged(self, run: Run) -> Iterator[None]:
+        """Inside, the model's weights are the mean, once there is one; afterwards as before."""
+        try:
+            if self.count:
+                self._put(run)
+            yield
+        finally:
+            self._averaged.undo()
 
     def on_fit_end(self, run: Run) -> None:
         interrupted = run.stop_request is not None and run.stop_request.signal is not None

@@ -2,46 +2,189 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
 
-from trackside.errors import UsageError, did_you_mean
+from torch import nn
+from torch.utils.data import Dataset
+
+from trackside.callbacks.evaluation.own_batches import own_batches
+from trackside.data import Source
+from trackside.errors import ConfigurationError, UsageError, did_you_mean
+from trackside.metrics import Metric, MetricFunction, check_metrics, scalars
 from trackside.periodic import PeriodicCallback
-from trackside.run import Run
+from trackside.progress import is_count
+from trackside.run import Evaluation, Run
 from trackside.schedule import Schedule
+from trackside.steps import as_output
 
 
 @final
 class Evaluate(PeriodicCallback):
     """Evaluates a named data set on a schedule of its own, beside `fit`'s `evaluate_every`.
 
-    The evaluation is the loop's: it has all hooks, the trainer's metrics, averaged weights where an
-    `EMA` evaluates with them, and its values are recorded under the data set's name. Batch size and
-    sampler are those of the loader that `fit` got under that name.
+    The evaluation is the loop's: it has all hooks and the trainer's metrics, and leaves training as
+    it was. With batches, metrics or weights of its own it wants a name of its own as well, so that
+    the same data can be evaluated in several ways: `record_as="val_subset"` records
+    `val_subset/loss`, which other callbacks may watch. Without one, these options hold for every
+    evaluation under the data's name.
 
     Args:
-        data: Name of the data: any key given to `fit` as `validation` or `data`.
+        data: Name of the data: any key given to `fit` as `validation` or `data`; `train` with a
+            name of its own, where each sample counts once on any number of ranks.
         every: When.
+        record_as: Name of the evaluation, which stands before its values; None takes that of the
+            data.
+        batch_size: Samples per batch; None takes batches as `fit` got them.
+        sampler: Which samples, in which order: indices, or a function of the data set that returns
+            them (a sampler of torch's, with `partial: true` in a file). None takes all.
+        metrics: Further metrics by name, beside the trainer's: torchmetrics' metrics, or functions
+            of prediction and target that return the batch's mean.
+        average: Name of a callback whose averages are evaluated, such as `ema` or `swa`, whether or
+            not it evaluates with them itself; false evaluates the weights as trained. None leaves
+            it to these callbacks.
 
     Raises:
-        UsageError: When the run starts: there is no such data.
+        ConfigurationError: An option is wrong, or two of these callbacks mean different things by
+            one name.
+        UsageError: When the run starts: there is no such data, its batches can't be made anew, or
+            no callback of that name has averages.
 
     Example:
-        >>> Evaluate("test", every="5 epochs")  # fit(..., data={"test": loader})
+        >>> Evaluate("val", every="5 epochs", record_as="val_ema", batch_size=256, average="ema")
     """
 
-    def __init__(self, data: str = "test", every: Schedule | str = "1 epoch") -> None:
-        super().__init__(every)
-        self.data = data
-        self.logs = (f"{data}/*",)
+    runs_before = ("ema", "swa", "batch_limit")
 
-    def on_fit_start(self, run: Run) -> None:
-        super().on_fit_start(run)
+    def __init__(
+        self,
+        data: str = "test",
+        every: Schedule | str = "1 epoch",
+        *,
+        record_as: str | None = None,
+        batch_size: int | None = None,
+        sampler: Iterable[int] | Callable[[Dataset[Any]], Iterable[int]] | None = None,
+        metrics: Mapping[str, Metric | MetricFunction] | None = None,
+        average: str | bool | None = None,
+    ) -> None:
+        super().__init__(every)
+        if batch_size is not None and not is_count(batch_size, at_least=1):
+            raise ConfigurationError(
+                f"batch_size={batch_size!r} is no number of samples", expected="1 or more"
+            )
+        if average is True:
+            raise ConfigurationError(
+                "average=True doesn't tell whose averages", expected="a name, such as 'ema'"
+            )
+        self.data = data
+        self.record_as = record_as or data
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.metrics = dict(metrics or {})
+        check_metrics(self.metrics)
+        self.average = average
+        if self.record_as == "train" or "/" in self.record_as:
+            raise ConfigurationError(
+                f"an evaluation can't be recorded as {self.record_as!r}",
+                expected="record_as=... without a slash, other than 'train'",
+            )
+        self.logs = (f"{self.record_as}/*",)
+
+    def on_configure_end(self, run: Run) -> None:
+        if run.mode != "fit":
+            return
         if self.data not in run.data:
             raise UsageError(
                 f"`Evaluate` needs data named {self.data!r}",
                 received=", ".join(run.data),
                 remedy=did_you_mean(self.data, run.data),
             )
+        self._check_alone(run)
+        sources: Any = run.data
+        source = sources[self.data]
+        if self.batch_size is not None or self.sampler is not None:
+            batches: object = own_batches(source, self.batch_size, self.sampler)
+        elif self.record_as != self.data:
+            batches = own_batches(source) if self.data == "train" else source.data
+        else:
+            return
+        size = self.batch_size or getattr(source.loader, "batch_size", None) or 1
+        sources[self.record_as] = Source(self.record_as, batches, size, world=run.world)
+
+    def on_fit_start(self, run: Run) -> None:
+        super().on_fit_start(run)
+        for metric in self.metrics.values():
+            if isinstance(metric, nn.Module):
+                metric.to(run.device)
+        if isinstance(self.average, str):
+            self._averaging(run)
 
     def on_due(self, run: Run) -> None:
-        run.evaluate(self.data, f"every {self.every}")
+        run.evaluate(self.record_as, f"every {self.every}")
+
+    def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        if evaluation.name != self.record_as:
+            return
+        for metric in self.metrics.values():
+            if isinstance(metric, Metric):
+                metric.reset()
+        if self.average is not None and run.mode == "fit":
+            evaluation.average = self.average
+            if self.average:
+                evaluation.exits.enter_context(self._averaging(run).averaged(run))
+
+    def on_evaluation_batch_end(
+        self, run: Run, evaluation: Evaluation, batch: Any, output: Any
+    ) -> None:
+        if evaluation.name != self.record_as or not self.metrics:
+            return
+        found = as_output(output)
+        if found.prediction is None:
+            raise UsageError(
+                "`Evaluate` has metrics, and the evaluation step returned no prediction",
+                remedy="return `Output(loss, prediction, target)` from `evaluation_step`",
+            )
+        for name, metric in self.metrics.items():
+            if isinstance(metric, Metric):
+                metric.update(found.prediction, found.target)
+            else:
+                run.log(f"{self.record_as}/{name}", metric(found.prediction, found.target))
+
+    def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        if evaluation.name != self.record_as:
+            return
+        for name, metric in self.metrics.items():
+            if isinstance(metric, Metric):
+                numbers, others = scalars(f"{self.record_as}/{name}", metric.compute())
+                evaluation.metrics.update(numbers)
+                evaluation.results.update(others)
+                for full_name, value in numbers.items():
+                    run.log(full_name, value, weight=1.0)
+
+    def _averaging(self, run: Run) -> Any:
+        """The callback that keeps the averages."""
+        found = run.callbacks.get(str(self.average))
+        if not hasattr(found, "averaged"):
+            known = [name for name, one in run.callbacks.items() if hasattr(one, "averaged")]
+            raise UsageError(
+                f"`Evaluate` finds no averages: no callback {self.average!r} has any",
+                expected="the name of a callback with a method `averaged`, such as `EMA`",
+                remedy=did_you_mean(str(self.average), known),
+            )
+        return found
+
+    def _check_alone(self, run: Run) -> None:
+        """Refuse another one that records something else under the same name."""
+        mine = self._meaning()
+        others = [one for one in run.callbacks if isinstance(one, Evaluate)]
+        same_name = [one for one in others if one.record_as == self.record_as]
+        if any(one._meaning() != mine for one in same_name):
+            raise ConfigurationError(
+                f"two callbacks record different evaluations as {self.record_as!r}",
+                remedy="give one of them a name of its own: record_as=...",
+            )
+
+    def _meaning(self) -> tuple[Any, ...]:
+        # Samplers and metrics by identity: comparing them may itself compute something.
+        metrics = {name: id(metric) for name, metric in self.metrics.items()}
+        return self.data, self.batch_size, id(self.sampler), metrics, self.average

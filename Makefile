@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults clean clean-all
+.PHONY: help demo test check schema bench faults clean clean-all
 
 help:  ## list the targets
 	@echo "Targets:"
@@ -55,6 +55,9 @@ check: $(TEST_STAMP)  ## lint, format, types and import contracts
 	$(BIN)/mypy
 	@# Its cache keeps how an import was resolved before the module it names existed.
 	$(BIN)/lint-imports --no-cache
+
+schema: $(TEST_STAMP)  ## write trackside.schema.json anew, after an option has changed
+	$(BIN)/trackside schema > $@.new && mv $@.new trackside.schema.json
 
 bench: $(TEST_STAMP)  ## measure against a raw loop, as ratios
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)

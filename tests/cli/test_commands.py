@@ -26,6 +26,21 @@ def test_every_command_has_help_with_an_example(
     assert f"trackside {command}" in shown.partition("Example")[2]
 
 
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_and_shows_no_markup(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert run([*command.split(), "--help"]) == 0
+
+    shown = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+    assert "\\b" not in shown
+    assert "\b" not in shown
+    assert ".." not in shown.replace("]...", "").replace("}...", "")  # no sentence is cut
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["callbacks"]])
 def test_help_and_lists_need_no_torch(arguments: list[str]) -> None:
     code = (

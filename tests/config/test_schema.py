@@ -12,7 +12,7 @@ from tests.config.files import good
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.config.kinds import CALLBACKS
 from trackside.config.options import options_of
-from trackside.config.schema import file_schema
+from trackside.config.schema import as_text, file_schema
 from trackside.config.sections import SECTIONS
 
 
@@ -34,6 +34,16 @@ def test_every_section_is_in_the_schema(schema: dict[str, Any]) -> None:
 
 def test_the_schema_is_plain_json(schema: dict[str, Any]) -> None:
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
+
+
+def test_the_committed_schema_is_up_to_date(schema: dict[str, Any]) -> None:
+    committed = (Path(__file__).parents[2] / "trackside.schema.json").read_text(encoding="utf-8")
+    made = as_text(schema)
+
+    assert json.loads(made) == schema
+    differing = set(made.splitlines()) ^ set(committed.splitlines())
+    shown = sorted({line.split(":")[0].strip() for line in differing})
+    assert committed == made, f"run `make schema`, and commit what it changes: {shown}"
 
 
 @pytest.mark.parametrize("name", sorted(builtin_callbacks()))

@@ -23,7 +23,9 @@ def callbacks(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Short or full name of one callback, or a purpose.", show_default=False
+            metavar="NAME",
+            help="Short or full name of one callback, or a purpose.",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,

@@ -15,7 +15,7 @@ def evaluate(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|KEY=VALUE]",
+            metavar="NAME|KEY=VALUE",
             help="Data sets (by default those under `evaluate:`); key=value to set.",
             show_default=False,
         ),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(help="A checkpoint, or a folder that holds some.", show_default=False),
+        typer.Argument(
+            metavar="PATH", help="A checkpoint, or a folder that holds some.", show_default=False
+        ),
     ],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     as_json: AsJson = False,

@@ -40,9 +40,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (train, resume, evaluate, predict, plan, runs, ask, inspect, callbacks, schema):
+    _text = getdoc(_command) or ""
     app.command(
         # `\b` keeps the lines of the paragraph that follows; a raw docstring has it as two letters.
-        help=getdoc(_command).replace(r"\b", "\b"),  # type: ignore[union-attr]
+        help=_text.replace(r"\b", "\b"),
+        short_help=" ".join(_text.partition("\n\n")[0].split()),  # else it is cut in its middle
         epilog=EXIT_CODES if _command in (train, resume) else None,
     )(_command)
 

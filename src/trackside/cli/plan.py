@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False) -> None:
     r"""Print what a run of FILE will do, without training: sizes, what is due when, in which order.
 
-    \b
-    Model, data and optimizer are made, because their sizes decide; nothing is written. Errors
-    among the findings would make the run fail: the exit code is then 2.
+    Model, data and optimizer are made, because their sizes decide; nothing is
+    written. Errors among the findings would make the run fail: the exit code is
+    then 2.
 
     \b
     Examples:

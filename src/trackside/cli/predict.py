@@ -12,7 +12,9 @@ from trackside.cli.running import Folder, Overrides, Traceback, told
 
 def predict(
     run: Folder,
-    name: Annotated[str, typer.Argument(help="The data set to predict.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The data set to predict.", show_default=False)
+    ],
     overrides: Overrides = None,
     output: Annotated[
         Path | None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     r"""List runs with outcome, best values and duration, oldest first.

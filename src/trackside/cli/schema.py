@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 
 def schema() -> None:
     r"""Print a JSON Schema of configuration files, with the options of every callback.
@@ -16,6 +14,6 @@ def schema() -> None:
     Example:
       trackside schema > trackside.schema.json
     """
-    from trackside.config.schema import file_schema
+    from trackside.config.schema import as_text, file_schema
 
-    print(json.dumps(file_schema(), indent=2))
+    print(as_text(file_schema()), end="")

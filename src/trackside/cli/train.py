@@ -41,15 +41,15 @@ def train(
 ) -> None:
     r"""Train what FILE describes, then evaluate what it names under `evaluate:`.
 
-    \b
-    Several files are merged in their order; key=value sets one value on top of them,
-    ~key removes one.
+    Several files are merged in their order; key=value sets one value on top of
+    them, ~key removes one.
 
     \b
     Examples:
       trackside train run.yaml
-      trackside train base.yaml large.yaml trainer.epochs=5 optimizer.lr=1e-3
-      trackside train run.yaml callbacks.early_stopping.patience=10 callbacks.progress=null
+      trackside train base.yaml large.yaml trainer.epochs=5
+      trackside train run.yaml callbacks.progress=null
+      trackside train run.yaml callbacks.early_stopping.patience=10
       trackside train run.yaml '~scheduler' --json > result.json
       trackside train run.yaml trainer.directory=runs/mine --resume auto
       trackside train run.yaml --processes 2

@@ -47,7 +47,7 @@ class Provenance(RankZeroCallback):
         self.search_path = tuple(search_path)
 
     def on_attach(self, run: Run) -> None:
-        """Let loggers see the configuration beside the trainer's settings."""
+        """Let callbacks see the configuration beside the trainer's settings."""
         run.config = {**run.config, "experiment": yaml.safe_load(self.configuration)}
 
     def on_fit_start(self, run: Run) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections.abc
 import enum
 import inspect
+import json
 import os
 import pathlib
 import textwrap
@@ -28,7 +29,7 @@ from trackside.optimization import Scheduler
 
 Schema = dict[str, Any]
 
-INTERPOLATION: Schema = {"type": "string", "pattern": r"\$\{.+\}|^\?\?\?$"}
+INTERPOLATION: Schema = {"$ref": "#/definitions/interpolation"}
 ANY_KIND: Schema = {
     "type": "object",
     "properties": {"kind": {"type": "string"}, "partial": {"type": "boolean"}},
@@ -69,6 +70,7 @@ def file_schema() -> Schema:
         "evaluate": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
     }
     definitions = {
+        "interpolation": {"type": "string", "pattern": r"\$\{.+\}|^\?\?\?$"},
         "data": _section_kind(kinds.DATA, with_options=False),
         "metric": _section_kind(kinds.METRICS, with_options=False),
         "loss": _section_kind(kinds.LOSSES),
@@ -85,6 +87,18 @@ def file_schema() -> Schema:
     }
 
 
+def as_text(schema: Schema) -> str:
+    """The schema as JSON, a line per section and per definition: a change shows where it is."""
+    parts = []
+    for key, value in schema.items():
+        text = json.dumps(value)
+        if key in ("properties", "definitions"):
+            lines = (f"  {json.dumps(name)}: {json.dumps(one)}" for name, one in value.items())
+            text = "{\n" + ",\n".join(lines) + "\n }"
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/definitions/{name}"}
 
@@ -94,10 +108,13 @@ def _ref(name: str) -> Schema:
 
 def _callback_definitions() -> dict[str, Schema]:
     """One definition per callback that has a short name."""
-    attributes = {n: _option(o) for n, o in callback_attributes().items()}
-    found = {}
+    found: dict[str, Schema] = {"callback": _any_callback()}
+    attributes = callback_attributes()
+    found |= {f"attribute.{name}": _option(option) for name, option in attributes.items()}
     for name, target in _known_callbacks().items():
-        definition = _mapping(options_of(target), extra=attributes)
+        definition = _mapping(
+            options_of(target), extra={n: _ref(f"attribute.{n}") for n in attributes}
+        )
         definition["properties"] |= {"name": {"type": "string"}, "kind": {"type": "string"}}
         found[f"callback.{name}"] = {"description": summary_of(target), **definition}
     return found
@@ -108,33 +125,38 @@ def _known_callbacks() -> dict[str, Any]:
     return {name: kinds.CALLBACKS.resolve(name) for name in names}
 
 
-def _callbacks() -> Schema:
+def _any_callback() -> Schema:
+    """A mapping whose `kind` says which options it may have."""
     by_kind = [
         {
             "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},
-            "then": {"$ref": f"#/definitions/callback.{name}"},
+            "then": _ref(f"callback.{name}"),
         }
         for name in _known_callbacks()
     ]
-    kind = {"anyOf": [{"enum": list(_known_callbacks())}, {"type": "string"}]}
-    item: Schema = {"type": "object", "properties": {"kind": kind}, "allOf": by_kind}
-    needed = item | {"required": ["kind"]}
+    return {"type": "object", "properties": {"kind": _callback_kind()}, "allOf": by_kind}
+
+
+def _callback_kind() -> Schema:
+    return {"anyOf": [{"enum": list(_known_callbacks())}, {"type": "string"}]}
+
+
+def _callbacks() -> Schema:
+    needed: Schema = {"allOf": [_ref("callback"), {"type": "object", "required": ["kind"]}]}
     # In a map, the name is the kind when no other is given.
     named: dict[str, Schema] = {}
     for name in dict.fromkeys([*_known_callbacks(), *DEFAULTS]):
-        own = f"#/definitions/callback.{_short_name(name)}"
-        plain = {"if": {"required": ["kind"]}, "then": item, "else": {"$ref": own}}
+        own = _ref(f"callback.{_short_name(name)}")
+        plain = {"if": {"required": ["kind"]}, "then": _ref("callback"), "else": own}
         named[name] = {"anyOf": [{"type": "null"}, {"type": "object", **plain}]}
     return {
         "anyOf": [
             {
                 "type": "object",
                 "properties": named,
-                "additionalProperties": {
-                    "anyOf": [{"type": "null"}, item | {"required": ["kind"]}]
-                },
+                "additionalProperties": {"anyOf": [{"type": "null"}, needed]},
             },
-            {"type": "array", "items": {"anyOf": [kind, needed]}},
+            {"type": "array", "items": {"anyOf": [_callback_kind(), needed]}},
             {"type": "null"},
         ]
     }

@@ -84,6 +84,28 @@ def test_the_loop_does_not_wait_for_a_drawing(tmp_path: Path) -> None:
     assert len(tracker.shown) == 3
 
 
+def test_of_a_file_that_is_replaced_only_the_newest_waits(tmp_path: Path) -> None:
+    drawing, may_draw = threading.Event(), threading.Event()
+
+    class Replaces(PictureCallback):
+        def on_due(self, run: Run) -> None:
+            def draw(figure: Any) -> None:
+                drawing.set()
+                may_draw.wait()
+
+            self.gallery.show(run, "curves", draw, (1.0, 1.0), file="curves.png")
+            drawing.wait()  # the first one is begun; the others queue up behind it
+
+        def on_fit_end(self, run: Run) -> None:
+            may_draw.set()
+            super().on_fit_end(run)
+
+    tracker = Tracker()
+    play(tmp_path, tracker, Replaces("1 step"), steps=4)
+
+    assert [picture.step for _, picture in tracker.shown] == [1, 4]
+
+
 def test_a_drawing_that_fails_is_a_warning_and_the_others_are_drawn(tmp_path: Path) -> None:
     drawn = []
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trackside.callbacks.pictures.prediction_sheets import prediction_sheet, probabilities
+from trackside.callbacks.pictures.sheets import sheet_size
 from trackside.callbacks.pictures.tiles import Sheet
 from trackside.errors import DataError
 
@@ -30,6 +31,13 @@ def test_scores_are_shown_as_the_likeliest_class_with_its_probability() -> None:
 
     assert captions(sheet) == ["cat  50%", "cat  100%", "dog  73%\nis cat"]
     assert moods(sheet) == ["right", "right", "wrong"]
+
+
+def test_a_sheet_keeps_its_size_when_all_is_right() -> None:
+    scores = torch.eye(3)
+    right, wrong = (prediction_sheet(IMAGES, scores, torch.tensor([0, 1, n])) for n in (2, 0))
+
+    assert sheet_size(right) == sheet_size(wrong)
 
 
 def test_probabilities_are_taken_as_they_are() -> None:

@@ -55,6 +55,8 @@ class Gallery:
         self.owner = owner
         self._delivery: Delivery | None = None
         self._finished: deque[tuple[str, Picture]] = deque()
+        self._newest: dict[Path, int] = {}
+        """Steps of the newest versions of files that are replaced."""
 
     def show(
         self,
@@ -74,7 +76,8 @@ class Gallery:
             draw: What is in it.
             size_inches: Width and height, at 100 dots per inch.
             caption: A sentence for the trackers.
-            file: Below the run's folder; None takes `pictures/<name>/step-0000000100.png`.
+            file: Below the run's folder, replaced each time; a version that isn't drawn yet when
+                the next one comes is left out. None takes `pictures/<name>/step-0000000100.png`.
 
         Raises:
             Exception: What went wrong with an earlier picture, once.
@@ -83,6 +86,8 @@ class Gallery:
             return
         step = run.progress.steps_completed
         path = run.directory / (file or f"pictures/{name}/step-{step:010d}.png")
+        if file is not None:
+            self._newest[path] = step
         if self._delivery is None:
             self._delivery = Delivery(
                 f"the pictures of {self.owner}",
@@ -121,6 +126,8 @@ class Gallery:
         step: int,
     ) -> None:
         with _DRAWING:
+            if self._newest.get(path, step) != step:
+                return
             figure = self._make_figure(figsize=size_inches, dpi=DOTS_PER_INCH, layout="constrained")
             self._canvas(figure)
             draw(figure)

@@ -79,9 +79,6 @@ def history_size(count: int) -> tuple[float, float]:
 
 def draw_history(figure: Any, shown: Sequence[Panel], axis: Axis, title: str) -> None:
     """Fill a figure of `history_size` with the panels."""
-    # Plain numbers instead of powers of ten: losses seldom span many of them.
-    from matplotlib.ticker import LogFormatter  # noqa: PLC0415 - an extra
-
     rows, columns = panel_rows(len(shown))
     places = figure.subplots(rows, columns, squeeze=False)
     for axes in places.flat[len(shown) :]:
@@ -93,13 +90,16 @@ def draw_history(figure: Any, shown: Sequence[Panel], axis: Axis, title: str) ->
             axes.plot(xs, ys, label=name, marker="." if few else "", linewidth=1.5, **style)
         axes.set_title(panel.title, fontsize=11)
         axes.set_xlabel(_AXES[axis])
-        if panel.logarithmic and any(y > 0 for _, ys in panel.curves.values() for y in ys):
+        positive = [y for _, ys in panel.curves.values() for y in ys if 0 < y < math.inf]
+        if panel.logarithmic and positive:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(LogFormatter())
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
+            # Plain numbers instead of powers of ten: losses seldom span many of them.
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}" if max(positive) < 10 * min(positive) else "")
         if axis in ("epoch", "step", "samples"):
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(x=0.02)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=9)
+        if len(panel.curves) > 1 or not next(iter(panel.curves)).isdigit():  # `lr/0` says nothing
+            axes.legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)

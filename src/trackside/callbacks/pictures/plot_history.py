@@ -24,9 +24,9 @@ class PlotHistory(PictureCallback):
     """Keeps a picture of the curves of the run: losses, metrics, learning rates.
 
     Values of several data sets share a panel (`train/loss` and `val/loss`), and so do other values
-    of one topic (`lr/0` and `lr/1`). The picture is replaced whole each time, holds everything
-    since the run began, resumes included, and goes to every tracker that shows pictures as
-    `history`. Values that aren't finite leave a gap.
+    of one topic (`lr/0` and `lr/1`). The picture is replaced whole, as often as the thread that
+    draws keeps up, holds everything since the run began, resumes included, and goes to every
+    tracker that shows pictures as `history`. Values that aren't finite leave a gap.
 
     Needs `pip install 'trackside[pictures]'`.
 

@@ -77,7 +77,8 @@ def prediction_sheet(
         Tile(image, caption=text, mood=_mood(right))
         for image, (text, right) in zip(pixels, captions, strict=True)
     ]
-    return Sheet(in_rows(tiles, min(len(tiles), _COLUMNS)), title=title)
+    lines = 1 if target is None else 2
+    return Sheet(in_rows(tiles, min(len(tiles), _COLUMNS)), title=title, caption_lines=lines)
 
 
 def _is_number(prediction: Tensor) -> bool:

@@ -42,7 +42,7 @@ def _ratio(sheet: Sheet) -> float:
 def _row_height(sheet: Sheet) -> float:
     """Of a tile, its caption and the gap, in widths of a tile."""
     captions = [tile.caption for row in sheet.rows for tile in row if tile.caption]
-    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    lines = max([sheet.caption_lines, *(caption.count("\n") + 1 for caption in captions)])
     return _ratio(sheet) + _GAP + lines * _LINE_INCHES / cell_inches(sheet)
 
 

@@ -42,6 +42,9 @@ class Sheet:
     """What runs from left to right within a tile."""
     vertical: str = ""
     """What runs from top to bottom within a tile."""
+    caption_lines: int = 0
+    """Kept free below each tile, also where captions have fewer: a sheet's size is then the same
+    from one step to the next."""
     legend: Mapping[int, str] = field(default_factory=dict)
     """Names of classes, for tiles of that kind."""
 

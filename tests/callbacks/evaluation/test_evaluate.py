@@ -74,6 +74,22 @@ def test_a_data_set_is_cut_into_its_own_batches_too() -> None:
     assert sizes.seen["extra"] == [4, 4, 2]
 
 
+def test_its_values_are_among_those_of_the_epoch() -> None:
+    epochs = SpyCallback("on_epoch_end", lambda run, metrics: seen.append(dict(metrics)), when=None)
+    seen: list[dict[str, float]] = []
+
+    history = fit(Evaluate("val", "2 epochs", record_as="own"), epochs, epochs=4).history
+
+    assert ["own/loss" in metrics for metrics in seen] == [False, True, False, True]
+    assert [metrics["own/loss"] for metrics in seen[1::2]] == history.values("own/loss")
+
+
+def test_a_schedule_in_steps_does_not_wait_for_the_epoch() -> None:
+    points = fit(Evaluate("val", "2 steps", record_as="own")).history.points("own/loss")
+
+    assert [step for step, _ in points] == [2, 4, 6]
+
+
 def test_a_sampler_chooses_the_samples() -> None:
     sizes = Sizes()
     fit(

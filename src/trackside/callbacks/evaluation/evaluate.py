@@ -14,7 +14,7 @@ from trackside.errors import ConfigurationError, UsageError, did_you_mean
 from trackside.metrics import Metric, MetricFunction, check_metrics, scalars
 from trackside.periodic import PeriodicCallback
 from trackside.progress import is_count
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Schedule
 from trackside.steps import as_output
 
@@ -89,6 +89,9 @@ class Evaluate(PeriodicCallback):
                 expected="record_as=... without a slash, other than 'train'",
             )
         self.logs = (f"{self.record_as}/*",)
+        # After the training of an epoch, not after its end: its values are among the epoch's.
+        late = "on_train_epoch_end" if "on_epoch_end" in self.unused_hooks else "on_epoch_end"
+        self.unused_hooks |= {"on_epoch_end", late}
 
     def on_configure_end(self, run: Run) -> None:
         if run.mode != "fit":
@@ -113,11 +116,20 @@ class Evaluate(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
+        self._after_epochs.start(run.progress)
         for metric in self.metrics.values():
             if isinstance(metric, nn.Module):
                 metric.to(run.device)
         if isinstance(self.average, str):
             self._averaging(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
+        self._after_epochs.start(run.progress)
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        if self._after_epochs.crossed(run.progress):
+            self.on_due(run)
 
     def on_due(self, run: Run) -> None:
         run.evaluate(self.record_as, f"every {self.every}")

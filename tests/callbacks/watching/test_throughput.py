@@ -87,6 +87,24 @@ def test_tokens_are_counted_when_weights_are_tokens(clock: Clock) -> None:
     script(watch, story)
 
 
+def test_tokens_of_ranks_that_have_different_ones_are_added(clock: Clock) -> None:
+    watch = Throughput(tokens=True)
+
+    class TwoRanks:
+        def all_reduce(self, x: float, op: str) -> float:
+            assert op == "sum"
+            return x + 100.0  # the other rank's
+
+    def story(run: ScriptedRun) -> None:
+        run.world = TwoRanks()
+        run.tell_step()
+        watch.on_batch_end(run, None, {"weight": 20.0})
+        clock.now += 2.0
+        assert measured(run)["throughput/tokens_per_second"] == 60.0
+
+    script(watch, story)
+
+
 def test_by_default_no_hook_of_a_step_is_listened_to() -> None:
     listened = set(ScriptedRun(Throughput()).callbacks.table())
 

@@ -20,7 +20,7 @@ class Throughput(Callback):
     - `throughput/steps_per_second`
     - `throughput/data_wait_share`: share of the time in which the loop waited for data, 0 to 1.
       More than a few per cent: give the loader more workers.
-    - `throughput/tokens_per_second`: with `tokens=True`; this rank's, times the number of ranks.
+    - `throughput/tokens_per_second`: with `tokens=True`; over all ranks.
 
     Args:
         tokens: Whether the `weight` that `training_step` returns counts tokens. Costs an addition
@@ -59,9 +59,13 @@ class Throughput(Callback):
         self._began += perf_counter() - self._evaluation_began
 
     def on_measure(self, run: Run, values: dict[str, float]) -> None:
-        seconds = perf_counter() - self._began
         steps = run.progress.steps_completed - self._steps
-        if steps == 0 or seconds <= 0:
+        if steps == 0:
+            return
+        # Before the clock is asked, which may say something else on each rank.
+        tokens = run.world.all_reduce(float(self._tokens), "sum") if self.tokens else 0.0
+        seconds = perf_counter() - self._began
+        if seconds <= 0:
             return
         samples = run.progress.samples_completed - self._samples
         waited = run.data_wait_seconds - self._data_wait_seconds
@@ -69,7 +73,6 @@ class Throughput(Callback):
         values["throughput/steps_per_second"] = steps / seconds
         values["throughput/data_wait_share"] = waited / seconds
         if self.tokens:
-            tokens = float(self._tokens) * run.world.size
             values["throughput/tokens_per_second"] = tokens / seconds
         self._mark(run)
 

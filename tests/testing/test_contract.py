@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import threading
 from collections.abc import Callable as Fn
@@ -318,6 +319,14 @@ class ForgivesItself(TellsNobody):
     on_error = "warn"
 
 
+class LosesTheNetwork(Callback[Run]):
+    """Asks somebody who never answers, and says nothing of it."""
+
+    def on_fit_start(self, run: Run) -> None:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", 9), timeout=0.1).close()
+
+
 class OnlyRankZero(Callback[Run]):
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         if run.world.is_global_zero:
@@ -371,6 +380,7 @@ BAD: list[tuple[Any, str, str, dict[str, Any]]] = [
     (HidesTheReason, "failing_disk", "the error hides its reason", {}),
     (TellsNobody, "failing_disk", "nobody was told, in spite of on_error='raise'", {}),
     (ForgivesItself, "failing_disk", "nobody was told, in spite of on_error='warn'", {}),
+    (LosesTheNetwork, "failing_disk", r"connect to \('127.0.0.1', 9\) failed and nobody", {}),
     (DefiesItsPolicy, "failing_disk", "in spite of on_error='warn': SystemExit", {}),
     (OnlyRankZero, "ranks", r"rank 0 calls barrier\(\) and rank 1 doesn't", {}),
     (RankZeroOnly, "ranks", r"rank 0 calls all_reduce\(mean, float32\[3\]\)", {}),

@@ -31,8 +31,8 @@ from benchmarks.report import Figure, main, ratios
 from trackside import Settings, Trainer
 from trackside.distributed import DDP, join, launch, leave
 
-STEPS, WARM_UP, LOG_EVERY = 200, 20, 50
-ROUNDS = 15
+STEPS, WARM_UP, LOG_EVERY = 170, 20, 50
+ROUNDS = 9
 WIDTHS = {"MLP 64-128-10": (64, 128, 10), "MLP 64-1024-1024-10": (64, 1024, 1024, 10)}
 BUDGET = 1.05
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.by_trainer import Listening, fit
 from benchmarks.counting import per_step
 from benchmarks.report import Figure, main
-from benchmarks.task import Listening, batches, build, fit
+from benchmarks.task import batches, build
 from trackside import Settings, Trainer, dispatch
 from trackside.dialects import (
     adaptive_neural_network,

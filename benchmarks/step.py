@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.by_trainer import Idle, Listening, fit
 from benchmarks.counting import per_step
 from benchmarks.report import Figure, main, quiet, ratios
-from benchmarks.task import Idle, Listening, batches, fit, raw_loop
+from benchmarks.task import batches, raw_loop
 
 STEPS = 300
 ROUNDS = 15

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
-
-from trackside import Callback, Settings, Trainer
-from trackside.run import Run
 
 
 def batches(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -42,34 +38,3 @@ def raw_loop(data: list[Any]) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-class Idle(Callback[Any]):
-    """Overrides nothing that happens in a step."""
-
-    def on_fit_start(self, run: Run) -> None:
-        """Nothing."""
-
-
-class Listening(Callback[Any]):
-    """Overrides the batch's end, and does nothing there."""
-
-    def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
-        """Nothing."""
-
-
-def fit(
-    data: list[Any], callbacks: Iterable[Callback[Any]] = (), *, defaults: bool = False
-) -> None:
-    """The same steps by the trainer."""
-    model, loss_function, optimizer_of = build()
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = Trainer(
-            model,
-            loss=loss_function,
-            optimizer=optimizer_of,
-            callbacks=callbacks,
-            defaults=defaults,
-            settings=Settings(device="cpu", directory=directory),
-        )
-        trainer.fit(data, epochs=1)

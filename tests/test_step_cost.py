@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.by_trainer import Idle, Listening, fit
 from benchmarks.counting import FIRST, LAST, Counts, Marked, per_step
-from benchmarks.task import Idle, Listening, build, fit, raw_loop
+from benchmarks.task import build, raw_loop
 from trackside import Callback, Settings, Trainer
 from trackside.run import Run
 

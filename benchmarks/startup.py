@@ -1,0 +1,95 @@
+"""Start-up: imports, the command line, the first step, and the most memory that a run takes.
+
+Each in a fresh process, in turns with the plain thing: `import torch`, and a raw loop that does the
+same steps. The first optimizer of a process makes torch import its compiler, which takes seconds:
+the raw loop waits for that too.
+
+    python -m benchmarks.startup
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from time import perf_counter
+
+from benchmarks.report import Figure, main, ratios
+
+ROUNDS = 3
+
+IMPORT_TORCH = "import torch"
+IMPORT = "import torch, trackside"
+IMPORT_TRAINER = "import torch; from trackside import Trainer"
+STEPS = """
+import torch
+torch.set_num_threads(1)
+from benchmarks.task import batches, raw_loop
+data = batches({steps})
+"""
+RAW = STEPS + "raw_loop(data)"
+BARE = STEPS + "from benchmarks.by_trainer import fit; fit(data)"
+DEFAULTS = STEPS + "from benchmarks.by_trainer import fit; fit(data, defaults=True)"
+
+
+def seconds(*arguments: str) -> float:
+    """Until a fresh interpreter with these arguments has ended."""
+    started = perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    return perf_counter() - started
+
+
+def program(text: str) -> float:
+    return seconds("-c", text)
+
+
+PEAK = """
+import resource
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_mb(text: str) -> float:
+    """The most memory that a program has held, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", text + PEAK], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout.split()[-1]) / 1024  # Linux tells kilobytes
+
+
+def measure() -> list[Figure]:
+    """All figures of start-up."""
+    first, long = {"steps": 1}, {"steps": 300}
+    figures = ratios(
+        {
+            "import trackside (torch included), over import torch": lambda: program(IMPORT),
+            "from trackside import Trainer, over import torch": lambda: program(IMPORT_TRAINER),
+        },
+        lambda: program(IMPORT_TORCH),
+        rounds=ROUNDS,
+        budgets={"import trackside (torch included), over import torch": 1.05},
+    )
+    name = "a process that trains one step, over one by hand"
+    figures += ratios(
+        {
+            f"{name}: bare trainer": lambda: program(BARE.format(**first)),
+            f"{name}: default callbacks": lambda: program(DEFAULTS.format(**first)),
+        },
+        lambda: program(RAW.format(**first)),
+        rounds=2,
+    )
+    helps = sorted(seconds("-m", "trackside", "--help") for _ in range(ROUNDS))
+    empty = sorted(program("") for _ in range(ROUNDS))
+    figures += [
+        Figure("trackside --help", helps[ROUNDS // 2], "s", 0.3, (helps[0], helps[-1])),
+        Figure("an empty Python process", empty[ROUNDS // 2], "s", None, (empty[0], empty[-1])),
+    ]
+    memory = "peak memory of 300 steps"
+    raw = peak_mb(RAW.format(**long))
+    for label, text in (("bare trainer", BARE), ("default callbacks", DEFAULTS)):
+        beyond = peak_mb(text.format(**long)) - raw
+        figures.append(Figure(f"{memory} beyond the raw loop: {label}", beyond, "MB"))
+    return [*figures, Figure(f"{memory}, raw loop", raw, "MB")]
+
+
+if __name__ == "__main__":
+    main("startup", measure)

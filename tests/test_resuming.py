@@ -175,3 +175,64 @@ def test_an_optimizer_that_does_not_fit_is_refused_by_name(folder: Path) -> None
 
     with pytest.raises(CheckpointError, match=r"the optimizer .* is not the one"):
         fit(trainer(folder, optimizer=groups), epochs=3, resume="auto")
+
+
+# --- an evaluation that fails --------------------------------------------------------------------
+
+
+class Unlucky:
+    """A metric that fails in its third evaluation, until it is mended."""
+
+    def __init__(self, *, mended: bool) -> None:
+        self.mended = mended
+        self.called = 0
+
+    def __call__(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.called += 1
+        if self.called == 3 and not self.mended:
+            raise ZeroDivisionError("nobody has thought of this")
+        return (prediction - target).abs().mean()
+
+
+def with_metric(folder: Path, *, mended: bool, at_error: bool = True) -> Trainer:
+    saves = Checkpoint(every="2 epochs", at_error=at_error)
+    return trainer(folder, small, saves, metrics={"own": Unlucky(mended=mended)}, seed=1)
+
+
+def rows(result: Any) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in result.history.rows()]
+
+
+def test_the_steps_before_a_failing_evaluation_are_not_lost(tmp_path: Path) -> None:
+    unbroken = fit(with_metric(tmp_path / "unbroken", mended=True), epochs=4)
+    with pytest.raises(ZeroDivisionError, match="thought of this"):
+        fit(with_metric(tmp_path / "run", mended=False), epochs=4)
+
+    mended = with_metric(tmp_path / "run", mended=True)
+    result = fit(mended, epochs=4, resume="auto")
+
+    assert mended.callbacks["checkpoint"].last is not None
+    assert (tmp_path / "run" / "checkpoints" / "step-0000000003").is_dir()
+    assert rows(result) == rows(unbroken)
+
+
+def test_where_it_is_not_wanted_nothing_is_saved_at_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fit(with_metric(tmp_path / "run", mended=False, at_error=False), epochs=4)
+
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
+    assert names == ["step-0000000002"]
+
+
+def test_an_error_while_saving_at_an_error_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Any, run: Any, *rest: Any) -> None:
+        if run.progress.steps_completed == 3:
+            raise CheckpointError("no room")
+
+    monkeypatch.setattr(Checkpoint, "save", refuse)
+    with pytest.raises(ZeroDivisionError) as caught:
+        fit(with_metric(tmp_path / "run", mended=False), epochs=4)
+
+    assert any("no room" in note for note in caught.value.__notes__)

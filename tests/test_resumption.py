@@ -35,6 +35,7 @@ class MemorySaver:
     """Keeps deep copies of every state that is saved."""
 
     needs_attention = False
+    at_error = False
 
     def __init__(self) -> None:
         self.states: list[tuple[dict[str, Any], dict[str, Any]]] = []

@@ -26,18 +26,15 @@ from trackside.loop_state import (
     interrupted,
     measured,
     outcome,
-    poll,
     record,
     settle,
-    stop,
-    take,
 )
 from trackside.optimization import drop_gradients
 from trackside.outcome import Outcome
-from trackside.passes import evaluate
 from trackside.resumption import rank_state, shared_state
 from trackside.rollback import roll_back, too_late
-from trackside.run import Request, Run
+from trackside.run import Run
+from trackside.safe_points import safe_point
 from trackside.spread import Spread, ending_together, weigh
 from trackside.steps import Output, as_output, check_loss
 
@@ -328,61 +325,6 @@ def _begin_epoch(loop: Loop) -> Iterator[Batch]:
     if loop.spread is None:
         return batches
     return ending_together(loop.run, source, batches, loop.agreement.any)
-
-
-# --- safe points and records -------------------------------------------------------------------
-
-
-def safe_point(loop: Loop, *, wait: bool = True) -> None:
-    """Take what is due and what was asked for: evaluations, checkpoints, the end; in that order.
-
-    A return to a checkpoint comes before all of them: what is under way is left at once for it.
-
-    Args:
-        loop: The loop.
-        wait: Whether to wait for the other ranks; see `poll`.
-    """
-    poll(loop, wait=wait)
-    while loop.agreed or loop.pending:
-        loop.back += take(loop, "roll_back")
-        if loop.back:
-            return
-        if take(loop, "settle") and loop.run.saver is not None:
-            loop.asked_to_settle = False
-            loop.run.saver.wait(loop.run)
-        loop.pending += [request.name for request in take(loop, "evaluate")]
-        if loop.pending and not interrupted(loop):
-            if evaluate(loop, loop.pending[0]) is not None:
-                loop.evaluated_at[loop.pending.pop(0)] = loop.run.progress.steps_completed
-        else:
-            saves, stops = take(loop, "save"), take(loop, "stop")
-            if not saves and not stops:  # interrupted, with evaluations left for the resume
-                return
-            _save(loop, saves)
-            stop(loop, stops)
-        poll(loop)
-
-
-def _save(loop: Loop, requests: list[Request]) -> None:
-    """One checkpoint for all who asked."""
-    run = loop.run
-    if not requests:
-        return
-    if run.saver is None:
-        asked = next((r.asked_by for r in requests if r.asked_by != "signal"), None)
-        if asked is not None:
-            raise UsageError(
-                f"{asked!r} asked for a checkpoint, and nothing saves any",
-                remedy="add the callback `Checkpoint()`",
-            )
-        return
-    loop.asked_to_settle = False
-    shared = shared_state(loop)
-    loop.fire(Callback.on_checkpoint_save, shared)
-    if loop.agreement.any(any(request.kind == "roll_back" for request in run.requests)):
-        return  # whoever asks to go back now has seen that this state is no good
-    reason = ", ".join(f"{request.reason} ({request.asked_by})" for request in requests)
-    run.saver.save(run, shared, rank_state(loop), reason)
 
 
 def _limit_text(run: Run) -> str:

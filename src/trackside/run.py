@@ -126,6 +126,8 @@ class Saver(Protocol):
 
     needs_attention: bool
     """Set when a checkpoint has become whole, or has failed, since the last `settle`."""
+    at_error: bool
+    """Whether to save when an evaluation fails, before its error ends the run."""
 
     @property
     def is_writing(self) -> bool:

@@ -25,6 +25,7 @@ class MemorySaver:
     """Keeps a deep copy of every state that is saved; each must be one that a file can hold."""
 
     needs_attention = False
+    at_error = False
 
     def __init__(self) -> None:
         self.states: list[State] = []

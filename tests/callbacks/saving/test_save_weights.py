@@ -162,3 +162,30 @@ def test_one_that_would_never_write_is_refused() -> None:
 def test_the_file_stays_below_the_runs_folder() -> None:
     with pytest.raises(ConfigurationError, match="no name"):
         SaveWeights(file="../weights.safetensors")
+
+
+def test_a_name_may_have_counters_and_metrics(tmp_path: Path) -> None:
+    task = tiny_regression()
+    trainer = task.trainer(
+        callbacks=[SaveWeights("1 epoch", file="w/step-{step:04}-{val/loss:.3f}.safetensors")],
+        settings=Settings(directory=tmp_path),
+    )
+    result = trainer.fit(task.train, task.validation, epochs=2)
+
+    values = [f"{value:.3f}" for value in result.history.values("val/loss")]
+    steps = result.outcome.step // 2
+    names = {f"step-{steps * n:04}-{value}.safetensors" for n, value in enumerate(values, 1)}
+    assert {path.name for path in (tmp_path / "w").iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    "file", ["{step.safetensors", "{}.safetensors", "{step!x}.safetensors", "{step:q}.safetensors"]
+)
+def test_a_name_that_cannot_be_filled_in_is_refused(file: str) -> None:
+    with pytest.raises(ConfigurationError, match="can't be filled in"):
+        SaveWeights(file=file)
+
+
+def test_a_metric_in_the_name_has_to_be_logged_by_somebody(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="val/los"):
+        fit(tmp_path, SaveWeights(file="{val/los}.safetensors"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+from trackside.callbacks.saving.file_names import filled_in, metrics_in
 from trackside.callbacks.saving.weight_files import whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.periodic import PeriodicCallback
@@ -31,13 +32,16 @@ class SaveWeights(PeriodicCallback):
         every: When to write, beside the end; None writes at the end only. On several ranks, not in
             seconds.
         at_end: Whether to write when training ends: completed or stopped, not failed.
-        file: Name of the file, below the run's folder; ends in `.safetensors`.
+        file: Name of the file, below the run's folder; ends in `.safetensors`. It may have fields:
+            `step-{step}-{val/loss:.3f}.safetensors` has the counters `step`, `epoch`, `samples` and
+            the latest value of any metric. Each name is then a file of its own, and all stay.
         average: Name of a callback whose averages are written in place of the weights, such as
             `ema`: it has a method `weights(model=name)`. None writes the weights themselves.
 
     Raises:
-        ConfigurationError: It would never write; `file` has another ending; or, when training
-            starts, there are no averages of that name.
+        ConfigurationError: It would never write; `file` has another ending, or a field that can't
+            be filled in; or, when training starts, there are no averages of that name, or nothing
+            logs a metric in `file`.
         NonFiniteError: The weights hold a NaN or an infinite value; the former file stays.
 
     Example:
@@ -66,14 +70,15 @@ class SaveWeights(PeriodicCallback):
                 f"file={file!r} is no name for the weights",
                 expected="a name below the run's folder that ends in .safetensors",
             )
+        self.monitors = metrics_in(file)
         self.at_end = at_end
         self.file = file
         self.average = average
         self._written_at: int | None = None
 
     def paths(self, run: Run) -> dict[str, Path]:
-        """The file of each model, by its name."""
-        path = run.directory / self.file
+        """The file of each model, by its name, as it would be written now."""
+        path = run.directory / filled_in(self.file, run)
         if len(run.models) == 1:
             return dict.fromkeys(run.models, path)
         return {name: path.with_name(f"{path.stem}-{name}{path.suffix}") for name in run.models}

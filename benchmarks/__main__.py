@@ -9,7 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-NOT_BENCHMARKS = {"__init__", "__main__", "by_trainer", "counting", "report", "task"}
+NOT_BENCHMARKS = {
+    "__init__",
+    "__main__",
+    "by_trainer",
+    "counting",
+    "instructions",
+    "report",
+    "task",
+}
 
 
 def main() -> int:

@@ -20,9 +20,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.report import Figure, main
 from trackside.checkpoint import CheckpointWriter, Retention, Saving, newest_valid
+from trackside.data import Source
 
 Clock = Callable[[], float]
 
@@ -197,6 +199,55 @@ def small_saves(folder: Path) -> list[Figure]:
     return [Figure("save of 0.1 MB with digest and flush", middle, "ms", spread=spread)]
 
 
+class Million(Dataset[int]):
+    """A million samples; counts those that are loaded."""
+
+    loaded = 0
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def __getitem__(self, index: int) -> int:
+        self.loaded += 1
+        return index
+
+
+def resume() -> list[Figure]:
+    """The first batch of a pass taken up in the middle of a million samples."""
+    data = Million()
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    middle = len(loader) // 2
+    state = _position(loader)
+
+    def begun() -> float:
+        source = Source("train", loader, 32)
+        started = perf_counter()
+        next(source.begin(0))
+        return perf_counter() - started
+
+    def resumed() -> float:
+        source = Source("train", loader, 32)
+        source.load_state_dict(state)
+        started = perf_counter()
+        next(source.resume(0, middle))
+        return perf_counter() - started
+
+    name = "first batch after a resume in the middle of 1,000,000 shuffled samples"
+    before = data.loaded
+    resumed()
+    thrown_away = data.loaded - before - 32
+    return [
+        against(f"{name}, over the first batch of a pass", resumed, begun),
+        Figure(f"{name}: samples loaded to be thrown away", thrown_away, "samples", 0.0),
+    ]
+
+
+def _position(loader: DataLoader[Any]) -> dict[str, Any]:
+    source = Source("train", loader, 32)
+    source.begin(0)
+    return source.state_dict()
+
+
 def measure() -> list[Figure]:
     """All figures of a checkpoint."""
     torch.set_num_threads(1)
@@ -206,6 +257,7 @@ def measure() -> list[Figure]:
         lambda folder: blocking(folder, state),
         lambda folder: throughput(folder, state),
         small_saves,
+        lambda folder: resume(),
     ):
         with tempfile.TemporaryDirectory() as folder:
             figures += part(Path(folder))

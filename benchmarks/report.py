@@ -129,9 +129,15 @@ def main(name: str, measure: Callable[[], list[Figure]]) -> None:
     parser.add_argument("--keep", action="store_true", help="keep the result in the repository")
     arguments = parser.parse_args()
     figures = measure()
-    print(f"## {name}\n\n{machine()}\n\n{table(figures)}\n")
+    load = f"load {os.getloadavg()[0]:.1f} at the end"
+    print(f"## {name}\n\n{machine()}, {load}\n\n{table(figures)}\n")
     if arguments.keep:
         RESULTS.mkdir(exist_ok=True)
         today = datetime.date.today().isoformat()
-        record = {"date": today, "machine": machine(), "figures": [asdict(f) for f in figures]}
+        record = {
+            "date": today,
+            "machine": machine(),
+            "load": load,
+            "figures": [asdict(figure) for figure in figures],
+        }
         (RESULTS / f"{today}-{name}.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""The same training by other trainers, beside the loop written by hand."""

@@ -107,6 +107,31 @@ def test_a_restarted_job_ends_bitwise_as_an_unbroken_one(
     assert broken.claimed("rows") == unbroken.claimed("rows")
 
 
+def test_the_callback_that_calls_other_collectives_on_one_rank_is_named(
+    torchrun: StartTorchrun, tmp_path: Path
+) -> None:
+    run = torchrun(
+        "training.py", "collectives", tmp_path, environment={"TRACKSIDE_CHECK_COLLECTIVES": "1"}
+    )
+
+    assert not run.hung, run
+    assert run.exit_code != 0
+    told = run.ranks[0].stderr + run.ranks[1].stderr
+    assert "barrier by 'disturb' on rank 0" in told
+    assert "all_reduce of float32[2, 3] by 'disturb' on rank 1" in told
+    assert run.claimed("closed") == ["failed", "failed"]
+
+
+def test_callbacks_that_call_the_same_collectives_pass_the_check(
+    torchrun: StartTorchrun, tmp_path: Path
+) -> None:
+    run = torchrun(
+        "training.py", "checkpoint", tmp_path, environment={"TRACKSIDE_CHECK_COLLECTIVES": "1"}
+    )
+
+    assert run.exit_code == 0, run
+
+
 def test_fsdp_trains_as_ddp_does(torchrun: StartTorchrun, tmp_path: Path) -> None:
     ddp = torchrun("training.py", "plain", tmp_path / "ddp")
     fsdp = torchrun("training.py", "plain", tmp_path / "fsdp", environment={"PARALLEL": "fsdp"})

@@ -108,6 +108,18 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
             assert match["anchor"] in anchors, match.group()
 
 
+def test_every_page_is_found_from_the_first() -> None:
+    found, to_read = set(), [REPOSITORY / "README.md"]
+    while to_read:
+        page = to_read.pop().resolve()
+        if page.suffix == ".md" and page not in found:
+            found.add(page)
+            links = LINK.finditer(FENCE.sub("", page.read_text()))
+            to_read += [page.parent / link["target"] for link in links if link["target"]]
+
+    assert {name_of(page) for page in PAGES if page.resolve() not in found} == set()
+
+
 def test_blocks_that_are_not_run_are_rare() -> None:
     skipped = [
         f"{name_of(page)}:{block.line}"

@@ -18,6 +18,7 @@ from trackside.adoption import Adopted
 from trackside.data import Source
 from trackside.errors import ConfigurationError, MonitorError, UsageError, did_you_mean
 from trackside.foresight import findings
+from trackside.lifecycle import HOOKS
 from trackside.loop_state import TRAIN, Loop
 from trackside.optimization import Clip
 from trackside.progress import Limit, is_count
@@ -164,7 +165,8 @@ def directory(given: str | Path | None) -> Path:
 def describe(trainer: Any) -> dict[str, Any]:
     """Settings of a trainer as plain values, for loggers."""
     settings = trainer.settings
-    return {
+    experiment = {} if trainer.experiment is None else {"experiment": dict(trainer.experiment)}
+    return experiment | {
         "seed": trainer.seed,
         "precision": trainer.precision,
         "accumulate": trainer.accumulate,
@@ -175,6 +177,12 @@ def describe(trainer: Any) -> dict[str, Any]:
         "log_every": str(settings.log_every),
         "deterministic": settings.deterministic,
     }
+
+
+def logs_of_its_own(kind: type, base: type) -> bool:
+    """Whether a trainer's class overrides a step or a hook: there it may log anything."""
+    places = ("training_step", "evaluation_step", *HOOKS)
+    return any(getattr(kind, name) is not getattr(base, name) for name in places)
 
 
 def check(loop: Loop, *, open_ended: bool) -> None:

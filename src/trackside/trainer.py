@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trackside import loop as loops
-from trackside import passes, preflight, randomness, resuming
+from trackside import passes, preflight, randomness, rehearsal, resuming
 from trackside.compilation import compile_models
 from trackside.data import Source
 from trackside.defaults import collect
 from trackside.dispatch import Dispatcher
 from trackside.distributed import Place, World
 from trackside.errors import ConfigurationError, UsageError
-from trackside.lifecycle import HOOKS, Callback
+from trackside.lifecycle import Callback
 from trackside.lifetime import live
 from trackside.loop_state import TRAIN, Loop, Options, outcome, stop, take
 from trackside.metrics import check_metrics
@@ -78,6 +78,8 @@ class Trainer(Callback[Any]):
     """The kind of run its callbacks see."""
     manual_optimization: bool = False
     """Whether `training_step` calls `self.optimize` itself instead of returning a loss to it."""
+    experiment: Mapping[str, Any] | None = None
+    """What it was made from; callbacks find it as `run.config["experiment"]`."""
 
     def __init__(
         self,
@@ -135,6 +137,7 @@ class Trainer(Callback[Any]):
         data: Mapping[str, Data] | None = None,
         batch_size: int = 32,
         resume: Resume = None,
+        rehearse: bool = False,
     ) -> Result:
         """Train until `epochs` or `steps` are done, whichever comes first.
 
@@ -150,6 +153,7 @@ class Trainer(Callback[Any]):
             resume: Go on from a checkpoint of this run's folder: `auto` takes the newest that is
                 whole (and starts anew where there is none), `best` the best, a number the one of
                 that step; or the path of any checkpoint. None starts anew.
+            rehearse: Whether a copy first goes through the whole run on two batches, in seconds.
 
         Returns:
             How the run ended, and its history.
@@ -157,9 +161,12 @@ class Trainer(Callback[Any]):
         Raises:
             UsageError: No limit, or nothing to train with.
             DataError, LossError, OptimizerError: What was given can't be trained with.
+            RehearsalError: The rehearsal failed, and nothing was started.
         """
         limit = preflight.limit(epochs, steps)
         sets, evaluations = preflight.data_sets(train, validation, data)
+        if rehearse and self._run is None:
+            rehearsal.rehearse(self, train, validation, data, batch_size)
         options = Options(
             clip=self.clip,
             log_every=Every.parse(self.settings.log_every),
@@ -171,11 +178,10 @@ class Trainer(Callback[Any]):
 
         def body() -> Outcome:
             loop = self._prepare(run, events, sets, batch_size, options)
-            train_source = loop.sources[TRAIN]
-            run.limit = preflight.with_epoch_length(limit, train_source, run.accumulate)
+            run.limit = preflight.with_epoch_length(limit, loop.sources[TRAIN], run.accumulate)
             resuming.go_on(loop, resume, made_up=self.settings.directory is None)
             events.fire(Callback.on_setup_end)
-            preflight.check(loop, open_ended=self._logs_of_its_own)
+            preflight.check(loop, open_ended=preflight.logs_of_its_own(type(self), Trainer))
             return loops.fit(loop)
 
         outcome = self._live(run, events, body)
@@ -299,12 +305,6 @@ class Trainer(Callback[Any]):
         if self._models is None:
             raise UsageError("the models are made when a run begins, and there was none yet")
         return self._models
-
-    @property
-    def _logs_of_its_own(self) -> bool:
-        """Whether a step or a hook is overridden: there it may log what can't be known before."""
-        places = ("training_step", "evaluation_step", *HOOKS)
-        return any(getattr(type(self), name) is not getattr(Trainer, name) for name in places)
 
     # --- putting it together -------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from torch import nn
 from tests.config import parts
 from tests.config.files import good, write
 from trackside import Scheduler, Trainer, accuracy
+from trackside.callbacks import JSONLinesLogger
 from trackside.config import Experiment, ExperimentError, Finished, load
 from trackside.outcome import Status
+from trackside.run import Run
 from trackside.schedule import Every
 
 
@@ -249,3 +252,19 @@ def test_modules_beside_the_file_are_found(tmp_path: Path, monkeypatch: pytest.M
     write(good(("tests.config.parts.Net", "beside_the_file.OwnNet")), "elsewhere/run.yaml")
     loaded = load("elsewhere/run.yaml")
     assert isinstance(loaded.make_model(), parts.Net)
+
+
+def test_every_callback_sees_the_configuration_from_the_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    def look(self: object, run: Run) -> None:
+        seen.append(run.config["experiment"]["optimizer"]["lr"])
+
+    monkeypatch.setattr(JSONLinesLogger, "on_attach", look)  # a default: it comes first
+    write(good(("  defaults: false\n", "")))
+
+    load("run.yaml", ["optimizer.lr=0.25"]).run()
+
+    assert seen == [0.25]

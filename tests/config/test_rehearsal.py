@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset
 
 from tests.config import parts
 from tests.config.files import good, write
 from trackside import randomness
 from trackside.cli.main import run
 from trackside.config import ExperimentError, load
-from trackside.config.rehearsal import Rehearsal, RehearsalError, first_batches, rehearse
+from trackside.config.rehearsal import Rehearsal, RehearsalError, rehearse
 
 MORE = """\
 evaluate: [val]
@@ -110,23 +109,6 @@ def test_nobody_is_notified_of_a_rehearsal() -> None:
     more = "callbacks: {notify: {command: [touch, told]}}\n"
     assert rehearsed(more=more).left_out == ("notify",)
     assert not Path("told").exists()
-
-
-class Endless(IterableDataset[torch.Tensor]):
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        while True:
-            yield torch.zeros(1)
-
-
-def test_the_first_batches_of_any_data() -> None:
-    data = parts.points(100)
-    assert len(first_batches(data, 3)) == 6
-    assert len(first_batches(parts.points(4), 3)) == 4
-    loader = first_batches(DataLoader(data, batch_size=5), 3)
-    assert [len(batch[0]) for batch in loader] == [5, 5]
-    assert len(list(first_batches(Endless(), 3))) == 2
-    assert list(first_batches(iter([1, 2, 3]), 3)) == [1, 2]
-    assert len(first_batches([1], 3)) == 1
 
 
 def test_the_command_rehearses_and_then_trains(capsys: pytest.CaptureFixture[str]) -> None:

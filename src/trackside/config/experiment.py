@@ -110,7 +110,9 @@ class Experiment:
         try:
             if settings:
                 arguments["settings"] = Settings(**made_settings)
-            return self.trainer_class(**arguments, callbacks=callbacks)
+            trainer = self.trainer_class(**arguments, callbacks=callbacks)
+            trainer.experiment = self.document.value
+            return trainer
         except TracksideError as error:
             raise self.located(error) from error
 

@@ -12,8 +12,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, final
 
-import yaml
-
 from trackside.callbacks.reporting.direction import direction
 from trackside.lifecycle import RankZeroCallback
 from trackside.outcome import Outcome
@@ -45,10 +43,6 @@ class Provenance(RankZeroCallback):
     def __init__(self, configuration: str, search_path: Sequence[str] = ()) -> None:
         self.configuration = configuration
         self.search_path = tuple(search_path)
-
-    def on_attach(self, run: Run) -> None:
-        """Let callbacks see the configuration beside the trainer's settings."""
-        run.config = {**run.config, "experiment": yaml.safe_load(self.configuration)}
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""

@@ -137,3 +137,11 @@ def test_an_infinite_value_is_left_out_because_stores_refuse_it(
     script(MLflow(), [{"val/loss": float("inf")}])
 
     assert "val/loss" not in {m.key for m in clients[0].metrics}
+
+
+def test_a_rehearsal_has_a_store_of_its_own() -> None:
+    tracker = MLflow(tracking_uri="http://tracker.example")
+
+    assert tracker.rehearse_in(Path("rehearsal"))
+    assert tracker.tracking_uri == "sqlite:///rehearsal/mlflow.db"
+    assert tracker.artifacts == "rehearsal"

@@ -149,3 +149,10 @@ def test_the_real_package_writes_offline(tmp_path: Path, quiet: None) -> None:
     [file] = tmp_path.glob(f"wandb/offline-run-*-{tracker.run_id}/run-{tracker.run_id}.wandb")
     assert b"val/loss" in file.read_bytes()
     assert json.dumps(tracker.state_dict())
+
+
+def test_a_rehearsal_tells_nobody() -> None:
+    tracker = WandB("digits", mode="online")
+
+    assert tracker.rehearse_in(Path("rehearsal"))
+    assert tracker._options["mode"] == "disabled"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.callbacks.reporting.flat import flat
@@ -77,6 +78,11 @@ class MLflow(Callback):
 
     def __repr__(self) -> str:
         return f"MLflow({self.experiment!r})"
+
+    def rehearse_in(self, folder: Path) -> bool:
+        """Keep a rehearsal in a store of its own; whether to take part in it."""
+        self.tracking_uri, self.artifacts = f"sqlite:///{folder}/mlflow.db", str(folder)
+        return True
 
     def on_attach(self, run: Run) -> None:
         if run.mode == "fit":

@@ -7,6 +7,7 @@ import subprocess
 import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.callbacks.reporting.summary_lines import ending
@@ -72,6 +73,10 @@ class Notify(Callback):
 
     def __repr__(self) -> str:
         return "Notify(...)"
+
+    def rehearse_in(self, folder: Path) -> bool:
+        """Whether to take part in a rehearsal: people shall not hear of it."""
+        return False
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         if run.mode != "fit" or (self.when == "failure" and outcome.status is not Status.FAILED):

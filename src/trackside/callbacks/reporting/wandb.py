@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.delivery import Delivery
@@ -70,6 +71,11 @@ class WandB(Callback):
 
     def __repr__(self) -> str:
         return f"WandB({self.project!r})"
+
+    def rehearse_in(self, folder: Path) -> bool:
+        """Tell nobody of a rehearsal; whether to take part in it."""
+        self._options["mode"] = "disabled"
+        return True
 
     def on_attach(self, run: Run) -> None:
         if run.mode == "fit":

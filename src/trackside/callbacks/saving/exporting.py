@@ -116,6 +116,7 @@ def trace(model: nn.Module, batch: Batch, *, dynamic_batch: bool) -> Traced:
             "no batch size as a number; or dynamic_batch=False, where one size will do",
         ) from error
     # They would be pickled into the file, and are somebody's data.
+    program.example_inputs = None
     return Traced(model, program, example, (SAMPLES, *(OTHER_SIZES if dynamic_batch else ())))
 
 

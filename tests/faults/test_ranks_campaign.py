@@ -57,7 +57,9 @@ def unbroken(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) 
         if key not in known:
             folder = tmp_path_factory.mktemp("unbroken")
             texts = {name: str(value) for name, value in environment.items()}
-            known[key] = torchrun("training.py", "checkpoint", folder, environment=texts)
+            known[key] = torchrun(
+                "training.py", "checkpoint", folder, environment=texts, timeout_seconds=300
+            )
             assert known[key].exit_code == 0, known[key]
         return known[key]
 

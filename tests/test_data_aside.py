@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from trackside.data import Source
 from trackside.errors import DataError
+from trackside.testing.simulated_world import SimulatedWorld
 
 NUMBERS = TensorDataset(torch.arange(12))
 
@@ -78,3 +79,20 @@ def test_what_can_be_passed_over_once_has_no_room_for_a_second_pass() -> None:
 
     with pytest.raises(DataError, match="no room for a second pass"), source.aside():
         pass
+
+
+def test_data_without_a_fast_path_is_dealt_out_to_ranks_in_whole_batches() -> None:
+    class Plain(Dataset[Any]):
+        def __len__(self) -> int:
+            return 7
+
+        def __getitem__(self, index: int) -> int:
+            return index
+
+    of_rank = []
+    for rank in range(2):
+        source = Source("val", Plain(), 2, world=SimulatedWorld(rank))
+        taken = [(batch.tolist(), source.counts()) for batch in source.begin(0)]
+        of_rank.append([batch for batch, counts in taken if counts])
+
+    assert of_rank == [[[0, 1], [4, 5]], [[2, 3], [6]]]

@@ -74,6 +74,7 @@ class Source:
         self._shares: RankBatches[Any] | None = None
         self._rounds: RankRounds[Any] | None = None
         self._shares_wound_over = 0
+        self._limit: int | None = None
         self.data = data
         loader = loader_of(name, data, batch_size, shuffle)
         self.batches = length_of(loader)
@@ -89,7 +90,6 @@ class Source:
                 offset = self._world.rank if self._world is not None else 0
                 loader, self._winder = windable(loader, share, offset)
         self.loader: Iterable[Batch] = loader
-        self._limit: int | None = None
         self._gaps = Gaps()
         self._epoch_start: dict[str, Any] | None = None
         if self.batches == 0:

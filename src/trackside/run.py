@@ -299,16 +299,28 @@ class Run:
         self._ask(Request("save", reason, self._who(asked_by), everywhere=everywhere))
 
     def evaluate(
-        self, name: str, reason: str = "requested", *, asked_by: str | None = None
+        self,
+        name: str,
+        reason: str = "requested",
+        *,
+        asked_by: str | None = None,
+        everywhere: bool = False,
     ) -> None:
         """Ask for an evaluation of `run.data[name]` at the next safe point.
+
+        Args:
+            name: Which data.
+            reason: Why.
+            asked_by: Who; None takes the callback whose hook is being called.
+            everywhere: Whether all ranks ask for it at this same step; see `save`.
 
         Raises:
             KeyError: There is no data of that name.
         """
         if name not in self.data:
             raise KeyError(f"no data named {name!r}; there is " + (", ".join(self.data) or "none"))
-        self._ask(Request("evaluate", reason, self._who(asked_by), name=name))
+        who = self._who(asked_by)
+        self._ask(Request("evaluate", reason, who, name=name, everywhere=everywhere))
 
     def skip_step(self, reason: str, *, asked_by: str | None = None) -> None:
         """Ask to drop the gradients of the step under way instead of applying them.

@@ -64,6 +64,7 @@ def close(a: Any, b: Any) -> bool:
         "schedules",
         "tuning",
         "limits",
+        "evaluations",
     ],
 )
 @pytest.mark.parametrize("claim", ["rows", "contents"])

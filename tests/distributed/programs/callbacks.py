@@ -12,8 +12,9 @@ import torch
 from claims import claim
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchmetrics.classification import MulticlassF1Score
 
-from trackside import Settings, Trainer
+from trackside import Settings, Trainer, accuracy
 from trackside.callbacks import (
     EMA,
     SWA,
@@ -21,6 +22,7 @@ from trackside.callbacks import (
     BatchLimit,
     Checkpoint,
     ClipGradients,
+    Evaluate,
     GradientNoise,
     GradientNorm,
     Histograms,
@@ -41,6 +43,7 @@ CASES = (
     "noise",
     "tuning",
     "limits",
+    "evaluations",
 )
 PARALLEL = os.environ.get("PARALLEL", "auto")
 
@@ -68,6 +71,10 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.0), nn.Linear(16, 2)).double()
 
 
+def metrics() -> dict[str, Any]:
+    return {"accuracy": accuracy, "f1": MulticlassF1Score(2)}
+
+
 def callbacks(what: str) -> list[Any]:
     """Those of one case."""
     made: dict[str, list[Any]] = {
@@ -89,6 +96,13 @@ def callbacks(what: str) -> list[Any]:
         "noise": [GradientNoise()],
         "limits": [BatchLimit(train=4, evaluation=3), EMA(0.9)],
         "tuning": [TuneFSDP(), EMA(0.9)],
+        "evaluations": [
+            EMA(0.9, evaluate=False),
+            SWA("1 epoch"),
+            Evaluate("val", "4 steps", record_as="own", batch_size=5, average="ema"),
+            Evaluate("val", record_as="trained", average=False, metrics=metrics()),
+            Evaluate("train", record_as="again", sampler=range(0, 48, 3), average="swa"),
+        ],
     }
     return made[what]
 

@@ -132,7 +132,9 @@ class Evaluate(PeriodicCallback):
             self.on_due(run)
 
     def on_due(self, run: Run) -> None:
-        run.evaluate(self.record_as, f"every {self.every}")
+        by_clock = any(part.unit == "seconds" for part in self.every.parts) if self.every else True
+        # By counts, all ranks ask for it at this step: there is nothing to agree on.
+        run.evaluate(self.record_as, f"every {self.every}", everywhere=not by_clock)
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
         if evaluation.name != self.record_as:

@@ -123,20 +123,28 @@ def ratios(
     ]
 
 
-def main(name: str, measure: Callable[[], list[Figure]]) -> None:
-    """Measure, print the table, and with --keep write it to `benchmarks/results/`."""
+def main(name: str, measure: Callable[[], list[Figure]], *, versions: str = "") -> None:
+    """Measure, print the table, and with --keep write it to `benchmarks/results/`.
+
+    Args:
+        name: Of the benchmark.
+        measure: Returns its figures.
+        versions: Of other packages that were measured.
+    """
     parser = argparse.ArgumentParser(description=f"Benchmark: {name}")
     parser.add_argument("--keep", action="store_true", help="keep the result in the repository")
     arguments = parser.parse_args()
     figures = measure()
     load = f"load {os.getloadavg()[0]:.1f} at the end"
-    print(f"## {name}\n\n{machine()}, {load}\n\n{table(figures)}\n")
+    where = ", ".join(filter(None, (machine(), versions, load)))
+    print(f"## {name}\n\n{where}\n\n{table(figures)}\n")
     if arguments.keep:
         RESULTS.mkdir(exist_ok=True)
         today = datetime.date.today().isoformat()
         record = {
             "date": today,
             "machine": machine(),
+            "versions": versions,
             "load": load,
             "figures": [asdict(figure) for figure in figures],
         }

@@ -109,5 +109,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == [ONE]:
         print(json.dumps(one(sys.argv[2])))
     else:
-        print(versions() + "\n")
-        main("peers", measure)
+        main("peers", measure, versions=versions())

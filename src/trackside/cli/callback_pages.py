@@ -92,7 +92,7 @@ def facts(reference: Reference) -> list[tuple[str, str]]:
     order += [f"before {_ticked(one.runs_before)}"] if one.runs_before else []
     found = [
         ("kind", f"`{one.name}`"),
-        ("class", f"`{one.kind}`"),
+        ("class", f"`trackside.callbacks.{one.class_name}`" if one.purpose else f"`{one.kind}`"),
         ("hooks", _ticked(one.hooks) or "none"),
         ("order", "; ".join(order) or "as given"),
         ("on_error", _POLICIES[one.on_error]),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.config.files import write
-from trackside.config import ExperimentError
+from tests.config.files import good, write
+from trackside.config import ExperimentError, load
 from trackside.config.layers import Document, merge, read, split_arguments
 from trackside.config.problem import Findings
 
@@ -249,3 +249,12 @@ def test_a_whole_mapping_can_be_interpolated() -> None:
 def test_a_mapping_that_holds_itself_is_refused() -> None:
     with pytest.raises(ExperimentError, match="refers to itself"):
         document("a: {b: '${c}'}\nc: {d: '${a}'}\n")
+
+
+def test_a_mistake_that_only_an_override_makes_is_placed_there() -> None:
+    write(good())
+
+    with pytest.raises(ExperimentError) as raised:
+        load("run.yaml", ["calbacks.x=1"])
+
+    assert str(raised.value).startswith("command line: calbacks: `calbacks` is not a section")

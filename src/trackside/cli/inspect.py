@@ -58,13 +58,18 @@ def _print_list(found: list[Candidate], as_json: bool) -> None:
         rows = [{"path": str(one.path), "step": one.step, "problem": one.problem} for one in found]
         print(json.dumps(rows))
         return
+    from trackside.cli import layout
+
     for one in found:
         told_of = one.problem or _one_line(one.manifest)
-        print(f"{one.path}  {told_of}")
+        print(layout.folded(f"{one.path}  {told_of}", layout.width(), hang=2))
 
 
 def _one_line(manifest: Any) -> str:
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
+    from trackside.callbacks.reporting.direction import direction
+
+    better = {name: v for name, v in manifest.metrics.items() if direction(name) is not None}
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in better.items())
     size = f"{manifest.size_bytes / 1e6:.1f} MB"
     return "; ".join(filter(None, [manifest.saved_at, size, manifest.reason, metrics]))
 

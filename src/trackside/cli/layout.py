@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -13,14 +13,37 @@ if TYPE_CHECKING:
 NARROWEST = 40
 
 
-def width(at_most: int | None) -> int | None:
-    """Columns to wrap at; None where nobody looks, but a file or another program reads."""
-    if not sys.stdout.isatty():
+def width(at_most: int | None = None, stream: TextIO | None = None) -> int | None:
+    """Columns to wrap at; None where nobody looks, but a file or another program reads.
+
+    Args:
+        at_most: Lines shall not be longer, however wide the terminal is.
+        stream: Where it is written; None is standard output.
+    """
+    stream = stream or sys.stdout
+    if not stream.isatty():
         return None
     from rich.console import Console
 
-    columns = Console().width
+    columns = Console(file=stream).width
     return max(columns if at_most is None else min(columns, at_most), NARROWEST)
+
+
+def folded(text: str, columns: int | None, hang: int) -> str:
+    """Lines in several of at most `columns`, where they are longer; these begin `hang` deeper."""
+    if columns is None:
+        return text
+    lines: list[str] = []
+    for line in text.splitlines():
+        deeper = " " * (len(line) - len(line.lstrip()) + hang)
+        lines += wrap(
+            line,
+            columns,
+            subsequent_indent=deeper,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
 
 
 def show(lines: str | Iterable[Text]) -> None:

@@ -34,7 +34,12 @@ def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False
         from trackside.config.plan import make_plan
 
         made = make_plan(load(files, overrides))
-    print(json.dumps(made.as_dict(), indent=2) if as_json else page(made))
+    if as_json:
+        print(json.dumps(made.as_dict(), indent=2))
+    else:
+        from trackside.cli import layout
+
+        print(layout.folded(page(made), layout.width(), hang=4))
     raise typer.Exit(0 if made.sound else WRONG_USAGE)
 
 

@@ -31,7 +31,12 @@ def runs(
         from trackside.config.kept import runs_in
 
         found = runs_in(folder)
-    print(json.dumps([one.as_dict() for one in found]) if as_json else _table(found, folder))
+    if as_json:
+        print(json.dumps([one.as_dict() for one in found]))
+    else:
+        from trackside.cli import layout
+
+        print(layout.folded(_table(found, folder), layout.width(), hang=4))
 
 
 def _table(found: list[KeptRun], folder: Path) -> str:

@@ -60,9 +60,11 @@ def train(
         overrides.append(f"trainer.resume={resume}")
     if rehearse:
         with told(as_json, traceback):
+            from trackside.cli import layout
             from trackside.config.rehearsal import rehearse as go_through
 
-            print(go_through(_load(files, overrides)), file=sys.stderr)
+            said = str(go_through(_load(files, overrides)))
+            print(layout.folded(said, layout.width(stream=sys.stderr), hang=2), file=sys.stderr)
     if processes is not None:
         with told(as_json, traceback):
             overrides += _agreed(files, overrides, max_restarts)

@@ -50,6 +50,7 @@ class Document:
         if path and not self._has_section(path[0]):
             files = [layer.source for layer in self.layers if layer.source != SOURCE]
             return Place(files[-1], 1, 1, "") if files else None
+        below = self._first_below(path)  # an override may be all there is of a mapping
         while True:
             for layer in reversed(self.layers):
                 found = (key and layer.keys.get(path)) or layer.values.get(path)
@@ -57,7 +58,18 @@ class Document:
                     return found
             if not path:
                 return None
+            if below is not None:
+                return below
             path, key = path[:-1], True
+
+    def _first_below(self, path: Path) -> Place | None:
+        inside = (
+            place
+            for layer in reversed(self.layers)
+            for inner, place in layer.keys.items()
+            if len(inner) > len(path) > 0 and inner[: len(path)] == path
+        )
+        return next((place for place in inside if place.excerpt + place.source), None)
 
     def _has_section(self, name: str | int) -> bool:
         return any(path[0] == name for layer in self.layers for path in layer.keys)

@@ -40,7 +40,7 @@ class DatasetStats(Callback):
         recorded = set(run.history.names)  # a resumed run has them already
         self._sizes = {name: size for name, size in known.items() if name not in recorded}
         if self.show and run.world.is_global_zero:
-            terminal.say(f"data: {sentence(run.data)}")
+            terminal.say(f"data: {sentence(run.data)}", hang=6)
 
     def on_measure(self, run: Run, values: dict[str, float]) -> None:
         values.update(self._sizes)

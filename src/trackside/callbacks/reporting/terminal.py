@@ -10,6 +10,7 @@ import os
 import sys
 from functools import cache
 from importlib.util import find_spec
+from textwrap import wrap
 
 import rich
 from rich.console import Console, RenderableType
@@ -21,9 +22,30 @@ def console() -> Console:
     return rich.get_console()
 
 
-def say(text: RenderableType) -> None:
-    """Print a line above the live bar, if there is one; lines are never wrapped or cut."""
-    console().print(text, soft_wrap=True, highlight=False, markup=False)
+def say(text: RenderableType, *, hang: int | None = None) -> None:
+    """Print a line above the live bar, if there is one; never cut.
+
+    Args:
+        text: The line.
+        hang: In a terminal, a longer line of plain text goes on behind so many spaces, between
+            words. None leaves it to the terminal; files get whole lines in either case.
+    """
+    target = console()
+    if hang is not None and isinstance(text, str) and target.is_terminal:
+        text = folded(text, target.width, hang)
+    target.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def folded(line: str, columns: int, hang: int) -> str:
+    """A line in several of at most `columns`, all but the first behind `hang` spaces."""
+    parts = wrap(
+        line,
+        columns,
+        subsequent_indent=" " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(parts)
 
 
 def shows_live(target: Console) -> bool:

@@ -83,5 +83,5 @@ class TrainerSummary(Callback):
         lines += [("failed", f"{n}, {c} times") for n, c in run.callbacks.failures().items()]
         label_before = ""
         for label, text in lines:
-            terminal.say(f"  {'' if label == label_before else label:10}{text}")
+            terminal.say(f"  {'' if label == label_before else label:10}{text}", hang=12)
             label_before = label

@@ -96,7 +96,13 @@ def test_a_look_leaves_modes_generators_and_requests_as_they_were() -> None:
             run.stop("not meant")
             drawn_inside = random.random(), np.random.rand(), float(torch.rand(()))
         drawn = random.random(), np.random.rand(), float(torch.rand(()))
-        return modes, [m.training for m in run.model.modules()], drawn_inside, drawn, run.requests
+        return (
+            modes,
+            [m.training for m in run.model.modules()],
+            drawn_inside,
+            drawn,
+            [*run.requests],
+        )
 
     before, after, inside, drawn, requests = during(look)
 
@@ -120,20 +126,27 @@ def test_a_look_can_be_one_at_averages_and_the_weights_come_back() -> None:
     assert (after == 5.0).all()
 
 
-def test_a_compiled_model_runs_as_it_was_written() -> None:
-    model = torch.compile(Looker(), backend="eager")
-    heard = []
+def test_a_compiled_model_runs_as_it_was_written_and_is_not_compiled_anew() -> None:
+    compiled, heard = [], []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(1)
+        return graph.forward
+
+    model = torch.compile(Looker(), backend=backend, dynamic=False)
     run: Any = Run("fit")
     run.models = {"model": model}
     run.precision = type("Precision", (), {"autocast": None})()
     model(torch.rand(2, 1, 4, 6))
+    before = len(compiled)
     layers = layers_of(model)
     handle = layers["cut"].register_forward_hook(lambda *args: heard.append(1))
     with undisturbed(run):
-        model(torch.rand(2, 1, 4, 6))
+        model(torch.rand(3, 1, 4, 6))
     handle.remove()
 
     assert heard == [1]
+    assert len(compiled) == before
     assert set(layers) >= {"cut", "attend", "attend.out_proj"}
     assert not any("_orig_mod" in name for name in layers)
 

@@ -30,6 +30,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "evaluate": {
         "options": {"data": "val", "every": "2 steps", "record_as": "own", "batch_size": 3}
     },
+    "export_model": {"options": {"try_first": False, "check": False}},  # tracing takes long
     "feature_maps": {"task": tiny_pictures},
     "gradient_noise": {"trainer": {"accumulate": 2}},
     "lr_finder": {"options": {"steps": 3, "plot": False}},

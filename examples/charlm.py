@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from trackside import Output, Result, Run, Scheduler, Trainer
+from trackside.callbacks import Checkpoint
 
 CONTEXT = 64
 MODULES = ("ast", "calendar", "copy", "csv", "dataclasses", "enum", "heapq", "textwrap")
@@ -104,6 +105,7 @@ def main(steps: int = 400) -> tuple[Result, str]:
             ),
             per="step",
         ),
+        callbacks=[Checkpoint("100 steps")],  # the run is shorter than an epoch
         clip=1.0,
         seed=0,
     )

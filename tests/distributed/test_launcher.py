@@ -53,9 +53,11 @@ def test_a_failed_job_starts_again_and_all_ranks_with_it(own_folder: Path) -> No
 def test_a_signal_reaches_every_process_and_is_the_exit_code(own_folder: Path) -> None:
     launcher = start(own_folder, "0", str(PROGRAMS / "told_to_end.py"), str(own_folder))
     assert launcher.stdout is not None
-    ready = 0
-    while ready < 2:
-        ready += "READY" in launcher.stdout.readline()
+    said = ""
+    while said.count("READY") < 2:  # both may stand in one line: they write at the same time
+        line = launcher.stdout.readline()
+        assert line, said
+        said += line
     children = psutil.Process(launcher.pid).children(recursive=True)
     launcher.send_signal(signal.SIGTERM)
     output, _ = launcher.communicate(timeout=60)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from trackside import Settings, Trainer
+from trackside import Scheduler, Settings, Trainer
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.checkpoint import NoValidCheckpointError
@@ -175,6 +175,18 @@ def test_an_optimizer_that_does_not_fit_is_refused_by_name(folder: Path) -> None
 
     with pytest.raises(CheckpointError, match=r"the optimizer .* is not the one"):
         fit(trainer(folder, optimizer=groups), epochs=3, resume="auto")
+
+
+def test_a_schedule_of_another_length_goes_on_as_it_was_and_it_is_said(tmp_path: Path) -> None:
+    def made(steps: int) -> Trainer:
+        scheduler = Scheduler(
+            lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps), per="step"
+        )
+        return trainer(tmp_path / "run", small, scheduler=scheduler)
+
+    fit(made(2))
+    with pytest.warns(UserWarning, match="T_max=2, as it was saved, not with T_max=4"):
+        fit(made(4), epochs=4, resume="auto")
 
 
 # --- an evaluation that fails --------------------------------------------------------------------

@@ -7,6 +7,7 @@ that aren't recorded yet are each rank's own.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -74,6 +75,13 @@ def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> No
 def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         if name in states:
+            for option, (saved, now) in _other_options(part, states[name]).items():
+                warnings.warn(
+                    f"the {kind} {name!r} goes on with {option}={saved}, as it was saved, not with "
+                    f"{option}={now}; to use what it is built with now, start anew from the "
+                    "weights with the callback `LoadWeights`",
+                    stacklevel=3,
+                )
             try:
                 part.load_state_dict(states[name])
             except (ValueError, KeyError, RuntimeError) as error:  # what torch says of misfits
@@ -89,3 +97,16 @@ def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any
             warnings.warn(
                 f"the checkpoint has a {kind} {name!r}, and there is none now", stacklevel=3
             )
+
+
+def _other_options(part: Any, state: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Options that `part` was built with and that its state overrides: saved, and now.
+
+    A scheduler's state holds its options (`T_max`, say) beside what changes as it goes.
+    """
+    own, names = part.state_dict(), inspect.signature(type(part).__init__).parameters
+    return {
+        name: (state[name], own[name])
+        for name in names
+        if name in state and name in own and name != "last_epoch" and state[name] != own[name]
+    }

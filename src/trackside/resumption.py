@@ -56,6 +56,7 @@ def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> No
     run = loop.run
     _restore_named("model", run.models, shared["models"])
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
+    _tell_other_options(run.schedulers, shared["schedulers"])
     _restore_named("scheduler", run.schedulers, shared["schedulers"])
     loop.precision.load_state_dict(shared["precision"])
     run.progress.load_state_dict(shared["progress"])
@@ -75,13 +76,6 @@ def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> No
 def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         if name in states:
-            for option, (saved, now) in _other_options(part, states[name]).items():
-                warnings.warn(
-                    f"the {kind} {name!r} goes on with {option}={saved}, as it was saved, not with "
-                    f"{option}={now}; to use what it is built with now, start anew from the "
-                    "weights with the callback `LoadWeights`",
-                    stacklevel=3,
-                )
             try:
                 part.load_state_dict(states[name])
             except (ValueError, KeyError, RuntimeError) as error:  # what torch says of misfits
@@ -99,14 +93,22 @@ def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any
             )
 
 
-def _other_options(part: Any, state: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Options that `part` was built with and that its state overrides: saved, and now.
+def _tell_other_options(schedulers: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    """Warn of options that schedulers are built with and that their states override.
 
     A scheduler's state holds its options (`T_max`, say) beside what changes as it goes.
     """
-    own, names = part.state_dict(), inspect.signature(type(part).__init__).parameters
-    return {
-        name: (state[name], own[name])
-        for name in names
-        if name in state and name in own and name != "last_epoch" and state[name] != own[name]
-    }
+    for name in schedulers.keys() & states.keys():
+        scheduler, saved = schedulers[name], states[name]
+        own, options = (
+            scheduler.state_dict(),
+            inspect.signature(type(scheduler).__init__).parameters,
+        )
+        for option in (options.keys() & saved.keys() & own.keys()) - {"last_epoch"}:
+            if saved[option] != own[option]:
+                warnings.warn(
+                    f"the scheduler {name!r} goes on with {option}={saved[option]}, as it was "
+                    f"saved, not with {option}={own[option]}; to use what it is built with now, "
+                    "start anew from the weights with the callback `LoadWeights`",
+                    stacklevel=4,
+                )

@@ -96,6 +96,7 @@ def attempt(mode: str, hook: str, error: BaseException, *, closing_fails: bool) 
     except BaseException as raised:
         caught = raised
     if not guilty.fired:
+        assert caught is None or closing_fails, f"{caught!r} before {hook}"
         return False
     assert (first.attached, first.closed) == (1, 1)
     assert last.attached == last.closed

@@ -1,7 +1,8 @@
 """The figures of the fault suite: gathered from its tests, shown as one table, kept when asked for.
 
-`make faults` shows it, `make faults ARGS="--keep-figures docs/faults.md"` keeps it. A figure is
-"so many of so many", or the largest value that was seen.
+`make faults` shows it, `make faults ARGS="--keep-figures docs/faults.md"` keeps it: lines that were
+measured again take the place of the former ones. A figure is "so many of so many", or the largest
+value that was seen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import pytest
 
 PROPERTY = "figure"
+HEAD = ("| # | what | result | date | |", "|---|---|---|---|---|")
 START, END = "<!-- figures -->", "<!-- end of the figures -->"
 
 
@@ -89,28 +91,36 @@ def gather(reports: Iterable[pytest.TestReport]) -> list[Line]:
             if name == PROPERTY and isinstance(told, dict):
                 key = told["row"], told["what"]
                 lines[key] = lines.get(key, Line(*key)).and_(told, report.passed)
-    return sorted(lines.values(), key=lambda line: (int(line.row[1:].rstrip("b")), line.row))
+    return sorted(lines.values(), key=lambda line: place(line.row))
 
 
-def markdown(lines: Iterable[Line]) -> str:
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
-    table = [
-        f"{date.today().isoformat()}, {machine}, Python {platform.python_version()}",
-        "",
-        "| # | what | result | |",
-        "|---|---|---|---|",
+def table_of(lines: Iterable[Line]) -> list[str]:
+    """The rows of the table, in markdown, with today's date."""
+    return [
+        f"| {line.row} | {line.what} | {line.result} | {date.today()} | {'; '.join(line.notes)} |"
+        for line in lines
     ]
-    for line in lines:
-        table.append(f"| {line.row} | {line.what} | {line.result} | {'; '.join(line.notes)} |")
-    return "\n".join(table)
 
 
-def keep(path: Path, table: str) -> None:
-    """Put the table into a page, between its two marks."""
-    page = path.read_text()
-    before, rest = page.split(START)
-    _, after = rest.split(END)
-    path.write_text(f"{before}{START}\n\n{table}\n\n{END}{after}")
+def merged(kept: Iterable[str], new: Iterable[str]) -> list[str]:
+    """Rows that were kept, with those in their place that were measured again."""
+    rows = {tuple(row.split("|")[1:3]): row for row in (*kept, *new)}
+    return sorted(rows.values(), key=lambda row: place(row.split("|")[1].strip()))
+
+
+def place(row: str) -> tuple[int, str]:
+    """Where a line stands in the suite: R2b after R2, R10 after R9."""
+    return int(row[1:].rstrip("b")), row
+
+
+def keep(path: Path, rows: list[str]) -> None:
+    """Put the rows into a page, between its two marks."""
+    before, rest = path.read_text().split(START)
+    former, after = rest.split(END)
+    rows = merged([line for line in former.splitlines() if line.startswith("| R")], rows)
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    table = [f"{machine}, Python {platform.python_version()}", "", *HEAD, *rows]
+    path.write_text("\n".join([before + START, "", *table, "", END + after]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,10 +134,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for report in terminalreporter.stats.get(outcome, ())
         if report.when == "call" or report.failed
     ]
-    lines = gather(reports)
+    rows = table_of(gather(reports))
     terminalreporter.section("figures")
-    table = markdown(lines)
-    terminalreporter.write_line(table)
+    terminalreporter.write_line("\n".join([*HEAD, *rows]))
     page = config.getoption("--keep-figures")
-    if page and lines:
-        keep(Path(page), table)
+    if page and rows:
+        keep(Path(page), rows)

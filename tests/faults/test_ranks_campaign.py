@@ -103,10 +103,10 @@ def test_all_ranks_end_at_the_same_step(
     assert first == second
     assert set(run.exit_codes.values()) <= {143, -15} if what == "SIGTERM" else not run.exit_code
     seconds = seconds_until_closed(run)
-    assert seconds < AGREED_SECONDS
     if seconds:
         note = "to closed callbacks on all ranks"
         figure("R9", "seconds from the request", of=0, largest=seconds, unit="s", note=note)
+    assert seconds < AGREED_SECONDS
 
 
 @pytest.mark.parametrize("time", range(TIMES))
@@ -129,9 +129,9 @@ def test_a_failing_rank_ends_all_with_its_error_first(
     assert "rank 1 failed first" in run.ranks[0].stderr
     assert message in run.ranks[0].stderr
     seconds = seconds_until_ended(run)
-    assert seconds < FAILED_SECONDS
-    note = "the launcher included"
+    note = "the launcher included"  # told before it is judged: the slowest belongs in the table
     figure("R9", "seconds from a failure to the end", of=0, largest=seconds, unit="s", note=note)
+    assert seconds < FAILED_SECONDS
 
 
 @pytest.mark.parametrize("time", range(TIMES))

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from trackside import Scheduler, Settings, Trainer
+from trackside import Callback, Run, Scheduler, Settings, Trainer
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.checkpoint import NoValidCheckpointError
 from trackside.errors import CheckpointError, UsageError
+from trackside.run import Evaluation
 
 DATA = TensorDataset(torch.linspace(-1, 1, 16)[:, None], torch.linspace(1, -1, 16)[:, None])
 Build = Callable[[], nn.Module]
@@ -248,3 +249,21 @@ def test_an_error_while_saving_at_an_error_is_a_note(
         fit(with_metric(tmp_path / "run", mended=False), epochs=4)
 
     assert any("no room" in note for note in caught.value.__notes__)
+
+
+class FailsAfterwards(Callback[Run]):
+    """Fails once an evaluation has been recorded."""
+
+    def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        if run.progress.steps_completed == 3:
+            raise ZeroDivisionError
+
+
+def test_an_evaluation_that_was_recorded_already_is_not_saved_to_be_repeated(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fit(trainer(tmp_path / "run", small, Checkpoint("2 epochs"), FailsAfterwards()), epochs=4)
+
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
+    assert names == ["step-0000000002"]

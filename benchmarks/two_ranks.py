@@ -2,7 +2,9 @@
 
 Two processes on the CPU with gloo, one thread each, 32 samples per rank and step. In the same
 processes the trainer and the loop take turns, so that noise hits both alike; medians and spread of
-the ratios are printed. Both take the same batches out of memory, through the same
+the ratios are printed. Where the system allows it, each process stays on a core of its own: most of
+a short step is waiting for gloo's threads, and how they are spread over cores changes its time more
+than anything that a trainer does. Both take the same batches out of memory, through the same
 `DistributedDataParallel`; both average the loss over ranks every 50 steps. The trainer has no
 callbacks: what is left is its loop, the agreement of the ranks, the metrics and the records.
 
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -31,13 +33,25 @@ from benchmarks.report import Figure, main, ratios
 from trackside import Settings, Trainer
 from trackside.distributed import DDP, join, launch, leave
 
-STEPS, WARM_UP, LOG_EVERY = 170, 20, 50
-ROUNDS = 9
-WIDTHS = {"MLP 64-128-10": (64, 128, 10), "MLP 64-1024-1024-10": (64, 1024, 1024, 10)}
+WARM_UP, LOG_EVERY = 20, 50
 BUDGET = 1.05
 
 
-def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+class Workload(NamedTuple):
+    """A model, and how long it is measured."""
+
+    widths: tuple[int, ...]
+    steps: int
+    rounds: int
+
+
+WORKLOADS = {
+    "MLP 64-128-10": Workload((64, 128, 10), steps=520, rounds=17),
+    "MLP 64-1024-1024-10": Workload((64, 1024, 1024, 10), steps=120, rounds=7),
+}
+
+
+def batches(steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Vectors with labels, other ones on each rank."""
     generator = torch.Generator().manual_seed(int(os.environ["RANK"]))
     return [
@@ -45,7 +59,7 @@ def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
             torch.randn(32, 64, generator=generator),
             torch.randint(0, 10, (32,), generator=generator),
         )
-        for _ in range(STEPS)
+        for _ in range(steps)
     ]
 
 
@@ -118,27 +132,35 @@ def by_trainer(widths: Sequence[int], data: Timed) -> None:
         trainer.fit(data, epochs=1)
 
 
-def seconds(loop: Callable[[Sequence[int], Timed], None], widths: Sequence[int]) -> float:
-    """How long the steps after the warm-up take."""
-    data = Timed(batches())
-    loop(widths, data)
-    return data.seconds
+def seconds(loop: Callable[[Sequence[int], Timed], None], workload: Workload) -> float:
+    """How long a step after the warm-up takes."""
+    data = Timed(batches(workload.steps))
+    loop(workload.widths, data)
+    return data.seconds / (workload.steps - WARM_UP)
+
+
+def stay_on_a_core(rank: int) -> None:
+    """Keep this process, and its threads to come, on one of the cores it may use."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
 
 
 def work(result: Path) -> None:
     """What each of the two processes does; the first one writes the figures down."""
     torch.set_num_threads(1)
+    stay_on_a_core(int(os.environ["RANK"]))
     world = join("cpu")
     figures: list[Figure] = []
-    for name, widths in WIDTHS.items():
+    for name, workload in WORKLOADS.items():
         what = f"step on 2 ranks, {name}, over a hand-written DDP loop"
         figures += ratios(
-            {what: lambda widths=widths: seconds(by_trainer, widths)},
-            lambda widths=widths: seconds(by_hand, widths),
-            rounds=ROUNDS,
+            {what: lambda workload=workload: seconds(by_trainer, workload)},
+            lambda workload=workload: seconds(by_hand, workload),
+            rounds=workload.rounds,
             budgets={what: BUDGET},
         )
-        plain = min(seconds(by_hand, widths) for _ in range(3)) / (STEPS - WARM_UP)
+        plain = min(seconds(by_hand, workload) for _ in range(3))
         figures.append(Figure(f"step on 2 ranks, {name}, by hand", plain * 1e3, "ms"))
     if world.is_global_zero:
         result.write_text(json.dumps([asdict(figure) for figure in figures]))

@@ -37,13 +37,11 @@ class Spread:
         self.placed = dict(placed)
         self.own = {name: strategy.unwrap(model) for name, model in placed.items()}
 
-    @contextmanager
-    def in_training(self, run: Run) -> Iterator[None]:
-        """Within it, `run.models` are the wrapped ones."""
-        own = run.models
-        run.models = self.placed
+    def training_step(self, run: Run, step: Callable[[Run, Any], Any], batch: Any) -> Any:
+        """What `step` returns of the batch, where `run.models` are the wrapped ones."""
+        own, run.models = run.models, self.placed  # no context manager: once per batch
         try:
-            yield
+            return step(run, batch)
         finally:
             run.models = own
 

@@ -396,5 +396,4 @@ class Trainer(Callback[Any]):
     def _spread_step(self, run: Run, batch: Any) -> Any:
         """A training step that calls the wrapped models."""
         assert self._ranks.spread is not None  # the loop calls it on several ranks only
-        with self._ranks.spread.in_training(run):
-            return self.training_step(run, batch)
+        return self._ranks.spread.training_step(run, self.training_step, batch)

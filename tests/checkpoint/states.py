@@ -58,7 +58,7 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class ThreadRanks:
-    """Ranks as threads of one process: `gather_objects` meets at a barrier."""
+    """Ranks as threads of one process: `gather` meets at a barrier."""
 
     def __init__(self, rank: int, size: int, meeting: threading.Barrier, table: list[Any]) -> None:
         self.rank = rank
@@ -66,7 +66,7 @@ class ThreadRanks:
         self._meeting = meeting
         self._table = table
 
-    def gather_objects(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, /) -> list[Any]:
         self._table[self.rank] = value
         self._meeting.wait()
         gathered = list(self._table)

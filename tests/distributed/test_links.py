@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from tests.distributed.conftest import StartTorchrun
 from trackside.distributed.links import Connections
 
 
@@ -63,3 +64,13 @@ def test_a_listener_stays_open() -> None:
         with accepted:
             client.sendall(b"x")
             assert accepted.recv(1) == b"x"
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(150)
+def test_no_thread_waits_for_ever_for_a_collective_over_a_cut_connection(
+    torchrun: StartTorchrun,
+) -> None:
+    run = torchrun("severed.py")
+    assert (run.exit_code, run.hung) == (0, False), run
+    assert run.claimed("ended") == [60, 60]

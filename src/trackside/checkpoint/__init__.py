@@ -42,7 +42,7 @@ What holds:
 With several ranks: every rank makes a writer with its `Ranks` and calls the same methods in the
 same order. Whole tensors and values are those of rank 0 (under DDP all ranks hold the same, but for
 buffers between two broadcasts); of a DTensor each rank writes its part, and a checkpoint of N ranks
-loads on M. What differs by rank belongs into `rank_state`. `Ranks.gather_objects` is called in the
+loads on M. What differs by rank belongs into `rank_state`. `Ranks.gather` is called in the
 writer's thread: give it a group of CPU processes of its own. An error on one rank is raised on all,
 at the next `poll`, `save` or `close` of each: not at the same step, unless the loop agrees on it.
 

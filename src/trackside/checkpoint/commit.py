@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +123,14 @@ def _lead(
 
         together(ranks, make)
         [folder] = made
-        parts = together(ranks, lambda: _write_part(folder.path, snapshot, 0))
+        parts = together(ranks, lambda: asdict(_write_part(folder.path, snapshot, 0)))
 
         def finish() -> tuple[str, bytes]:
             manifest = Manifest(
                 run_id=run_id,
                 step=saving.step,
                 sequence=sequence,
-                files=_check_parts(folder.path, parts),
+                files=_check_parts(folder.path, [_Part.told(part) for part in parts]),
                 world_size=ranks.size,
                 progress=dict(saving.progress),
                 metrics={k: float(v) for k, v in saving.metrics.items() if math.isfinite(v)},
@@ -148,7 +148,7 @@ def _lead(
 def _follow(snapshot: Snapshot, ranks: Ranks) -> tuple[str, bytes]:
     """The way of the other ranks through a commit: the same three turns."""
     folder = Path(together(ranks, _listen)[0])
-    together(ranks, lambda: _write_part(folder, snapshot, ranks.rank))
+    together(ranks, lambda: asdict(_write_part(folder, snapshot, ranks.rank)))
     path, sealed = together(ranks, _listen)[0]
     return path, sealed
 
@@ -165,6 +165,11 @@ class _Part:
     files: tuple[FileEntry, ...]
     held: dict[str, tuple[int, int]]
     """Of sharded tensors: how many values this rank wrote, and how many there are."""
+
+    @classmethod
+    def told(cls, fields: Mapping[str, Any]) -> _Part:
+        """As it was before `asdict`: ranks send each other plain values."""
+        return cls(tuple(FileEntry(**file) for file in fields["files"]), fields["held"])
 
 
 def _write_part(folder: Path, snapshot: Snapshot, rank: int) -> _Part:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 class Ranks(Protocol):
     """The processes that write one checkpoint together.
 
-    The asynchronous writer calls `gather_objects` from its own thread. It must therefore run on a
+    The asynchronous writer calls `gather` from its own thread. It must therefore run on a
     group of CPU processes that nothing else uses, or its turns get mixed with those of the loop.
     """
 
@@ -29,8 +29,8 @@ class Ranks(Protocol):
         """How many there are."""
         ...
 
-    def gather_objects(self, value: Any) -> list[Any]:
-        """Every rank's `value`, in order of rank, on every rank. Waits for all of them."""
+    def gather(self, x: T, /) -> list[T]:
+        """Every rank's `x`, a plain value, in order of rank, on every rank. Waits for all."""
         ...
 
 
@@ -41,9 +41,9 @@ class SingleRank:
     rank = 0
     size = 1
 
-    def gather_objects(self, value: Any) -> list[Any]:
-        """`value`, in a list."""
-        return [value]
+    def gather(self, x: T, /) -> list[T]:
+        """`x`, in a list."""
+        return [x]
 
 
 SINGLE_RANK = SingleRank()
@@ -69,7 +69,7 @@ def together(
         problem = error
     told: list[Any] = [(result, None)]
     if ranks.size > 1:
-        told = ranks.gather_objects((result, None if problem is None else _in_words(problem)))
+        told = ranks.gather((result, None if problem is None else _in_words(problem)))
     if isinstance(problem, OSError):
         message = f"{failure}: {explain(problem)}"
         raise CheckpointWriteError(message, remedy=remedy_for(problem)) from problem

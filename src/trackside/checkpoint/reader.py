@@ -71,7 +71,7 @@ def verify(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK) -> Repor
         mine = manifest.files[ranks.rank :: ranks.size]
         problems += [problem for entry in mine if (problem := _compare(folder, entry))]
     if ranks.size > 1:
-        found = [problem for each in ranks.gather_objects(problems) for problem in each]
+        found = [problem for each in ranks.gather(problems) for problem in each]
         problems = list(dict.fromkeys(found))
     return Report(folder, manifest, tuple(problems), _ignored(folder, manifest))
 

@@ -154,7 +154,7 @@ def _shared(found: list[Candidate], ranks: Ranks) -> list[Path]:
     """Rank 0's list: what another rank sees in the folder may be a moment older."""
     paths = [str(candidate.path) for candidate in found]
     if ranks.size > 1:
-        paths = ranks.gather_objects(paths)[0]
+        paths = ranks.gather(paths)[0]
     return [Path(path) for path in paths]
 
 

@@ -232,6 +232,7 @@ class GlooExchange(Exchange):
     def __init__(self, world: World) -> None:
         assert world.links is not None  # only made for a world of several ranks
         self._world = world
+        self._connections = world.links.connections
         self._group = world.links.side
         # The group's own method: torch.distributed.all_reduce costs several times as much.
         self._options = dist.AllreduceOptions()
@@ -243,7 +244,7 @@ class GlooExchange(Exchange):
         work = self._group.allreduce([tensor], self._options)
 
         def arrived() -> list[int]:
-            work.wait()
+            self._connections.wait_for(work, self._group)
             numbers: list[int] = tensor.tolist()
             return numbers
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+    from torch.distributed import ProcessGroup, Work
     from torch.distributed.distributed_c10d import Store
 
     from trackside.distributed.lifeline import Lifeline
 
 # Each process's open files by number; Linux has the first, macOS only the second.
 _OPEN_FILES = ("/proc/self/fd", "/dev/fd")
+_LOOK_EVERY = timedelta(seconds=1)
+"""How often a wait for other ranks looks whether there still is a connection to them."""
 
 
 @dataclass
@@ -40,8 +44,35 @@ class Connections:
         yield
         self._sockets += [found for found in _sockets() if found not in before]
 
+    def wait_for(self, work: Work, group: ProcessGroup) -> None:
+        """Wait until a collective over them is done, but not for ever once they are cut.
+
+        Gloo forgets a sender that writes to a broken connection in the moment before it notices
+        that (seen with torch 2.13): such a collective never ends, and neither does the destructor
+        of its group, which then stays alive until the process ends.
+
+        Args:
+            work: The collective.
+            group: Of which it is one.
+
+        Raises:
+            RuntimeError: It failed, or it isn't done and the connections have been cut.
+        """
+        while not work.is_completed():
+            try:
+                work.wait(_LOOK_EVERY)
+            except RuntimeError:
+                if not work.is_completed() and self.cut:
+                    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+                    raise RuntimeError("gloo: the connections to the other ranks are cut") from None
+        work.wait()  # raises what went wrong
+
     def sever(self) -> None:
-        """Cut them all: whoever waits for data over them gets an error instead."""
+        """Cut them all: whoever waits for data over them gets an error instead.
+
+        Only the direction towards this process is shut: gloo notices the end of what it reads, and
+        closes; a broken direction of writing makes it lose what it was about to send, see above.
+        """
         self.cut = True
         for number, inode in self._sockets:
             with contextlib.suppress(OSError):  # closed in the meantime: nothing left to cut
@@ -50,7 +81,7 @@ class Connections:
                 with socket.socket(fileno=os.dup(number)) as connection:
                     # A listener must stay open: gloo aborts the process when accept() fails.
                     if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                        connection.shutdown(socket.SHUT_RDWR)
+                        connection.shutdown(socket.SHUT_RD)
 
 
 def _sockets() -> Iterator[tuple[int, int]]:

@@ -21,6 +21,10 @@ Op = Literal["mean", "sum", "min", "max"]
 T = TypeVar("T")
 
 _CPU = torch.device("cpu")
+_LENGTH_BYTES = 8
+_AT_ONCE_BYTES = 1024
+"""What ranks gather without first telling each other its length: a record's values, a few numbers.
+So much takes no longer than a single byte."""
 
 
 class World:
@@ -116,7 +120,8 @@ class World:
         result = (x.to(torch.int64) if x.dtype is torch.bool else x).detach().clone()
         by = {"mean": dist.ReduceOp.SUM, "sum": dist.ReduceOp.SUM}
         by |= {"min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
-        dist.all_reduce(result, op=by[op], group=self._group_for(x))
+        group = self._group_for(x)
+        self._finish(dist.all_reduce(result, op=by[op], group=group, async_op=True), x.device)
         if op == "mean":
             return result / self.size
         return result.to(torch.bool) if x.dtype is torch.bool and op != "sum" else result
@@ -218,32 +223,21 @@ class World:
             return x
         if isinstance(x, Tensor):
             copy = x.detach().clone()
-            dist.broadcast(copy, src=source, group=self._group_for(x))
+            group = self._group_for(x)
+            self._finish(dist.broadcast(copy, src=source, group=group, async_op=True), x.device)
             return cast("T", copy)
         data = wire.pack(x) if self.rank == source else b""
         length = torch.tensor([len(data)])
-        dist.broadcast(length, src=source, group=self._side)
+        self._finish(dist.broadcast(length, src=source, group=self._side, async_op=True))
         message = _as_bytes(data, int(length))
-        dist.broadcast(message, src=source, group=self._side)
+        self._finish(dist.broadcast(message, src=source, group=self._side, async_op=True))
         value: T = wire.unpack(message.numpy().tobytes())
         return value
-
-    def gather_objects(self, value: Any) -> list[Any]:
-        """Every rank's `value`, in order of rank, on every rank; any object of one's own.
-
-        For what ranks of one program tell each other, and nobody else can: it is pickled on the
-        way. Everything that can be a tensor or JSON-like goes through `gather`.
-        """
-        if self.size == 1:
-            return [value]
-        gathered: list[Any] = [None] * self.size
-        dist.all_gather_object(gathered, value, group=self._side)
-        return gathered
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
-            dist.barrier(group=self._side)
+            self._finish(dist.barrier(group=self._side, async_op=True))
 
     def on_rank_zero(self, fn: Callable[[], T]) -> T:
         """Call `fn` on rank 0 only; every rank gets what it returned.
@@ -292,18 +286,36 @@ class World:
     def _group_for(self, x: Tensor) -> dist.ProcessGroup | None:
         return self._side if x.device.type == "cpu" else None
 
+    def _finish(self, work: dist.Work | None, device: torch.device = _CPU) -> None:
+        """Wait until a collective is done; for one of an accelerator, its stream does."""
+        assert self.links is not None
+        assert work is not None  # what torch returns to ranks that aren't of the group
+        if device.type == "cpu":
+            self.links.connections.wait_for(work, self.links.side)
+        else:
+            work.wait()
+
     def _gather_values(self, value: Any) -> list[Any]:
-        """One value per rank: first the lengths, then the bytes, all on the CPU."""
+        """One value per rank, through the CPU: in one collective if all are short, else in two."""
         data = wire.pack(value)
-        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(lengths, torch.tensor([len(data)]), group=self._side)
-        longest = int(max(lengths))
-        messages = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(messages, _as_bytes(data, longest), group=self._side)
+        length = len(data).to_bytes(_LENGTH_BYTES, "little")
+        heads = self._gather_bytes(length + data[:_AT_ONCE_BYTES], _LENGTH_BYTES + _AT_ONCE_BYTES)
+        lengths = [int.from_bytes(head[:_LENGTH_BYTES], "little") for head in heads]
+        messages = [head[_LENGTH_BYTES:] for head in heads]
+        beyond = max(lengths) - _AT_ONCE_BYTES
+        if beyond > 0:
+            tails = self._gather_bytes(data[_AT_ONCE_BYTES:], beyond)
+            messages = [head + tail for head, tail in zip(messages, tails, strict=True)]
         return [
-            wire.unpack(message[: int(length)].numpy().tobytes())
-            for message, length in zip(messages, lengths, strict=True)
+            wire.unpack(message[:length]) for message, length in zip(messages, lengths, strict=True)
         ]
+
+    def _gather_bytes(self, data: bytes, length: int) -> list[bytes]:
+        """Every rank's `data`, filled up to `length` bytes."""
+        gathered = [torch.empty(length, dtype=torch.uint8) for _ in range(self.size)]
+        sent = _as_bytes(data, length)
+        self._finish(dist.all_gather(gathered, sent, group=self._side, async_op=True))
+        return [part.numpy().tobytes() for part in gathered]
 
 
 def _as_bytes(data: bytes, length: int) -> Tensor:

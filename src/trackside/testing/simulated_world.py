@@ -69,11 +69,6 @@ class SimulatedWorld(World):
             return x
         return x if answer is None and isinstance(x, Tensor) else answer
 
-    def gather_objects(self, value: Any) -> list[Any]:
-        """`value` of every rank."""
-        self._note("gather_objects", None)
-        return [value] * self.size
-
     def barrier(self) -> None:
         """Nobody to wait for."""
         self._note("barrier", None)

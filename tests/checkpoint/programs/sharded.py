@@ -24,7 +24,7 @@ class GroupRanks:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._group = dist.new_group(backend="gloo")
 
-    def gather_objects(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, /) -> list[Any]:
         gathered: list[Any] = [None] * self.size
         dist.all_gather_object(gathered, value, group=self._group)
         return gathered

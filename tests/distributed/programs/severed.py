@@ -1,0 +1,70 @@
+"""Connections are cut while a thread of each rank is in the middle of collectives over them."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import torch
+import torch.distributed as dist
+from claims import claim
+
+from trackside.distributed.links import Connections
+
+TRIALS = 60
+
+
+class Collectives(threading.Thread):
+    """Gathers over a group until that fails."""
+
+    def __init__(self, group: dist.ProcessGroup, connections: Connections, several: int) -> None:
+        super().__init__()
+        self._group, self._connections, self._several = group, connections, several
+        self.under_way = threading.Event()
+        """Set after `several` of them."""
+        self.error = ""
+
+    def run(self) -> None:
+        done = 0
+        try:
+            while True:
+                parts = [torch.zeros(50) for _ in range(dist.get_world_size())]
+                work = dist.all_gather(parts, torch.ones(50), group=self._group, async_op=True)
+                assert work is not None
+                self._connections.wait_for(work, self._group)
+                done += 1
+                if done == self._several:
+                    self.under_way.set()
+        except RuntimeError as error:
+            self.error = str(error)
+            self.under_way.set()
+
+
+def main() -> None:
+    dist.init_process_group("gloo")
+    dice = random.Random(5)  # the same on every rank
+    errors = []
+    for trial in range(TRIALS):
+        connections = Connections()
+        with connections.recorded():
+            group = dist.new_group(backend="gloo")
+            dist.barrier(group=group)
+        collectives = Collectives(group, connections, several=dice.randrange(3, 30))
+        collectives.start()
+        if dist.get_rank() != trial % 2:
+            collectives.under_way.wait()
+            dist.barrier()
+            connections.sever()
+        else:  # in the middle of one, or before the next
+            collectives.under_way.wait()
+            connections.sever()
+            dist.barrier()
+        collectives.join()
+        errors.append(collectives.error)
+        dist.barrier()
+    claim("ended", sum(bool(error) for error in errors))
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main()

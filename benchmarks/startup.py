@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from time import perf_counter
 
 from benchmarks.report import Figure, main, ratios
@@ -28,6 +30,16 @@ data = batches({steps})
 """
 RAW = STEPS + "raw_loop(data)"
 BARE = STEPS + "from benchmarks.by_trainer import fit; fit(data)"
+WRONG = """
+model: {kind: torch.nn.Linear, in_features: 4, out_features: 2}
+data:
+  train: {kind: torch.utils.data.TensorDataset, tensors: []}
+loss: cross_entropy
+optimizer: {kind: sgd, lr: -1}
+trainer: {epochs: many}
+callbacks: [{kind: early_stoping}]
+"""
+UNREADABLE = "model:\n\tkind: x\n"
 DEFAULTS = STEPS + "from benchmarks.by_trainer import fit; fit(data, defaults=True)"
 
 
@@ -36,6 +48,24 @@ def seconds(*arguments: str) -> float:
     started = perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
     return perf_counter() - started
+
+
+def refusal(text: str) -> float:
+    """Until `trackside train` has told what is wrong with a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "run.yaml"
+        file.write_text(text, encoding="utf-8")
+        started = perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "trackside", "train", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        took = perf_counter() - started
+    if done.returncode != 2:
+        raise SystemExit(f"the file was not refused: {done.stdout}{done.stderr}")
+    return took
 
 
 def program(text: str) -> float:
@@ -68,6 +98,11 @@ def measure() -> list[Figure]:
         rounds=ROUNDS,
         budgets={"import trackside (torch included), over import torch": 1.05},
     )
+    figures += ratios(
+        {"telling what is wrong with a file, over import torch": lambda: refusal(WRONG)},
+        lambda: program(IMPORT_TORCH),
+        rounds=ROUNDS,
+    )
     name = "a process that trains one step, over one by hand"
     figures += ratios(
         {
@@ -79,7 +114,9 @@ def measure() -> list[Figure]:
     )
     helps = sorted(seconds("-m", "trackside", "--help") for _ in range(ROUNDS))
     empty = sorted(program("") for _ in range(ROUNDS))
+    tabs = sorted(refusal(UNREADABLE) for _ in range(ROUNDS))
     figures += [
+        Figure("telling that a file isn't YAML", tabs[ROUNDS // 2], "s", 2.0, (tabs[0], tabs[-1])),
         Figure("trackside --help", helps[ROUNDS // 2], "s", 0.3, (helps[0], helps[-1])),
         Figure("an empty Python process", empty[ROUNDS // 2], "s", None, (empty[0], empty[-1])),
     ]

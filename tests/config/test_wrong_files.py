@@ -6,11 +6,14 @@ message. Positions, carets and remedies are part of what is promised.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.config.files import write
+from tests.config.files import good, write
 from trackside.config import ExperimentError, load
 
 TABLE = Path(__file__).with_name("wrong_files.txt")
@@ -70,3 +73,39 @@ def test_a_problem_is_there_for_tools_as_well() -> None:
         "received": None,
         "remedy": None,
     }
+
+
+ONE_CYCLE = "torch.optim.lr_scheduler.OneCycleLR"
+LOOK = """
+import sys
+from trackside.config import ExperimentError, load
+try:
+    load("run.yaml")
+except ExperimentError as error:
+    print(len(error.problems), *sorted({"torch", "torch._dynamo"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model:\n\tkind: x\n", "1"),
+        (good(("lr: 0.1", "lr: -1")), "1 torch"),
+        (
+            good(more=f"scheduler: {{kind: {ONE_CYCLE}, max_lr: 0.1, total_steps: -1}}\n"),
+            "1 torch",
+        ),
+    ],
+    ids=["unreadable", "optimizer", "scheduler"],
+)
+def test_a_wrong_file_is_told_before_what_takes_long_is_imported(text: str, told: str) -> None:
+    write(text)
+    repository = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK],
+        env={**os.environ, "PYTHONPATH": repository},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == told

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from trackside.config import load
+from trackside.config.plan import make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
@@ -29,9 +30,12 @@ def yaml_blocks() -> list[object]:
 
 
 @pytest.mark.parametrize("block", yaml_blocks())
-def test_a_yaml_block_is_a_right_configuration(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_yaml_block_is_a_configuration_whose_plan_is_sound(
+    block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "path", [str(REPOSITORY / "examples"), *sys.path])
     Path("block.yaml").write_text(block)
     whole = yaml.safe_load(block).keys() >= WHOLE
     base = [] if whole else [REPOSITORY / "examples" / "digits.yaml"]
-    load([*base, "block.yaml"]).trainer()
+    plan = make_plan(load([*base, "block.yaml"]))
+    assert plan.sound, plan

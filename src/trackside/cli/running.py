@@ -67,10 +67,11 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def fit(load: Callable[[], Experiment], *, as_json: bool, traceback: bool) -> None:
     """Run an experiment, print how it went, and leave with its exit code."""
-    from trackside.distributed.setup import Place
-
     with told(as_json, traceback):
         finished = load().run()
+
+    from trackside.distributed.setup import Place  # after what is told without torch
+
     text = json.dumps(_plain(finished)) if as_json else _summary(finished)
     if text and Place.from_environment().rank == 0:
         print(text)

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trackside.config.experiment import Experiment
 from trackside.config.layers import read
 from trackside.config.problem import Findings
-from trackside.config.sections import Sections
+
+if TYPE_CHECKING:
+    from trackside.config.experiment import Experiment
 
 
 def load(files: str | Path | Iterable[str | Path], overrides: Iterable[str] = ()) -> Experiment:
@@ -34,6 +36,9 @@ def load(files: str | Path | Iterable[str | Path], overrides: Iterable[str] = ()
     names = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     findings = Findings()
     document = read(names, overrides, findings)
+
+    from trackside.config.sections import Sections  # noqa: PLC0415 - torch, after what needs none
+
     folders = [str(Path(name).resolve().parent) for name in names]
     sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
     experiment = Sections(document, findings).experiment()

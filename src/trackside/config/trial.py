@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from trackside import randomness
 from trackside.config.blueprint import Blueprint
@@ -35,10 +38,30 @@ def optimizer_refusals(optimizer: Blueprint | None, scheduler: Blueprint | None)
     try:
         with optimizer.refusals():
             # A matrix: some optimizers take nothing else.
-            made = optimizer.build()([nn.Parameter(torch.zeros(1, 1))])
+            made = _on_trial(optimizer).build()([nn.Parameter(torch.zeros(1, 1))])
         if scheduler is not None and scheduler.name.startswith(_KNOWN):
             with scheduler.refusals():
                 scheduler.build()(made)
     except ExperimentError as error:
         return list(error.problems)
     return []
+
+
+class _WithoutCompiler(Optimizer):
+    """Holds the options of an optimizer on trial, and its groups, as schedulers look at them.
+
+    The constructor of torch makes torch import its compiler, which takes longer than everything
+    else that is done about a file.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups = [{**defaults, "params": list(params)}]
+
+
+def _on_trial(optimizer: Blueprint) -> Blueprint:
+    """The same, with `_WithoutCompiler` between its class and torch's `Optimizer`."""
+    made = optimizer.target
+    if not (isinstance(made, type) and issubclass(made, Optimizer)):
+        return optimizer
+    return replace(optimizer, target=type(made.__name__, (made, _WithoutCompiler), {}))

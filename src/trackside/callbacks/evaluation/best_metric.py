@@ -29,7 +29,7 @@ class BestMetric(Callback):
         ConfigurationError: No targets, or no direction of that name.
 
     Example:
-        >>> BestMetric("val/loss", targets=["test/accuracy"])  # logs best/test/accuracy
+        >>> BestMetric("val/loss", targets=["val/accuracy"])  # logs best/val/accuracy
     """
 
     def __init__(

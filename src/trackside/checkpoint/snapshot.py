@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -28,8 +28,15 @@ class Snapshot:
     """Skeleton of the shared state; None on ranks above 0."""
     rank_state: Json
     """Skeleton of what this rank alone knows."""
-    pieces: tuple[Piece, ...]
+    whole: Mapping[str, Tensor]
+    """Whole tensors that this rank writes, by key."""
+    shards: tuple[Piece, ...] = ()
     copies: tuple[torch.Event, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """All that this rank writes. Made when it is asked for: the loop waits for the rest."""
+        return (*(_whole(key, tensor) for key, tensor in self.whole.items()), *self.shards)
 
     def wait(self) -> None:
         """Wait until the copies from the devices have arrived."""
@@ -54,28 +61,31 @@ class HostBuffers:
         self._cannot_pin = False
 
     @torch.no_grad()
-    def copy(self, pieces: Iterable[Piece]) -> tuple[tuple[Piece, ...], tuple[torch.Event, ...]]:
-        """The pieces with their values copied here, and what to wait for before they are read."""
+    def copy(
+        self, tensors: Mapping[str, Tensor]
+    ) -> tuple[Mapping[str, Tensor], tuple[torch.Event, ...]]:
+        """The tensors with their values copied here, and what to wait for before they are read."""
         former, self._buffers = self._buffers, {}
-        copied: list[Piece] = []
+        buffers: list[Tensor] = []
+        sources: list[Tensor] = []
         streams: dict[torch.device, torch.Stream] = {}
-        for piece in pieces:
-            source = piece.tensor
-            buffer = former.pop(piece.key, None)
-            fits = buffer is not None and buffer.dtype is source.dtype
-            if buffer is None or not fits or buffer.shape != source.shape:
+        for key, source in tensors.items():
+            buffer = former.get(key)
+            if buffer is None or buffer.dtype is not source.dtype or buffer.shape != source.shape:
                 buffer = self._allocate(source)
-            self._buffers[piece.key] = buffer
+            self._buffers[key] = buffer
             if source.is_cpu:
-                buffer.copy_(source)
-            else:
-                asynchronous = buffer.is_pinned()
-                buffer.copy_(source, non_blocking=asynchronous)
-                if asynchronous and source.device not in streams:
-                    streams[source.device] = torch.accelerator.current_stream(source.device)
-            copied.append(Piece(piece.key, buffer, piece.offsets, piece.whole_shape))
+                buffers.append(buffer)
+                sources.append(source)
+                continue
+            asynchronous = buffer.is_pinned()
+            buffer.copy_(source, non_blocking=asynchronous)
+            if asynchronous and source.device not in streams:
+                streams[source.device] = torch.accelerator.current_stream(source.device)
+        if sources:
+            torch._foreach_copy_(buffers, sources)
         # What the loop queues after this moment runs after the copies, on the same stream.
-        return tuple(copied), tuple(stream.record_event() for stream in streams.values())
+        return self._buffers, tuple(stream.record_event() for stream in streams.values())
 
     def _allocate(self, source: Tensor) -> Tensor:
         pinned = source.device.type in _WITH_PINNED_MEMORY and not self._cannot_pin
@@ -105,19 +115,24 @@ def take_snapshot(
         UnsavableStateError: names each leaf that can't be saved.
     """
     shared, own = split(state), split(rank_state)
-    pieces: list[Piece] = []
+    tensors: dict[str, Tensor] = {}
+    shards: list[Piece] = []
     for key, tensor in shared.tensors.items():
         if is_sharded(tensor):
-            pieces += _shards(key, tensor)
+            shards += _shards(key, tensor)
         elif rank == 0:
-            pieces.append(_whole(key, tensor))
-    pieces += [_whole(rank_key(rank, key), tensor) for key, tensor in own.tensors.items()]
+            tensors[key] = tensor
+    tensors |= {rank_key(rank, key): tensor for key, tensor in own.tensors.items()}
+    tensors |= {shard.key: shard.tensor for shard in shards}
     copies: tuple[torch.Event, ...] = ()
     if buffers is not None:
-        kept, copies = buffers.copy(pieces)
+        kept, copies = buffers.copy(tensors)
     else:
-        kept = tuple(_on_host(piece) for piece in pieces)
-    return Snapshot(shared.skeleton if rank == 0 else None, own.skeleton, kept, copies)
+        kept = {key: _on_host(tensor) for key, tensor in tensors.items()}
+    written = tuple(shard._replace(tensor=kept[shard.key]) for shard in shards)
+    parts = {shard.key for shard in shards}
+    whole = {key: tensor for key, tensor in kept.items() if key not in parts} if parts else kept
+    return Snapshot(shared.skeleton if rank == 0 else None, own.skeleton, whole, written, copies)
 
 
 def size_estimate_bytes(state: Any, rank_state: Any = None) -> int:
@@ -163,6 +178,5 @@ def _shards(key: str, tensor: Any) -> list[Piece]:
     return [Piece(key, local, tuple(item.tensor_data.chunk.offsets), tuple(tensor.shape))]
 
 
-def _on_host(piece: Piece) -> Piece:
-    plain = piece.tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    return Piece(piece.key, plain, piece.offsets, piece.whole_shape)
+def _on_host(tensor: Tensor) -> Tensor:
+    return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()

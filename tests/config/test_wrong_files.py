@@ -90,13 +90,13 @@ except ExperimentError as error:
     ("text", "told"),
     [
         ("model:\n\tkind: x\n", "1"),
-        (good(("lr: 0.1", "lr: -1")), "1 torch"),
+        (good(more="callbacks: {stopping: {}}\n"), "1 torch"),
         (
             good(more=f"scheduler: {{kind: {ONE_CYCLE}, max_lr: 0.1, total_steps: -1}}\n"),
             "1 torch",
         ),
     ],
-    ids=["unreadable", "optimizer", "scheduler"],
+    ids=["unreadable", "sound optimizer", "wrong scheduler"],
 )
 def test_a_wrong_file_is_told_before_what_takes_long_is_imported(text: str, told: str) -> None:
     write(text)

@@ -114,6 +114,8 @@ def test_gather_takes_values_and_tensors_of_different_lengths(two: TorchRun) -> 
         {"rank": 1, "text": "x", "nested": [1, None, 2.5]},
     ]
     assert two.claimed("gather objects") == [objects] * 2
+    lengths = [[3, length] for length in (*range(980, 1040), 5000)]
+    assert two.claimed("gather long") == [lengths] * 2
     assert two.claimed("gather tensors") == [[[], [0.0, 1.0, 2.0]]] * 2
     assert two.claimed("gather nested") == [[True, [1.0, 1.0], "torch.bfloat16"]] * 2
 

@@ -40,6 +40,9 @@ claim("sum by name", {k: v.tolist() for k, v in world.sum_by_name(mine).items()}
 claim("sum of nothing", world.sum_by_name({}))
 
 claim("gather objects", world.gather({"rank": r, "text": "x" * r, "nested": [1, None, 2.5]}))
+lengths = [*range(980, 1040), 5000]  # up to, and beyond, what travels in one exchange
+long = [world.gather("x" * (length if r else 3)) for length in lengths]
+claim("gather long", [[len(text) for text in texts] for texts in long])
 claim("gather tensors", [t.tolist() for t in world.gather(torch.arange(r * 3.0))])
 back = world.gather([(1, r), {3: torch.ones(2, dtype=torch.bfloat16)}])
 claim("gather nested", [back[1][0] == (1, 1), back[1][1][3].tolist(), str(back[1][1][3].dtype)])

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.report import Figure, main
 from trackside.checkpoint import CheckpointWriter, Retention, Saving, newest_valid
-from trackside.data import Source
+from trackside.data.source import DataSource
 
 Clock = Callable[[], float]
 
@@ -220,13 +220,13 @@ def resume() -> list[Figure]:
     state = _position(loader)
 
     def begun() -> float:
-        source = Source("train", loader, 32)
+        source = DataSource("train", loader, 32)
         started = perf_counter()
         next(source.begin(0))
         return perf_counter() - started
 
     def resumed() -> float:
-        source = Source("train", loader, 32)
+        source = DataSource("train", loader, 32)
         source.load_state_dict(state)
         started = perf_counter()
         next(source.resume(0, middle))
@@ -243,7 +243,7 @@ def resume() -> list[Figure]:
 
 
 def _position(loader: DataLoader[Any]) -> dict[str, Any]:
-    source = Source("train", loader, 32)
+    source = DataSource("train", loader, 32)
     source.begin(0)
     return source.state_dict()
 

@@ -3,7 +3,7 @@
 20,000 samples of 64 features in shuffled batches of 32, MLP 64-128-10, AdamW, one thread. The raw
 loop takes them from the DataLoader that everybody would write; the trainer gets the same one, or
 the data set or arrays themselves. That order and values are the same is held by
-`tests/test_in_memory.py`.
+`tests/data/test_tensors.py`.
 
     python -m benchmarks.data
 """
@@ -77,13 +77,13 @@ class Passing:
 
 def measure() -> list[Figure]:
     """All figures of data in memory."""
-    from trackside.data import Source
+    from trackside.data.source import DataSource
 
     torch.set_num_threads(1)
     inputs, target = tensors()
     own, ours = loader(), loader()
     arrays = (inputs.numpy(), target.numpy())
-    source = Source("train", ours, BATCH)
+    source = DataSource("train", ours, BATCH)
     name = "epoch over a TensorDataset, over a raw loop with a DataLoader"
     return [
         *ratios(

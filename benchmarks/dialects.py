@@ -21,7 +21,7 @@ from benchmarks.by_trainer import Listening, fit
 from benchmarks.counting import per_step
 from benchmarks.report import Figure, main
 from benchmarks.task import batches, build
-from trackside import Settings, Trainer, dispatch
+from trackside import Settings, Trainer
 from trackside.dialects import (
     adaptive_neural_network,
     dream_trainer,
@@ -31,6 +31,7 @@ from trackside.dialects import (
     pytorch_accelerated,
     transformers,
 )
+from trackside.lifecycle import dispatch
 
 STEPS = 300
 ROUNDS = 7

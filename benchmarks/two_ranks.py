@@ -125,7 +125,7 @@ def by_trainer(widths: Sequence[int], data: Timed) -> None:
             settings=Settings(
                 device="cpu",
                 directory=directory,
-                parallel=DDP(),
+                strategy=DDP(),
                 log_every=f"{LOG_EVERY} steps",
             ),
         )

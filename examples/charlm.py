@@ -103,7 +103,7 @@ def main(steps: int = 400) -> tuple[Result, str]:
             lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, max_lr=3e-3, total_steps=steps + 1
             ),
-            per="step",
+            interval="step",
         ),
         callbacks=[Checkpoint("100 steps")],  # the run is shorter than an epoch
         clip=1.0,

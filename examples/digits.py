@@ -23,7 +23,7 @@ def main(epochs: int = EPOCHS) -> tuple[Result, dict[str, float]]:
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3),
         scheduler=Scheduler(
             lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs),
-            per="epoch",
+            interval="epoch",
         ),
         metrics={"accuracy": accuracy},
         seed=7,

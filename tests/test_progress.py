@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.progress import Limit, Progress, is_count
+from trackside.progress import Progress, RunLimit, is_count
 
 counts = st.none() | st.integers(0, 9)
 
@@ -66,7 +66,7 @@ def test_a_count_is_a_whole_number(value: Any, at_least: int, yes: bool) -> None
 def test_a_limit_is_reached_exactly_at_its_total(
     epochs: int | None, steps: int | None, epoch_steps: int | None
 ) -> None:
-    limit = Limit(epochs, steps, epoch_steps)
+    limit = RunLimit(epochs, steps, epoch_steps)
     total = limit.total_steps
     if epoch_steps is None or total is None:
         return
@@ -79,6 +79,6 @@ def test_a_limit_is_reached_exactly_at_its_total(
 
 
 def test_without_the_length_of_an_epoch_only_steps_tell_the_total() -> None:
-    assert Limit(epochs=3).total_steps is None
-    assert Limit(epochs=3, steps=10).total_steps == 10
-    assert Limit().total_steps is None
+    assert RunLimit(epochs=3).total_steps is None
+    assert RunLimit(epochs=3, steps=10).total_steps == 10
+    assert RunLimit().total_steps is None

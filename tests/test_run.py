@@ -66,7 +66,7 @@ def test_a_name_without_a_slash_gets_that_of_the_data_in_hand() -> None:
     spies[1].name = "other"
     run = script(spies, [{"val/loss": 1.0}])
 
-    assert {"recent/own", "val/own"} <= set(run.history.names)
+    assert {"train_recent/own", "val/own"} <= set(run.history.names)
 
 
 def test_the_model_is_the_one_named_model_else_the_first() -> None:

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trackside.errors import ScheduleError
-from trackside.progress import Limit, Progress
+from trackside.progress import Progress, RunLimit
 from trackside.schedule import STEP_UNITS, AnyOf, Due, Every, firings, reached
 
 UNITS = ("steps", "batches", "epochs", "samples", "seconds")
@@ -181,7 +181,7 @@ def test_how_often_it_fires_is_known_before(
     # `first` of samples may fall on the first crossing; of steps and epochs only when amount is 1.
     options: dict[str, Any] = {unit: amount, "first": first and unit != "samples"}
     schedule = Every(**options)
-    limit = Limit(epochs=epochs, epoch_steps=epoch_steps, epoch_samples=epoch_steps * size)
+    limit = RunLimit(epochs=epochs, epoch_steps=epoch_steps, epoch_samples=epoch_steps * size)
     due = Due(schedule)
     due.start(Progress())
     fired = sum(due.crossed(p) for p in walk([size] * (epochs * epoch_steps), epoch_steps))
@@ -191,7 +191,7 @@ def test_how_often_it_fires_is_known_before(
 
 @pytest.mark.parametrize("text", ["10 minutes", "3 batches"])
 def test_how_often_a_clock_fires_is_not_known(text: str) -> None:
-    assert firings(text, Limit(steps=100, epoch_steps=10)) is None
+    assert firings(text, RunLimit(steps=100, epoch_steps=10)) is None
 
 
 # --- construction ------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from typing import Any
 from torch import Tensor
 
 from trackside import Callback, Evaluation, Outcome, PeriodicCallback, Run, Trainer, event, on
-from trackside.collection import CallbackCollection
-from trackside.dispatch import Dispatcher
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.lifecycle.dispatch import Dispatcher
 
 
 class MyRun(Run):

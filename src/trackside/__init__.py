@@ -6,49 +6,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trackside.collection import CallbackCollection as CallbackCollection
-    from trackside.data_pass import EvaluationCallback as EvaluationCallback
     from trackside.errors import StopTraining as StopTraining
     from trackside.errors import TracksideError as TracksideError
     from trackside.history import History as History
     from trackside.history import Record as Record
-    from trackside.lifecycle import Callback as Callback
-    from trackside.lifecycle import RankZeroCallback as RankZeroCallback
-    from trackside.lifecycle import event as event
-    from trackside.metrics import accuracy as accuracy
-    from trackside.optimization import Clip as Clip
-    from trackside.optimization import Scheduler as Scheduler
+    from trackside.lifecycle.collection import CallbackCollection as CallbackCollection
+    from trackside.lifecycle.hooks import Callback as Callback
+    from trackside.lifecycle.hooks import RankZeroCallback as RankZeroCallback
+    from trackside.lifecycle.hooks import event as event
+    from trackside.lifecycle.periodic import PeriodicCallback as PeriodicCallback
+    from trackside.lifecycle.periodic import on as on
     from trackside.outcome import Outcome as Outcome
     from trackside.outcome import Status as Status
-    from trackside.periodic import PeriodicCallback as PeriodicCallback
-    from trackside.periodic import on as on
     from trackside.progress import Progress as Progress
     from trackside.run import Evaluation as Evaluation
     from trackside.run import Run as Run
     from trackside.schedule import Every as Every
-    from trackside.settings import Result as Result
-    from trackside.settings import Settings as Settings
-    from trackside.steps import Output as Output
-    from trackside.trainer import Trainer as Trainer
+    from trackside.step.evaluation import EvaluationCallback as EvaluationCallback
+    from trackside.step.metrics import accuracy as accuracy
+    from trackside.step.optimization import Clip as Clip
+    from trackside.step.optimization import Scheduler as Scheduler
+    from trackside.step.output import Output as Output
+    from trackside.trainer.settings import Result as Result
+    from trackside.trainer.settings import Settings as Settings
+    from trackside.trainer.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "collection": ("CallbackCollection",),
-    "data_pass": ("EvaluationCallback",),
+    "lifecycle.collection": ("CallbackCollection",),
+    "step.evaluation": ("EvaluationCallback",),
     "errors": ("StopTraining", "TracksideError"),
     "history": ("History", "Record"),
-    "lifecycle": ("Callback", "RankZeroCallback", "event"),
-    "metrics": ("accuracy",),
-    "optimization": ("Clip", "Scheduler"),
+    "lifecycle.hooks": ("Callback", "RankZeroCallback", "event"),
+    "step.metrics": ("accuracy",),
+    "step.optimization": ("Clip", "Scheduler"),
     "outcome": ("Outcome", "Status"),
-    "periodic": ("PeriodicCallback", "on"),
+    "lifecycle.periodic": ("PeriodicCallback", "on"),
     "progress": ("Progress",),
     "run": ("Evaluation", "Run"),
     "schedule": ("Every",),
-    "steps": ("Output",),
-    "settings": ("Result", "Settings"),
-    "trainer": ("Trainer",),
+    "step.output": ("Output",),
+    "trainer.settings": ("Result", "Settings"),
+    "trainer.trainer": ("Trainer",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

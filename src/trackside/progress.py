@@ -68,7 +68,7 @@ def is_count(value: object, at_least: int = 0) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RunLimit:
     """How far a run shall go: epochs, steps, or whichever comes first.
 
     `None` means unlimited in that unit. `epoch_steps` is the length of an epoch in steps where the

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 
 from trackside.history import History
 from trackside.outcome import Outcome
-from trackside.progress import Limit, Progress
+from trackside.progress import Progress, RunLimit
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from trackside.collection import CallbackCollection
     from trackside.distributed.world import World
-    from trackside.precision import Precision
-    from trackside.steps import Steps
+    from trackside.lifecycle.collection import CallbackCollection
+    from trackside.step.output import Steps
+    from trackside.step.precision import Precision
 
 P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
@@ -82,7 +82,7 @@ class Request:
     """Number of the signal behind a stop."""
     leave_out: tuple[TrainingBatch, ...] = ()
     """Batches that shall not come again, for `roll_back`."""
-    everywhere: bool = False
+    all_ranks: bool = False
     """Whether all ranks ask for it at this very step: it is taken here, and not a little later."""
 
 
@@ -126,7 +126,7 @@ class Saver(Protocol):
 
     needs_attention: bool
     """Set when a checkpoint has become whole, or has failed, since the last `settle`."""
-    at_error: bool
+    save_on_failure: bool
     """Whether to save when an evaluation fails, before its error ends the run."""
 
     @property
@@ -153,7 +153,7 @@ class Events(Protocol):
     """What fires events and knows who is being called (`dispatch.py`)."""
 
     @property
-    def speaker(self) -> str | None:
+    def current_callback(self) -> str | None:
         """Name of the callback whose hook is being called now."""
 
     def shares(self) -> dict[str, float]:
@@ -203,7 +203,7 @@ class Run:
         self.resumed_from: Path | None = None
         """The checkpoint that it goes on from."""
         self.progress = Progress()
-        self.limit = Limit()
+        self.limit = RunLimit()
         self.history = History()
         self._models: Mapping[str, nn.Module] = {}
         self.optimizers = {}
@@ -260,9 +260,9 @@ class Run:
                 yield (f"{name}/{index}" if several else str(index)), group
 
     @property
-    def calling(self) -> str | None:
+    def current_callback(self) -> str | None:
         """Name of the callback whose hook is being called now; None where the loop is at work."""
-        return self._events.speaker if self._events is not None else None
+        return self._events.current_callback if self._events is not None else None
 
     @property
     def callback_seconds(self) -> dict[str, float]:
@@ -285,18 +285,18 @@ class Run:
         reason: str = "requested",
         *,
         asked_by: str | None = None,
-        everywhere: bool = False,
+        all_ranks: bool = False,
     ) -> None:
         """Ask for a checkpoint at the next safe point.
 
         Args:
             reason: Why; the checkpoint's manifest keeps it.
             asked_by: Who asks; None takes the callback whose hook is being called.
-            everywhere: Whether all ranks ask for it at this same step, because nothing but
+            all_ranks: Whether all ranks ask for it at this same step, because nothing but
                 progress decides. It is then saved at the end of this step; otherwise, on several
                 ranks, some steps later, when all have heard of it.
         """
-        self._ask(Request("save", reason, self._who(asked_by), everywhere=everywhere))
+        self._ask(Request("save", reason, self._who(asked_by), all_ranks=all_ranks))
 
     def evaluate(
         self,
@@ -304,7 +304,7 @@ class Run:
         reason: str = "requested",
         *,
         asked_by: str | None = None,
-        everywhere: bool = False,
+        all_ranks: bool = False,
     ) -> None:
         """Ask for an evaluation of `run.data[name]` at the next safe point.
 
@@ -312,7 +312,7 @@ class Run:
             name: Which data.
             reason: Why.
             asked_by: Who; None takes the callback whose hook is being called.
-            everywhere: Whether all ranks ask for it at this same step; see `save`.
+            all_ranks: Whether all ranks ask for it at this same step; see `save`.
 
         Raises:
             KeyError: There is no data of that name.
@@ -320,7 +320,7 @@ class Run:
         if name not in self.data:
             raise KeyError(f"no data named {name!r}; there is " + (", ".join(self.data) or "none"))
         who = self._who(asked_by)
-        self._ask(Request("evaluate", reason, who, name=name, everywhere=everywhere))
+        self._ask(Request("evaluate", reason, who, name=name, all_ranks=all_ranks))
 
     def skip_step(self, reason: str, *, asked_by: str | None = None) -> None:
         """Ask to drop the gradients of the step under way instead of applying them.
@@ -357,10 +357,10 @@ class Run:
         self.requests.append(request)
 
     def _who(self, asked_by: str | None) -> str:
-        return asked_by or (self._events.speaker if self._events else None) or "trainer"
+        return asked_by or (self._events.current_callback if self._events else None) or "trainer"
 
     @contextmanager
-    def trial(self) -> Iterator[None]:
+    def discarding(self) -> Iterator[None]:
         """For steps that don't count: what is logged or asked for inside is dropped."""
         log, asked, samples = self._log, list(self.requests), self.batch_samples
         self._log = _Nowhere()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trackside.errors import ScheduleError, did_you_mean
-from trackside.progress import Limit, Progress
+from trackside.progress import Progress, RunLimit
 
 Unit = Literal["steps", "batches", "epochs", "samples", "seconds"]
 
@@ -247,7 +247,7 @@ def reached(moment: Schedule, progress: Progress) -> bool:
     return any(getattr(progress, _COUNTERS[p.unit]) >= p.amount for p in moment.parts)
 
 
-def firings(schedule: str | Schedule, limit: Limit) -> int | None:
+def firings(schedule: str | Schedule, limit: RunLimit) -> int | None:
     """How often `schedule` fires in a run of `limit`; None when that can't be known before."""
     total_steps = limit.total_steps
     counts: dict[str, float | None] = {

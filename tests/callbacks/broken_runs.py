@@ -11,10 +11,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from trackside import Callback, Trainer, resuming
+from trackside import Callback, Trainer
 from trackside.checkpoint.splitting import check_savable
-from trackside.loop_state import Loop
-from trackside.resumption import restore
+from trackside.loop import resume as resuming
+from trackside.loop.snapshot import restore
+from trackside.loop.state import Loop
 from trackside.run import Run
 
 Fit = Callable[[Trainer], Any]
@@ -25,7 +26,7 @@ class MemorySaver:
     """Keeps a deep copy of every state that is saved; each must be one that a file can hold."""
 
     needs_attention = False
-    at_error = False
+    save_on_failure = False
 
     def __init__(self) -> None:
         self.states: list[State] = []

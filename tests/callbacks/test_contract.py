@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.callbacks.pictures.scenes import tiny_pictures
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.config.builtin_callbacks import builtin_callbacks
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.testing import check_callback, tiny_classification
 
 ALL = builtin_callbacks()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from trackside.callbacks.reporting.epoch_table import EpochTable
-from trackside.defaults import DEFAULTS
 from trackside.errors import ConfigurationError
-from trackside.settings import Settings
 from trackside.testing import tiny_regression
-from trackside.trainer import Trainer
+from trackside.trainer.defaults import DEFAULTS
+from trackside.trainer.settings import Settings
+from trackside.trainer.trainer import Trainer
 
 
 def trainer(**options: Any) -> Trainer:

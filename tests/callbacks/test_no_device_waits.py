@@ -58,7 +58,7 @@ CALLBACKS = {
     "gradient norm": lambda: GradientNorm("1 step", patterns=["0.*"]),
     "parameter norm": lambda: ParameterNorm("1 step", patterns=["0.*"]),
     "gradient noise": GradientNoise,
-    "scheduler": lambda: LRScheduler("step", {"step_size": 1}, per="step"),
+    "scheduler": lambda: LRScheduler("step", {"step_size": 1}, interval="step"),
     "parameter schedule": lambda: ParameterSchedule("model.3.p", "linear", 0.5, 0.0),
     "unfreeze": lambda: Unfreeze({"0": "2 steps"}),
     "accumulation": lambda: AccumulationSchedule({0: 2, 2: 1}, unit="steps"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trackside.config.builtin_callbacks import FOLDER, builtin_callbacks
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 
 
 def callbacks_in_modules() -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from trackside.callbacks.averaging.ema import EMA
 from trackside.config.reference import reference_of, sections_of, written, yaml_of
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.schedule import Every
 

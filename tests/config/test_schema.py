@@ -10,10 +10,10 @@ import yaml
 
 from tests.config.files import good
 from trackside.config.builtin_callbacks import builtin_callbacks
-from trackside.config.kinds import CALLBACKS
-from trackside.config.options import options_of
+from trackside.config.checking.kinds import CALLBACKS
+from trackside.config.checking.options import options_of
+from trackside.config.experiment.sections import SECTIONS
 from trackside.config.schema import as_text, file_schema
-from trackside.config.sections import SECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_every_option_of_every_callback_is_in_the_schema(schema: dict[str, Any],
         "callbacks:\n  - early_stopping\n  - {kind: early_stopping, monitor: val/loss}\n",
         "callbacks: {checkpoint: {every_n_epochs: 2}}\n",
         "callbacks: {checkpoint: {every: '${data.batch_size}'}}\n",
-        "scheduler: {kind: step, step_size: 3, per: step}\n",
+        "scheduler: {kind: step, step_size: 3, interval: step}\n",
         "evaluate: val\n",
         "evaluate: [val]\n",
     ],

@@ -32,7 +32,6 @@ from trackside.dialects import (
     nn_handler,
     noether,
     pytorch_accelerated,
-    pytorch_accelerated_methods,
     state_file,
 )
 from trackside.outcome import Status
@@ -369,7 +368,7 @@ def test_the_mock_callback_of_an_is_called() -> None:
 # --- pytorch-accelerated -----------------------------------------------------------------------
 
 
-class AcceleratedTrainer(pytorch_accelerated_methods.TrainerMethods, NativeTrainer):
+class AcceleratedTrainer(pytorch_accelerated.TrainerMethods, NativeTrainer):
     """Their `Trainer`, as Trackside's with their methods."""
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trackside.adoption import DIALECTS
+from trackside.lifecycle.adoption import DIALECTS
 
 PROGRAM = """
 import sys
@@ -73,7 +73,7 @@ def test_a_dialect_imports_neither_the_others_nor_the_framework() -> None:
 def test_the_base_class_of_the_framework_itself_is_recognised(
     package: str, name: str, dialect: str
 ) -> None:
-    from trackside.adoption import Adopted, adopt
+    from trackside.lifecycle.adoption import Adopted, adopt
 
     base = type(name, (), {"__module__": package, "set_handler": lambda self, handler: None})
     frequencies = {f"every_n_{unit}": None for unit in ("epochs", "updates", "samples")}

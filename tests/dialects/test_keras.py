@@ -11,7 +11,7 @@ import torch
 from tests.dialects.training import fit, hooks_of, trainer_of
 from trackside.dialects.keras import TABLE, Callback, ModelView
 from trackside.errors import UsageError
-from trackside.lifecycle import HOOKS
+from trackside.lifecycle.hooks import HOOKS
 from trackside.outcome import Status
 from trackside.testing import tiny_classification
 

@@ -8,7 +8,7 @@ import pytest
 
 import trackside.callbacks
 from tests.dialects.pages import FOLDER, PAGES, TABLE, hook_table, page
-from trackside.adoption import DIALECTS
+from trackside.lifecycle.adoption import DIALECTS
 
 
 @pytest.mark.parametrize("dialect", PAGES)

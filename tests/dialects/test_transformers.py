@@ -18,7 +18,7 @@ from trackside.dialects.transformers import (
     adapt,
 )
 from trackside.errors import RegistrationError, UsageError
-from trackside.lifecycle import HOOKS
+from trackside.lifecycle.hooks import HOOKS
 from trackside.outcome import Status
 from trackside.testing import tiny_classification
 

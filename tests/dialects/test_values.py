@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trackside.dialects.values import LateValues, as_mapping, is_number, loss_of, on_host, renamed
-from trackside.steps import Output
+from trackside.step.output import Output
 
 
 class Waiting(Tensor):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trackside.lifecycle import ANYWHERE, HOOKS
+from trackside.lifecycle.hooks import ANYWHERE, HOOKS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "ARCHITECTURE.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from trackside.config import load
-from trackside.config.plan import make_plan
+from trackside.config.experiment.plan import make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])

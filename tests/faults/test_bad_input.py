@@ -351,7 +351,7 @@ FIT: dict[str, tuple[type[Exception], str, Fit, dict[str, Any]]] = {
         ConfigurationError,
         "a scheduler can't move per 'batch'",
         {},
-        {"scheduler": lambda: Scheduler(lambda o: StepLR(o, 1), per="batch")},  # type: ignore[arg-type]
+        {"scheduler": lambda: Scheduler(lambda o: StepLR(o, 1), interval="batch")},  # type: ignore[arg-type]
     ),
     "scheduler of another optimizer": (
         ConfigurationError,
@@ -581,7 +581,7 @@ def test_a_run_within_a_run_is_refused(hook: str, mode: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["a/b", "", "recent"])
+@pytest.mark.parametrize("name", ["a/b", "", "train_recent"])
 def test_an_evaluation_by_itself_cannot_have_such_a_name(name: str) -> None:
     make, options = options_for({})
 

@@ -10,9 +10,9 @@ import torch
 from tests.faults.figures import Figure
 from trackside import Callback, Run
 from trackside.callbacks.saving.checkpoint import Checkpoint
-from trackside.lifecycle import HOOKS
-from trackside.settings import Settings
+from trackside.lifecycle.hooks import HOOKS
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 CONTEXTS = ("step_context", "evaluation_context")
 MODES = ("fit", "evaluate", "predict")

@@ -93,7 +93,7 @@ def campaign(server: Server, root: Path, kills: int, seed: int) -> dict[str, int
     calls, step = server.count(root), check(root, [], 6)
     ends = {"at a call": 0, "any moment": 0, "not killed": 0}
     for number in range(kills):
-        # Spread over the whole save: one moment from each part.
+        # Replicas over the whole save: one moment from each part.
         moment = 1 + int((number + chance.random()) * calls / kills)
         how = "kill_at" if number % 2 else "kill_after"
         ended, told = server.order(

@@ -16,8 +16,8 @@ from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.saving.save_weights import SaveWeights
 from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
 from trackside.errors import NonFiniteError
-from trackside.settings import Settings
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 BAD_STEP = 3
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.periodic import on
 from trackside.outcome import Outcome
-from trackside.periodic import on
 from trackside.run import Run
 from trackside.testing import RULES, ContractError, Recorder, check_callback
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trackside.lifecycle import HOOKS
+from trackside.lifecycle.hooks import HOOKS
 from trackside.outcome import Outcome, Status
 from trackside.testing import Grammar, GrammarError, check_grammar
 from trackside.testing.grammar import closes, opens

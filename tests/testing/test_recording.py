@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trackside.history import Record
-from trackside.lifecycle import HOOKS, Callback, event
+from trackside.lifecycle.hooks import HOOKS, Callback, event
 from trackside.outcome import Outcome, Status
 from trackside.run import Evaluation, Run
 from trackside.testing import Recorder, ScriptedRun, script

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from trackside.errors import StopTraining
-from trackside.lifecycle import Callback, event
+from trackside.lifecycle.hooks import Callback, event
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Status
-from trackside.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.testing import Recorder, ScriptedRun, SpyCallback, script, tiny_regression
 
@@ -97,7 +97,7 @@ def test_what_a_callback_logs_becomes_a_record() -> None:
     spy = SpyCallback("on_batch_end", lambda run, *_: run.log("grad", 2.0), when=None)
     run = script(spy, [{"train/loss": 1.0}], epoch_steps=2)
 
-    assert run.history.values("recent/grad") == [2.0, 2.0]
+    assert run.history.values("train_recent/grad") == [2.0, 2.0]
     assert run.history.values("train/grad") == [2.0]
 
 

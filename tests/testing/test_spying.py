@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import CONTEXTS, HOOKS, Callback, is_overridden
+from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
 from trackside.testing import ScriptedRun, SpyCallback, script
 
 

@@ -14,7 +14,7 @@ from trackside.cli.refusal import FAILED
 from trackside.cli.running import AsJson, Folder, told
 
 if TYPE_CHECKING:
-    from trackside.config.steering import Answer
+    from trackside.config.experiment.steering import Reply
 
 _LOOK_EVERY_SECONDS = 0.2
 
@@ -50,9 +50,9 @@ def ask(
       trackside ask runs/mine set optimizer.lr=1e-4
     """
     with told(as_json, False):
-        from trackside.config.provenance import OUTCOME
-        from trackside.config.steering import ask as leave
-        from trackside.config.steering import read_answer, read_wish
+        from trackside.config.experiment.provenance import OUTCOME
+        from trackside.config.experiment.steering import ask as leave
+        from trackside.config.experiment.steering import read_answer, read_wish
         from trackside.errors import UsageError
 
         wish = read_wish(words)
@@ -68,7 +68,7 @@ def ask(
     raise typer.Exit(FAILED if answer is not None and not answer.accepted else 0)
 
 
-def _told(answer: Answer | None, path: Path) -> str:
+def _told(answer: Reply | None, path: Path) -> str:
     if answer is None:
         return f"asked; no answer yet: it will stand in {path}"
     word = answer.words if answer.accepted else f"refused: {answer.words}"

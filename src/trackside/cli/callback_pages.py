@@ -28,7 +28,7 @@ def write_pages(folder: Path) -> list[Path]:
 
 def pages() -> dict[str, str]:
     """Texts of all pages by name of their file."""
-    from trackside.config.kinds import CALLBACKS
+    from trackside.config.checking.kinds import CALLBACKS
     from trackside.config.reference import reference_of
 
     found = {"README.md": _index()}

@@ -71,7 +71,7 @@ def callbacks(
 def _listed() -> Listed:
     """By purpose: name and one line of each. Imports none of them."""
     from trackside.config.builtin_callbacks import builtin_callbacks
-    from trackside.config.kinds import registered_callbacks
+    from trackside.config.checking.kinds import registered_callbacks
 
     found: Listed = {}
     for one in builtin_callbacks().values():
@@ -93,9 +93,9 @@ def _reference(name: str, listed: Listed) -> Reference:
     Raises:
         KindError: There is none of that name.
     """
-    from trackside.config.kinds import CALLBACKS, KindError, bare
+    from trackside.config.checking.kinds import CALLBACKS, KindError, bare
+    from trackside.config.experiment.sections import has_hooks
     from trackside.config.reference import reference_of
-    from trackside.config.sections import has_hooks
 
     if "." not in name:
         short = {bare(one["name"]): one["name"] for group in listed.values() for one in group}
@@ -116,7 +116,7 @@ def _nearest(name: str, short: dict[str, str], listed: Listed) -> str:
     """Names that are written almost so, or have a word of it."""
     from difflib import get_close_matches
 
-    from trackside.config.kinds import bare
+    from trackside.config.checking.kinds import bare
 
     near = get_close_matches(bare(name), short, n=3, cutoff=0.7)
     words = [word for word in name.lower().replace("-", "_").split("_") if len(word) > 2]
@@ -191,8 +191,8 @@ def _titled(title: str) -> Iterator[Text]:
 
 
 def _of_every_callback() -> list[Any]:
+    from trackside.config.experiment.sections import callback_attributes
     from trackside.config.reference import option_reference
-    from trackside.config.sections import callback_attributes
 
     return [option_reference(option) for option in callback_attributes().values()]
 

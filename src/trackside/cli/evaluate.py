@@ -35,8 +35,8 @@ def evaluate(
       trackside evaluate runs/mine test data.test.root=/other/data
     """
     with told(as_json, traceback):
-        from trackside.config.kept import evaluate_kept, find_checkpoint, load_kept
-        from trackside.config.layers import split_arguments
+        from trackside.config.experiment.kept import evaluate_kept, find_checkpoint, load_kept
+        from trackside.config.text.layers import split_arguments
 
         names, overrides = split_arguments(arguments or ())
         experiment = load_kept(run, overrides)

@@ -13,7 +13,7 @@ from trackside.cli.refusal import WRONG_USAGE
 from trackside.cli.running import AsJson, Files, Traceback, split, told
 
 if TYPE_CHECKING:
-    from trackside.config.plan import Plan
+    from trackside.config.experiment.plan import Plan
 
 
 def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False) -> None:
@@ -31,7 +31,7 @@ def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False
     files, overrides = split(arguments)
     with told(as_json, traceback), redirect_stdout(sys.stderr):
         from trackside.config import load
-        from trackside.config.plan import make_plan
+        from trackside.config.experiment.plan import make_plan
 
         made = make_plan(load(files, overrides))
     if as_json:

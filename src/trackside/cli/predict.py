@@ -35,7 +35,7 @@ def predict(
     with told(False, traceback):
         import numpy as np
 
-        from trackside.config.kept import find_checkpoint, load_kept, predict_kept
+        from trackside.config.experiment.kept import find_checkpoint, load_kept, predict_kept
 
         experiment = load_kept(run, overrides or ())
         made = predict_kept(experiment, name, find_checkpoint(experiment, run, checkpoint))

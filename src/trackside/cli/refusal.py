@@ -35,7 +35,7 @@ def tell(error: BaseException, *, as_json: bool, with_traceback: bool) -> int:
 
 
 def _problems(error: BaseException) -> list[dict[str, object]]:
-    from trackside.config.problem import ExperimentError
+    from trackside.config.text.problem import ExperimentError
 
     if isinstance(error, ExperimentError):
         return [problem.as_dict() for problem in error.problems]

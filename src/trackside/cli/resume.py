@@ -44,6 +44,6 @@ def resume(
 
 
 def _load(run: str, overrides: list[str]) -> Experiment:
-    from trackside.config.kept import load_kept
+    from trackside.config.experiment.kept import load_kept
 
     return load_kept(run, overrides)

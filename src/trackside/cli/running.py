@@ -57,7 +57,7 @@ def told(as_json: bool, traceback: bool) -> Iterator[None]:
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Files and overrides; at least one file."""
-    from trackside.config.layers import split_arguments
+    from trackside.config.text.layers import split_arguments
 
     files, overrides = split_arguments(arguments)
     if not files:

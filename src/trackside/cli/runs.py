@@ -11,7 +11,7 @@ import typer
 from trackside.cli.running import AsJson, told
 
 if TYPE_CHECKING:
-    from trackside.config.kept import KeptRun
+    from trackside.config.experiment.kept import KeptRun
 
 
 def runs(
@@ -28,7 +28,7 @@ def runs(
       trackside runs experiments --json
     """
     with told(as_json, False):
-        from trackside.config.kept import runs_in
+        from trackside.config.experiment.kept import runs_in
 
         found = runs_in(folder)
     if as_json:

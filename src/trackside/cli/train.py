@@ -61,7 +61,7 @@ def train(
     if rehearse:
         with told(as_json, traceback):
             from trackside.cli import layout
-            from trackside.config.rehearsal import rehearse as go_through
+            from trackside.config.experiment.rehearsal import rehearse as go_through
 
             said = str(go_through(_load(files, overrides)))
             print(layout.folded(said, layout.width(stream=sys.stderr), hang=2), file=sys.stderr)
@@ -82,7 +82,7 @@ def _load(files: list[str], overrides: list[str]) -> Experiment:
 
 def _agreed(files: list[str], overrides: list[str], max_restarts: int) -> list[str]:
     """Refuse what is wrong before any process is started; what all of them have to agree on."""
-    from trackside import preflight
+    from trackside.planning import checks as preflight
 
     values = _load(files, overrides).trainer_values
     agreed = []

@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trackside.config.experiment import Experiment as Experiment
-    from trackside.config.experiment import Finished as Finished
-    from trackside.config.loading import load as load
-    from trackside.config.problem import ExperimentError as ExperimentError
-    from trackside.config.problem import Problem as Problem
+    from trackside.config.experiment.experiment import Experiment as Experiment
+    from trackside.config.experiment.experiment import Finished as Finished
+    from trackside.config.experiment.loading import load as load
+    from trackside.config.text.problem import ExperimentError as ExperimentError
+    from trackside.config.text.problem import Problem as Problem
 
 _HOME_OF = {
-    "Experiment": "experiment",
-    "Finished": "experiment",
-    "load": "loading",
-    "ExperimentError": "problem",
-    "Problem": "problem",
+    "Experiment": "experiment.experiment",
+    "Finished": "experiment.experiment",
+    "load": "experiment.loading",
+    "ExperimentError": "text.problem",
+    "Problem": "text.problem",
 }
 
 __all__ = ["Experiment", "ExperimentError", "Finished", "Problem", "load"]

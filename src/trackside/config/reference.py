@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from trackside.config.builtin_callbacks import builtin_callbacks
-from trackside.config.options import Option, options_of
-from trackside.config.wording import describe
-from trackside.lifecycle import CONTEXTS, HOOKS, Callback
+from trackside.config.checking.options import Option, options_of
+from trackside.config.checking.wording import describe
+from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback
 from trackside.schedule import AnyOf, Every
 
 UNITS = ("seconds", "bytes", "steps", "epochs", "batches", "samples", "percent")

@@ -17,15 +17,15 @@ import textwrap
 import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from trackside.config import kinds
 from trackside.config.builtin_callbacks import builtin_callbacks
-from trackside.config.hints import FIXED, LISTS, MAPPINGS, full_name, is_schedule
-from trackside.config.kinds import Family, registered_callbacks
-from trackside.config.options import Option, Options, options_of, summary_of
-from trackside.config.sections import SECTIONS, callback_attributes
-from trackside.config.trainer_options import trainer_options
-from trackside.defaults import DEFAULTS
-from trackside.optimization import Scheduler
+from trackside.config.checking import kinds
+from trackside.config.checking.hints import FIXED, LISTS, MAPPINGS, full_name, is_schedule
+from trackside.config.checking.kinds import Family, registered_callbacks
+from trackside.config.checking.options import Option, Options, options_of, summary_of
+from trackside.config.checking.trainer_options import trainer_options
+from trackside.config.experiment.sections import SECTIONS, callback_attributes
+from trackside.step.optimization import Scheduler
+from trackside.trainer.defaults import DEFAULTS
 
 Schema = dict[str, Any]
 

@@ -1,6 +1,6 @@
-"""Callbacks written for other frameworks: one file each, a table of their hooks and what they see.
+"""Callbacks written for other frameworks: a folder each, with a table of their hooks.
 
-Nothing here is imported by a run that uses none of it; `trackside.adoption` brings what is needed.
+A run that uses none of it imports nothing here; `lifecycle/adoption.py` brings what is needed.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from trackside.adoption import Adopted
 from trackside.dialects.view import View, ends_step, is_validation
 from trackside.errors import RegistrationError, nearest
-from trackside.lifecycle import Callback
+from trackside.lifecycle.adoption import Adopted
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
 

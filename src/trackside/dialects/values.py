@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackside.steps import as_output
+from trackside.step.output import as_output
 
 
 class LateValues(dict[str, Any]):

@@ -73,16 +73,19 @@ class CollectivesCheck:
 
     Args:
         world: The ranks; of one process, nothing is checked.
-        speaker: Names the callback that is being called, or None while the loop itself runs: its
-            own collectives are not checked.
+        current_callback: Names the callback whose hook is being called, or None while the loop
+            itself runs: its own collectives are not checked.
         patience_seconds: How long the other ranks may take to come to the same collective.
     """
 
     def __init__(
-        self, world: World, speaker: Callable[[], str | None], patience_seconds: float = 30.0
+        self,
+        world: World,
+        current_callback: Callable[[], str | None],
+        patience_seconds: float = 30.0,
     ) -> None:
         self._world = world
-        self._speaker = speaker
+        self._speaker = current_callback
         self._patience = timedelta(seconds=patience_seconds)
         self._originals: dict[str, Any] = {}
         self._count = 0
@@ -118,9 +121,9 @@ class CollectivesCheck:
     def _checked(self, name: str, original: Any, store: Store) -> Any:
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            speaker = self._speaker() if threading.get_ident() == self._thread else None
-            if speaker is not None:
-                self._compare(store, [_describe(name, args, kwargs), speaker])
+            current_callback = self._speaker() if threading.get_ident() == self._thread else None
+            if current_callback is not None:
+                self._compare(store, [_describe(name, args, kwargs), current_callback])
             return original(*args, **kwargs)
 
         return call

@@ -1,4 +1,4 @@
-"""`parallel="auto" | "ddp" | "fsdp" | DDP(...) | FSDP(...)`: from the word to the strategy."""
+"""`strategy="auto" | "ddp" | "fsdp" | DDP(...) | FSDP(...)`: from the word to the strategy."""
 
 from __future__ import annotations
 

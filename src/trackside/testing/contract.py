@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trackside.errors import ConfigurationError, TracksideError, did_you_mean
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.testing import rules
 from trackside.testing.laboratory import Broken, Laboratory
 from trackside.testing.tasks import Task, tiny_classification

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trackside.errors import TracksideError, did_you_mean
-from trackside.lifecycle import ANYWHERE, HOOKS, Hook
+from trackside.lifecycle.hooks import ANYWHERE, HOOKS, Hook
 from trackside.outcome import Outcome, Status
 
 _SHOWN = 12

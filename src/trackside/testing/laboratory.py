@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from trackside.callbacks.saving.checkpoint import Checkpoint
-from trackside.dispatch import Dispatcher
-from trackside.lifecycle import Callback
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Mode, Run
-from trackside.settings import Result, Settings
 from trackside.testing.recording import Recorder
 from trackside.testing.simulated_world import SimulatedWorld
 from trackside.testing.tasks import Task
-from trackside.trainer import Trainer
+from trackside.trainer.settings import Result, Settings
+from trackside.trainer.trainer import Trainer
 
 T = TypeVar("T")
 EPOCHS = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trackside.history import Record
-from trackside.lifecycle import HOOKS, Callback
+from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
 from trackside.testing.grammar import check_grammar, closes, opens

@@ -14,11 +14,11 @@ import yaml
 from trackside.checkpoint import UnsavableStateError
 from trackside.checkpoint.joining import join
 from trackside.checkpoint.splitting import split
-from trackside.collection import CallbackCollection
 from trackside.config import load
-from trackside.config.kinds import KindError, import_name
+from trackside.config.checking.kinds import KindError, import_name
 from trackside.errors import RegistrationError, TracksideError
-from trackside.lifecycle import HOOKS
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.lifecycle.hooks import HOOKS
 from trackside.testing import failing_disk as faulty
 from trackside.testing.comparing import differing
 from trackside.testing.laboratory import Broken, Laboratory, Trial, folder

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from trackside.collection import CallbackCollection
-from trackside.dispatch import Dispatcher
 from trackside.history import Record
-from trackside.lifecycle import HOOKS, Callback
-from trackside.lifetime import live
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.hooks import HOOKS, Callback
+from trackside.lifecycle.lifetime import live
 from trackside.outcome import Outcome, Status
-from trackside.progress import Limit
+from trackside.progress import RunLimit
 from trackside.run import Evaluation, Request, Run
 from trackside.testing.recording import Recorder
 
@@ -36,8 +36,8 @@ class ScriptedRun(Run):
 
     Args:
         callbacks: One callback, or several, in order.
-        epochs: Limit in epochs, as callbacks read it in `run.limit`.
-        steps: Limit in steps.
+        epochs: RunLimit in epochs, as callbacks read it in `run.limit`.
+        steps: RunLimit in steps.
         epoch_steps: Steps of an epoch.
         samples: Samples of a step.
         seconds: Seconds that a step takes, as `run.progress` counts them.
@@ -67,7 +67,7 @@ class ScriptedRun(Run):
         super().__init__("fit", directory)
         several = [callbacks] if isinstance(callbacks, Callback) else callbacks
         self.callbacks = CallbackCollection(several, type(self))
-        self.limit = Limit(epochs, steps, epoch_steps, epoch_steps * samples)
+        self.limit = RunLimit(epochs, steps, epoch_steps, epoch_steps * samples)
         self.recorder = Recorder()
         """Everything that was fired, as somebody hears it who comes before all callbacks."""
         self.saves: list[Request] = []
@@ -107,7 +107,7 @@ class ScriptedRun(Run):
                 Callback.on_configure_start,
                 Callback.on_configure_end,
                 Callback.on_setup_start,
-                Callback.on_optimizers_built,
+                Callback.on_optimizers_ready,
                 Callback.on_setup_end,
             ):
                 self.fire(hook)
@@ -201,7 +201,7 @@ class ScriptedRun(Run):
         """One step of one batch; outside of `tell_epoch` it belongs to an epoch that stays open.
 
         Args:
-            values: `loss` is what the backward hooks get; all are recorded under `recent/`.
+            values: `loss` is what the backward hooks get; all are recorded under `train_recent/`.
             batch: What the batch hooks get.
         """
         if self.stopped:
@@ -228,7 +228,7 @@ class ScriptedRun(Run):
             progress.steps_completed += 1
             progress.seconds += self._seconds
             self.fire(Callback.on_step_end)
-        self.record({f"recent/{name}": value for name, value in values.items()})
+        self.record({f"train_recent/{name}": value for name, value in values.items()})
         self.safe_point()
 
     def tell_evaluation(self, metrics: Metrics, batches: Sequence[Any] = (None,)) -> None:
@@ -335,11 +335,11 @@ class _Logged:
             sums[name] = (total + float(value) * weight, weights + weight)
 
     def take(self) -> dict[str, float]:
-        """Means since the last record, those of the training under `recent/`; they start anew."""
+        """Means since the last record, training's under `train_recent/`; the means start again."""
         means = _means(self._recent)
         self._recent.clear()
         return {
-            f"recent/{name.partition('/')[2]}" if _topic(name) == TRAIN else name: value
+            f"train_recent/{name.partition('/')[2]}" if _topic(name) == TRAIN else name: value
             for name, value in means.items()
         }
 

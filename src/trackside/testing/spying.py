@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.lifecycle import CONTEXTS, CUSTOM_EVENTS, HOOKS, Callback
+from trackside.lifecycle.hooks import CONTEXTS, CUSTOM_EVENTS, HOOKS, Callback
 from trackside.run import Run
 
 Act = BaseException | type[BaseException] | Callable[..., Any]

@@ -13,8 +13,8 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import randomness
-from trackside.metrics import accuracy
-from trackside.trainer import Trainer
+from trackside.step.metrics import accuracy
+from trackside.trainer.trainer import Trainer
 
 
 @dataclass

@@ -46,7 +46,7 @@ class Afterwards(Callback):
     def on_configure_end(self, run: Run) -> None:
         run.world, run.device = self.pretending.kept
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         own = {id(parameter) for parameter in run.model.parameters()}
         groups = run.optimizer.param_groups
         self.held = own == {id(p) for group in groups for p in group["params"]}

@@ -15,11 +15,11 @@ from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.scheduling.batch_limit import BatchLimit
 from trackside.callbacks.stopping.early_stopping import EarlyStopping
 from trackside.errors import ConfigurationError, UsageError
-from trackside.lifecycle import Callback
-from trackside.metrics import accuracy
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Run
-from trackside.settings import Result, Settings
+from trackside.step.metrics import accuracy
 from trackside.testing import SpyCallback, tiny_classification, tiny_regression
+from trackside.trainer.settings import Result, Settings
 
 
 def fit(*callbacks: Callback[Any], epochs: int = 2, **options: Any) -> Result:

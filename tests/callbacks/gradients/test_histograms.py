@@ -12,9 +12,9 @@ import torch
 from trackside import Callback, Settings
 from trackside.callbacks.gradients.histograms import Histograms
 from trackside.errors import ConfigurationError
-from trackside.media import Histogram
 from trackside.run import Run
 from trackside.testing import tiny_regression
+from trackside.tracking.media import Histogram
 
 
 class Tracker(Callback):

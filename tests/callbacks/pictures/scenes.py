@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Callback, randomness
-from trackside.media import Picture
 from trackside.run import Run
 from trackside.testing import Task
+from trackside.tracking.media import Picture
 
 
 class Looker(nn.Module):

@@ -30,10 +30,10 @@ def test_a_metric_of_several_data_sets_shares_a_panel() -> None:
 
 
 def test_recent_values_of_training_are_in_its_panel() -> None:
-    records = [Record({"recent/loss": 3.0}, 1, 0, 1, 0.1), *RECORDS]
-    [panel] = panels(records, ["recent/*", "*/loss"], "step", SETS)
+    records = [Record({"train_recent/loss": 3.0}, 1, 0, 1, 0.1), *RECORDS]
+    [panel] = panels(records, ["train_recent/*", "*/loss"], "step", SETS)
 
-    assert list(panel.curves) == ["recent", "train", "val"]
+    assert list(panel.curves) == ["train_recent", "train", "val"]
 
 
 @pytest.mark.parametrize(("axis", "positions"), [("epoch", [0, 1]), ("seconds", [1.5, 3.0])])

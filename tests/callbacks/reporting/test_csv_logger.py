@@ -16,7 +16,7 @@ def test_each_record_is_a_row(tmp_path: Path) -> None:
     script(CSVLogger(), lambda run: run.tell_step({"loss": 0.5}), directory=tmp_path)
 
     assert (tmp_path / "history.csv").read_text() == (
-        "step,epoch,samples,seconds,recent/loss\n1,0,8,1.000000,0.5\n"
+        "step,epoch,samples,seconds,train_recent/loss\n1,0,8,1.000000,0.5\n"
     )
 
 
@@ -73,4 +73,8 @@ def test_after_a_failed_write_the_next_record_makes_the_file_whole(tmp_path: Pat
     run = script(logger, story, directory=tmp_path)
 
     assert run.callbacks.failures() == {"csv_logger": 1}
-    assert [row["recent/loss"] for row in rows(tmp_path / "history.csv")] == ["1.0", "2.0", "3.0"]
+    assert [row["train_recent/loss"] for row in rows(tmp_path / "history.csv")] == [
+        "1.0",
+        "2.0",
+        "3.0",
+    ]

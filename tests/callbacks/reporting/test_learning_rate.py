@@ -7,14 +7,14 @@ from torch.optim.lr_scheduler import StepLR
 
 from trackside.callbacks.reporting.learning_rate import LearningRate
 from trackside.errors import ConfigurationError
-from trackside.optimization import Scheduler
-from trackside.settings import Settings
+from trackside.step.optimization import Scheduler
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 
 def test_each_record_holds_the_rate_that_the_next_step_uses() -> None:
     task = tiny_regression()
-    halve = Scheduler(lambda optimizer: StepLR(optimizer, 1, gamma=0.5), per="step")
+    halve = Scheduler(lambda optimizer: StepLR(optimizer, 1, gamma=0.5), interval="step")
     trainer = task.trainer(
         callbacks=[LearningRate()], scheduler=halve, settings=Settings(log_every="1 step")
     )

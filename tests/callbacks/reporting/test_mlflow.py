@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from trackside.callbacks.reporting.mlflow import MLflow
-from trackside.lifecycle import Callback
-from trackside.media import Media, Picture
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
+from trackside.tracking.media import Media, Picture
 
 # The package and its database layer warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -6,10 +6,10 @@ import pytest
 
 from trackside.callbacks.reporting.model_summary import ModelSummary
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
-from trackside.settings import Settings
 from trackside.testing import Task, tiny_classification, tiny_regression
+from trackside.trainer.settings import Settings
 
 
 def hooks_left(task: Task) -> int:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from trackside.callbacks.reporting.online_loss import OnlineLoss
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
-from trackside.settings import Settings
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 
 class Losses(Callback):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from trackside.callbacks.reporting.parameter_count import ParameterCount
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import tiny_regression
 

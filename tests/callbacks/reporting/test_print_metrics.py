@@ -13,7 +13,7 @@ def test_values_are_printed_when_they_are_recorded(plain: io.StringIO) -> None:
 
 
 def test_a_schedule_thins_them_out(plain: io.StringIO) -> None:
-    script(PrintMetrics(["recent/*"], every="3 steps"), [{}] * 2)
+    script(PrintMetrics(["train_recent/*"], every="3 steps"), [{}] * 2)
 
     steps = [line.split()[1] for line in plain.getvalue().splitlines()]
     assert steps == ["3", "6"]

@@ -53,7 +53,7 @@ def test_a_mode_that_is_given_counts() -> None:
 
 def test_figures_of_training_and_of_unknown_direction_have_no_best() -> None:
     records = History()
-    records.append(Record({"train/loss": 1.0, "recent/loss": 1.0, "lr/0": 1.0}, 1, 1, 1, 1.0))
+    records.append(Record({"train/loss": 1.0, "train_recent/loss": 1.0, "lr/0": 1.0}, 1, 1, 1, 1.0))
 
     assert list(best_values(records, {})) == []
 

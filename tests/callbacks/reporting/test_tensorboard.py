@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from trackside.callbacks.reporting.tensorboard import TensorBoard, raw_histogram
-from trackside.media import Histogram, Media, Picture
 from trackside.testing import ScriptedRun, script
+from trackside.tracking.media import Histogram, Media, Picture
 
 # The package's own reader; it and protobuf warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

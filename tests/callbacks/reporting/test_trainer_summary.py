@@ -5,7 +5,7 @@ import io
 import pytest
 
 from trackside.callbacks.reporting.trainer_summary import TrainerSummary
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script, tiny_regression
 

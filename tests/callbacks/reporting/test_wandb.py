@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from trackside.callbacks.reporting.wandb import WandB
-from trackside.lifecycle import Callback
-from trackside.media import Histogram, Media, Picture
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
+from trackside.tracking.media import Histogram, Media, Picture
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -114,13 +114,13 @@ def test_a_service_that_fails_is_a_warning_and_costs_no_training(
 ) -> None:
     import wandb
 
-    from trackside import delivery
+    from trackside.tracking import background as delivery
 
     def fail(**arguments: Any) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(wandb, "init", fail)
-    monkeypatch.setattr(delivery.Delivery, "_wait", lambda self, seconds: None)
+    monkeypatch.setattr(delivery.BackgroundQueue, "_wait", lambda self, seconds: None)
 
     run = script(WandB(), [{}] * 2)
 

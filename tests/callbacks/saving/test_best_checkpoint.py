@@ -16,8 +16,8 @@ from trackside.distributed.world import World
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Record
 from trackside.run import Run
-from trackside.settings import Settings
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 
 def a_run(folder: Path) -> Run:

@@ -19,8 +19,8 @@ from trackside.checkpoint import DamagedCheckpointError, StateMismatchError
 from trackside.distributed.world import World
 from trackside.errors import ConfigurationError
 from trackside.run import Run
-from trackside.settings import Settings
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def load(model: nn.Module, source: Path, **options: Any) -> LoadWeights:
     run = Run("fit")
     run.models = {"model": model}
     run.world = World(0, 1)
-    callback.on_optimizers_built(run)
+    callback.on_optimizers_ready(run)
     return callback
 
 

@@ -18,8 +18,8 @@ from trackside.checkpoint import CheckpointWriteError
 from trackside.distributed.world import World
 from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.run import Run
-from trackside.settings import Settings
 from trackside.testing import tiny_regression
+from trackside.trainer.settings import Settings
 
 
 class Tied(nn.Module):

@@ -32,7 +32,7 @@ def reason(step: int) -> str:
 def fit(
     *callbacks: Callback,
     steps: int = 12,
-    per: Any = "step",
+    interval: Any = "step",
     phases: tuple[int, int, int] | None = (2, 3, 4),
     checkpoint: Checkpoint | None = None,
     **options: Any,
@@ -41,7 +41,7 @@ def fit(
     task = tiny_regression()
     scheduler = None
     if phases is not None:
-        scheduler = Scheduler(lambda o: WarmupStableDecayLR(o, *phases), per=per)
+        scheduler = Scheduler(lambda o: WarmupStableDecayLR(o, *phases), interval=interval)
     saver = checkpoint or Checkpoint("1 step", keep_last=1)
     trainer = task.trainer(
         callbacks=[saver, *callbacks],
@@ -80,14 +80,14 @@ def test_before_the_decay_every_update_had_the_full_rate() -> None:
 
 
 def test_a_scheduler_that_moves_per_epoch_counts_epochs() -> None:
-    fit(StableDecayCheckpoints(), per="epoch", phases=(0, 1, 2))
+    fit(StableDecayCheckpoints(), interval="epoch", phases=(0, 1, 2))
 
     assert kept() == [3, 9, 12]
 
 
 def test_a_scheduler_among_the_callbacks_is_found() -> None:
     options = {"warmup_steps": 2, "stable_steps": 3, "decay_steps": 4}
-    scheduler = LRScheduler("warmup_stable_decay", options, per="step")
+    scheduler = LRScheduler("warmup_stable_decay", options, interval="step")
     fit(StableDecayCheckpoints(), scheduler, phases=None)
 
     assert kept() == [5, 9, 12]

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from trackside import Callback, Settings, Status, Trainer
 from trackside.callbacks.scheduling.lr_finder import LRFinder
 from trackside.errors import ConfigurationError, UsageError
-from trackside.media import Picture
 from trackside.run import Run
 from trackside.testing import tiny_classification, tiny_regression
+from trackside.tracking.media import Picture
 
 
 def rows(result: Any) -> list[dict[str, float]]:

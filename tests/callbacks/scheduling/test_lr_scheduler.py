@@ -32,9 +32,9 @@ def rates(*callbacks: Callback, **options: Any) -> list[float]:
 
 @pytest.mark.parametrize("per", ["step", "epoch"])
 def test_it_moves_as_the_trainers_own_scheduler_does(per: Any) -> None:
-    by_trainer = rates(scheduler=Scheduler(lambda o: StepLR(o, 2), per=per))
+    by_trainer = rates(scheduler=Scheduler(lambda o: StepLR(o, 2), interval=per))
 
-    assert rates(LRScheduler("step", {"step_size": 2}, per=per)) == by_trainer
+    assert rates(LRScheduler("step", {"step_size": 2}, interval=per)) == by_trainer
     assert len(set(by_trainer)) > 1
 
 
@@ -88,7 +88,7 @@ def test_a_resumed_run_goes_on_along_the_schedule(scheduler: Any, options: Any, 
     def make(more: list[Callback]) -> Trainer:
         task = tiny_regression()
         return task.trainer(
-            callbacks=[LRScheduler(scheduler, options, per=per), *more],
+            callbacks=[LRScheduler(scheduler, options, interval=per), *more],
             settings=Settings(log_every="1 step"),
         )
 

@@ -130,7 +130,7 @@ def test_gradients_that_other_ranks_expect_are_dropped_with_the_same_result() ->
 
         runs_after = (Unfreeze,)
 
-        def on_optimizers_built(self, run: Run) -> None:
+        def on_optimizers_ready(self, run: Run) -> None:
             run.callbacks[Unfreeze]._drops_gradients = True
 
     def weights(*callbacks: Callback) -> Tensor:
@@ -148,7 +148,7 @@ def test_a_resumed_run_is_exact_before_at_and_after_each_unfreezing() -> None:
         unfreeze = Unfreeze({"0": "4 steps", "1": "1 epoch"}, lr_factor=0.1)
         return tiny_classification().trainer(
             callbacks=[unfreeze, *more],
-            scheduler=Scheduler(lambda o: StepLR(o, 2), per="step"),
+            scheduler=Scheduler(lambda o: StepLR(o, 2), interval="step"),
             settings=Settings(log_every="1 step"),
         )
 

@@ -88,7 +88,7 @@ def test_a_state_goes_on_where_it_stood(phases: Phases, steps: int) -> None:
 
 def fit(stable: int, steps: int, resume: Any = None) -> Any:
     task = tiny_regression(samples=40)
-    scheduler = Scheduler(lambda o: WarmupStableDecayLR(o, 2, stable, 3), per="step")
+    scheduler = Scheduler(lambda o: WarmupStableDecayLR(o, 2, stable, 3), interval="step")
     trainer = task.trainer(
         scheduler=scheduler,
         callbacks=[Checkpoint("1 step", keep_last=None)],
@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_a_longer_stable_phase_as_if_it_had_always_been_that_
 def test_it_has_a_short_name() -> None:
     task = tiny_regression()
     options = {"warmup_steps": 1, "stable_steps": 1, "decay_steps": 2}
-    scheduler = LRScheduler("warmup_stable_decay", options, per="step")
+    scheduler = LRScheduler("warmup_stable_decay", options, interval="step")
     task.trainer(callbacks=[scheduler]).fit(task.train, steps=2)
 
     assert isinstance(scheduler.schedulers["optimizer"], WarmupStableDecayLR)

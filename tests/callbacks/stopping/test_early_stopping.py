@@ -5,7 +5,7 @@ import torch
 
 from trackside.callbacks.stopping.early_stopping import EarlyStopping
 from trackside.errors import ConfigurationError, MonitorError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script, tiny_regression
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trackside.callbacks.stopping.finiteness import LateFlag, tensors_in, weights
-from trackside.precision import non_finite
+from trackside.step.precision import non_finite
 
 BAD = [float("nan"), float("inf"), -float("inf")]
 

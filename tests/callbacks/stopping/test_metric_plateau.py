@@ -4,7 +4,7 @@ import pytest
 
 from trackside.callbacks.stopping.metric_plateau import MetricPlateau
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import script
 

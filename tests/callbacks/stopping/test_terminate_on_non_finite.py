@@ -14,11 +14,11 @@ from trackside.callbacks import Checkpoint
 from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
 from trackside.checkpoint import open_checkpoint
 from trackside.errors import ConfigurationError, NonFiniteError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run, TrainingBatch
 from trackside.schedule import Every
-from trackside.settings import Result
 from trackside.testing import Task, tiny_classification, tiny_regression
+from trackside.trainer.settings import Result
 
 NAN = float("nan")
 

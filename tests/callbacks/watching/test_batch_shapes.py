@@ -5,7 +5,7 @@ import torch
 
 from trackside.callbacks.watching.batch_shapes import BatchShapes
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.testing import ScriptedRun, script, tiny_regression
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from trackside.callbacks.watching.garbage_collection import GarbageCollection
 from trackside.errors import ScheduleError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
 

@@ -5,7 +5,7 @@ import torch
 
 from trackside.callbacks.watching import peak_memory
 from trackside.callbacks.watching.peak_memory import PeakMemory, host_peak_bytes
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, tiny_regression
 

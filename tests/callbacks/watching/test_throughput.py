@@ -5,7 +5,7 @@ import torch
 
 from trackside.callbacks.watching import throughput
 from trackside.callbacks.watching.throughput import Throughput
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation
 from trackside.testing import ScriptedRun, script
 

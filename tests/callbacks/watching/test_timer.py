@@ -4,7 +4,7 @@ import pytest
 
 from trackside.callbacks.watching import timer
 from trackside.callbacks.watching.timer import Timer
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation
 from trackside.testing import ScriptedRun, script, tiny_regression
 

@@ -7,7 +7,7 @@ import pytest
 
 from trackside.callbacks.watching.watchdog import Watchdog
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
 

@@ -89,7 +89,7 @@ def callbacks(what: str) -> list[Any]:
         "clip by value": [ClipGradients(value=0.01)],
         "schedules": [
             AccumulationSchedule({1: 2}),
-            LRScheduler("step", {"step_size": 3}, per="step"),
+            LRScheduler("step", {"step_size": 3}, interval="step"),
             ParameterSchedule("optimizer.weight_decay", "linear", 0.5, 0.0, length="9 steps"),
             Unfreeze({"0": "1 epoch"}, lr_factor=0.5),
         ],
@@ -114,7 +114,7 @@ def trainer(what: str, directory: Path, *more: Any) -> Trainer:
         optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
         seed=1,
         accumulate=2 if what == "noise" else 1,
-        settings=Settings(directory=directory, log_every="1 step", parallel=PARALLEL),
+        settings=Settings(directory=directory, log_every="1 step", strategy=PARALLEL),
         defaults=False,
         callbacks=[*callbacks(what), *more],
     )

@@ -45,7 +45,7 @@ def fit(*callbacks: Any, epochs: int = 2) -> Any:
         callbacks=callbacks,
         defaults=False,
         seed=0,
-        settings=Settings(device="cpu", directory=FOLDER, parallel="auto"),
+        settings=Settings(device="cpu", directory=FOLDER, strategy="auto"),
     )
     return trainer.fit(
         DataLoader(data(10), 4, shuffle=True),

@@ -67,11 +67,11 @@ def main(folder: Path) -> None:
         Looker,
         loss=nn.CrossEntropyLoss(),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
-        scheduler=Scheduler(lambda o: WarmupStableDecayLR(o, 1, 4, 4), per="step"),
+        scheduler=Scheduler(lambda o: WarmupStableDecayLR(o, 1, 4, 4), interval="step"),
         callbacks=callbacks,
         defaults=False,
         seed=1,
-        settings=Settings(directory=folder, parallel=PARALLEL),
+        settings=Settings(directory=folder, strategy=PARALLEL),
     )
     result = trainer.fit(data(24), data(9), epochs=2, batch_size=4)
     claim("failed callbacks", dict(result.failed_callbacks))

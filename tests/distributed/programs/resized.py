@@ -68,7 +68,7 @@ def fit(root: Path, name: str, parallel: str, resume: Path | None = None) -> Non
         optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
         scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5),
         seed=1,
-        settings=Settings(directory=root / name, log_every="7 steps", parallel=parallel),
+        settings=Settings(directory=root / name, log_every="7 steps", strategy=parallel),
         defaults=False,
         callbacks=[EMA(0.9), EarlyStopping("val/loss", patience=9), saves, seen],
     )

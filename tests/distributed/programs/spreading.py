@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from trackside import Callback, Clip, Run, Settings, Trainer
 from trackside.callbacks import EMA, Checkpoint, LoadWeights, SaveWeights
 from trackside.distributed import FSDP, leave
-from trackside.steps import Output
+from trackside.step.output import Output
 
 RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 

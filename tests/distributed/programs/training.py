@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from trackside import Callback, Clip, Run, Settings, StopTraining, Trainer, accuracy
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.stopping.stop_at import StopAt
-from trackside.data_pass import EvaluationCallback
+from trackside.step.evaluation import EvaluationCallback
 
 RANK = int(os.environ.get("RANK", "0"))
 ATTEMPT = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))

@@ -25,8 +25,8 @@ from trackside import Callback, Run, Scheduler, Settings, Trainer, accuracy
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.stopping.early_stopping import EarlyStopping
+from trackside.data.seekable import SeekableSampler
 from trackside.run import Evaluation
-from trackside.winding import Winder
 
 Tell = Callable[[list[Any]], None]
 
@@ -104,7 +104,7 @@ def digest(tensors: Any) -> str:
 def train(options: Options, tell: Tell) -> int:
     """Train to the end, or go on from where a former life was killed. Returns the exit code."""
     if options.broken:
-        Winder.wind = lambda self, skip, seed: None  # type: ignore[method-assign]
+        SeekableSampler.wind = lambda self, skip, seed: None  # type: ignore[method-assign]
     torch.set_num_threads(1)
     trainer = make(options, tell)
     train_set = DataLoader(
@@ -130,11 +130,13 @@ def train(options: Options, tell: Tell) -> int:
 def make(options: Options, tell: Tell) -> Trainer:
     torch.manual_seed(5)
     schedulers: dict[str, Scheduler] = {
-        "step": Scheduler(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 60), per="step"),
-        "epoch": Scheduler(lambda o: torch.optim.lr_scheduler.StepLR(o, 2), per="epoch"),
+        "step": Scheduler(
+            lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 60), interval="step"
+        ),
+        "epoch": Scheduler(lambda o: torch.optim.lr_scheduler.StepLR(o, 2), interval="epoch"),
         "plateau": Scheduler(
             lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=0),
-            per="epoch",
+            interval="epoch",
             monitor="val/loss",
         ),
     }

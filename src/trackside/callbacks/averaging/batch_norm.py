@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trackside.batches import move
+from trackside.data.batches import move
 from trackside.run import Run
 
 STATISTICS = ("running_mean", "running_var")
@@ -44,7 +44,7 @@ def measure(run: Run, models: Mapping[str, nn.Module], most_batches: int | None)
     """
     with (
         _averaging(norms(models)),
-        run.trial(),
+        run.discarding(),
         torch.no_grad(),
         run.precision.autocast or nullcontext(),
         run.data["train"].aside() as batches,

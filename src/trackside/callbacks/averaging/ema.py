@@ -16,8 +16,8 @@ from trackside.callbacks.averaging.averages import (
     warmed_up,
 )
 from trackside.errors import CheckpointError, ConfigurationError
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.periodic import PeriodicCallback
 from trackside.run import Evaluation, Run
 from trackside.schedule import Every, Schedule, reached
 
@@ -92,7 +92,7 @@ class EMA(PeriodicCallback):
 
     # --- keeping -------------------------------------------------------------------------------
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         self.updates, self._begun = 0, False
         for averaged in self._averaged.values():
             averaged.bind(run.models)

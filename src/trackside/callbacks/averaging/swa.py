@@ -11,7 +11,7 @@ from torch import Tensor
 from trackside.callbacks.averaging.averages import Averaged, take_over
 from trackside.callbacks.averaging.batch_norm import measure, statistics
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.progress import is_count
 from trackside.run import Evaluation, Rollback, Run
@@ -80,7 +80,7 @@ class SWA(Callback):
 
     # --- taking --------------------------------------------------------------------------------
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         self.count = self._measured_at = 0
         self._statistics = {}
         self._averaged.bind(run.models)

@@ -8,9 +8,9 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from trackside.addresses import Place, places
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
+from trackside.models.attribute_paths import Place, places
 from trackside.run import Evaluation, Run
 
 
@@ -51,7 +51,7 @@ class MoveModules(Callback):
         self.modules = dict(modules)
         self.when = when
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         # Before a checkpoint is loaded: the state of an optimizer goes where its weights are.
         if self.when == "setup":
             self._move(run)

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import nn
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

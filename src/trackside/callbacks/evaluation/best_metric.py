@@ -7,7 +7,7 @@ from typing import Any, final
 
 from trackside.errors import ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

@@ -9,11 +9,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from trackside.data_pass import EvaluationCallback
 from trackside.errors import DataError
 from trackside.run import Run
 from trackside.schedule import Schedule
-from trackside.steps import split
+from trackside.step.evaluation import EvaluationCallback
+from trackside.step.output import split
 
 
 @final

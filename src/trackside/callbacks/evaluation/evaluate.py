@@ -9,14 +9,14 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trackside.callbacks.evaluation.own_batches import own_batches
-from trackside.data import Source
+from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, UsageError, did_you_mean
-from trackside.metrics import Metric, MetricFunction, check_metrics, scalars
-from trackside.periodic import PeriodicCallback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.progress import is_count
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Schedule
-from trackside.steps import as_output
+from trackside.step.metrics import Metric, MetricFunction, check_metrics, scalars
+from trackside.step.output import as_output
 
 
 @final
@@ -112,7 +112,7 @@ class Evaluate(PeriodicCallback):
         else:
             return
         size = self.batch_size or getattr(source.loader, "batch_size", None) or 1
-        sources[self.record_as] = Source(self.record_as, batches, size, world=run.world)
+        sources[self.record_as] = DataSource(self.record_as, batches, size, world=run.world)
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
@@ -134,7 +134,7 @@ class Evaluate(PeriodicCallback):
     def on_due(self, run: Run) -> None:
         by_clock = any(part.unit == "seconds" for part in self.every.parts) if self.every else True
         # By counts, all ranks ask for it at this step: there is nothing to agree on.
-        run.evaluate(self.record_as, f"every {self.every}", everywhere=not by_clock)
+        run.evaluate(self.record_as, f"every {self.every}", all_ranks=not by_clock)
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
         if evaluation.name != self.record_as:

@@ -6,11 +6,11 @@ from typing import Any, final
 
 import torch
 
-from trackside.batches import samples_in
-from trackside.data_pass import EvaluationCallback
+from trackside.data.batches import samples_in
 from trackside.run import Run
 from trackside.schedule import Schedule
-from trackside.steps import as_output
+from trackside.step.evaluation import EvaluationCallback
+from trackside.step.output import as_output
 
 
 @final
@@ -34,7 +34,7 @@ class OfflineLoss(EvaluationCallback):
 
     def process_batch(self, run: Run, batch: Any) -> torch.Tensor:
         """Weighted loss and weight of the batch, shape `(1, 2)`, in double precision."""
-        with run.trial():
+        with run.discarding():
             output = as_output(run.steps.evaluation_step(run, batch))
         weight = torch.as_tensor(
             samples_in(batch) if output.weight is None else output.weight, dtype=torch.float64

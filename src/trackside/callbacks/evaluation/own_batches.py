@@ -7,16 +7,16 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from trackside.data import Source
+from trackside.data.source import DataSource
+from trackside.data.tensors import as_dataset
 from trackside.errors import UsageError
-from trackside.in_memory import as_dataset
 
 Samples = Iterable[int] | Callable[[Dataset[Any]], Iterable[int]]
 """Indices of samples in the order in which they are taken, or a function of the data set."""
 
 
 def own_batches(
-    source: Source, batch_size: int | None = None, samples: Samples | None = None
+    source: DataSource, batch_size: int | None = None, samples: Samples | None = None
 ) -> DataLoader[Any]:
     """A loader over the data of `source`, with its workers and its way to collate.
 

@@ -7,13 +7,13 @@ from typing import final
 
 import torch
 
-from trackside.batches import move
-from trackside.data_pass import evaluating
+from trackside.data.batches import move
 from trackside.errors import ConfigurationError, NonFiniteError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
-from trackside.steps import as_output
+from trackside.step.evaluation import evaluating
+from trackside.step.output import as_output
 
 
 @final
@@ -45,7 +45,7 @@ class SanityCheck(Callback):
         for name, source in run.data.items():
             if name == "train":
                 continue
-            with evaluating(run.models), run.trial(), source.aside() as batches:
+            with evaluating(run.models), run.discarding(), source.aside() as batches:
                 for number, batch in enumerate(islice(batches, self.batches), start=1):
                     with run.precision.autocast or torch.no_grad():
                         returned = run.steps.evaluation_step(run, move(batch, run.device))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from trackside.errors import ConfigurationError
-from trackside.periodic import PeriodicCallback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Schedule
-from trackside.steps import Output
+from trackside.step.output import Output
 
 
 @final

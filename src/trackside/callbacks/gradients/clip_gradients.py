@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from trackside.callbacks.gradients.norms import check_norm_type
 from trackside.distributed.gradients import clip_by_norm
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackside.media import Histogram
+from trackside.tracking.media import Histogram
 
 CHUNK = 2**24
 """Values counted at once: single precision counts no further."""

@@ -10,7 +10,7 @@ from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.noise_scale import Smoothed, noise_and_signal
 from trackside.callbacks.gradients.norms import total_norm
 from trackside.errors import ConfigurationError, UsageError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -54,7 +54,7 @@ class GradientNoise(Callback):
         self._samples: list[float] = []
         self._first_norm: Tensor | None = None
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         self._smoothed.load_state_dict({})
 
     def on_fit_start(self, run: Run) -> None:
@@ -62,7 +62,7 @@ class GradientNoise(Callback):
         if any(hasattr(p, "full_tensor") for p in parameters):
             raise UsageError(
                 "the noise of sharded gradients can't be estimated: a single batch has none",
-                remedy="measure it in a smaller run, with parallel='ddp' or on one process",
+                remedy="measure it in a smaller run, with strategy='ddp' or on one process",
             )
         if run.accumulate < 2:
             raise UsageError(

@@ -15,7 +15,7 @@ from trackside.callbacks.gradients.norms import (
     named_parameters,
     norms_of,
 )
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.schedule import Schedule
 

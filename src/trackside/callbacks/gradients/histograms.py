@@ -13,11 +13,11 @@ from trackside.callbacks.gradients.counting import histogram, whole
 from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import matching, named_parameters
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
-from trackside.media import Histogram, Media
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
 from trackside.schedule import Schedule
+from trackside.tracking.media import Histogram, Media
 
 
 @final

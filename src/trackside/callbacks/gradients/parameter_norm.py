@@ -11,7 +11,7 @@ from trackside.callbacks.gradients.norms import (
     named_parameters,
     norms_of,
 )
-from trackside.periodic import PeriodicCallback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Schedule
 

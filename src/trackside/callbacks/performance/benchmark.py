@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from trackside.callbacks.performance.stopwatch import Stopwatch, summary
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Batch, Callback
+from trackside.lifecycle.hooks import Batch, Callback
 from trackside.progress import is_count
 from trackside.run import Run
 

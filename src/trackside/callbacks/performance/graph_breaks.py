@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from trackside import randomness
 from trackside.callbacks.performance.graph_report import difference, of_counters, of_explanation
-from trackside.lifecycle import Batch, Callback
+from trackside.lifecycle.hooks import Batch, Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
 

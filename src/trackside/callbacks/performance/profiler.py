@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.progress import is_count
 from trackside.run import Run

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from trackside.callbacks.performance.prefetching import backward_prefetches, forward_prefetches
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.progress import is_count
 from trackside.run import Run
@@ -22,7 +22,7 @@ logger = logging.getLogger("trackside")
 class TuneFSDP(Callback):
     """Tells the blocks of a sharded model which others to gather while they compute.
 
-    For models under `parallel="fsdp"`; where nothing is sharded, it says so and does nothing. Each
+    For models under `strategy="fsdp"`; where nothing is sharded, it says so and does nothing. Each
     block gathered ahead hides communication behind computation and takes its memory earlier.
 
     Args:

@@ -8,12 +8,12 @@ from typing import final
 
 from torch import Tensor
 
-from trackside.batches import Batch, move
 from trackside.callbacks.pictures.attention import attention_weights
 from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.samples import check_count, first_samples, undisturbed
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import Sheet, Tile
+from trackside.data.batches import Batch, move
 from trackside.errors import ConfigurationError, DataError, did_you_mean
 from trackside.run import Run
 from trackside.schedule import Schedule

@@ -11,7 +11,6 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from trackside.batches import Batch, describe, move
 from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.samples import (
     check_count,
@@ -22,6 +21,7 @@ from trackside.callbacks.pictures.samples import (
 )
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import Sheet, Tile, as_images, range_of, to_pixels
+from trackside.data.batches import Batch, describe, move
 from trackside.errors import ConfigurationError, DataError, did_you_mean
 from trackside.run import Run
 from trackside.schedule import Schedule

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from trackside.checkpoint.files import replace_file
-from trackside.delivery import Delivery
+from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.media import Media, Picture
-from trackside.optional_package import optional_package
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Schedule
+from trackside.tracking.background import BackgroundQueue
+from trackside.tracking.media import Media, Picture
 
 Draw = Callable[[Any], None]
 """Fills an empty matplotlib `Figure`; called in the thread, with host data only."""
@@ -53,7 +53,7 @@ class Gallery:
         self._make_figure = needs("matplotlib.figure").Figure
         self._canvas = needs("matplotlib.backends.backend_agg").FigureCanvasAgg
         self.owner = owner
-        self._delivery: Delivery | None = None
+        self._delivery: BackgroundQueue | None = None
         self._finished: deque[tuple[str, Picture]] = deque()
         self._newest: dict[Path, int] = {}
         """Steps of the newest versions of files that are replaced."""
@@ -89,7 +89,7 @@ class Gallery:
         if file is not None:
             self._newest[path] = step
         if self._delivery is None:
-            self._delivery = Delivery(
+            self._delivery = BackgroundQueue(
                 f"the pictures of {self.owner}",
                 capacity=WAITING_AT_MOST,
                 attempts=1,  # a drawing that fails will fail again

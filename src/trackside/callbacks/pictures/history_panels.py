@@ -12,7 +12,7 @@ from trackside.history import Record
 
 Axis = Literal["step", "epoch", "samples", "seconds"]
 
-RECENT = "recent"
+RECENT = "train_recent"
 """Topic of the training values since the record before: in gray, behind those of whole epochs."""
 _COLUMNS = 3
 _FEW = 40

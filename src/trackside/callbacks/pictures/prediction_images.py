@@ -8,7 +8,6 @@ from typing import Any, final
 
 import torch
 
-from trackside.batches import Batch, move
 from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.prediction_sheets import prediction_sheet
 from trackside.callbacks.pictures.samples import (
@@ -20,10 +19,11 @@ from trackside.callbacks.pictures.samples import (
 )
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import check_range, check_shape
+from trackside.data.batches import Batch, move
 from trackside.errors import DataError
 from trackside.run import Run
 from trackside.schedule import Schedule
-from trackside.steps import split
+from trackside.step.output import split
 
 _HOST = torch.device("cpu")
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackside.batches import describe
 from trackside.callbacks.pictures.tiles import (
     Range,
     Sheet,
@@ -18,6 +17,7 @@ from trackside.callbacks.pictures.tiles import (
     range_of,
     to_pixels,
 )
+from trackside.data.batches import describe
 from trackside.errors import DataError
 
 Names = Sequence[str] | None

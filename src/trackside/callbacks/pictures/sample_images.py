@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from trackside import randomness
-from trackside.batches import describe
 from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.samples import check_average, check_count, undisturbed
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
@@ -24,6 +23,7 @@ from trackside.callbacks.pictures.tiles import (
     range_of,
     to_pixels,
 )
+from trackside.data.batches import describe
 from trackside.errors import ConfigurationError, DataError, did_you_mean
 from trackside.run import Run
 from trackside.schedule import Schedule

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from trackside import randomness
-from trackside.batches import Batch, move, samples_in, take
-from trackside.data_pass import evaluating, in_order
+from trackside.data.batches import Batch, move, samples_in, take
 from trackside.errors import ConfigurationError, DataError, UsageError, did_you_mean
 from trackside.progress import is_count
 from trackside.run import Run
+from trackside.step.evaluation import evaluating, in_order
 
 _HOST = torch.device("cpu")
 
@@ -122,7 +122,7 @@ def undisturbed(run: Run, average: str | None = None) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
-        stack.enter_context(run.trial())
+        stack.enter_context(run.discarding())
         if average is not None:
             stack.enter_context(run.callbacks[average].averaged(run))
         stack.enter_context(evaluating(run.models))

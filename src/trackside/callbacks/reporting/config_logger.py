@@ -12,7 +12,7 @@ import torch
 
 from trackside.callbacks.reporting import row_files, terminal
 from trackside.callbacks.reporting.flat import flat
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TextIO, final
 
 from trackside.callbacks.reporting import row_files
 from trackside.history import Record
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Rollback, Run
 

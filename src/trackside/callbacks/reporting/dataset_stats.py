@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, final
 
 from trackside.callbacks.reporting import terminal
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.epoch_rows import Columns, is_best
 from trackside.history import Mode, check_mode
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Rollback, Run
 
 

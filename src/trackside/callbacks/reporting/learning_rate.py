@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import final
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

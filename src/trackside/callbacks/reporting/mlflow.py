@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.callbacks.reporting.flat import flat
-from trackside.delivery import Delivery
+from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle import Callback
-from trackside.media import Picture
-from trackside.optional_package import optional_package
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
+from trackside.tracking.background import BackgroundQueue
+from trackside.tracking.media import Picture
 
 LONGEST_PARAMETER = 500
 """Characters that every store of MLflow takes."""
@@ -74,7 +74,7 @@ class MLflow(Callback):
         self.run_id: str | None = None
         """Id of the run at MLflow; None until the store has given one."""
         self._client: Any = None
-        self._delivery: Delivery | None = None
+        self._delivery: BackgroundQueue | None = None
 
     def __repr__(self) -> str:
         return f"MLflow({self.experiment!r})"
@@ -92,7 +92,7 @@ class MLflow(Callback):
         name = self.run_name or run.directory.name
         start = partial(self._start, name, flat(run.config))
         # A new store first makes its tables: that takes a while.
-        self._delivery = Delivery("MLflow", start, flush_seconds=60.0)
+        self._delivery = BackgroundQueue("MLflow", start, flush_seconds=60.0)
 
     def on_log(self, run: Run, record: Record) -> None:
         if self._delivery is not None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.layer_table import layers, one_line, shape_of, table
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.progress import is_count
 from trackside.run import Run

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.callbacks.reporting.summary_lines import ending
-from trackside.delivery import Delivery
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
+from trackside.tracking.background import BackgroundQueue
 
 
 @final
@@ -82,7 +82,7 @@ class Notify(Callback):
         if run.mode != "fit" or (self.when == "failure" and outcome.status is not Status.FAILED):
             return
         body = json.dumps(message(run, outcome), default=str).encode()
-        delivery = Delivery("Notify", attempts=2, flush_seconds=self.timeout_seconds)
+        delivery = BackgroundQueue("Notify", attempts=2, flush_seconds=self.timeout_seconds)
         if self.url is not None:
             delivery.put(partial(self._post, self.url, body))
         if self.command:

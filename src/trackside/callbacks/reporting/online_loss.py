@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from trackside.metrics import Mean
-from trackside.periodic import PeriodicCallback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
-from trackside.steps import as_output
+from trackside.step.metrics import Mean
+from trackside.step.output import as_output
 
 
 @final
@@ -16,7 +16,7 @@ class OnlineLoss(PeriodicCallback):
     """Records the mean training loss over an interval of its own, as `online/loss`.
 
     For an interval other than that of the records: a smooth loss over 1,000 steps beside
-    `recent/loss` of the last 50. It is weighted by samples, or by what the step returns as
+    `train_recent/loss` of the last 50. It is weighted by samples, or by what the step returns as
     `weight`, over all ranks, and stands in the record that is made next. Nobody waits for the
     device.
 

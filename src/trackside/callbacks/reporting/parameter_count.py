@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from trackside.callbacks.reporting.layer_table import count
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

@@ -9,22 +9,22 @@ from typing import Literal, final
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.figures import figure
 from trackside.history import Record
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Rollback, Run
 from trackside.schedule import Due, Schedule
 
 
 @final
 class PrintMetrics(Callback):
-    """Prints values when they are recorded: `step 100  recent/loss 0.4321  lr/0 0.0010`.
+    """Prints values when they are recorded: `step 100  train_recent/loss 0.4321  lr/0 0.0010`.
 
     Args:
-        names: Which values, as patterns: `val/*`, `recent/loss`.
+        names: Which values, as patterns: `val/*`, `train_recent/loss`.
         every: How often at most; None prints every record that has one of the values.
 
     Example:
-        >>> PrintMetrics(["recent/*", "lr/*"], every="500 steps")
-        PrintMetrics(['recent/*', 'lr/*'])
+        >>> PrintMetrics(["train_recent/*", "lr/*"], every="500 steps")
+        PrintMetrics(['train_recent/*', 'lr/*'])
     """
 
     rank_zero_only = True
@@ -32,7 +32,7 @@ class PrintMetrics(Callback):
 
     def __init__(
         self,
-        names: Sequence[str] = ("recent/*", "train/*", "val/*", "test/*"),
+        names: Sequence[str] = ("train_recent/*", "train/*", "val/*", "test/*"),
         *,
         every: str | Schedule | None = None,
     ) -> None:

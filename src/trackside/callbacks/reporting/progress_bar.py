@@ -13,7 +13,7 @@ from rich.text import Text
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.status_line import Pace, bar, fraction, standing, words
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
 

@@ -49,7 +49,7 @@ def standing(run: Run, predicted_batches: int = 0) -> Standing:
         epoch if limit.epochs is None else min(epoch, limit.epochs),
         limit.epochs,
         progress.samples_completed,
-        run.history.latest("recent/loss", run.history.latest("train/loss")),
+        run.history.latest("train_recent/loss", run.history.latest("train/loss")),
         passing,
         batches,
         total_batches,

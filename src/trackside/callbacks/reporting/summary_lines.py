@@ -26,7 +26,7 @@ def best_values(history: History, modes: Mapping[str, Mode]) -> Iterator[str]:
     for name in history.names:
         topic = name.partition("/")[0]
         mode = modes.get(name) or direction(name)
-        if mode is None or topic in ("train", "recent"):
+        if mode is None or topic in ("train", "train_recent"):
             continue
         best = history.best(name, mode)
         if best is None:

@@ -9,13 +9,13 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from trackside.delivery import Delivery
+from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle import Callback
-from trackside.media import Histogram, Picture
-from trackside.optional_package import optional_package
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Rollback, Run
+from trackside.tracking.background import BackgroundQueue
+from trackside.tracking.media import Histogram, Picture
 
 
 @final
@@ -50,7 +50,7 @@ class TensorBoard(Callback):
         self.folder = Path(folder)
         self._make_writer = module.SummaryWriter
         self._writer: Any = None
-        self._delivery: Delivery | None = None
+        self._delivery: BackgroundQueue | None = None
 
     def __repr__(self) -> str:
         return f"TensorBoard({str(self.folder)!r})"
@@ -64,7 +64,7 @@ class TensorBoard(Callback):
             text = json.dumps(config, indent=2, default=str)
             self._writer.add_text("config", f"```json\n{text}\n```", step)
 
-        self._delivery = Delivery("TensorBoard", start)
+        self._delivery = BackgroundQueue("TensorBoard", start)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         folder = run.directory / self.folder

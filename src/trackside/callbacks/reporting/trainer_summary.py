@@ -17,7 +17,7 @@ from trackside.callbacks.reporting.summary_lines import (
     speed,
 )
 from trackside.history import Mode, check_mode
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
-from trackside.delivery import Delivery
+from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle import Callback
-from trackside.media import Histogram, Picture
-from trackside.optional_package import optional_package
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.tracking.background import BackgroundQueue
+from trackside.tracking.media import Histogram, Picture
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -67,7 +67,7 @@ class WandB(Callback):
         self.run_id: str | None = None
         """Id of the run at W&B; None before the first `fit`."""
         self._run: Any = None
-        self._delivery: Delivery | None = None
+        self._delivery: BackgroundQueue | None = None
 
     def __repr__(self) -> str:
         return f"WandB({self.project!r})"
@@ -95,7 +95,7 @@ class WandB(Callback):
             "reinit": "create_new",
             **self._options,
         }
-        self._delivery = Delivery("Weights & Biases", partial(self._start, arguments))
+        self._delivery = BackgroundQueue("Weights & Biases", partial(self._start, arguments))
 
     def on_log(self, run: Run, record: Record) -> None:
         if self._delivery is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from trackside.errors import UsageError
-from trackside.periodic import PeriodicCallback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Every
 

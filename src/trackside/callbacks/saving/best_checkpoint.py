@@ -19,10 +19,10 @@ from trackside.callbacks.saving.weight_files import (
 from trackside.checkpoint.files import read_regular, replace_file
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
-from trackside.lifecycle import Callback
-from trackside.precision import non_finite
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Rollback, Run
+from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
 

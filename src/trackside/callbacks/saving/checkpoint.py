@@ -16,12 +16,12 @@ from trackside.checkpoint import (
 )
 from trackside.checkpoint.commit import Saved, Saving
 from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.periodic import PeriodicCallback
-from trackside.precision import non_finite
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
+from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
 
@@ -44,10 +44,10 @@ class Checkpoint(PeriodicCallback):
         at_end: Whether to save when training ends: completed, or at the stop, before anything is
             done for the end. Where weights were changed for the end (the best were restored), once
             more.
-        at_error: Whether to save when an evaluation fails (a metric, its data), before the error
-            ends the run: the steps before are not lost, and it is repeated after a resume. An error
-            in a step saves nothing, because half a step can't be resumed exactly; nor does one of
-            several ranks.
+        save_on_failure: Whether to save when an evaluation fails (a metric, its data), before the
+            error ends the run: the steps before are not lost, and it is repeated after a resume. An
+            error in a step saves nothing, because half a step can't be resumed exactly; nor does
+            one of several ranks.
         folder: Where, below the run's folder.
         background: Whether a thread writes while training goes on. The loop waits for a copy in
             host memory only.
@@ -71,7 +71,7 @@ class Checkpoint(PeriodicCallback):
         mode: Literal["min", "max"] = "min",
         keep_every_steps: int | None = None,
         at_end: bool = True,
-        at_error: bool = True,
+        save_on_failure: bool = True,
         folder: str = "checkpoints",
         background: bool = True,
         on_save_error: Literal["raise", "warn"] = "raise",
@@ -84,7 +84,7 @@ class Checkpoint(PeriodicCallback):
         self.retention = Retention(keep_last, keep_best, monitor, mode, keep_every_steps)
         self.monitors = () if monitor is None else (monitor,)
         self.at_end = at_end
-        self.at_error = at_error
+        self.save_on_failure = save_on_failure
         self.folder = folder
         self.background = background
         self.on_save_error = on_save_error

@@ -10,7 +10,6 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
-from trackside.batches import Batch, move, samples_in, take
 from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
 from trackside.callbacks.saving.exporting import (
     SAMPLES,
@@ -23,9 +22,10 @@ from trackside.callbacks.saving.exporting import (
     write_whole,
 )
 from trackside.checkpoint.tensors import is_sharded
+from trackside.data.batches import Batch, move, samples_in, take
 from trackside.errors import ConfigurationError, DataError, ScheduleError, UsageError, did_you_mean
-from trackside.optional_package import optional_package
-from trackside.periodic import PeriodicCallback
+from trackside.extras import optional_package
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Schedule
 

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from trackside import randomness
-from trackside.batches import Batch, describe, samples_in, take
 from trackside.callbacks.saving.weight_files import own_names
 from trackside.checkpoint.errors import CheckpointWriteError
 from trackside.checkpoint.files import explain, flush_folder, remedy_for
+from trackside.data.batches import Batch, describe, samples_in, take
 from trackside.errors import NonFiniteError, TracksideError, UsageError
-from trackside.steps import TARGETS
+from trackside.step.output import TARGETS
 
 SAMPLES = 4
 """In the example that is traced: neither 0 nor 1, which would be built into the program."""

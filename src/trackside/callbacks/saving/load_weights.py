@@ -20,7 +20,7 @@ from trackside.callbacks.saving.weight_files import (
 from trackside.checkpoint import ModelMatch, StateMismatchError, match_model, open_checkpoint
 from trackside.checkpoint.tensors import is_same
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
@@ -75,7 +75,7 @@ class LoadWeights(Callback):
         self.match: ModelMatch | None = None
         """How the weights fitted, once they are loaded."""
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         self._load(run)
 
     def on_setup_end(self, run: Run) -> None:

@@ -10,10 +10,10 @@ from typing import Any, final
 from trackside.callbacks.saving.file_names import filled_in, metrics_in
 from trackside.callbacks.saving.weight_files import whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
-from trackside.periodic import PeriodicCallback
-from trackside.precision import non_finite
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
+from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
 

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.errors import ConfigurationError, ScheduleError, UsageError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 
@@ -150,7 +150,7 @@ def schedulers(run: Run) -> Iterator[Any]:
 def _keep(run: Run, why: str) -> None:
     assert isinstance(run.saver, Checkpoint), "seen when training started"
     run.saver.pin(run)
-    run.save(why, everywhere=True)
+    run.save(why, all_ranks=True)
 
 
 def _moment(text: Schedule | str) -> Every:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal, final
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import final
 
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
 

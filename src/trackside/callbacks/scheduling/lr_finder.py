@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 
 from trackside.callbacks.scheduling.range_test import growing, run_test, smoothed, steepest
 from trackside.errors import ConfigurationError, UsageError, did_you_mean
-from trackside.lifecycle import Callback
-from trackside.media import Media, Picture
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
+from trackside.tracking.media import Media, Picture
 
 logger = logging.getLogger("trackside")
 

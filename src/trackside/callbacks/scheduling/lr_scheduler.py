@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 
 from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.lifecycle import Callback
-from trackside.optimization import Scheduler, Scheduling
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Rollback, Run
+from trackside.step.optimization import Scheduler, Scheduling
 
 
 @final
@@ -26,7 +26,7 @@ class LRScheduler(Callback):
             (`CosineAnnealingLR`, `cosine_annealing`), or `warmup_stable_decay`; or a function of
             the optimizer.
         options: Passed on to it, such as `{"T_max": 100}`.
-        per: Whether it moves after each `step` or each `epoch`.
+        interval: Whether it moves after each `step` or each `epoch`.
         monitor: What `ReduceLROnPlateau` watches, once per epoch; None takes `val/loss`.
         optimizer: Name of the optimizer, where there are several; None takes each of them.
 
@@ -34,7 +34,7 @@ class LRScheduler(Callback):
         ConfigurationError: No such scheduler or optimizer, or it doesn't take these options.
 
     Example:
-        >>> LRScheduler("one_cycle", {"max_lr": 0.1, "total_steps": 1000}, per="step")
+        >>> LRScheduler("one_cycle", {"max_lr": 0.1, "total_steps": 1000}, interval="step")
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class LRScheduler(Callback):
         scheduler: str | Callable[[Optimizer], Any],
         options: Mapping[str, Any] | None = None,
         *,
-        per: Literal["step", "epoch"] = "epoch",
+        interval: Literal["step", "epoch"] = "epoch",
         monitor: str | None = None,
         optimizer: str | None = None,
     ) -> None:
         plateau = is_plateau(scheduler)
-        self._spec = Scheduler(factory(scheduler, options or {}), per, monitor)
+        self._spec = Scheduler(factory(scheduler, options or {}), interval, monitor)
         self.optimizer = optimizer
         if plateau or monitor is not None:
             self.monitors = (monitor or "val/loss",)
@@ -60,7 +60,7 @@ class LRScheduler(Callback):
         """The schedulers by name of their optimizer, once training begins."""
         return {name: one.scheduler for name, one in self._schedulings.items()}
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         # Before a checkpoint is loaded: making a scheduler sets the optimizer's rates.
         if self.optimizer is not None and self.optimizer not in run.optimizers:
             raise ConfigurationError(

@@ -7,10 +7,10 @@ from typing import final
 
 from torch import Tensor
 
-from trackside.addresses import Place, places
 from trackside.callbacks.scheduling.curves import Curve, Shape
 from trackside.errors import ConfigurationError, ScheduleError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
+from trackside.models.attribute_paths import Place, places
 from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 

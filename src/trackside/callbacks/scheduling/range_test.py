@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside import randomness
-from trackside.batches import Batch, move, samples_in
+from trackside.data.batches import Batch, move, samples_in
 from trackside.run import Run
-from trackside.steps import as_output
+from trackside.step.output import as_output
 
 
 def growing(smallest: float, largest: float, steps: int) -> list[float]:
@@ -78,7 +78,7 @@ def run_test(
     shares = [float(group["lr"]) / largest for group in optimizer.param_groups]
     with (
         as_it_was(run, optimizer),
-        run.trial(),
+        run.discarding(),
         randomness.preserved(),
         torch.enable_grad(),
         closing(_batches(run)) as batches,

@@ -10,8 +10,8 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 
 from trackside.callbacks.scheduling.warmup_stable_decay import WarmupStableDecayLR
-from trackside.collection import snake_case
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.lifecycle.collection import snake_case
 
 Factory = Callable[[Optimizer], Any]
 

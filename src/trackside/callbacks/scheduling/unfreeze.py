@@ -15,7 +15,7 @@ from trackside.callbacks.scheduling.layer_groups import (
     split_off,
 )
 from trackside.errors import ConfigurationError, ScheduleError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.schedule import Every, Schedule, reached
@@ -97,7 +97,7 @@ class Unfreeze(Callback):
         for parameter, _ in self._flags:
             parameter.requires_grad_(True)
 
-    def on_optimizers_built(self, run: Run) -> None:
+    def on_optimizers_ready(self, run: Run) -> None:
         # Anew: sharding puts other parameters in the place of those from before.
         self._parameters = parameters_by_group(run.models, list(self.groups))
         self._norms = norms_by_group(run.models, list(self.groups))

@@ -85,7 +85,8 @@ class Phases:
 class WarmupStableDecayLR(LRScheduler):
     """Warms the learning rate up in a straight line, keeps it, and lets it decay.
 
-    Named `warmup_stable_decay` in `LRScheduler` and in configuration files; meant for `per="step"`.
+    Named `warmup_stable_decay` in `LRScheduler` and in configuration files, for
+    `interval="step"`.
     The phases belong to the configuration and not to a checkpoint: a run can go on from a
     checkpoint before its decay with a longer stable phase, as if it had always been that long.
     `StableDecayCheckpoints` keeps these checkpoints.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from trackside.callbacks.stopping.patience import Patience
 from trackside.errors import ConfigurationError
 from trackside.history import Record, check_mode, has_improved
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, final
 
 from trackside.errors import ConfigurationError
 from trackside.history import Record, check_mode
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import final
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

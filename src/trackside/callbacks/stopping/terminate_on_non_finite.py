@@ -16,10 +16,10 @@ from trackside.callbacks.stopping.finiteness import (
     weights,
 )
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
-from trackside.lifecycle import Callback
-from trackside.precision import non_finite
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Rollback, Run, TrainingBatch
+from trackside.step.precision import non_finite
 
 if TYPE_CHECKING:
     from torch import Tensor

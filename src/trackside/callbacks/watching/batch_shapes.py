@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from typing import Any, final
 
-from trackside.batches import describe
+from trackside.data.batches import describe
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
 

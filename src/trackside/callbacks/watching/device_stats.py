@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 
-from trackside.lifecycle import Callback
-from trackside.optional_package import optional_package
+from trackside.extras import optional_package
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from time import perf_counter
 from typing import Literal, final
 
 from trackside.errors import ScheduleError
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Every, Schedule
 

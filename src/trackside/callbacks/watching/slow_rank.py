@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, final
 
 from trackside.errors import ConfigurationError, ScheduleError
-from trackside.periodic import PeriodicCallback
+from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 

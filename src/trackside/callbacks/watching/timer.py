@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import final
 
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Run
 
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from time import perf_counter
 from typing import Any, final
 
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 

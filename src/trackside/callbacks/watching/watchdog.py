@@ -11,7 +11,7 @@ from typing import Literal, final
 
 from trackside.callbacks.watching.standstill import Standstill
 from trackside.errors import ConfigurationError
-from trackside.lifecycle import Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
 
@@ -97,7 +97,7 @@ class Watchdog(Callback):
                 self._report(run, seconds)
 
     def _report(self, run: Run, seconds: float) -> None:
-        calling, step = run.calling, run.progress.steps_completed
+        calling, step = run.current_callback, run.progress.steps_completed
         where = (
             f"callback {calling!r} is being called" if calling else "no callback is being called"
         )

@@ -1,0 +1,3 @@
+"""Values checked against constructors."""
+
+from __future__ import annotations

@@ -1,0 +1,230 @@
+"""A whole experiment, checked: it makes the trainer and the data, and runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+import yaml
+
+from trackside import randomness
+from trackside.config.checking.blueprint import Blueprint, built
+from trackside.config.checking.trainer_options import TrainerOptions
+from trackside.config.experiment.provenance import Provenance
+from trackside.config.experiment.steering import Steering
+from trackside.config.text.layers import Document
+from trackside.config.text.place import Path
+from trackside.config.text.problem import ExperimentError, Findings, Problem
+from trackside.distributed.setup import Place
+from trackside.errors import RegistrationError, TracksideError
+from trackside.lifecycle.hooks import Callback
+from trackside.outcome import Status
+from trackside.planning import checks as preflight
+from trackside.step.optimization import Scheduler
+from trackside.trainer.settings import Result, Settings
+from trackside.trainer.trainer import Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run of an experiment leaves behind."""
+
+    trainer: Trainer
+    result: Result
+    metrics: Mapping[str, float]
+    """Of the data sets under `evaluate:`, by full name such as `test/accuracy`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment whose every option has been checked, and of which nothing is made yet."""
+
+    document: Document
+    seed: int | None
+    trainer_class: type[Trainer]
+    keys: TrainerOptions
+    trainer_values: Mapping[str, Any]
+    """Checked values of `trainer:`, by key."""
+    model: Blueprint | Mapping[str, Blueprint] | None
+    loss: Blueprint | None
+    optimizer: Blueprint | None
+    scheduler: Blueprint | None
+    scheduler_values: Mapping[str, Any] = field(default_factory=dict)
+    """When the scheduler moves: `per`, `monitor`."""
+    metrics: Mapping[str, Blueprint] = field(default_factory=dict)
+    data: Mapping[str, Blueprint] = field(default_factory=dict)
+    batch_size: int | None = None
+    callbacks: Mapping[str, Blueprint | None] = field(default_factory=dict)
+    """By name; None removes a default."""
+    evaluate: tuple[str, ...] = ()
+    search_path: tuple[str, ...] = ()
+    """Folders of its files."""
+
+    def text(self) -> str:
+        """The whole configuration as one YAML file: merged, interpolations filled in."""
+        return yaml.safe_dump(self.document.value, sort_keys=False, allow_unicode=True)
+
+    def blueprints(self) -> Iterator[Blueprint]:
+        """All that will be made, outermost first."""
+        models = self.model.values() if isinstance(self.model, Mapping) else [self.model]
+        several = [*models, self.loss, self.optimizer, self.scheduler]
+        several += [*self.metrics.values(), *self.data.values(), *self.callbacks.values()]
+        yield from (blueprint for blueprint in several if blueprint is not None)
+
+    def trainer(self, directory: str | FilePath | None = None) -> Trainer:
+        """The trainer with everything but data; the model is made when a run starts.
+
+        Args:
+            directory: The run's folder, in the place of the one in the configuration.
+
+        Raises:
+            ExperimentError: Constructors refuse their options; all of them are told.
+        """
+        findings = Findings()
+        constructor, settings, _ = self.keys.split(self.trainer_values)
+        if directory is not None:
+            settings["directory"] = directory
+        arguments = {name: self._make(value, findings) for name, value in constructor.items()}
+        made_settings = {name: self._make(value, findings) for name, value in settings.items()}
+        if self.seed is not None:
+            arguments["seed"] = self.seed
+        if self.model is not None:
+            arguments["model"] = self.make_model
+        for section, blueprint in (("loss", self.loss), ("optimizer", self.optimizer)):
+            if blueprint is not None:
+                arguments[section] = self._make(blueprint, findings)
+        if self.scheduler is not None:
+            factory = self._make(self.scheduler, findings)
+            arguments["scheduler"] = Scheduler(factory, **self.scheduler_values)
+        if self.metrics:
+            arguments["metrics"] = self._make(dict(self.metrics), findings)
+        callbacks: dict[str, Callback[Any] | None] = {
+            "provenance": Provenance(self.text(), self.search_path)
+        }
+        for name, one in self.callbacks.items():
+            callbacks[name] = self._make(one, findings)
+        callbacks["steering"] = Steering(self.callbacks)
+        findings.stop_if_any()
+        try:
+            if settings:
+                arguments["settings"] = Settings(**made_settings)
+            trainer = self.trainer_class(**arguments, callbacks=callbacks)
+            trainer.experiment = self.document.value
+            return trainer
+        except TracksideError as error:
+            raise self.located(error) from error
+
+    def make_model(self) -> Any:
+        """The model, or several by name. Given to the trainer as it is: it seeds first."""
+        if isinstance(self.model, Mapping):
+            return {name: blueprint.build() for name, blueprint in self.model.items()}
+        return None if self.model is None else self.model.build()
+
+    def make_data(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Data sets by name: those of `names`, or all.
+
+        Raises:
+            ExperimentError: Constructors refuse, or data can't be loaded; all of them are told.
+        """
+        if self.seed is not None:
+            randomness.seed_everything(self.seed)
+        findings = Findings()
+        wanted = self.data if names is None else {name: self.data[name] for name in names}
+        made = {name: self._make(blueprint, findings) for name, blueprint in wanted.items()}
+        findings.stop_if_any()
+        return made
+
+    def validation(self) -> tuple[str, ...]:
+        """Names of the data sets that are evaluated during training."""
+        given = self.trainer_values.get("validation")
+        if given is None:
+            return ("val",) if "val" in self.data else ()
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    def fit_arguments(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of `Trainer.fit`."""
+        _, _, fit = self.keys.split(self.trainer_values)
+        validation = self.validation()
+        rest = {n: d for n, d in data.items() if n != "train" and n not in validation}
+        arguments = {**fit, "train": data["train"]}
+        arguments["validation"] = {name: data[name] for name in validation} or None
+        if rest:
+            arguments["data"] = rest
+        return arguments | self.batch_size_argument()
+
+    def batch_size_argument(self) -> dict[str, int]:
+        """`batch_size`, where the configuration gives it."""
+        return {} if self.batch_size is None else {"batch_size": self.batch_size}
+
+    def run(self, directory: str | FilePath | None = None) -> Finished:
+        """Train, then evaluate what `evaluate:` names.
+
+        Raises:
+            ExperimentError: Something of it can't be made.
+        """
+        folder = directory or self.trainer_values.get("directory")
+        if folder is None and Place.from_environment().size > 1:
+            problem = Problem(
+                "several processes need a folder that all of them know",
+                path=("trainer", "directory"),
+                remedy="give it: trainer.directory=runs/mine",
+            )
+            raise ExperimentError([problem])
+        trainer = self.trainer(preflight.directory(folder))
+        data = self.make_data()
+        try:
+            result = trainer.fit(**self.fit_arguments(data))
+        except TracksideError as error:
+            raise self.located(error) from error
+        metrics: dict[str, float] = {}
+        if result.outcome.status in (Status.COMPLETED, Status.STOPPED):
+            for name in self.evaluate:
+                metrics |= trainer.evaluate(data[name], name=name, **self.batch_size_argument())
+        return Finished(trainer, result, metrics)
+
+    def located(self, error: TracksideError) -> TracksideError:
+        """The same error at its place in the file, when it speaks of something in it."""
+        path = None if isinstance(error, ExperimentError) else self._spoken_of(error)
+        if path is None:
+            return error
+        details = {"expected": error.expected, "received": error.received, "remedy": error.remedy}
+        place = self.document.place(path)
+        return ExperimentError([Problem(error.message, place, path, **details)])
+
+    def _spoken_of(self, error: TracksideError) -> Path | None:
+        spots = [p for p, v in _leaves(self.document.value, ()) if str(v) == error.received]
+        if isinstance(error, RegistrationError):
+            spots = [
+                (*one.path, "kind")
+                for name, one in self.callbacks.items()
+                if one is not None
+                and any(re.search(rf"\b{word}\b", error.message) for word in (name, _class(one)))
+            ]
+        return spots[0] if len(spots) == 1 else None
+
+    @staticmethod
+    def _make(value: Any, findings: Findings) -> Any:
+        try:
+            return built(value)
+        except ExperimentError as error:
+            findings.problems += error.problems
+            findings.causes.append(error)
+            return None
+
+
+def _class(blueprint: Blueprint) -> str:
+    return blueprint.name.rpartition(".")[2]
+
+
+def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*path, index))
+    else:
+        yield path, value

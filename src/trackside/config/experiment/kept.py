@@ -1,0 +1,187 @@
+"""Runs whose folder is there already: their configuration, checkpoints, and how they ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trackside.checkpoint import (
+    Checkpoint,
+    best_valid,
+    candidates,
+    load_model,
+    newest_valid,
+    open_checkpoint,
+    valid_at_step,
+)
+from trackside.config.experiment.experiment import Experiment
+from trackside.config.experiment.loading import load
+from trackside.config.experiment.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME
+from trackside.errors import CheckpointError, UsageError, did_you_mean
+from trackside.lifecycle.hooks import Callback
+from trackside.run import Run
+
+
+def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment that a run's folder tells of, to go on or to be evaluated there.
+
+    Args:
+        folder: The run's folder, with the `config.yaml` that `trackside train` left in it.
+        overrides: `key=value` and `~key`, on top of it.
+
+    Raises:
+        UsageError: The folder holds no run.
+        ExperimentError: Its configuration doesn't fit any more.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIGURATION).is_file():
+        raise UsageError(
+            f"there is no run in {folder}",
+            expected=f"a folder with the {CONFIGURATION} that `trackside train` leaves in it",
+            remedy="`trackside runs` lists them",
+        )
+    environment = folder / ENVIRONMENT
+    if environment.is_file():
+        known = json.loads(environment.read_text(encoding="utf-8"))
+        sys.path[:0] = [p for p in known.get("search_path", ()) if p not in sys.path]
+    place = json.dumps(str(folder))  # YAML reads JSON: no character of a path is misread
+    return load(folder / CONFIGURATION, [*overrides, f"trainer.directory={place}"])
+
+
+def find_checkpoint(experiment: Experiment, folder: str | Path, which: str) -> Checkpoint:
+    """A verified checkpoint of a run.
+
+    Args:
+        experiment: What the run was made from: its callback knows where and what is best.
+        folder: The run's folder.
+        which: `auto` for the newest that is whole, `best`, a step, or a path.
+
+    Raises:
+        CheckpointError: There is none like that.
+    """
+    if Path(which).is_dir():
+        return open_checkpoint(which)
+    saver: Any = next(
+        (one for one in experiment.trainer().callbacks if hasattr(one, "retention")), None
+    )
+    root = Path(folder) / (saver.folder if saver is not None else "checkpoints")
+    if which == "auto":
+        found = newest_valid(root)
+    elif which == "best":
+        if saver is None or saver.retention.monitor is None:
+            raise UsageError(
+                "nothing says which checkpoint is the best",
+                remedy="train with `checkpoint: {keep_best: 1, monitor: val/loss}`",
+            )
+        found = best_valid(root, saver.retention.monitor, saver.retention.mode)
+    elif which.isdecimal():
+        found = valid_at_step(root, int(which))
+    else:
+        raise UsageError(
+            f"{which!r} names no checkpoint",
+            expected="auto, best, a step, or the folder of a checkpoint",
+        )
+    if found is None:
+        steps = ", ".join(str(one.step) for one in candidates(root))
+        raise CheckpointError(
+            f"there is no checkpoint for {which!r} in {root}",
+            received=f"steps {steps}" if steps else "no checkpoint at all",
+        )
+    return found.checkpoint
+
+
+class _Weights(Callback[Run]):
+    """Loads a checkpoint's weights once the models are there."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._models: Mapping[str, Any] = checkpoint.state()["models"]
+
+    def on_setup_end(self, run: Run) -> None:
+        for name, model in run.models.items():
+            load_model(self._models.get(name, {}), model)
+
+
+def evaluate_kept(
+    experiment: Experiment, names: Iterable[str], checkpoint: Checkpoint
+) -> dict[str, float]:
+    """Evaluate the weights of a checkpoint on named data sets; metrics by full name."""
+    names = list(names) or list(experiment.evaluate) or list(experiment.validation())
+    _check_names(names, experiment)
+    data = experiment.make_data(names)
+    trainer = experiment.trainer()
+    trainer.callbacks.append(_Weights(checkpoint))
+    found: dict[str, float] = {}
+    for name in names:
+        found |= trainer.evaluate(data[name], name=name, **experiment.batch_size_argument())
+    return found
+
+
+def predict_kept(experiment: Experiment, name: str, checkpoint: Checkpoint) -> Any:
+    """Predict a named data set with the weights of a checkpoint."""
+    _check_names([name], experiment)
+    trainer = experiment.trainer()
+    trainer.callbacks.append(_Weights(checkpoint))
+    data = experiment.make_data([name])
+    return trainer.predict(data[name], **experiment.batch_size_argument())
+
+
+def _check_names(names: list[str], experiment: Experiment) -> None:
+    for name in names:
+        if name not in experiment.data:
+            raise UsageError(
+                f"there is no data named {name!r}", remedy=did_you_mean(name, experiment.data)
+            )
+    if not names:
+        raise UsageError(
+            "there is nothing to evaluate", expected="the name of a data set, such as `test`"
+        )
+
+
+# --- how runs ended ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRun:
+    """One run, as its folder tells it."""
+
+    folder: Path
+    status: str
+    """An outcome's status; `unfinished` while it goes on, or when it was killed."""
+    reason: str = ""
+    step: int | None = None
+    seconds: float | None = None
+    started: str | None = None
+    best: Mapping[str, float] = field(default_factory=dict)
+    """Best values by full name."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def runs_in(folder: str | Path) -> list[KeptRun]:
+    """The runs in the folders below `folder`, oldest first."""
+    kept = [_read(one.parent) for one in Path(folder).rglob(CONFIGURATION)]
+    return sorted(kept, key=lambda run: (run.started or "", str(run.folder)))
+
+
+def _read(folder: Path) -> KeptRun:
+    started = None
+    if (folder / ENVIRONMENT).is_file():
+        started = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")).get("started")
+    if not (folder / OUTCOME).is_file():
+        return KeptRun(folder, "unfinished", started=started)
+    told = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
+    return KeptRun(
+        folder,
+        told["status"],
+        told["reason"],
+        told["step"],
+        told["seconds"],
+        started,
+        {name: best["value"] for name, best in told["best"].items()},
+    )

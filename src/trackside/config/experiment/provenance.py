@@ -1,0 +1,123 @@
+"""What a run was made from, kept in its folder: configuration, versions, commit."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, final
+
+from trackside.callbacks.reporting.direction import direction
+from trackside.lifecycle.hooks import RankZeroCallback
+from trackside.outcome import Outcome
+from trackside.run import Run
+
+CONFIGURATION = "config.yaml"
+ENVIRONMENT = "environment.json"
+CHANGES = "changes.diff"
+OUTCOME = "outcome.json"
+_GIT_SECONDS = 10
+
+
+@final
+class Provenance(RankZeroCallback):
+    """Writes down what a run was made from, when training begins, and how it ended.
+
+    `config.yaml` has the whole configuration, merged and filled in: it can be run again.
+    `environment.json` has Python, the machine, the versions of all packages, and the git commit;
+    `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
+    ended and its best values; it is not there while the run goes on, and after a kill.
+
+    Args:
+        configuration: The configuration as YAML.
+        search_path: Folders of its files, where the modules that it names may lie.
+    """
+
+    on_error = "warn"  # what is lost is a note about the run, not the run
+
+    def __init__(self, configuration: str, search_path: Sequence[str] = ()) -> None:
+        self.configuration = configuration
+        self.search_path = tuple(search_path)
+
+    def on_fit_start(self, run: Run) -> None:
+        """Write what is known; a resumed run keeps what it was begun with."""
+        run.directory.mkdir(parents=True, exist_ok=True)
+        (run.directory / OUTCOME).unlink(missing_ok=True)
+        if run.resumed_from is not None and (run.directory / CONFIGURATION).is_file():
+            return
+        _write(run.directory / CONFIGURATION, self.configuration)
+        environment, changes = describe_environment(Path.cwd())
+        environment["search_path"] = list(self.search_path)
+        _write(run.directory / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        if changes:
+            _write(run.directory / CHANGES, changes)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        """Write how it ended."""
+        if run.mode != "fit" or not run.directory.is_dir():
+            return
+        told = {
+            "status": outcome.status.value,
+            "reason": outcome.reason,
+            "asked_by": outcome.asked_by,
+            "step": outcome.step,
+            "seconds": run.progress.seconds,
+            "ended": _now(),
+            "best": {
+                name: {"value": best.value, "step": best.record.step}
+                for name in run.history.names
+                if (mode := direction(name)) is not None
+                and (best := run.history.best(name, mode)) is not None
+            },
+        }
+        _write(run.directory / OUTCOME, json.dumps(told, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
+    """Python, machine, packages, and the state of the git repository around `folder`.
+
+    Returns:
+        Plain values, and the changes since the last commit as a diff (empty when there are none).
+    """
+    packages = {d.name: d.version for d in distributions()}
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "diff", "HEAD") if commit else None
+    environment = {
+        "started": _now(),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "git_commit": commit.strip() if commit else None,
+        "git_changes": bool(changes),
+    }
+    return environment, changes or ""
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git answers; None where there is no git, no repository, or no answer in time."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout

@@ -1,0 +1,60 @@
+"""From what a user gives as data to batches, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from trackside.data.tensors import as_dataset
+from trackside.errors import DataError
+
+
+def loader_of(name: str, data: object, batch_size: int, shuffle: bool) -> Iterable[Any]:
+    """The batches of what a user gave as data.
+
+    Args:
+        name: Name of the data, for messages.
+        data: A `Dataset`, a `DataLoader`, tensors or arrays by name, or any iterable of batches.
+        batch_size: Samples per batch, where `data` is neither a loader nor batches.
+        shuffle: Whether a map-style `Dataset` is shuffled anew in each pass.
+
+    Raises:
+        DataError: It is none of these, or empty.
+    """
+    data = as_dataset(name, data) or data
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=batch_size)
+    if isinstance(data, Dataset):
+        if isinstance(data, Sized) and len(data) == 0:
+            raise DataError(f"the data set named {name!r} is empty", expected="at least one sample")
+        return DataLoader(data, batch_size=batch_size, shuffle=shuffle)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes, Tensor, Mapping)):
+        return data
+    raise DataError(
+        f"the data named {name!r} can't be passed over",
+        expected="a Dataset, a DataLoader, a mapping of tensors, or an iterable of batches",
+        received=type(data).__name__,
+        remedy="wrap tensors in `torch.utils.data.TensorDataset`"
+        if isinstance(data, Tensor)
+        else None,
+    )
+
+
+def length_of(loader: object) -> int | None:
+    """Batches in a pass, or None when `loader` doesn't tell."""
+    try:
+        return len(loader)  # type: ignore[arg-type]
+    except TypeError:  # no __len__, or a loader over an iterable without one
+        return None
+
+
+def samples_of(loader: object, batches: int | None) -> int | None:
+    """Samples in a pass of so many batches, or None when `loader` doesn't tell."""
+    if not isinstance(loader, DataLoader) or batches is None:
+        return None
+    if loader.batch_size is not None and loader.drop_last:
+        return batches * loader.batch_size
+    return length_of(loader.sampler) if loader.batch_size is not None else None

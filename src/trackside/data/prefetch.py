@@ -1,0 +1,210 @@
+"""Batches on their way to an accelerator: pinned, copied on a stream of their own, one ahead.
+
+While the device computes a step, the next batch is copied beside it; the computation waits for the
+copy on the device, never on the host. Batches are fetched ahead only where fetching draws from no
+generator of this process, so that order, values and exact resume are what they are without it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from trackside.data.batches import Batch, move
+from trackside.data.seekable import SeekableSampler
+from trackside.data.source import DataSource, Stateful
+from trackside.data.tensors import TensorLoader
+from trackside.errors import ConfigurationError
+from trackside.progress import is_count
+
+AHEAD = 1
+"""Batches fetched ahead where nobody says how many: the copy of one is over before its step."""
+WITH_STREAMS = frozenset(("cuda", "xpu"))
+
+
+class Streams(Protocol):
+    """What is needed of a device that can copy while it computes."""
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        """A copy of a host's tensor in memory that the device can read by itself."""
+
+    def aside(self) -> AbstractContextManager[Any]:
+        """Within it, work goes to the stream of the copies."""
+
+    def mark(self) -> Any:
+        """A mark behind what was given to the stream of the copies so far."""
+
+    def wait(self, mark: Any) -> None:
+        """What is given to the computing stream from now on comes after `mark`."""
+
+    def keep(self, tensor: Tensor) -> None:
+        """The memory of `tensor` is used by the computing stream from now on."""
+
+
+class DeviceStreams:
+    """Those of a CUDA or XPU device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._module = torch.get_device_module(device)
+        self._copies = self._module.Stream(device)
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        """See `Streams`."""
+        return tensor if tensor.is_pinned() else tensor.pin_memory()
+
+    def aside(self) -> AbstractContextManager[Any]:
+        """See `Streams`."""
+        manager: AbstractContextManager[Any] = self._module.stream(self._copies)
+        return manager
+
+    def mark(self) -> Any:
+        """See `Streams`."""
+        return self._copies.record_event()
+
+    def wait(self, mark: Any) -> None:
+        """See `Streams`."""
+        self._module.current_stream(self._device).wait_event(mark)
+
+    def keep(self, tensor: Tensor) -> None:
+        """See `Streams`."""
+        tensor.record_stream(self._module.current_stream(self._device))
+
+
+class Transfer:
+    """Brings batches to a device.
+
+    Args:
+        device: Where to.
+        streams: Of a device that can copy while it computes; None copies where it computes.
+    """
+
+    def __init__(self, device: torch.device, streams: Streams | None = None) -> None:
+        self._device = device
+        self._streams = streams
+
+    def send(self, batch: Batch) -> tuple[Batch, Any]:
+        """Let the copy begin; returns the batch to be, and the mark behind it."""
+        streams = self._streams
+        tensors = _tensors(batch)
+        if streams is None or tensors is None or not any(t.is_cpu for t in tensors):
+            return move(batch, self._device), None
+        pinned = _each(batch, lambda tensor: streams.pin(tensor) if tensor.is_cpu else tensor)
+        with streams.aside():
+            moved = move(pinned, self._device)
+            return moved, streams.mark()
+
+    def receive(self, sent: tuple[Batch, Any]) -> Batch:
+        """The batch, to be used by what is computed from now on."""
+        batch, mark = sent
+        if self._streams is not None and mark is not None:
+            self._streams.wait(mark)
+            for tensor in _tensors(batch) or ():
+                self._streams.keep(tensor)
+        return batch
+
+
+def prefetcher_for(
+    device: torch.device, prefetch_batches: int | None, streams: Streams | None = None
+) -> Callable[[Iterator[Batch], DataSource], Iterator[Batch]] | None:
+    """What lets the batches of a pass begin their way to `device` before they are asked for.
+
+    Args:
+        device: Where the model computes.
+        prefetch_batches: As the user set it.
+        streams: Of the device; None takes its own, where it can copy while it computes.
+
+    Returns:
+        From the batches of a pass, and what they come from, to the same batches; None where nothing
+        is gained by more than moving each batch when its step begins.
+
+    Raises:
+        ConfigurationError: `prefetch_batches` is no count.
+    """
+    if prefetch_batches is not None and not is_count(prefetch_batches):
+        raise ConfigurationError(
+            f"prefetch_batches={prefetch_batches!r} is no number of batches",
+            expected="a whole number, 0 or more; None for what helps on the device",
+        )
+    if streams is None and device.type in WITH_STREAMS:
+        streams = DeviceStreams(device)
+    if prefetch_batches == 0 or (prefetch_batches is None and streams is None):
+        return None
+    transfer = Transfer(device, streams)
+    ahead = AHEAD if prefetch_batches is None else prefetch_batches
+
+    def arriving(batches: Iterator[Batch], source: DataSource) -> Iterator[Batch]:
+        return _arriving(batches, transfer, ahead if can_run_ahead(source) else 0)
+
+    return arriving
+
+
+def can_run_ahead(source: DataSource) -> bool:
+    """Whether a batch fetched before its turn is the one that would be fetched at its turn.
+
+    So it is where worker processes load, each batch under its own seed, and where batches are cut
+    out of tensors. A data set that is read in this process may draw from the generators that the
+    model draws from; a loader that keeps its own position would be one batch too far.
+    """
+    loader = source.loader
+    if isinstance(loader, TensorLoader):
+        return True
+    return (
+        isinstance(loader, DataLoader)
+        and loader.num_workers > 0
+        and isinstance(loader.batch_sampler, SeekableSampler)
+        and not isinstance(loader, Stateful)
+    )
+
+
+def _arriving(batches: Iterator[Batch], transfer: Transfer, ahead: int) -> Iterator[Batch]:
+    waiting: deque[tuple[Batch, Any]] = deque()
+    try:
+        waiting.extend(map(transfer.send, islice(batches, ahead)))
+        for batch in batches:
+            waiting.append(transfer.send(batch))
+            yield transfer.receive(waiting.popleft())
+    except Exception:
+        # An error of the data comes at its turn, after the batches before it.
+        yield from map(transfer.receive, waiting)
+        raise
+    yield from map(transfer.receive, waiting)
+
+
+def _tensors(batch: Batch) -> list[Tensor] | None:
+    """All tensors of a batch; None when an object in it moves by a way of its own."""
+    if isinstance(batch, Tensor):
+        return [batch]
+    if isinstance(batch, Mapping):
+        return _tensors(list(batch.values()))
+    if isinstance(batch, (tuple, list)):
+        found: list[Tensor] = []
+        for part in batch:
+            inside = _tensors(part)
+            if inside is None:
+                return None
+            found += inside
+        return found
+    return None if hasattr(batch, "to") else []
+
+
+def _each(batch: Batch, change: Any) -> Batch:
+    """The batch with each of its tensors changed; containers keep their types."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        changed = {key: _each(value, change) for key, value in batch.items()}
+        return changed if type(batch) is dict else type(batch)(changed)  # type: ignore[call-arg]
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_each(part, change) for part in batch))
+    if isinstance(batch, (tuple, list)):
+        parts: Iterable[Any] = (_each(part, change) for part in batch)
+        return type(batch)(parts)
+    return batch

@@ -1,0 +1,278 @@
+"""Loaders that can begin a pass in its middle, and whose workers draw the same whoever they are.
+
+Winding forward draws the same order again and skips indices: nothing is loaded to be thrown away.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from trackside import randomness
+
+REMEMBERED = 256
+"""Of how many batches indices are remembered: more than workers run ahead, or ranks talk late."""
+
+
+class ExcludedBatches:
+    """Which batches of which pass are left out, and where in a pass that puts the others."""
+
+    def __init__(self) -> None:
+        self._by_epoch: dict[int, set[int]] = {}
+        self.now: frozenset[int] = frozenset()
+        """Numbers of the batches, from 0, that the pass under way leaves out."""
+
+    def add(self, batches: Iterable[tuple[int, int]]) -> None:
+        """Leave out these too, each by its pass and its number there."""
+        for epoch, number in batches:
+            self._by_epoch.setdefault(epoch, set()).add(number)
+
+    def begin(self, epoch: int) -> None:
+        """The pass of that number is the one under way."""
+        self.now = frozenset(self._by_epoch.get(epoch, ()))
+
+    def place(self, done: int) -> int:
+        """Behind how many batches of the whole pass `done` of those that are not left out are."""
+        place = done
+        for gap in sorted(self.now):
+            place += gap < place
+        return place
+
+    def of(self, whole: int) -> int:
+        """How many of the `whole` batches of the pass are not left out."""
+        return whole - sum(gap < whole for gap in self.now)
+
+    def leave_out(self, batches: Iterator[Any], *, done: int) -> Iterator[Any]:
+        """The others of `batches`, which begin behind the first `done` others of the pass."""
+        if not self.now:
+            return batches
+        numbered = enumerate(batches, start=self.place(done))
+        return (batch for number, batch in numbered if number not in self.now)
+
+
+class ExcludingSampler:
+    """A batch sampler that can leave out batches of a pass, by number, and tell what others held.
+
+    Args:
+        batches: The batches of indices, all ranks' parts of each taken together.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+        self.left_out: frozenset[int] = frozenset()
+        """Numbers, from 0, of the batches that the next pass leaves out."""
+        self.remembers = False
+        """Whether to note the indices of the newest batches."""
+        self._held: dict[int, Any] = {}
+
+    def anew(self) -> ExcludingSampler:
+        """Another one over the same batches, that leaves none out."""
+        return ExcludingSampler(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.left_out or self.remembers:
+            return self._chosen(self.left_out)
+        return iter(self._batches)
+
+    def _chosen(self, left_out: frozenset[int]) -> Iterator[Any]:
+        self._held.clear()
+        for number, batch in enumerate(self._batches):
+            if number in left_out:
+                continue
+            if self.remembers:
+                self._held[number] = batch
+                self._held.pop(number - REMEMBERED, None)
+            yield batch
+
+    def samples_of(self, number: int) -> tuple[int, ...]:
+        """Indices of the samples of a batch of this pass; empty when they aren't remembered."""
+        held = self._held.get(number, ())
+        indices = (held,) if isinstance(held, int) else held
+        try:
+            return tuple(int(index) for index in indices)
+        except (TypeError, ValueError):  # a sampler of its own kind: keys, slices
+            return ()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't found here: batch_size, drop_last, sampler, set_epoch of the original.
+        if name.startswith("__") or name == "_batches":
+            raise AttributeError(name)
+        return getattr(self._batches, name)
+
+
+class SeekableSampler:
+    """Stands in for a loader's sampler: skips what is done, and seeds each batch for workers."""
+
+    def __init__(self, sampler: Any, seeds_batches: bool, seed_offset: int = 0) -> None:
+        self._sampler = sampler
+        self._seed_offset = seed_offset
+        self._seeds_batches = seeds_batches
+        self._skip = 0
+        self._seed = 0
+        self._pass: _Pass | None = None
+
+    def anew(self) -> SeekableSampler:
+        """Another one for the same sampler, at the beginning of a pass."""
+        anew = getattr(self._sampler, "anew", None)  # a rank's share keeps count of its pass
+        sampler = self._sampler if anew is None else anew()
+        other = SeekableSampler(sampler, self._seeds_batches, self._seed_offset)
+        other.wind(0, randomness.derived_seed())
+        return other
+
+    def wind(self, skip: int, seed: int) -> None:
+        """Let the next pass begin after `skip` batches, with workers seeded by `seed`."""
+        self._skip, self._seed = skip, seed + self._seed_offset
+
+    def __iter__(self) -> _Pass:
+        # Workers make the loader ask twice: what was wound stays until the next `wind`.
+        seed = self._seed if self._seeds_batches else None
+        self._pass = _Pass(iter(self._sampler), self._skip, seed)
+        return self._pass
+
+    def draw(self) -> None:
+        """Let the sampler draw its order now, where it would do so at the first batch."""
+        if self._pass is not None:
+            self._pass.look_ahead()
+
+    @property
+    def part(self) -> Any:
+        """The sampler that it stands in for; on several ranks, this rank's part of it."""
+        return self._sampler
+
+    @property
+    def chosen(self) -> ExcludingSampler:
+        """Below it: who leaves batches out."""
+        part = self._sampler
+        return (
+            part if isinstance(part, ExcludingSampler) else part.batches
+        )  # a rank's part has it inside
+
+    @property
+    def handed_out(self) -> int:
+        """Batches of indices that the loader has got in this pass, those wound over included."""
+        return 0 if self._pass is None else self._pass.number
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't found here: batch_size, drop_last, sampler, set_epoch of the original.
+        if name.startswith("__") or name == "_sampler":
+            raise AttributeError(name)
+        return getattr(self._sampler, name)
+
+
+class _Pass(Iterator[Any]):
+    """Indices of the batches of one pass, from the first one that isn't done yet."""
+
+    def __init__(self, batches: Iterator[Any], skip: int, seed: int | None) -> None:
+        self._batches = batches
+        self._skip = skip
+        self._seed = seed
+        self.number = 0
+        self._ahead: list[Any] = []
+
+    def look_ahead(self) -> None:
+        """Wind forward and fetch the next batch of indices, unless that has happened already."""
+        if self.number == 0 and not self._ahead:
+            self._ahead.extend(itertools.islice(self, 1))
+
+    def __next__(self) -> Any:
+        if self._ahead:
+            return self._ahead.pop()
+        if self.number < self._skip:
+            for _ in itertools.islice(self._batches, self._skip):
+                pass
+            self.number = self._skip
+        batch = next(self._batches)
+        if self._seed is not None:
+            batch = _Seeded(batch, randomness.mixed(self._seed, self.number))
+        self.number += 1
+        return batch
+
+
+class _Seeded(list[Any]):
+    """Indices of one batch, with the seed that its loading begins with."""
+
+    def __init__(self, indices: Iterable[Any], seed: int) -> None:
+        super().__init__(indices)
+        self.seed = seed
+
+
+class _SeededDataset:
+    """A data set whose batches are loaded under their own seed, whichever worker loads them.
+
+    Random augmentation in workers is then a function of the batch, not of how many batches this
+    worker has loaded since it started: a resumed run draws the same.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, indices: Any) -> list[Any]:
+        if isinstance(indices, _Seeded):
+            randomness.seed_everything(indices.seed)
+        many = getattr(self._dataset, "__getitems__", None)
+        return list(many(indices)) if many is not None else [self._dataset[i] for i in indices]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._dataset[index]
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_dataset":
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
+
+
+def second(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A twin of `loader` whose passes don't touch those of the original."""
+    twin = copy.copy(loader)
+    attributes = vars(twin)
+    attributes["_iterator"] = None
+    attributes["persistent_workers"] = False
+    if "next_iter_state" in attributes:  # torchdata's: where the next pass of the original begins
+        attributes["next_iter_state"] = None
+    for slot in ("batch_sampler", "sampler"):
+        if isinstance(attributes.get(slot), SeekableSampler):
+            attributes[slot] = attributes[slot].anew()
+    return twin
+
+
+def windable(
+    loader: DataLoader[Any], share: Callable[[Any], Any] | None = None, seed_offset: int = 0
+) -> tuple[DataLoader[Any], SeekableSampler | None]:
+    """A twin of `loader` whose passes can begin in the middle; iterable data sets can't.
+
+    Args:
+        loader: What to copy.
+        share: Gives a rank its part of the batch sampler.
+        seed_offset: Makes the seeds of this rank's batches its own.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        return loader, None
+    # A copy, so that subclasses keep what they added; `__dict__`, because DataLoader forbids
+    # setting these attributes after construction.
+    twin = copy.copy(loader)
+    attributes = vars(twin)
+    batched = loader.batch_sampler is not None
+    workers = loader.num_workers > 0 and batched
+    slot = "batch_sampler" if batched else "sampler"
+    sampler: Any = ExcludingSampler(attributes[slot])
+    if share is not None and batched:
+        sampler = share(sampler)
+    winder = SeekableSampler(sampler, seeds_batches=workers, seed_offset=seed_offset)
+    attributes[slot] = winder
+    attributes["_iterator"] = None
+    if workers:
+        attributes["dataset"] = _SeededDataset(loader.dataset)
+    return twin, winder

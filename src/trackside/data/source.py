@@ -1,0 +1,397 @@
+"""Loaders that know their position.
+
+A `DataSource` passes over one data set. Its position is the number of batches taken and the state
+of the generators at the epoch's start: seeking forward draws the same order again and skips
+indices, so nothing is loaded to be thrown away.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch.utils.data import DataLoader
+
+from trackside import randomness
+from trackside.data.loaders import length_of, loader_of, samples_of
+from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
+from trackside.data.tensors import TensorLoader, fits
+from trackside.distributed.sharding import RankBatches, RankRounds, Share
+from trackside.errors import DataError
+from trackside.run import TrainingBatch
+
+if TYPE_CHECKING:
+    from trackside.distributed.world import World
+
+Batch = Any  # see `batches.Batch`
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A loader or data set that keeps its own position, such as torchdata's."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a position."""
+
+
+class DataSource:
+    """One named data set as batches: its length, its passes, its position.
+
+    Args:
+        name: `train`, `val`, or any key.
+        data: A `Dataset`, a `DataLoader`, tensors or arrays by name, or any iterable of batches.
+        batch_size: Samples per batch, where `data` is neither a loader nor batches.
+        shuffle: Whether a map-style `Dataset` is shuffled anew in each pass.
+        world: The ranks that share the data; None for one process.
+        training: Each rank gets a part of every batch; otherwise it gets every so many-th batch
+            whole. Data that has no sampler is shared in evaluations only: in training each rank
+            passes over what it was given.
+
+    Raises:
+        DataError: Nothing to pass over, or not iterable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: object,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        world: World | None = None,
+        training: bool = False,
+    ) -> None:
+        self.name = name
+        self._world = world if world is not None and world.size > 1 else None
+        self._training = training
+        self._shares: RankBatches[Any] | None = None
+        self._rounds: RankRounds[Any] | None = None
+        self._shares_wound_over = 0
+        self._limit: int | None = None
+        self.data = data
+        loader = loader_of(name, data, batch_size, shuffle)
+        self.batches = length_of(loader)
+        """Batches in a pass, or None when the data doesn't tell."""
+        self.samples = samples_of(loader, self.batches)
+        """Samples in a pass, or None when the data doesn't tell."""
+        self._winder: SeekableSampler | TensorLoader | None = None
+        if isinstance(loader, DataLoader) and not isinstance(loader, Stateful):
+            share = None if self._world is None else self._share
+            if fits(loader):
+                loader = self._winder = TensorLoader(loader, share)
+            else:
+                offset = self._world.rank if self._world is not None else 0
+                loader, self._winder = windable(loader, share, offset)
+        self.loader: Iterable[Batch] = loader
+        self._gaps = ExcludedBatches()
+        self._epoch_start: dict[str, Any] | None = None
+        if self.batches == 0:
+            raise DataError(
+                f"the data named {name!r} is empty",
+                expected="at least one batch",
+                received="a loader of length 0",
+                remedy="check the data set's length, and `drop_last` with fewer samples than "
+                "one batch",
+            )
+
+    def limit(self, batches: int) -> None:
+        """Let every pass end after `batches` batches (1 or more), if it isn't over before."""
+        self._limit = batches
+        if self._rounds is not None:
+            self._rounds.limit = batches
+        if self.batches is not None and batches < self.batches:
+            self.batches = batches
+            size = getattr(self.loader, "batch_size", None)
+            self.samples = None if size is None or self.samples is None else batches * size
+
+    def leave_out(self, batches: Iterable[TrainingBatch]) -> None:
+        """Pass over these batches from the next `begin` or `resume` on.
+
+        They are neither loaded (where the data can skip) nor counted: a pass has fewer batches.
+        """
+        self._gaps.add((batch.epoch, batch.number) for batch in batches)
+
+    def remember(self) -> None:
+        """From the next pass on, note which samples the newest batches hold, for `identify`."""
+        if self._winder is not None:
+            self._winder.chosen.remembers = True
+
+    def identify(self, epoch: int, batches_done: int) -> TrainingBatch:
+        """What can be known, in pass number `epoch`, of the batch after `batches_done` others."""
+        number = self._gaps.place(batches_done + 1) - 1
+        samples = () if self._winder is None else self._winder.chosen.samples_of(number)
+        return TrainingBatch(epoch, number, samples)
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether a pass can be taken up again at a point that lies behind."""
+        return isinstance(self.loader, Stateful) or not isinstance(self.loader, Iterator)
+
+    @property
+    def batches_of_pass(self) -> int | None:
+        """Batches of the pass under way, without those that are left out."""
+        if self.batches is None:
+            return None
+        return min(self.batches, self._gaps.of(length_of(self.loader) or self.batches))
+
+    def begin(self, epoch: int) -> Iterator[Batch]:
+        """Start pass number `epoch` (from 0) at its first batch."""
+        self._set_epoch(epoch)
+        self._shares_wound_over = 0  # a pass that was taken up at its very end left them
+        self._epoch_start = {**self._generators(), "workers_persisted": self._workers_persist}
+        if self._world is None:
+            return self._iterate(skip=0)
+        # All ranks draw the order that rank 0 draws; the others then go on with their own draws.
+        own = randomness.capture()
+        self._epoch_start["shared"] = self._world.broadcast(self._epoch_start["shared"])
+        self._epoch_start["own"] = self._world.broadcast(self._epoch_start["own"])
+        self._restore_generators(self._epoch_start)
+        batches = self._iterate(skip=0)
+        if self._winder is not None:
+            self._winder.draw()
+        if not self._world.is_global_zero:
+            randomness.restore(own)
+        return batches
+
+    def _share(self, batches: Any) -> Any:
+        """The part of a batch sampler that belongs to this rank."""
+        assert self._world is not None  # asked for in a world of several only
+        rank, ranks = self._world.rank, self._world.size
+        if self._training:
+            self._shares = RankBatches(batches, rank, ranks)
+            return self._shares
+        self._rounds = RankRounds(batches, rank, ranks)
+        self._rounds.limit = self._limit
+        return self._rounds
+
+    @property
+    def rounds(self) -> int | None:
+        """Batches of this rank in a pass of an evaluation, or None when the data doesn't tell."""
+        if self._world is None or self.batches is None:
+            return self.batches
+        return -(-self.batches // self._world.size)
+
+    def next_share(self) -> Share[Any] | None:
+        """Which part of its global batch the training batch is that was just taken.
+
+        None where each rank has data of its own.
+        """
+        if self._shares is None:
+            return None
+        while self._shares_wound_over:  # given out when the sampler was wound forward
+            self._shares.shares.popleft()
+            self._shares_wound_over -= 1
+        return self._shares.shares.popleft()
+
+    def counts(self) -> bool:
+        """Whether the evaluation batch that was just taken counts, or fills up a last round."""
+        return self._rounds.counts.popleft() if self._rounds is not None else True
+
+    def resume(self, epoch: int, batches_done: int) -> Iterator[Batch]:
+        """Start in the middle of a pass, after `load_state_dict`.
+
+        The generators are left as the start of the pass leaves them: restore them afterwards.
+        """
+        self._set_epoch(epoch)
+        if self._epoch_start is None:
+            raise DataError(f"the position in the data named {self.name!r} is not known")
+        if self._epoch_start["workers_persisted"] and not self._workers_persist:
+            # Starting workers draws a seed; in the unbroken run they were there already.
+            iter(self.loader)
+        elif self._workers_persist and not self._epoch_start["workers_persisted"]:
+            vars(self.loader)["_iterator"] = None  # the run went back: they are started once more
+        self._restore_generators(self._epoch_start)
+        batches = self._iterate(skip=batches_done)
+        if self._winder is not None:
+            self._winder.draw()
+        self._shares_wound_over = batches_done
+        return batches
+
+    @property
+    def _workers_persist(self) -> bool:
+        """Whether worker processes of an earlier pass are kept for the next one."""
+        return getattr(self.loader, "_iterator", None) is not None
+
+    @contextmanager
+    def aside(self) -> Iterator[Iterator[Batch]]:
+        """A pass that leaves no trace: the position and all generators are what they were.
+
+        May be taken while another pass is under way. On several ranks it is a collective, and each
+        rank gets its part of the same batches.
+
+        Raises:
+            DataError: The data can be passed over once only, or by one pass at a time.
+        """
+        former = self._shares, self._rounds
+        loader = self._second_loader()
+        try:
+            with self.generators_kept(), randomness.preserved():
+                if self._world is not None:
+                    self._restore_generators(self._world.broadcast(self._generators()))
+                batches = iter(loader)
+                self._follow_part(_follow(loader, "batch_sampler.part"))
+                yield itertools.islice(batches, self._limit)
+        finally:  # the loop goes on asking for the shares of its own pass
+            self._shares, self._rounds = former
+
+    def _follow_part(self, part: object) -> None:
+        """From now on, `next_share` and `counts` tell of the batches that `part` gives out."""
+        if isinstance(part, RankBatches):
+            self._shares = part
+        elif isinstance(part, RankRounds):
+            self._rounds = part
+
+    def _second_loader(self) -> Iterable[Batch]:
+        if isinstance(self.loader, TensorLoader):
+            return self.loader.anew()
+        if isinstance(self.loader, DataLoader):
+            return second(self.loader)
+        if isinstance(self.loader, (Iterator, Stateful)):
+            raise DataError(
+                f"the data named {self.name!r} has no room for a second pass beside the first",
+                expected="a Dataset, a DataLoader, or an iterable that can be begun anew",
+                received=type(self.loader).__name__,
+            )
+        return self.loader
+
+    def completed(self, batches_done: int, *, stopped: bool) -> bool:
+        """Whether a pass came to its end after `batches_done` batches.
+
+        Args:
+            batches_done: Batches taken in this pass, over all resumes.
+            stopped: Somebody left the pass; else the data itself ended.
+
+        Raises:
+            DataError: The data ended without a batch, or before the length that it promised.
+        """
+        if stopped:
+            ends = (self.batches_of_pass, self._limit)
+            return any(n is not None and batches_done >= n for n in ends)
+        self.check_whole(batches_done)
+        if batches_done == 0:
+            once = isinstance(self.loader, Iterator)
+            raise DataError(
+                f"the data named {self.name!r} gave no batch",
+                expected="at least one batch in every pass",
+                remedy="this iterator can be passed over once only: give a DataLoader, or limit "
+                "the run by `steps`"
+                if once
+                else None,
+            )
+        return True
+
+    def check_whole(self, batches_done: int) -> None:
+        """Refuse an end of the data that is none, after `batches_done` batches of this pass.
+
+        Raises:
+            DataError: The loader ended while it still had indices to load.
+        """
+        over = self._limit is not None and batches_done >= self._limit
+        if over or not isinstance(self._winder, SeekableSampler):
+            return
+        if batches_done >= self._winder.handed_out:
+            return
+        raise DataError(
+            f"the data named {self.name!r} ended early",
+            expected="all batches that its sampler gives"
+            + ("" if self.batches is None else f", {self.batches}"),
+            received=f"{batches_done} batches",
+            remedy="look for a StopIteration raised inside the data set or the collate_fn",
+        )
+
+    @contextmanager
+    def generators_kept(self) -> Iterator[None]:
+        """The data's own generators stand afterwards where they stood before."""
+        own = [(generator, generator.get_state()) for generator in self._own_generators()]
+        try:
+            yield
+        finally:
+            for generator, kept in own:
+                generator.set_state(kept)
+
+    def _iterate(self, skip: int) -> Iterator[Batch]:
+        batches = self._unlimited(skip)
+        return batches if self._limit is None else itertools.islice(batches, self._limit - skip)
+
+    def _unlimited(self, skip: int) -> Iterator[Batch]:
+        if self._winder is not None:
+            self._winder.wind(skip, randomness.derived_seed())
+            return iter(self.loader)
+        iterator = iter(self.loader)
+        if self._world is not None and not self._training:
+            return iter(self._share(iterator))
+        if skip and not isinstance(self.loader, Stateful):
+            warnings.warn(
+                f"the data named {self.name!r} can't skip: {skip} batches are loaded again and "
+                "dropped; a map-style data set, or a loader with `state_dict`, resumes at once",
+                stacklevel=2,
+            )
+            for _ in itertools.islice(iterator, self._gaps.place(skip)):
+                pass
+        return self._gaps.leave_out(iterator, done=skip)
+
+    def _set_epoch(self, epoch: int) -> None:
+        if self._training:
+            self._gaps.begin(epoch)
+            if self._winder is not None:
+                self._winder.chosen.left_out = self._gaps.now
+        for part in self._parts():
+            set_epoch = getattr(part, "set_epoch", None)
+            if callable(set_epoch):
+                set_epoch(epoch)
+
+    def _parts(self) -> Iterator[object]:
+        loader: Any = self.loader
+        yield loader
+        yield self.data
+        yield from (
+            part
+            for path in ("dataset", "sampler", "batch_sampler", "batch_sampler.sampler")
+            if (part := _follow(loader, path)) is not None
+        )
+
+    def _own_generators(self) -> list[torch.Generator]:
+        found: list[torch.Generator] = []
+        for part in self._parts():
+            generator = getattr(part, "generator", None)
+            if isinstance(generator, torch.Generator) and generator not in found:
+                found.append(generator)
+        return found
+
+    def _generators(self) -> dict[str, Any]:
+        own = [generator.get_state() for generator in self._own_generators()]
+        return {"shared": randomness.capture(), "own": own}
+
+    def _restore_generators(self, state: dict[str, Any]) -> None:
+        randomness.restore(state["shared"])
+        for generator, kept in zip(self._own_generators(), state["own"], strict=True):
+            generator.set_state(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: generators at the start of the pass and now, and the loader's own state."""
+        state: dict[str, Any] = {"epoch_start": self._epoch_start}
+        state["own_generators"] = [generator.get_state() for generator in self._own_generators()]
+        if isinstance(self.loader, Stateful):
+            state["loader"] = self.loader.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a position over; `resume` goes on from it."""
+        self._epoch_start = state["epoch_start"]
+        for generator, kept in zip(self._own_generators(), state["own_generators"], strict=True):
+            generator.set_state(kept)
+        if isinstance(self.loader, Stateful) and "loader" in state:
+            self.loader.load_state_dict(state["loader"])
+
+
+def _follow(start: object, path: str) -> object | None:
+    for name in path.split("."):
+        start = getattr(start, name, None)
+    return start

@@ -1,0 +1,19 @@
+"""Callbacks written for the adaptive neural network's trainer: hooks with `trainer` and `logs`."""
+
+from __future__ import annotations
+
+from trackside.dialects.adaptive_neural_network.adapter import TABLE as TABLE
+from trackside.dialects.adaptive_neural_network.adapter import Callback as Callback
+from trackside.dialects.adaptive_neural_network.adapter import CallbackList as CallbackList
+from trackside.dialects.adaptive_neural_network.adapter import Trainer as Trainer
+from trackside.dialects.adaptive_neural_network.adapter import TrainerAdapter as TrainerAdapter
+from trackside.dialects.adaptive_neural_network.adapter import epochs_in as epochs_in
+
+__all__ = [
+    "TABLE",
+    "Callback",
+    "CallbackList",
+    "Trainer",
+    "TrainerAdapter",
+    "epochs_in",
+]

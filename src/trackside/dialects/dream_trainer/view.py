@@ -1,0 +1,290 @@
+"""What callbacks of Dream Trainer see, and the classes that they name in `Callback[...]`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trackside.dialects.view import View, validation_name
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.run import Run
+
+# --- classes named in Callback[...] ------------------------------------------------------------
+
+
+class Both:
+    """Several classes that a callback needs of the trainer together: `A & B`."""
+
+    def __init__(self, *parts: type) -> None:
+        self.parts = parts
+        self.__name__ = " & ".join(part.__name__ for part in parts)
+
+    def __and__(self, other: Any) -> Both:
+        return Both(*self.parts, *(other.parts if isinstance(other, Both) else (other,)))
+
+    def __rand__(self, other: type) -> Both:
+        return Both(other, *self.parts)
+
+    def __repr__(self) -> str:
+        return self.__name__
+
+
+class Composable(type):
+    """Metaclass whose classes can be joined with `&`."""
+
+    def __and__(cls, other: Any) -> Both:
+        return Both(cls).__and__(other)
+
+    def __rand__(cls, other: Any) -> Both:
+        return Both(other, cls)
+
+
+class AbstractTrainer(metaclass=Composable):
+    """Any trainer: what its annotations name. Subclasses are mixins that a `run_class` may have."""
+
+    current_epoch: int
+    global_step: int
+    local_batches: int
+    world: Any
+    seed: int | None
+    project: str
+    experiment: str
+    named_models: Any
+    named_optimizers: Any
+    named_schedulers: Any
+    train_dataloader: Any
+    val_dataloader: Any
+
+
+class BaseTrainer(AbstractTrainer):
+    """The usual trainer."""
+
+    model: Any
+    callbacks: Any
+    training: bool
+
+
+class EvalMetricMixin(AbstractTrainer):
+    """A trainer with metrics."""
+
+    named_metrics: Any
+
+
+class SetupMixin(AbstractTrainer):
+    """A trainer whose models and optimizers have names."""
+
+    get_name_by_model: Any
+    get_name_by_optimizer: Any
+    get_module: Any
+
+
+class WandBLoggerMixin(AbstractTrainer):
+    """A trainer that logs; what is logged goes to every logger of the run."""
+
+    log_scalar: Any
+    log_dict: Any
+
+
+class QuantizeMixin(AbstractTrainer):
+    """A trainer that quantizes, which no run does by itself."""
+
+    quantize_model: Any
+
+
+class DreamTrainer(BaseTrainer, EvalMetricMixin, SetupMixin, WandBLoggerMixin):
+    """All of them but quantization."""
+
+
+def missing_members(needed: Any, run_class: type[Run]) -> list[str] | None:
+    """What a run of `run_class` lacks to be a `needed`; None when it lacks nothing."""
+    if isinstance(needed, type) and issubclass(run_class, needed):
+        return None
+    stand_in = STAND_INS.get(needed.__name__)
+    its_own = needed.__module__.startswith("dream_trainer.")
+    if stand_in is None or not (stand_in is needed or its_own):
+        return [n for n in vars(needed) if not n.startswith("_")] + list(
+            vars(needed).get("__annotations__", ())
+        )
+    provided = {*dir(TrainerView), *dir(run_class)}
+    members = [
+        name
+        for cls in stand_in.__mro__
+        for name in vars(cls).get("__annotations__", ())
+        if name not in provided
+    ]
+    return members or None
+
+
+STAND_INS: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        AbstractTrainer,
+        BaseTrainer,
+        DreamTrainer,
+        EvalMetricMixin,
+        QuantizeMixin,
+        SetupMixin,
+        WandBLoggerMixin,
+    )
+}
+"""By name; their own classes of these names are understood as well."""
+
+
+# --- the trainer -------------------------------------------------------------------------------
+
+
+class EvaluatedMetric:
+    """A metric of the last evaluation: its value over all ranks is computed already."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def compute(self) -> Tensor:
+        """The value."""
+        return torch.as_tensor(self._value)
+
+
+class TrainerView(View):
+    """Stands for `self.trainer`: what their documents show of it, as a view of the run."""
+
+    dialect = "dream_trainer"
+    stands_for = "trainer"
+    instead: ClassVar[dict[str, str]] = {
+        "fit": "training is under way; to end it: `self.trainer.run.stop(reason)`",
+        "global_step": "counters are the run's; look at them only",
+        "current_epoch": "counters are the run's; look at them only",
+        "local_batches": "counters are the run's; look at them only",
+        "backward": "override `backward` of `trackside.Trainer`",
+        "step": "with `manual_optimization`, `Trainer.optimize(loss, optimizer)`",
+        "device_parameters": "how ranks divide the model is `Settings(strategy=...)`",
+        "training_parameters": "settings are `self.trainer.config`",
+    }
+
+    @property
+    def model(self) -> nn.Module:
+        """The model; with several, the first."""
+        return self.run.model
+
+    @property
+    def current_epoch(self) -> int:
+        """Number of the epoch, from 0."""
+        return self.epoch
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps completed."""
+        return self.run.progress.steps_completed
+
+    @property
+    def local_batches(self) -> int:
+        """Batches of this rank completed."""
+        return self.run.progress.batches_completed
+
+    @property
+    def training(self) -> bool:
+        """Whether training is under way, and not an evaluation."""
+        return self.run.mode == "fit" and self.run.evaluation is None
+
+    @property
+    def world(self) -> Any:
+        """The ranks: `all_reduce(x, op="mean")`, `is_global_zero`, `rank`, `size`."""
+        return self.run.world
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.run.device
+
+    @property
+    def config(self) -> Any:
+        """Settings of the run, as a mapping."""
+        return self.run.config
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run, where it has one."""
+        seed: int | None = self.run.config.get("seed")
+        return seed
+
+    @property
+    def experiment(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.run.directory.name
+
+    @property
+    def project(self) -> str:
+        """What the run belongs to: the folder that its folder is in."""
+        return self.run.directory.resolve().parent.name
+
+    @property
+    def callbacks(self) -> CallbackCollection:
+        """All callbacks of the run: `append`, `["Name"] = ...`, `del`."""
+        return self.run.callbacks
+
+    @property
+    def train_dataloader(self) -> Any:
+        """The batches that are trained on."""
+        return self._loader("train")
+
+    @property
+    def val_dataloader(self) -> Any:
+        """The batches of the validation, or None."""
+        return self._loader(validation_name(self.run))
+
+    def _loader(self, name: str | None) -> Any:
+        source = self.run.data.get(name or "")
+        return source.loader if source is not None else None
+
+    def named_models(self) -> dict[str, nn.Module]:
+        """All models by name."""
+        return dict(self.run.models)
+
+    def named_optimizers(self) -> dict[str, Optimizer]:
+        """All optimizers by name."""
+        return dict(self.run.optimizers)
+
+    def named_schedulers(self) -> dict[str, Any]:
+        """All schedulers by the name of their optimizer."""
+        return dict(self.run.schedulers)
+
+    def named_metrics(self) -> dict[str, EvaluatedMetric]:
+        """The metrics of the last evaluation by name, `loss` aside."""
+        evaluation = self.shared.get("__evaluation__")
+        if evaluation is None:
+            return {}
+        values = {**evaluation.metrics, **evaluation.results}
+        names = {name: name.partition("/")[2] for name in values}
+        return {n: EvaluatedMetric(values[full]) for full, n in names.items() if n != "loss"}
+
+    def get_module(self, name: str) -> nn.Module:
+        """The model, or the part of one, with a dotted name."""
+        first, _, rest = name.partition(".")
+        return self.run.models[first].get_submodule(rest)
+
+    def get_name_by_model(self, model: nn.Module) -> str:
+        """The name of a model. Raises `ValueError` when it is none of the run's."""
+        return _name_of(model, self.run.models)
+
+    def get_name_by_optimizer(self, optimizer: Optimizer) -> str:
+        """The name of an optimizer. Raises `ValueError` when it is none of the run's."""
+        return _name_of(optimizer, self.run.optimizers)
+
+    def log_scalar(self, name: str, value: Tensor | float, **_: Any) -> None:
+        """Log a number; every logger of the run gets it."""
+        self.run.log(name, value, weight=1.0)
+
+    def log_dict(self, metrics: dict[str, Tensor | float], **_: Any) -> None:
+        """Log several numbers."""
+        for name, value in metrics.items():
+            self.log_scalar(name, value)
+
+
+def _name_of(value: object, named: Any) -> str:
+    for name, one in named.items():
+        if one is value:
+            found: str = name
+            return found
+    raise ValueError(f"{type(value).__name__} is none of " + (", ".join(named) or "them"))

@@ -1,0 +1,275 @@
+"""Callbacks written for Noether: periodic ones, and ones that pass over a data set.
+
+    from trackside.dialects.noether.adapter import PeriodicCallback, PeriodicDataIteratorCallback
+
+A callback is made of its configuration alone, `MyCallback(MyConfig(every_n_epochs=1))`; what
+Noether gives its constructor (trainer, model, writer, ...) is there when the run begins. `build`
+makes one of an entry of its YAML. Arguments of hooks are keywords; counters count what is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trackside.dialects.noether.bases import FREQUENCIES as FREQUENCIES
+from trackside.dialects.noether.bases import CallbackBase as CallbackBase
+from trackside.dialects.noether.bases import CallBackBaseConfig as CallBackBaseConfig
+from trackside.dialects.noether.bases import EarlyStopIteration as EarlyStopIteration
+from trackside.dialects.noether.bases import PeriodicCallback as PeriodicCallback
+from trackside.dialects.noether.bases import (
+    PeriodicDataIteratorCallback as PeriodicDataIteratorCallback,
+)
+from trackside.dialects.noether.bases import (
+    PeriodicDataIteratorCallbackConfig as PeriodicDataIteratorCallbackConfig,
+)
+from trackside.dialects.noether.entries import build as build
+from trackside.dialects.noether.entries import callback as callback
+from trackside.dialects.noether.run import (
+    CheckpointWriter,
+    DataContainer,
+    MetricPropertyProvider,
+    Tracker,
+    TrainerView,
+    Writer,
+    pass_over,
+    source_of,
+)
+from trackside.dialects.noether.run import SamplerIntervalConfig as SamplerIntervalConfig
+from trackside.dialects.noether.run import UpdateCounter as UpdateCounter
+from trackside.dialects.translation import (
+    Adapter,
+    Call,
+    Row,
+    at_the_end,
+    carried_by,
+    not_supported,
+    row,
+)
+from trackside.dialects.values import as_mapping
+from trackside.errors import ConfigurationError
+from trackside.lifecycle import adoption
+from trackside.lifecycle.hooks import Callback as Ours
+from trackside.run import Evaluation, Rollback, Run
+from trackside.schedule import Due, Every
+
+# --- what the hooks get ------------------------------------------------------------------------
+
+
+def _after_batch(adapter: NoetherAdapter, run: Run, batch: Any, output: Any) -> None:
+    returned = as_mapping(output)
+    loss = returned.pop("loss")
+    adapter.foreign.track_after_accumulation_step(
+        update_counter=UpdateCounter.of(run),
+        batch=batch,
+        losses={"total": loss},
+        update_outputs=returned or None,
+        accumulation_steps=run.accumulate,
+        accumulation_step=(run.progress.epoch_batches_completed - 1) % run.accumulate,
+    )
+
+
+def _after_update(adapter: NoetherAdapter, run: Run) -> None:
+    waited = run.data_wait_seconds - adapter.waited_seconds
+    adapter.waited_seconds = run.data_wait_seconds
+    adapter.foreign.track_after_update_step(
+        update_counter=UpdateCounter.of(run), times={"data_time": waited}
+    )
+
+
+def _due_after_update(adapter: NoetherAdapter, run: Run) -> None:
+    if adapter.after_updates is not None and adapter.after_updates.crossed(run.progress):
+        adapter.periodic("update" if adapter.foreign.every_n_samples is None else "sample")
+
+
+def _due_after_epoch(adapter: NoetherAdapter, run: Run, metrics: dict[str, float]) -> None:
+    if adapter.after_epochs is not None and adapter.after_epochs.crossed(run.progress):
+        adapter.periodic("epoch")
+
+
+def _at_evaluation(adapter: NoetherAdapter, run: Run, evaluation: Evaluation) -> None:
+    if run.mode == "evaluate" and adapter.data_key in (None, evaluation.name):
+        adapter.periodic("eval")
+
+
+_PERIODIC: dict[Call, Call] = {
+    Ours.on_step_end: _due_after_update,
+    Ours.on_epoch_end: _due_after_epoch,
+    Ours.on_evaluation_end: _at_evaluation,
+}
+_FINAL = "final in Noether: override `periodic_callback`, which it calls"
+
+TABLE: dict[str, Row] = {
+    "before_training": row(
+        Ours.on_fit_start,
+        lambda a, run: a.foreign.before_training(update_counter=UpdateCounter.of(run)),
+        "model, data and writer are there",
+    ),
+    "track_after_accumulation_step": row(
+        Ours.on_batch_end,
+        _after_batch,
+        "after the backward pass of each batch; `losses`: `total`; `update_outputs`: what else the "
+        "step returned; `accumulation_step` from 0",
+    ),
+    "track_after_update_step": row(
+        Ours.on_step_end, _after_update, "after each update; `times`: `data_time` in seconds"
+    ),
+    "periodic_callback": carried_by(
+        _PERIODIC,
+        "after every n updates, n samples (when the count is crossed) or n epochs (after their "
+        "evaluations), and with `interval_type='eval'` in `Trainer.evaluate`",
+    ),
+    "process_data": carried_by(
+        _PERIODIC, "for each batch of the callback's data set, shared out over the ranks"
+    ),
+    "process_results": Row(
+        note="after `process_data`: its results for the whole data set, in order, on every rank"
+    ),
+    "register_sampler_config": Row(note="when training begins"),
+    "after_epoch": not_supported(_FINAL),
+    "after_update": not_supported(_FINAL),
+    "at_eval": not_supported(_FINAL),
+    "resume_from_checkpoint": not_supported(
+        "state that belongs to a run is in its checkpoints: return it from `state_dict`"
+    ),
+    "after_training": at_the_end(
+        lambda a, run: a.foreign.after_training(update_counter=UpdateCounter.of(run)),
+        "also when training fails",
+    ),
+}
+"""Their hooks."""
+
+
+class NoetherAdapter(Adapter):
+    """Answers for a callback of Noether."""
+
+    dialect = "noether"
+    table = TABLE
+    view_class = TrainerView
+    prefixes = ("before_", "after_", "track_after_", "periodic_", "process_", "register_")
+
+    def __init__(self, foreign: Any, base: type) -> None:
+        self.after_updates: Due | None = None
+        self.after_epochs: Due | None = None
+        self.data_key: str | None = getattr(foreign, "dataset_key", None) or getattr(
+            getattr(foreign, "callback_config", None), "dataset_key", None
+        )
+        self.sampling = SamplerIntervalConfig()
+        self.waited_seconds = 0.0
+        super().__init__(foreign, base)
+        every = next(
+            (
+                Every(**{unit: getattr(foreign, name)})
+                for name, unit in FREQUENCIES.items()
+                if getattr(foreign, name, None) is not None
+            ),
+            None,
+        )
+        if every is not None and every.epochs is not None:
+            self.after_epochs = Due(every)
+        elif every is not None:
+            self.after_updates = Due(every)
+
+    def rows(self) -> Mapping[str, Row]:
+        """A callback that passes over data is called once when it is due, for the whole pass."""
+        passes = self.overrides("process_data")
+        return {n: r for n, r in TABLE.items() if not (passes and n == "periodic_callback")}
+
+    @property
+    def default_name(self) -> str:
+        """Its name or id, else its class."""
+        name: str | None = getattr(self.foreign, "name", None)
+        return name or type(self.foreign).__name__
+
+    def on_fit_start(self, run: Run) -> None:
+        """Bring what the constructor gets in Noether."""
+        super().on_fit_start(run)
+        self._provide(run)
+        self.waited_seconds = run.data_wait_seconds
+        self._start_counting(run)
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        """What is due is counted from the checkpoint on."""
+        self._start_counting(run)
+
+    def _start_counting(self, run: Run) -> None:
+        for due in (self.after_updates, self.after_epochs):
+            if due is not None:
+                due.start(run.progress)
+
+    def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        """The same in `Trainer.evaluate`, which has no start of training."""
+        if run.mode == "evaluate":
+            self._provide(run)
+
+    def _provide(self, run: Run) -> None:
+        views: dict[str, Any] = {
+            "trainer": self.view,
+            "data_container": DataContainer(),
+            "tracker": Tracker(),
+            "writer": Writer(self.data_key),
+            "checkpoint_writer": CheckpointWriter(),
+        }
+        for view in views.values():
+            view.look_at(run)
+        views |= {"model": run.model, "metric_property_provider": MetricPropertyProvider()}
+        for name, value in views.items():
+            setattr(self.foreign, name, value)
+        if self.overrides("process_data"):
+            source_of(run, self._key)
+            register = getattr(self.foreign, "register_sampler_config", SamplerIntervalConfig)
+            self.sampling = register()
+
+    @property
+    def _key(self) -> str:
+        if self.data_key is None:
+            raise ConfigurationError(
+                f"{self.default_name!r} passes over data, and doesn't say over which",
+                remedy="give its configuration a `dataset_key`",
+            )
+        return self.data_key
+
+    def periodic(self, interval_type: str) -> None:
+        """The callback is due."""
+        run = self.view.run
+        counter = UpdateCounter.of(run)
+        if not self.overrides("process_data"):
+            self.foreign.periodic_callback(interval_type=interval_type, update_counter=counter)
+            return
+        results = pass_over(
+            run,
+            self._key,
+            self.sampling,
+            lambda batch: self.foreign.process_data(batch, trainer_model=run.model),
+        )
+        self.foreign.process_results(results, interval_type=interval_type, update_counter=counter)
+
+    def failed(self, name: str, error: Exception) -> Any:
+        """An `EarlyStopIteration` is a request to stop."""
+        names = {cls.__name__ for cls in type(error).__mro__}
+        if "EarlyStopIteration" not in names:
+            return super().failed(name, error)
+        self.view.run.stop(str(error) or "EarlyStopIteration")
+        return None
+
+
+# --- recognising -------------------------------------------------------------------------------
+
+BASES = {
+    "PeriodicDataIteratorCallback": "noether.core.callbacks.periodic",
+    "PeriodicCallback": "noether.core.callbacks.periodic",
+    "CallbackBase": "noether.core.callbacks.base",
+}
+"""Their own base classes, the most derived first."""
+
+
+def adopt(callback: object) -> NoetherAdapter | None:
+    """The adapter of a callback of Noether; None for others."""
+    for cls in type(callback).__mro__:
+        ours = cls in (PeriodicDataIteratorCallback, PeriodicCallback, CallbackBase)
+        if ours or BASES.get(cls.__name__) == cls.__module__:
+            return NoetherAdapter(callback, cls)
+    return None
+
+
+adoption.adopters.append(adopt)

@@ -1,0 +1,216 @@
+"""Configurations and base classes of Noether's callbacks."""
+
+from __future__ import annotations
+
+import logging
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from trackside.dialects.noether.run import SamplerIntervalConfig, UpdateCounter
+from trackside.errors import ScheduleError, UsageError
+from trackside.schedule import Every, Unit
+
+FREQUENCIES: dict[str, Unit] = {
+    "every_n_epochs": "epochs",
+    "every_n_updates": "steps",
+    "every_n_samples": "samples",
+}
+
+
+class EarlyStopIteration(Exception):
+    """Raised by a callback to end training."""
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+@typing.dataclass_transform(kw_only_default=True)
+class _Fields:
+    """Subclasses are dataclasses by their annotations, as they are models in Noether."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(kw_only=True)(cls)
+
+
+class CallBackBaseConfig(_Fields):
+    """Configuration of a periodic callback: exactly one of the three frequencies.
+
+    Raises:
+        ScheduleError: None of them, or several, or one that isn't positive.
+    """
+
+    kind: str | None = None
+    """Fully qualified name of the callback's class."""
+    name: str | None = None
+    """Name of the instance."""
+    id: str | None = None
+    """Key of its state; takes precedence over `name`."""
+    every_n_epochs: int | None = None
+    every_n_updates: int | None = None
+    every_n_samples: int | None = None
+    """Items of training data, over all ranks."""
+    batch_size: int | None = None
+    """Items of a batch where it passes over data; None takes that of the data."""
+
+    def __post_init__(self) -> None:
+        self.schedule()
+
+    def schedule(self) -> Every:
+        """When the callback is due."""
+        given = {name: getattr(self, name) for name in FREQUENCIES}
+        given = {name: amount for name, amount in given.items() if amount is not None}
+        if len(given) != 1:
+            raise ScheduleError(
+                f"a periodic callback{f' ({self.kind})' if self.kind else ''} has one frequency",
+                expected="exactly one of " + ", ".join(FREQUENCIES),
+                received=", ".join(f"{name}={amount}" for name, amount in given.items()) or "none",
+            )
+        ((name, amount),) = given.items()
+        return Every(**{FREQUENCIES[name]: amount})
+
+
+class PeriodicDataIteratorCallbackConfig(CallBackBaseConfig):
+    """Configuration of a callback that passes over a data set."""
+
+    dataset_key: str
+    """Name of the data set in the run."""
+
+
+# --- base classes ------------------------------------------------------------------------------
+
+
+class CallbackBase:
+    """Base class of callbacks that do something before or after training.
+
+    What Noether gives to the constructor may be given here as well, and is used then.
+    """
+
+    def __init__(
+        self,
+        trainer: Any = None,
+        model: Any = None,
+        data_container: Any = None,
+        tracker: Any = None,
+        log_writer: Any = None,
+        checkpoint_writer: Any = None,
+        metric_property_provider: Any = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name
+        provided = {
+            "trainer": trainer,
+            "model": model,
+            "data_container": data_container,
+            "tracker": tracker,
+            "writer": log_writer,
+            "checkpoint_writer": checkpoint_writer,
+            "metric_property_provider": metric_property_provider,
+        }
+        vars(self).update({key: value for key, value in provided.items() if value is not None})
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't set: before the run, everything that the run will bring.
+        if name in PROVIDED:
+            raise UsageError(
+                f"`{type(self).__name__}.{name}` is there when the run begins, not before",
+                remedy="use it from `before_training` on, not in the constructor",
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def checkpoint_key(self) -> str:
+        """Name of its state in a checkpoint."""
+        return self.name if self.name is not None else type(self).__name__
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger named for the class."""
+        return logging.getLogger(f"trackside.{type(self).__name__}")
+
+    def before_training(self, *, update_counter: UpdateCounter) -> None: ...
+    def after_training(self, *, update_counter: UpdateCounter) -> None: ...
+    def resume_from_checkpoint(self, resumption_paths: Any, model: Any) -> None: ...
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """What a resumed run needs; None for nothing."""
+        return None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+
+
+class PeriodicCallback(CallbackBase):
+    """Base class of callbacks that do something at intervals.
+
+    Args:
+        callback_config: Its configuration, with exactly one frequency.
+        provided: What `CallbackBase` takes.
+    """
+
+    def __init__(self, callback_config: Any, **provided: Any) -> None:
+        config_name = getattr(callback_config, "id", None) or getattr(callback_config, "name", None)
+        super().__init__(**{"name": config_name, **provided})
+        self.callback_config = callback_config
+        self.every_n_epochs = callback_config.every_n_epochs
+        self.every_n_updates = callback_config.every_n_updates
+        self.every_n_samples = callback_config.every_n_samples
+        self.batch_size = callback_config.batch_size
+
+    def periodic_callback(
+        self, *, interval_type: str, update_counter: UpdateCounter, **kwargs: Any
+    ) -> None: ...
+    def track_after_accumulation_step(
+        self,
+        *,
+        update_counter: UpdateCounter,
+        batch: Any,
+        losses: dict[str, Any],
+        update_outputs: dict[str, Any] | None,
+        accumulation_steps: int,
+        accumulation_step: int,
+    ) -> None: ...
+    def track_after_update_step(
+        self, *, update_counter: UpdateCounter, times: dict[str, float]
+    ) -> None: ...
+
+
+class PeriodicDataIteratorCallback(PeriodicCallback):
+    """Base class of callbacks that pass over a data set at intervals.
+
+    `process_data` gets each batch, `process_results` what it returned for the whole data set.
+    """
+
+    def __init__(self, callback_config: Any, **provided: Any) -> None:
+        super().__init__(callback_config, **provided)
+        self.dataset_key = callback_config.dataset_key
+
+    def register_sampler_config(self) -> SamplerIntervalConfig:
+        """How it passes over its data; override it for a sampler of one's own."""
+        return self._sampler_config_from_key(self.dataset_key)
+
+    def _sampler_config_from_key(
+        self, key: str | None, properties: Any = None, max_size: int | None = None
+    ) -> SamplerIntervalConfig:
+        config = SamplerIntervalConfig(batch_size=self.batch_size)
+        if max_size is not None:
+            dataset = self.data_container.get_dataset(key, properties, max_size)
+            config.sampler = range(len(dataset))
+        return config
+
+    def process_data(self, batch: Any, *, trainer_model: Any) -> Any: ...
+    def process_results(
+        self, results: Any, *, interval_type: str, update_counter: UpdateCounter, **_: Any
+    ) -> None: ...
+
+
+PROVIDED = (
+    "trainer",
+    "model",
+    "data_container",
+    "tracker",
+    "writer",
+    "metric_property_provider",
+    "checkpoint_writer",
+)
+"""What a callback has from the start of the run on."""

@@ -1,0 +1,109 @@
+"""Callbacks of Noether from entries of its YAML."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from trackside.dialects.noether.bases import (
+    CallbackBase,
+    CallBackBaseConfig,
+    PeriodicCallback,
+    PeriodicDataIteratorCallbackConfig,
+)
+from trackside.errors import ConfigurationError, did_you_mean
+
+
+def build(entry: Mapping[str, Any]) -> CallbackBase:
+    """Make a callback of an entry of their YAML: `kind`, `name`, one frequency, and its options.
+
+    Args:
+        entry: As read from the file. `kind` is the fully qualified name of the class.
+
+    Raises:
+        ConfigurationError: There is no such class, or an option that it doesn't have.
+        ScheduleError: Not exactly one frequency, for a periodic callback.
+    """
+    kind = _class_of(entry)
+    if not issubclass(kind, PeriodicCallback):
+        return kind(**{key: value for key, value in entry.items() if key != "kind"})
+    config = _config_class(kind)
+    known = [field.name for field in fields(config)]
+    unknown = [key for key in entry if key not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"`{kind.__name__}` has no option `{unknown[0]}`",
+            remedy=did_you_mean(unknown[0], known),
+        )
+    return kind(config(**entry))
+
+
+def callback(
+    of: str,
+    *,
+    every_n_epochs: int | None = None,
+    every_n_updates: int | None = None,
+    every_n_samples: int | None = None,
+    batch_size: int | None = None,
+    dataset_key: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> CallbackBase:
+    """The same for Trackside's own YAML: `kind: trackside.dialects.noether.adapter.callback`.
+
+    Args:
+        of: Fully qualified name of the callback's class.
+        every_n_epochs: One of the three frequencies, for a periodic callback.
+        every_n_updates: One of the three frequencies, for a periodic callback.
+        every_n_samples: One of the three frequencies, for a periodic callback.
+        batch_size: Items of a batch, where it passes over data.
+        dataset_key: Name of the data that it passes over.
+        options: The other keys of its entry.
+    """
+    given = {
+        "every_n_epochs": every_n_epochs,
+        "every_n_updates": every_n_updates,
+        "every_n_samples": every_n_samples,
+        "batch_size": batch_size,
+        "dataset_key": dataset_key,
+        **(options or {}),
+    }
+    return build({"kind": of, **{key: value for key, value in given.items() if value is not None}})
+
+
+def _class_of(entry: Mapping[str, Any]) -> type[CallbackBase]:
+    name = entry.get("kind")
+    module, _, attribute = str(name).rpartition(".")
+    if not module:
+        raise ConfigurationError(
+            "a callback needs a `kind`",
+            expected="the fully qualified name of its class, such as my_callbacks.Accuracy",
+            received=repr(name),
+        )
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"there is no callback `{name}`", received=f"{type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, CallbackBase)):
+        raise ConfigurationError(
+            f"`{name}` isn't a callback of Noether",
+            expected="a subclass of `trackside.dialects.noether.adapter.CallbackBase`",
+        )
+    return found
+
+
+def _config_class(kind: type[PeriodicCallback]) -> type[CallBackBaseConfig]:
+    """The class of the configuration, as the constructor of the callback declares it."""
+    for cls in kind.__mro__:
+        if "__init__" in vars(cls):
+            hint = typing.get_type_hints(vars(cls)["__init__"]).get("callback_config")
+            if inspect.isclass(hint) and issubclass(hint, CallBackBaseConfig):
+                return hint
+    if hasattr(kind, "process_data"):
+        return PeriodicDataIteratorCallbackConfig
+    return CallBackBaseConfig

@@ -1,0 +1,84 @@
+"""Models spread over ranks: what the steps call while training, and what everybody else sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from trackside.distributed.sharding import Share
+from trackside.run import Run
+
+if TYPE_CHECKING:
+    from trackside.distributed.parallel import Parallel
+    from trackside.distributed.world import World
+
+
+class Replicas:
+    """The models of a run on several ranks.
+
+    Callbacks, evaluations and checkpoints see the user's own modules, under their own names. The
+    training step, and it alone, sees them wrapped, so that gradients are averaged over ranks.
+
+    Args:
+        strategy: How they are spread.
+        placed: The models by name, as `strategy.place` returned them.
+    """
+
+    def __init__(self, strategy: Parallel, placed: Mapping[str, nn.Module]) -> None:
+        self.strategy = strategy
+        self.placed = dict(placed)
+        self.own = {name: strategy.unwrap(model) for name, model in placed.items()}
+
+    def training_step(self, step: Callable[[Run, Any], Any], run: Run, batch: Any) -> Any:
+        """What `step` returns of the batch, where `run.models` are the wrapped ones."""
+        own, run.models = run.models, self.placed  # no context manager: once per batch
+        try:
+            return step(run, batch)
+        finally:
+            run.models = own
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Within it, gradients stay on their rank: all batches of a step but the last."""
+        with ExitStack() as stack:
+            for model in self.placed.values():
+                if any(parameter.requires_grad for parameter in model.parameters()):
+                    stack.enter_context(self.strategy.no_sync(model))
+            yield
+
+
+def weigh(
+    world: World, share: Share[Any] | None, loss: Tensor, weight: Tensor | float | None = None
+) -> tuple[Tensor, Tensor | float | None]:
+    """The mean loss of a rank's batch as it goes into the average over ranks.
+
+    DDP and FSDP average gradients over ranks, each rank alike. So that the average is the gradient
+    of the mean over the whole batch, a rank's loss is scaled by its share of the weight: of the
+    samples, which is known beforehand, or of what the step returned as `weight` (tokens, say), for
+    which the ranks have to be asked.
+
+    Args:
+        world: The ranks; with `weight`, all of them have to call.
+        share: The part of the global batch; None where each rank has data of its own, which counts
+            alike on each, unless the step says what it weighs.
+        loss: The mean over this rank's batch, shape `()`.
+        weight: What the step returned as weight.
+
+    Returns:
+        The loss, scaled; and the weight in averages, None for samples.
+    """
+    if weight is None:
+        plain = share is None or share.factor == 1
+        return loss if plain or share is None else loss * share.factor, None
+    if isinstance(weight, Tensor):
+        exact = torch.float32 if weight.device.type == "mps" else torch.float64
+        weight = weight.detach().reshape(()).to(exact)
+    if share is not None and share.samples == 0:
+        weight = weight * 0  # a filler
+    total = world.all_reduce(weight, "sum")
+    factor = weight * world.size / (total + (total == 0))
+    return loss * (factor.to(loss.dtype) if isinstance(factor, Tensor) else factor), weight

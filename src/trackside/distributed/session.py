@@ -1,0 +1,81 @@
+"""A trainer's side of a world of several ranks: joining, spreading models, watching others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from trackside.distributed import CollectivesCheck, FailureWatch, Parallel, Place, choose, join
+from trackside.distributed.collectives_check import wanted
+from trackside.distributed.replicas import Replicas
+from trackside.outcome import Outcome
+from trackside.run import Run
+
+
+class RankSession:
+    """What one process does for being one of many; in a world of one, nothing."""
+
+    def __init__(self) -> None:
+        self.watch: FailureWatch | None = None
+        """Notices when another rank fails; None outside of a run, and in one process."""
+        self.check: CollectivesCheck | None = None
+        """Compares what callbacks call, where the environment asks for it."""
+        self.spread: Replicas | None = None
+        """How the models of the last run are spread; None in one process."""
+
+    def join(self, run: Run, device: str | torch.device) -> None:
+        """Join the ranks that the launcher started, where it started several."""
+        if Place.from_environment().size == 1:
+            return
+        run.world = join(None if device == "auto" else device)
+        run.device = run.world.device
+        self.watch = FailureWatch(run.world, lambda: run.progress.steps_completed)
+        self.watch.start()
+        if wanted():
+            self.check = CollectivesCheck(run.world, lambda: run.current_callback)
+            self.check.start()
+
+    def build(
+        self, factory: Callable[[], nn.Module], run: Run, parallel: str | Parallel
+    ) -> nn.Module:
+        """The model that `factory` makes, as the way to spread it wants it."""
+        return factory() if run.world.size == 1 else choose(parallel, run.world).build(factory)
+
+    def place(self, run: Run, parallel: str | Parallel) -> Replicas | None:
+        """Move the models to their device; on several ranks, spread them."""
+        if run.world.size == 1:
+            for model in run.models.values():
+                model.to(run.device)
+            return None
+        if self.spread is None or self.spread.own != run.models:
+            strategy = choose(parallel, run.world)
+            placed = {name: strategy.place(m, run.world) for name, m in run.models.items()}
+            self.spread = Replicas(strategy, placed)
+        run.models = self.spread.own
+        return self.spread
+
+    def watched(self, body: Callable[[], Outcome]) -> Outcome:
+        """Run `body`; tell the other ranks of an error, and learn whose was first."""
+        try:
+            return body()
+        except BaseException as error:
+            if self.watch is None:
+                raise
+            first = self.watch.report(error)
+            if first is error:
+                raise
+            raise first from error
+        finally:
+            if self.watch is not None:
+                self.watch.closing()
+
+    def stop_watching(self) -> None:
+        """The run is closed."""
+        if self.check is not None:
+            self.check.stop()
+        self.check = None
+        if self.watch is not None:
+            self.watch.stop()
+        self.watch = None

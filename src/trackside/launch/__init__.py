@@ -1,1 +1,0 @@
-"""Launchers beside torch's own: other systems that start the processes of a training."""

@@ -1,0 +1,86 @@
+"""Callbacks written for other frameworks, taken in when they are registered.
+
+A dialect (`trackside.dialects`) knows one framework, and appends an adopter here when it is
+imported. Who uses a dialect's base class has imported it; for callbacks of the framework's own base
+class, the dialect is imported when the first of them is registered. A run without any imports none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any, ClassVar
+
+from trackside.lifecycle.hooks import Callback
+from trackside.run import Run
+
+Adopter = Callable[[object], "Adopted | None"]
+
+adopters: list[Adopter] = []
+"""Each takes a callback (or a class of callbacks) and returns it adopted, or None if it can't."""
+
+DIALECTS: dict[str, str] = {
+    "adaptiveneuralnetwork": "adaptive_neural_network",
+    "dream_trainer": "dream_trainer",
+    "keras": "keras",
+    "nn_handler": "nn_handler",
+    "src.nn_handler": "nn_handler",
+    "noether": "noether",
+    "pytorch_accelerated": "pytorch_accelerated",
+    "transformers": "transformers",
+}
+"""Package that a class of callbacks comes from, and the dialect that understands it."""
+
+
+class Adopted(Callback[Any]):
+    """A callback of another framework, as a run sees it.
+
+    Args:
+        foreign: The callback itself.
+    """
+
+    dialect: ClassVar[str]
+    """Name of the framework."""
+
+    def __init__(self, foreign: Any) -> None:
+        self.foreign = foreign
+
+    @property
+    def default_name(self) -> str:
+        """Its name in a collection, when nobody gives it another."""
+        return type(self.foreign).__name__
+
+    def check(self, run_class: type[Run], others: Iterable[Callback[Any]]) -> None:
+        """Refuse what its framework refuses when a callback joins.
+
+        Args:
+            run_class: The kind of run it would see.
+            others: The callbacks that are there already.
+
+        Raises:
+            RegistrationError: It can't join them.
+        """
+
+
+def adopt(callback: Any) -> Any:
+    """`callback` as one of ours: itself, or adopted by a dialect.
+
+    What nobody knows comes back as it is, for the collection to refuse.
+    """
+    if isinstance(callback, Callback):
+        return callback
+    kind = callback if isinstance(callback, type) else type(callback)
+    for cls in kind.__mro__:
+        for package, dialect in DIALECTS.items():
+            if f"{cls.__module__}.".startswith(f"{package}."):
+                import_module(f"trackside.dialects.{dialect}")
+    for adopter in adopters:
+        adopted = adopter(callback)
+        if adopted is not None:
+            return adopted
+    return callback
+
+
+def original(callback: Callback[Any]) -> Any:
+    """The callback that somebody registered: itself, or what was adopted."""
+    return callback.foreign if isinstance(callback, Adopted) else callback

@@ -1,0 +1,399 @@
+"""CallbackCollection: names, order, adding and removing, state."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from trackside.errors import (
+    DuplicateCallbackError,
+    MissingRequirementError,
+    OrderCycleError,
+    RegistrationError,
+    did_you_mean,
+)
+from trackside.lifecycle.adoption import Adopted, adopt, original
+from trackside.lifecycle.dispatch import Dispatcher, Member
+from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
+from trackside.lifecycle.registration import check_hooks, check_run
+from trackside.outcome import Outcome, Status
+from trackside.run import Run
+
+C = TypeVar("C")
+
+
+def snake_case(class_name: str) -> str:
+    """`EarlyStopping` becomes `early_stopping`, `CSVLogger` `csv_logger`, `EMA` `ema`."""
+    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", class_name)
+    return re.sub(r"([a-z\d])([A-Z])", r"\1_\2", words).lower()
+
+
+class CallbackCollection:
+    """Callbacks by name, in the order in which they are called.
+
+    Works like a list (`append`, `len`, iteration) and like a mapping (`callbacks["ema"]`,
+    `callbacks[EMA]`, `callbacks["ema"] = EMA()`, `del callbacks["ema"]`). Changing it during a run
+    is allowed and takes effect at the next event. Callbacks of frameworks that a dialect knows are
+    adopted: looking one up returns the callback itself, iterating what the run sees of it.
+
+    Args:
+        callbacks: A list, or a mapping from names to callbacks.
+        run_class: What callbacks typed `Callback[R]` are checked against.
+
+    Raises:
+        RegistrationError: A callback can't join; the subclasses tell why.
+    """
+
+    def __init__(
+        self,
+        callbacks: Iterable[object] | Mapping[str, object] = (),
+        run_class: type[Run] = Run,
+    ) -> None:
+        self._run_class = run_class
+        self._members: list[Member] = []
+        self._ordered: list[Member] = []
+        self._dispatcher: Dispatcher | None = None
+        self._first: Member | None = None
+        if isinstance(callbacks, Mapping):
+            self.extend(callbacks.items())
+        else:
+            self.extend((None, callback) for callback in callbacks)
+
+    # --- adding and removing -------------------------------------------------------------------
+
+    def extend(self, members: Iterable[tuple[str | None, object]]) -> None:
+        """Add (name, callback) pairs together, before a run; a name may be left open as None."""
+        for name, callback in members:
+            self._join(callback, name)
+        self._refresh()
+        self.check_requirements()
+
+    def append(self, callback: object, name: str | None = None) -> None:
+        """Add a callback at the end. During a run it is attached at once."""
+        member = self._join(callback, name)
+        try:
+            self._refresh()
+            self.check_requirements()
+        except RegistrationError:
+            self._members.remove(member)
+            self._refresh()
+            raise
+        self._attach(member)
+
+    def __setitem__(self, name: str, callback: object) -> None:
+        """Add a callback under `name`, in the place of the one that had it, if any."""
+        existing = self._find(name)
+        if existing is None:
+            self.append(callback, name)
+            return
+        if _holds(existing, callback):
+            return
+        others = [member for member in self._members if member is not existing]
+        replacement = self._member(callback, name, others)
+        place = self._members.index(existing)
+        self._members[place] = replacement
+        try:
+            self._refresh()
+            self.check_requirements()
+        except RegistrationError:
+            self._members[place] = existing
+            self._refresh()
+            raise
+        self._detach(existing, f"replaced by another {name!r}")
+        self._attach(replacement)
+
+    def __delitem__(self, key: str | type[Any]) -> None:
+        """Remove a callback. During a run it is closed at once.
+
+        Raises:
+            MissingRequirementError: Another callback requires it.
+        """
+        member = self._require(key)
+        place = self._members.index(member)
+        del self._members[place]
+        try:
+            self.check_requirements()
+        except RegistrationError:
+            self._members.insert(place, member)
+            raise
+        self._refresh()
+        self._detach(member, "removed from the run")
+
+    def _join(self, callback: object, name: str | None) -> Member:
+        member = self._member(callback, name, self._members)
+        self._members.append(member)
+        return member
+
+    def _member(self, given: object, name: str | None, others: Sequence[Member]) -> Member:
+        callback = adopt(given)
+        if isinstance(callback, type):
+            raise RegistrationError(
+                f"`{callback.__name__}` is a class, not a callback",
+                remedy=f"make an instance: `{callback.__name__}(...)`",
+            )
+        if not isinstance(callback, Callback):
+            raise RegistrationError(
+                f"{callback!r} is not a callback",
+                expected="an instance of `trackside.Callback`",
+                received=type(callback).__name__,
+            )
+        for member in others:
+            if original(member.callback) is original(callback):
+                raise DuplicateCallbackError(
+                    f"the same instance of `{type(original(callback)).__name__}` was added twice",
+                    remedy="make a second instance, with a name of its own",
+                )
+        check_hooks(callback)
+        check_run(callback, self._run_class)
+        if isinstance(callback, Adopted):
+            callback.check(self._run_class, [member.callback for member in others])
+        explicit = name or callback.name
+        taken = {member.name for member in others}
+        if explicit is not None and explicit in taken:
+            raise DuplicateCallbackError(
+                f"two callbacks are named {explicit!r}", remedy="give one of them another name"
+            )
+        return Member(explicit or _free_name(_default_name(callback), taken), callback)
+
+    # --- during a run --------------------------------------------------------------------------
+
+    def enter(self, dispatcher: Dispatcher, first: Callback[Any] | None = None) -> None:
+        """Join a run: attach everybody, in order.
+
+        Args:
+            dispatcher: Calls the callbacks from now on.
+            first: Somebody outside the collection who comes before all others: the trainer.
+        """
+        self._dispatcher = dispatcher
+        self._first = Member("trainer", first) if first is not None else None
+        for member in self._members:
+            member.seconds.clear()
+            member.failing.clear()
+            member.failures = 0
+            member.attached = False
+        self._refresh()
+        for member in self._everybody():
+            # One that has joined already may have removed others, or added some.
+            if not member.attached and member in self._everybody():
+                dispatcher.attach(member)
+
+    def leave(self) -> None:
+        """The run is over: changes no longer reach its dispatcher."""
+        self._dispatcher = None
+        self._first = None
+
+    def _everybody(self) -> list[Member]:
+        return [*([self._first] if self._first else []), *self._ordered]
+
+    def _attach(self, member: Member) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.attach(member)
+
+    def _detach(self, member: Member, reason: str) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.detach(member, Outcome(Status.STOPPED, reason))
+
+    def _refresh(self) -> None:
+        self._ordered = _sort(self._members)
+        if self._dispatcher is not None:
+            self._dispatcher.set_members(self._everybody())
+
+    def check_requirements(self) -> None:
+        """Refuse a collection in which somebody's `requires` is missing."""
+        for member in self._members:
+            for needed in member.callback.requires:
+                if needed not in self:
+                    raise MissingRequirementError(
+                        f"{member.name!r} needs a callback of class `{needed.__name__}`",
+                        received=", ".join(self.names) or "no callbacks",
+                        remedy=f"add `{needed.__name__}(...)` to the callbacks",
+                    )
+
+    # --- looking up ----------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    @overload
+    def __getitem__(self, key: type[C]) -> C: ...
+    def __getitem__(self, key: str | type[C]) -> Any:
+        return original(self._require(key).callback)
+
+    def get(self, key: str) -> Any:
+        """The callback of that name, or None."""
+        member = self._find(key)
+        return original(member.callback) if member else None
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, (str, type)):
+            return self._find(key) is not None
+        return any(_holds(member, key) for member in self._members)
+
+    def __iter__(self) -> Iterator[Callback[Any]]:
+        return iter([member.callback for member in self._ordered])
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def items(self) -> list[tuple[str, Callback[Any]]]:
+        """Names and callbacks, in the order in which they are called."""
+        return [(member.name, member.callback) for member in self._ordered]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names, in the order in which the callbacks are called."""
+        return tuple(member.name for member in self._ordered)
+
+    def name_of(self, callback: object) -> str:
+        """The name under which `callback` is registered. Raises `KeyError` when it isn't."""
+        for member in self._members:
+            if _holds(member, callback):
+                return member.name
+        raise KeyError(f"{callback!r} is not in this collection")
+
+    def order(self, hook: Callable[..., Any] | str) -> list[str]:
+        """Names of those who listen to `hook`, in the order in which they are called.
+
+        `on_close` is called in reverse.
+        """
+        name = hook if isinstance(hook, str) else hook.__name__
+        members = self._everybody()
+        names = [m.name for m in members if is_overridden(m.callback, name)]
+        return names[::-1] if name == "on_close" else names
+
+    def table(self) -> dict[str, list[str]]:
+        """For every hook that somebody listens to: who, in order."""
+        return {hook: names for hook in HOOKS if (names := self.order(hook))}
+
+    def failures(self) -> dict[str, int]:
+        """How often each callback with `on_error="warn"` failed, where it did."""
+        return {m.name: m.failures for m in self._members if m.failures}
+
+    def _find(self, key: str | type[Any]) -> Member | None:
+        for member in self._members:
+            if member.name == key or (isinstance(key, type) and _is_a(member.callback, key)):
+                return member
+        return None
+
+    def _require(self, key: str | type[Any]) -> Member:
+        member = self._find(key)
+        if member is None:
+            what = key if isinstance(key, str) else key.__name__
+            raise KeyError(f"no callback {what!r}; {did_you_mean(what, self.names) or 'none'}")
+        return member
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """States by name, of those that have any."""
+        states = {member.name: member.callback.state_dict() for member in self._ordered}
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dict(self, states: Mapping[str, dict[str, Any]]) -> None:
+        """Restore states by name, whatever the order; warn about those without a partner."""
+        for member in self._ordered:
+            if member.name in states:
+                member.callback.load_state_dict(states[member.name])
+            elif member.callback.state_dict():
+                warnings.warn(
+                    f"callback {member.name!r} starts anew: the checkpoint has no state of it",
+                    stacklevel=2,
+                )
+        for name in states:
+            if name not in self:
+                warnings.warn(
+                    f"the checkpoint has a state of {name!r}, and there is no such callback now",
+                    stacklevel=2,
+                )
+
+
+def _holds(member: Member, callback: object) -> bool:
+    return member.callback is callback or original(member.callback) is callback
+
+
+def _is_a(callback: Callback[Any], kind: type[Any]) -> bool:
+    return isinstance(original(callback), kind)
+
+
+def _default_name(callback: Callback[Any]) -> str:
+    if isinstance(callback, Adopted):
+        return callback.default_name
+    return snake_case(type(callback).__name__)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name}_{number}" in taken:
+        number += 1
+    return f"{name}_{number}"
+
+
+def _sort(members: list[Member]) -> list[Member]:
+    """As added, then `runs_after` and `runs_before`: a stable topological sort.
+
+    Raises:
+        OrderCycleError: Prints the cycle.
+    """
+    followers: dict[int, set[int]] = {index: set() for index in range(len(members))}
+    for index, member in enumerate(members):
+        for other in _matching(member.callback.runs_after, members, index):
+            followers[other].add(index)
+        for other in _matching(member.callback.runs_before, members, index):
+            followers[index].add(other)
+    waiting_for = [0] * len(members)
+    for after in followers.values():
+        for index in after:
+            waiting_for[index] += 1
+    ready = [index for index, count in enumerate(waiting_for) if count == 0]
+    ordered = []
+    while ready:
+        index = heapq.heappop(ready)
+        ordered.append(members[index])
+        for after_index in followers[index]:
+            waiting_for[after_index] -= 1
+            if waiting_for[after_index] == 0:
+                heapq.heappush(ready, after_index)
+    if len(ordered) < len(members):
+        raise OrderCycleError(
+            "the order of the callbacks goes in a circle: " + _describe_cycle(members, followers),
+            remedy="drop one of the `runs_after` or `runs_before` among them",
+        )
+    return ordered
+
+
+def _matching(
+    keys: Iterable[type[Callback[Any]] | str], members: list[Member], own: int
+) -> Iterator[int]:
+    for key in keys:
+        for index, member in enumerate(members):
+            if index != own and (
+                member.name == key if isinstance(key, str) else _is_a(member.callback, key)
+            ):
+                yield index
+
+
+def _describe_cycle(members: list[Member], followers: dict[int, set[int]]) -> str:
+    """`a -> b -> a`, of one cycle among `followers`."""
+    path: list[int] = []
+    done: set[int] = set()
+
+    def walk(index: int) -> list[int] | None:
+        if index in path:
+            return [*path[path.index(index) :], index]
+        if index in done:
+            return None
+        path.append(index)
+        for after in sorted(followers[index]):
+            if (cycle := walk(after)) is not None:
+                return cycle
+        done.add(path.pop())
+        return None
+
+    for start in range(len(members)):
+        if (cycle := walk(start)) is not None:
+            return " -> ".join(members[index].name for index in cycle)
+    raise AssertionError("no cycle where the sort found one")

@@ -1,0 +1,290 @@
+"""Who listens, in what order, what happens when one fails, and what it costs.
+
+Listeners are computed when a callback joins or leaves, never in the loop: a hook that nobody
+overrides costs one look-up in `listeners`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
+from time import perf_counter
+from typing import Any, Concatenate, ParamSpec
+
+from trackside.errors import StopTraining, note_on
+from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
+from trackside.outcome import Outcome
+from trackside.run import Run
+
+P = ParamSpec("P")
+logger = logging.getLogger("trackside")
+
+FAILURES_IN_A_ROW = 3
+"""After so many, a callback with `on_error="warn"` is switched off."""
+
+
+class Member:
+    """A callback in a run: its name, its time, its failures."""
+
+    __slots__ = ("attached", "callback", "failing", "failures", "name", "seconds")
+
+    def __init__(self, name: str, callback: Callback[Any]) -> None:
+        self.name = name
+        self.callback = callback
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        """Time spent in each hook, by the hook's name."""
+        self.failures = 0
+        self.failing: dict[str, int] = {}
+        """Failures in a row of each hook whose last call failed, by the hook's name."""
+        self.attached = False
+        """Whether it is between its `on_attach` and its `on_close`: only then it hears anything."""
+
+    @property
+    def switched_off(self) -> bool:
+        """Whether one of its hooks failed too often in a row to be called again."""
+        return any(count >= FAILURES_IN_A_ROW for count in self.failing.values())
+
+
+class Dispatcher:
+    """Knows who listens to each hook and calls them in order.
+
+    Args:
+        run: What every hook gets first.
+        shield: Entered around the listeners of an event; the trainer gives `torch.no_grad`.
+        rank: Global rank of this process; callbacks for rank zero only are silent on the others.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        shield: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        rank: int = 0,
+    ) -> None:
+        self._run = run
+        self._rank = rank
+        self._shield = shield
+        self._members: tuple[Member, ...] = ()
+        self._attached: list[Member] = []
+        self._left: list[Member] = []
+        self._calling: Member | None = None
+        self._nested_seconds = 0.0  # spent in events fired by the hook under way
+        self.listeners: dict[Any, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
+        """Who is called for each hook, in order; a hook that nobody overrides has an empty one."""
+        self.contexts: dict[str, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
+        """Who provides a context, in order."""
+        self.on_change: Callable[[], None] | None = None
+        """Called when the listeners have changed; the loop then looks who listens within a step."""
+        self._table()
+
+    # --- who -----------------------------------------------------------------------------------
+
+    def set_members(self, members: Sequence[Member]) -> None:
+        """Take `members`, in this order, from the next event on."""
+        self._members = tuple(members)
+        self._table()
+
+    def _table(self) -> None:
+        active = [m for m in self._members if not m.switched_off and self._is_for_us(m)]
+        events = {name: getattr(Callback, name) for name in HOOKS}
+        known = [*events.values(), *(e for e in self.listeners if e not in events.values())]
+        self.listeners = {hook: self._who_has(hook.__name__, active) for hook in known}
+        self.contexts = {name: self._who_has(name, active) for name in CONTEXTS}
+        if self.on_change is not None:
+            self.on_change()
+
+    def has_listeners(self, *hooks: Callable[..., Any]) -> bool:
+        """Whether anybody listens to one of `hooks`."""
+        return any(self.listeners[hook] for hook in hooks)
+
+    @staticmethod
+    def _who_has(
+        name: str, members: Sequence[Member]
+    ) -> tuple[tuple[Member, Callable[..., Any]], ...]:
+        return tuple(
+            (m, getattr(m.callback, name)) for m in members if is_overridden(m.callback, name)
+        )
+
+    @property
+    def current_callback(self) -> str | None:
+        """Name of the callback whose hook is being called now."""
+        return self._calling.name if self._calling is not None else None
+
+    # --- firing --------------------------------------------------------------------------------
+
+    def fire(
+        self, hook: Callable[Concatenate[Any, Any, P], object], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Call everybody who listens to `hook`, in order."""
+        # The method itself is the key: a misspelt or misused event is a type error.
+        listeners = self.listeners.get(hook)
+        if listeners is None:
+            self.listeners[hook] = ()
+            self._table()
+            listeners = self.listeners[hook]
+        if listeners:
+            with self._shield():
+                for member, call in listeners:
+                    if member.attached:  # it may have been removed within this event
+                        self._call(member, hook.__name__, call, *args, **kwargs)
+
+    def fire_guarded(self, hook: Callable[..., Any], *args: Any) -> list[BaseException]:
+        """Fire `hook` so that an error in one listener doesn't keep it from the others."""
+        errors: list[BaseException] = []
+        for member, call in self.listeners.get(hook, ()):
+            if not member.attached:
+                continue
+            try:
+                with self._shield():
+                    self._call(member, hook.__name__, call, *args)
+            except BaseException as error:  # collected: the run is ending with another error
+                errors.append(error)
+        return errors
+
+    def transform(self, hook: Callable[..., Any], batch: Any, *before: Any) -> Any:
+        """Fire a hook whose listeners may replace the batch; the next one sees the new batch."""
+        with self._shield():
+            for member, call in self.listeners[hook]:
+                if member.attached:
+                    replacement = self._call(member, hook.__name__, call, *before, batch)
+                    if replacement is not None:
+                        batch = replacement
+        return batch
+
+    def _call(
+        self, member: Member, hook: str, call: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        outer, self._calling = self._calling, member
+        outer_nested, self._nested_seconds = self._nested_seconds, 0.0
+        started = perf_counter()
+        try:
+            result = call(self._run, *args, **kwargs)
+        except StopTraining as stop:
+            self._run.stop(stop.reason)
+            return None
+        except BaseException as error:
+            if not self._forgives(member, hook, error):
+                raise
+            return None
+        else:
+            if member.failing:
+                member.failing.pop(hook, None)
+            return result
+        finally:
+            elapsed = perf_counter() - started
+            member.seconds[hook] += elapsed - self._nested_seconds
+            self._nested_seconds = outer_nested + elapsed
+            self._calling = outer
+
+    def _forgives(self, member: Member, hook: str, error: BaseException) -> bool:
+        """Note where `error` came from; whether training goes on without that hook."""
+        step = self._run.progress.steps_completed
+        note = f"in callback {member.name!r}, hook `{hook}`, after {step} completed steps"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        if member.callback.on_error == "raise" or not isinstance(error, Exception):
+            return False
+        member.failures += 1
+        member.failing[hook] = member.failing.get(hook, 0) + 1
+        if member.failures == 1:
+            logger.warning("callback %r failed, training goes on", member.name, exc_info=error)
+        if member.switched_off:
+            logger.warning(
+                "callback %r is switched off after %d failures in a row",
+                member.name,
+                FAILURES_IN_A_ROW,
+            )
+            self._table()
+        return True
+
+    def context(self, name: str) -> AbstractContextManager[None]:
+        """Enter the contexts that callbacks provide, the first callback's outermost.
+
+        They are left in reverse. None of them can swallow an error that is under way, or replace
+        it: what goes wrong while leaving is then a note on it.
+        """
+        return _Contexts(self, name) if self.contexts[name] else nullcontext()
+
+    # --- joining and leaving -------------------------------------------------------------------
+
+    def attach(self, member: Member) -> None:
+        """Tell `member` that it joined; from here on `close` will reach it."""
+        self._attached.append(member)
+        member.attached = True
+        self._only(member, "on_attach")
+
+    def detach(self, member: Member, outcome: Outcome) -> None:
+        """Close a member that leaves before the end."""
+        if member in self._attached:
+            self._attached.remove(member)
+            self._left.append(member)
+            member.attached = False
+            self._only(member, "on_close", outcome)
+
+    def close(self, outcome: Outcome) -> list[BaseException]:
+        """Close every attached member in reverse order, each guarded; return what they raised."""
+        errors: list[BaseException] = []
+        while self._attached:
+            member = self._attached.pop()
+            self._left.append(member)
+            member.attached = False
+            try:
+                self._only(member, "on_close", outcome)
+            except BaseException as error:  # guaranteed clean-up: the others must still be closed
+                errors.append(error)
+        return errors
+
+    def _only(self, member: Member, hook: str, *args: Any) -> None:
+        if self._is_for_us(member) and is_overridden(member.callback, hook):
+            with self._shield():
+                self._call(member, hook, getattr(member.callback, hook), *args)
+
+    def _is_for_us(self, member: Member) -> bool:
+        return self._rank == 0 or not member.callback.rank_zero_only
+
+    def shares(self) -> dict[str, float]:
+        """Seconds spent in each callback so far, by name, the costliest first."""
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for member in [*self._left, *self._attached]:
+            seconds[member.name] += sum(member.seconds.values())
+        return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+class _Contexts(AbstractContextManager[None]):
+    """The contexts of all callbacks around one step or batch."""
+
+    def __init__(self, dispatcher: Dispatcher, name: str) -> None:
+        self._dispatcher = dispatcher
+        self._name = name
+        self._entered = ExitStack()
+
+    def __enter__(self) -> None:
+        with ExitStack() as stack:
+            for member, make in self._dispatcher.contexts[self._name]:
+                manager = self._call(member, partial(_entered, make))
+                if manager is not None:
+                    stack.push(partial(self._leave, member, manager))
+            self._entered = stack.pop_all()
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.__exit__(*error)
+
+    def _leave(self, member: Member, manager: Any, *error: Any) -> None:
+        under_way = error[1]
+        try:
+            self._call(member, lambda _: manager.__exit__(*error))
+        except BaseException as another:
+            if under_way is None:
+                raise
+            note_on(under_way, f"leaving `{self._name}`", another)
+
+    def _call(self, member: Member, call: Callable[..., Any]) -> Any:
+        return self._dispatcher._call(member, self._name, call)
+
+
+def _entered(make: Callable[..., Any], run: Run) -> Any:
+    manager = make(run)
+    manager.__enter__()
+    return manager

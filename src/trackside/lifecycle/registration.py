@@ -1,0 +1,90 @@
+"""What is checked when a callback is registered: its hooks, and the run that it needs."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+
+from typing_extensions import TypeVar
+
+from trackside.errors import MissingRequirementError, UnknownHookError, did_you_mean
+from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
+from trackside.run import Run
+
+
+def check_hooks(callback: Callback[Any]) -> None:
+    """Refuse a callback with a method that looks like a hook and is none.
+
+    Raises:
+        UnknownHookError: Names the method and the nearest right one.
+    """
+    names = [name for cls in type(callback).__mro__ for name in vars(cls)] + list(vars(callback))
+    for name in names:
+        if not name.startswith("on_") or name in HOOKS or name in CUSTOM_EVENTS:
+            continue
+        declared = any(hasattr(vars(cls).get(name), "__hook__") for cls in type(callback).__mro__)
+        if declared or not callable(getattr(callback, name)):
+            continue
+        raise UnknownHookError(
+            f"`{type(callback).__name__}.{name}` is not a hook: it would never be called.",
+            remedy=f"{did_you_mean(name, [*HOOKS, *CUSTOM_EVENTS])} "
+            "(a custom event is declared with @event)",
+        )
+
+
+def required_run(callback_class: type[Callback[Any]]) -> Any:
+    """The `R` of `class X(Callback[R])`: the kind of run it needs; `Run` when it doesn't say."""
+    bound: dict[Any, Any] = {}
+    for cls in reversed(callback_class.__mro__):
+        for base in getattr(cls, "__orig_bases__", ()):
+            origin = getattr(base, "__origin__", None)
+            parameters = getattr(origin, "__parameters__", ())
+            bound.update(zip(parameters, getattr(base, "__args__", ()), strict=False))
+    kind = bound.get(R, Run)
+    while isinstance(kind, TypeVar) and kind in bound and bound[kind] is not kind:
+        kind = bound[kind]
+    return Run if isinstance(kind, TypeVar) else kind
+
+
+def check_run(callback: Callback[Any], run_class: type[Run]) -> None:
+    """Refuse a callback whose `Callback[R]` names something that `run_class` doesn't have.
+
+    `R` is a subclass of `Run` or a protocol.
+
+    Raises:
+        MissingRequirementError: Names what is missing.
+    """
+    needed = required_run(type(callback))
+    if needed is Any or needed is Run:
+        return
+    who = f"`{type(callback).__name__}` needs a run that is a `{needed.__name__}`"
+    if getattr(needed, "_is_protocol", False):
+        missing = sorted(set(_protocol_members(needed)) - set(_members(run_class)))
+        if missing:
+            raise MissingRequirementError(
+                f"{who}, and `{run_class.__name__}` has no " + ", ".join(f"`{m}`" for m in missing),
+                remedy="give the trainer a `run_class` that has them",
+            )
+    elif not issubclass(run_class, needed):
+        raise MissingRequirementError(
+            f"{who}, and `{run_class.__name__}` is none",
+            remedy=f"give the trainer `run_class = {needed.__name__}` or a subclass of it",
+        )
+
+
+def _protocol_members(protocol: type) -> Iterator[str]:
+    for cls in protocol.__mro__:
+        if getattr(cls, "_is_protocol", False) and cls.__name__ not in ("Protocol", "Generic"):
+            members = [*vars(cls), *vars(cls).get("__annotations__", ())]
+            yield from (name for name in members if not name.startswith("_"))
+
+
+def _members(run_class: type) -> Iterator[str]:
+    """What its instances have: attributes of the class, declared ones, those set in `__init__`."""
+    for cls in run_class.__mro__:
+        yield from vars(cls)
+        yield from vars(cls).get("__annotations__", ())
+        if isinstance(made := vars(cls).get("__init__"), FunctionType):
+            yield from (i.argval for i in dis.get_instructions(made) if i.opname == "STORE_ATTR")

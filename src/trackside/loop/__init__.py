@@ -1,0 +1,3 @@
+"""When: training, evaluation, prediction, and what is taken between two steps."""
+
+from __future__ import annotations

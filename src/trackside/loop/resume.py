@@ -1,0 +1,190 @@
+"""From `resume=...` to a verified checkpoint: which one, and what it says about this run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from trackside import randomness
+from trackside.checkpoint import (
+    Checkpoint,
+    Selection,
+    best_valid,
+    match_model,
+    newest_valid,
+    open_checkpoint,
+    valid_at_step,
+)
+from trackside.checkpoint.errors import StateMismatchError
+from trackside.distributed import World
+from trackside.distributed.state import placement
+from trackside.errors import CheckpointError, UsageError
+from trackside.lifecycle.hooks import Callback
+from trackside.loop.snapshot import restore
+from trackside.loop.state import Loop
+from trackside.run import Run
+from trackside.step.metrics import merged
+
+logger = logging.getLogger("trackside")
+
+Resume = str | int | Path | None
+"""`auto`, `best`, a step, or the path of a checkpoint; None starts anew."""
+
+
+def go_on(loop: Loop, resume: Resume, *, made_up: bool) -> None:
+    """Put a run back to a checkpoint, if one is asked for and there is one; see `find`."""
+    loop.go_back = go_back
+    found = find(loop.run, resume, made_up=made_up)
+    if found is not None:
+        _put_back(loop, found)
+
+
+def _put_back(loop: Loop, found: Selection) -> None:
+    shared, own = read(loop.run, found)
+    loop.fire(Callback.on_checkpoint_load, shared)
+    restore(loop, shared, own)
+
+
+def go_back(loop: Loop, reason: str) -> None:
+    """Put a run that is under way back to its newest checkpoint that verifies, for `reason`.
+
+    Where it has none of its own yet, to the one that it was resumed from.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    run = loop.run
+    found, origin = None, run.resumed_from
+    if run.saver is not None:
+        found = newest_valid(run.saver.root(run), run_id=run.id, ranks=run.world)
+    if found is None and origin is not None:
+        found = Selection(open_checkpoint(origin, ranks=run.world))
+    if found is None:
+        raise CheckpointError(
+            f"there is no checkpoint to go back to from step {run.progress.steps_completed}: "
+            + reason,
+            remedy="save earlier, for example with `Checkpoint(every='100 steps')`"
+            if run.saver is not None
+            else "add the callback `Checkpoint()`",
+        )
+    _put_back(loop, found)
+    run.resumed_from = origin
+
+
+def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
+    """The checkpoint that `resume` means, verified; None to start anew.
+
+    Args:
+        run: The run that shall go on.
+        resume: What was asked for.
+        made_up: The run's folder is a new one: there can't be a checkpoint in it.
+
+    Raises:
+        UsageError: It can't be told where to look.
+        CheckpointError: What was asked for isn't there, or nothing that is there verifies.
+    """
+    if resume is None:
+        return None
+    if isinstance(resume, str) and resume.isdecimal():  # from a command line
+        resume = int(resume)
+    if isinstance(resume, Path) or (isinstance(resume, str) and resume not in ("auto", "best")):
+        if not Path(resume).is_dir():
+            raise CheckpointError(
+                f"there is no checkpoint at {resume}",
+                expected="'auto', 'best', a step, or the folder of a checkpoint",
+            )
+        return Selection(open_checkpoint(resume, ranks=run.world))
+    if made_up:
+        raise UsageError(
+            f"resume={resume!r} has no folder to look in",
+            expected="the folder of the run that shall go on",
+            remedy="name it: Trainer(..., settings=Settings(directory='runs/mine'))",
+        )
+    if run.saver is None:
+        raise UsageError(
+            f"resume={resume!r}, and no callback saves checkpoints",
+            remedy="add the callback `Checkpoint()`, or give the path of a checkpoint",
+        )
+    root = run.saver.root(run)
+    if resume == "auto":
+        return newest_valid(root, ranks=run.world)
+    found = (
+        _best(run, root) if resume == "best" else valid_at_step(root, int(resume), ranks=run.world)
+    )
+    if found is None:
+        raise CheckpointError(
+            f"there is no checkpoint for resume={resume!r} in {root}",
+            remedy="`trackside inspect` lists what a run's folder has",
+        )
+    return found
+
+
+def _best(run: Run, root: Path) -> Selection | None:
+    retention = getattr(run.saver, "retention", None)
+    monitor = getattr(retention, "monitor", None)
+    if retention is None or monitor is None:
+        raise UsageError(
+            "resume='best' needs to know which metric is meant",
+            remedy="Checkpoint(keep_best=1, monitor='val/loss')",
+        )
+    return best_valid(root, monitor, retention.mode, ranks=run.world)
+
+
+def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The states in a checkpoint, checked against the run's models; tells what was passed over.
+
+    Returns:
+        What all ranks share, of sharded tensors this rank's part; and what this rank knew, or, when
+        the number of ranks has changed, what comes closest.
+
+    Raises:
+        StateMismatchError: A model has changed; with the whole report.
+    """
+    checkpoint = found.checkpoint
+    for passed_over in found.passed_over:
+        logger.warning("passed over %s", passed_over)
+    shared = _shared(run, checkpoint)
+    for name, model in run.models.items():
+        match = match_model(shared["models"].get(name, {}), model)
+        if not match.exact:
+            raise StateMismatchError(
+                f"the model {name!r} is not the one in {checkpoint.path}: {match}",
+                remedy="build the model as it was; to start anew from its weights, use the "
+                "callback `LoadWeights`",
+            )
+    run.id = checkpoint.manifest.run_id
+    run.resumed_from = checkpoint.path
+    logger.info("resumed from %s, step %d", checkpoint.path, checkpoint.manifest.step)
+    return shared, _own(run.world, checkpoint)
+
+
+def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What all ranks share; of what is sharded now, only this rank's part is read."""
+    placed_as = placement(run.models, run.optimizers)
+    known = {"callbacks": run.callbacks.state_dict()} if placed_as is not None else None
+    shared: dict[str, Any] = checkpoint.state(like=known, placed_as=placed_as)
+    return shared
+
+
+def _own(world: World, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What this rank knew alone; on another number of ranks, its share of what all knew.
+
+    The position in the data is the same on all ranks. Sums that aren't recorded yet are dealt out,
+    so that each counts once; a rank that the saving run did not have draws numbers of its own.
+    """
+    saved_by, rank, ranks = checkpoint.manifest.world_size, world.rank, world.size
+    if saved_by == ranks:
+        own: dict[str, Any] = checkpoint.rank_state(rank)
+        return own
+    logger.warning(
+        "saved on %d ranks, resumed on %d: it goes on at the same sample, not bitwise the same",
+        saved_by,
+        ranks,
+    )
+    own = checkpoint.rank_state(rank % saved_by)
+    if rank >= saved_by:
+        own["random"] = randomness.branched(own["random"], rank)
+    parts = [checkpoint.rank_state(other)["log"] for other in range(rank, saved_by, ranks)]
+    own["log"] = merged(parts)
+    return own

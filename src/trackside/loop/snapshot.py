@@ -1,0 +1,114 @@
+"""What a checkpoint holds of a run, and putting it back so that the run goes on exactly.
+
+Taken at a safe point only, between two steps: weights, optimizers, counters, records, callbacks and
+unfinished evaluations are shared by all ranks; position in the data, random generators and sums
+that aren't recorded yet are each rank's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from trackside import randomness
+from trackside.errors import CheckpointError
+from trackside.loop.state import TRAIN, Loop
+
+State = dict[str, Any]
+
+
+def shared_state(loop: Loop) -> State:
+    """What all ranks share. Tensors are those of the run itself: copy them before the next step."""
+    run = loop.run
+    return {
+        "models": {name: model.state_dict() for name, model in run.models.items()},
+        "optimizers": {name: one.state_dict() for name, one in run.optimizers.items()},
+        "schedulers": {name: one.state_dict() for name, one in run.schedulers.items()},
+        "precision": loop.precision.state_dict(),
+        "progress": run.progress.state_dict(),
+        "history": run.history.state_dict(),
+        "callbacks": run.callbacks.state_dict(),
+        "loop": loop.state_dict(),
+        "config": dict(run.config),
+    }
+
+
+def rank_state(loop: Loop) -> State:
+    """What this rank alone knows."""
+    return {
+        "data": loop.sources[TRAIN].state_dict(),
+        # What a resume in the middle of an epoch has not put back yet is what holds.
+        "random": loop.resumed_random_state or randomness.capture(),
+        "log": loop.log.state_dict(),
+    }
+
+
+def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Put a run back to where `shared_state` and `rank_state` were taken.
+
+    Args:
+        loop: A loop between two epochs' spans: not started, or about to go back.
+        shared: What `shared_state` returned.
+        own: What `rank_state` returned on this rank.
+    """
+    run = loop.run
+    _restore_named("model", run.models, shared["models"])
+    _restore_named("optimizer", run.optimizers, shared["optimizers"])
+    _tell_other_options(run.schedulers, shared["schedulers"])
+    _restore_named("scheduler", run.schedulers, shared["schedulers"])
+    loop.precision.load_state_dict(shared["precision"])
+    run.progress.load_state_dict(shared["progress"])
+    run.history.load_state_dict(shared["history"])
+    run.callbacks.load_state_dict(shared["callbacks"])
+    loop.load_state_dict(shared["loop"])
+    loop.log.load_state_dict(own["log"], run.device)
+    loop.sources[TRAIN].load_state_dict(own["data"])
+    if loop.phase == "training":
+        # The data is wound forward first, which draws from the generators.
+        loop.resumed_random_state = own["random"]
+    else:
+        loop.resumed_random_state = None
+        randomness.restore(own["random"])
+
+
+def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    for name, part in parts.items():
+        if name in states:
+            try:
+                part.load_state_dict(states[name])
+            except (ValueError, KeyError, RuntimeError) as error:  # what torch says of misfits
+                raise CheckpointError(
+                    f"the {kind} {name!r} is not the one in the checkpoint: {error}",
+                    remedy=f"build the {kind} as it was; to start anew from the weights, use the "
+                    "callback `LoadWeights`",
+                ) from error
+        else:
+            warnings.warn(f"the checkpoint has no {kind} {name!r}: it starts anew", stacklevel=3)
+    for name in states:
+        if name not in parts:
+            warnings.warn(
+                f"the checkpoint has a {kind} {name!r}, and there is none now", stacklevel=3
+            )
+
+
+def _tell_other_options(schedulers: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    """Warn of options that schedulers are built with and that their states override.
+
+    A scheduler's state holds its options (`T_max`, say) beside what changes as it goes.
+    """
+    for name in schedulers.keys() & states.keys():
+        scheduler, saved = schedulers[name], states[name]
+        own, options = (
+            scheduler.state_dict(),
+            inspect.signature(type(scheduler).__init__).parameters,
+        )
+        for option in (options.keys() & saved.keys() & own.keys()) - {"last_epoch"}:
+            if saved[option] != own[option]:
+                warnings.warn(
+                    f"the scheduler {name!r} goes on with {option}={saved[option]}, as it was "
+                    f"saved, not with {option}={own[option]}; to use what it is built with now, "
+                    "start anew from the weights with the callback `LoadWeights`",
+                    stacklevel=4,
+                )

@@ -1,0 +1,274 @@
+"""What is checked before the first step, so that it doesn't fail after the first hour."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from trackside.data.source import DataSource
+from trackside.errors import ConfigurationError, MonitorError, UsageError, did_you_mean
+from trackside.lifecycle.adoption import Adopted
+from trackside.lifecycle.hooks import HOOKS
+from trackside.loop.state import TRAIN, Loop
+from trackside.planning.diagnostics import findings
+from trackside.progress import RunLimit, is_count
+from trackside.step.optimization import Clip
+
+logger = logging.getLogger("trackside")
+
+
+def limit(epochs: int | None, steps: int | None) -> RunLimit:
+    """The limit of a run. Raises `UsageError` where there is none, or one that isn't a count."""
+    if epochs is None and steps is None:
+        raise UsageError(
+            "`fit` has no limit: it would never end",
+            expected="epochs=..., steps=..., or both",
+            remedy="for example `trainer.fit(train, epochs=10)`",
+        )
+    for name, value in (("epochs", epochs), ("steps", steps)):
+        if value is not None and not is_count(value):
+            raise UsageError(f"{name}={value!r} is no limit", expected="a whole number, 0 or more")
+    return RunLimit(epochs, steps)
+
+
+def with_epoch_length(limit: RunLimit, train: DataSource, accumulate: int) -> RunLimit:
+    """`limit` with the length of an epoch, where the data tells it."""
+    if train.batches is None:
+        return limit
+    steps = math.ceil(train.batches / accumulate)
+    return replace(limit, epoch_steps=steps, epoch_samples=train.samples)
+
+
+def data_sets(
+    train: Any, validation: Any, more: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """All data of a `fit` by name, and the names of what is evaluated on schedule.
+
+    A single set of evaluation data is called `val`.
+
+    Raises:
+        UsageError: A name can't be used, or two data sets have the same.
+    """
+    evaluated = validation if isinstance(validation, Mapping) else {"val": validation}
+    evaluated = {name: one for name, one in evaluated.items() if one is not None}
+    sets = {TRAIN: train}
+    for name, one in [*evaluated.items(), *(more or {}).items()]:
+        check_name(name)
+        if name in sets:
+            raise UsageError(
+                f"two data sets are named {name!r}",
+                received="the training data" if name == TRAIN else "`validation` and `data`",
+                remedy="give one of them another name",
+            )
+        sets[name] = one
+    return sets, tuple(evaluated)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that can't stand before the slash of a metric. Raises `UsageError`."""
+    if "/" in name or name in ("train_recent", ""):
+        raise UsageError(
+            f"data can't be named {name!r}", expected="a name without a slash, not 'train_recent'"
+        )
+
+
+def check_parts(trainer: Any) -> None:
+    """Refuse parts that can't be called. Raises `ConfigurationError`."""
+    loss = trainer.loss
+    if isinstance(loss, type) and issubclass(loss, nn.Module):
+        raise ConfigurationError(
+            "the loss is a class, not a function of prediction and target",
+            received=f"the class {loss.__name__}",
+            remedy=f"make an instance: `loss={loss.__name__}()`",
+        )
+    kinds = {
+        "model": "a module, or a function that makes one",
+        "loss": "a function of prediction and target",
+        "optimizer": "a function of the parameters, or an optimizer",
+    }
+    for name, expected in kinds.items():
+        part = getattr(trainer, name)
+        if part is None or callable(part) or isinstance(part, Optimizer):
+            continue
+        raise ConfigurationError(
+            f"{name}={part!r} can't be used", expected=expected, received=type(part).__name__
+        )
+    if not isinstance(trainer.clip, Clip | None):
+        raise ConfigurationError(
+            f"clip={trainer.clip!r} is no limit", expected="a number, or Clip(norm=...)"
+        )
+
+
+def models(made: Any) -> dict[str, nn.Module]:
+    """The models by name; a single one is called `model`. Raises `ConfigurationError`."""
+    by_name = dict(made) if isinstance(made, Mapping) else {"model": made}
+    for name, model in by_name.items():
+        if not isinstance(model, nn.Module):
+            raise ConfigurationError(
+                f"the model {name!r} is no torch.nn.Module",
+                received=type(model).__name__,
+                remedy="return the module from the function, or from `configure_model`",
+            )
+    return by_name
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device of a run.
+
+    Raises:
+        ConfigurationError: torch doesn't know it, or this machine doesn't have it.
+    """
+    if device == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else found
+    try:
+        known = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"device={device!r} doesn't exist",
+            expected="'auto', 'cpu', 'cuda', 'cuda:1', 'mps', ...",
+            remedy=did_you_mean(str(device), ("auto", "cpu", "cuda", "mps", "xpu")),
+        ) from error
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if known.type not in ("cpu", "meta") and (
+        accelerator is None or accelerator.type != known.type
+    ):
+        raise ConfigurationError(
+            f"device={str(device)!r} isn't available on this machine",
+            received=f"accelerator: {accelerator.type if accelerator else 'none'}",
+            remedy="use 'auto' or 'cpu'",
+        )
+    return known
+
+
+def directory(given: str | Path | None) -> Path:
+    """The run's folder: the one given, or a new name under `runs/`. It isn't made yet."""
+    if given is not None:
+        return Path(given)
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    candidate, number = Path("runs") / name, 2
+    while candidate.exists():
+        candidate = Path("runs") / f"{name}_{number}"
+        number += 1
+    return candidate
+
+
+def describe(trainer: Any) -> dict[str, Any]:
+    """Settings of a trainer as plain values, for loggers."""
+    settings = trainer.settings
+    experiment = {} if trainer.experiment is None else {"experiment": dict(trainer.experiment)}
+    return experiment | {
+        "seed": trainer.seed,
+        "precision": trainer.precision,
+        "accumulate": trainer.accumulate,
+        "clip": repr(trainer.clip) if trainer.clip else None,
+        "metrics": sorted(trainer.metrics),
+        "device": str(settings.device),
+        "compile": bool(settings.compile),
+        "log_every": str(settings.log_every),
+        "deterministic": settings.deterministic,
+    }
+
+
+def logs_of_its_own(kind: type, base: type) -> bool:
+    """Whether a trainer's class overrides a step or a hook: there it may log anything."""
+    places = ("training_step", "evaluation_step", *HOOKS)
+    return any(getattr(kind, name) is not getattr(base, name) for name in places)
+
+
+def check(loop: Loop, *, open_ended: bool) -> None:
+    """Refuse what can be known to fail later: data that runs out, monitors that nothing logs.
+
+    Args:
+        loop: The loop, set up and not started.
+        open_ended: Overridden steps may log values that can't be known beforehand.
+    """
+    check_passes(loop)
+    check_monitors(loop, open_ended=open_ended)
+    _tell(loop)
+
+
+def check_passes(loop: Loop) -> None:
+    """Refuse iterators that would have to be passed over again. Raises `UsageError`."""
+    epochs = loop.run.limit.epochs
+    again = [*loop.options.evaluations, *([TRAIN] if epochs is not None and epochs > 1 else [])]
+    for name in again:
+        if isinstance(loop.sources[name].loader, Iterator):
+            raise UsageError(
+                f"the data named {name!r} can be passed over once only",
+                expected="data that can be begun anew: a Dataset, a DataLoader, a list",
+                received=type(loop.sources[name].loader).__name__,
+                remedy="make a list of its batches"
+                + (", or limit the run by `steps`" if name == TRAIN else ""),
+            )
+
+
+def _tell(loop: Loop) -> None:
+    """Refuse what foresight says will fail; log what it finds suspicious.
+
+    Raises:
+        ConfigurationError: Two callbacks write one file, or the run's folder can't be written.
+    """
+    run, options = loop.run, loop.options
+    for finding in findings(run, options.evaluate_every, options.evaluations, options.log_every):
+        if finding.severity == "error":
+            raise ConfigurationError(
+                f"{finding.about}: {finding.message}",
+                received=finding.received,
+                remedy=finding.remedy,
+            )
+        if finding.severity == "warning" and run.world.rank == 0:
+            logger.warning("%s", finding)
+
+
+def check_monitors(loop: Loop, *, open_ended: bool) -> None:
+    """Refuse a callback or scheduler that watches a value which nothing will log.
+
+    Where overridden steps, or callbacks that don't declare what they log, may log more than is
+    known here, only values that the loop itself would log are refused.
+
+    Raises:
+        MonitorError: Names the values that are logged.
+    """
+    run = loop.run
+    known = {"train/loss"}
+    for name in loop.options.evaluations:
+        known |= {f"{name}/{metric}" for metric in ("loss", *loop.metrics, *loop.functions)}
+    prefixes = tuple(f"{n}/{m}_" for n in loop.options.evaluations for m in loop.metrics)
+    for callback in run.callbacks:
+        known |= {name for name in callback.logs if not name.endswith("*")}
+        prefixes += tuple(name[:-1] for name in callback.logs if name.endswith("*"))
+        ours = type(callback).__module__.startswith("trackside.")
+        ours = ours and not isinstance(callback, Adopted)  # whose own class is somebody else's
+        open_ended = open_ended or not (ours or callback.logs)
+    watchers = [(name, m) for name, c in run.callbacks.items() for m in c.monitors]
+    watchers += [("scheduler", s.monitor) for s in loop.schedulings if s.monitor]
+    for watcher, monitor in watchers:
+        if monitor in known or monitor.startswith(prefixes):
+            continue
+        topic, _, metric = monitor.partition("/")
+        if open_ended and not (metric == "loss" and topic not in loop.options.evaluations):
+            continue
+        raise MonitorError(
+            f"{watcher!r} watches {monitor!r}, and nothing logs it",
+            expected="one of " + ", ".join(sorted(known)),
+            received=monitor,
+            remedy=_monitor_remedy(monitor, topic, known, loop),
+        )
+
+
+def _monitor_remedy(monitor: str, topic: str, known: set[str], loop: Loop) -> str | None:
+    if topic in loop.sources and topic != TRAIN and topic not in loop.options.evaluations:
+        return f"give {topic!r} to `fit` as `validation`, so that it is evaluated"
+    if topic not in loop.sources and not loop.options.evaluations:
+        return "give `fit` validation data: fit(train, validation, ...)"
+    return did_you_mean(monitor, known)

@@ -1,0 +1,291 @@
+"""What a run will do, and what will go wrong with it, seen before its first step.
+
+Everything here is a function of schedules, limits and names: nothing is started, nothing written.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trackside.progress import RunLimit
+from trackside.run import Run
+from trackside.schedule import AnyOf, Every, Schedule, firings
+
+Severity = Literal["error", "warning", "hint"]
+
+_PATHS = ("file", "folder", "path", "directory")
+"""Attributes of a callback that name what it writes, below the run's folder."""
+_WITHOUT_CHECKPOINTS_STEPS = 10_000
+"""Runs of so many steps should be saved now and then."""
+_SMALL_TENSOR = 2**14
+"""Elements, on average, up to which `foreach` was quicker on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Something about a run that its author should know before it starts."""
+
+    severity: Severity
+    about: str
+    """Name of the callback or setting."""
+    message: str
+    remedy: str
+    received: str | None = None
+    """The value it is about, as it was given."""
+    place: str | None = None
+    """Where that was written, when it was in a file: `run.yaml:12:5`."""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.message}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One schedule of a run."""
+
+    owner: str
+    """Name of the callback, or `trainer`."""
+    option: str
+    schedule: Schedule
+    times: int | None
+    """How often it will be due; None when only the clock, or the data, tells."""
+    first_step: int | None
+    """The step at which it is due first; None when that isn't known."""
+
+
+def planned(run: Run, settings: Mapping[str, Schedule]) -> list[Planned]:
+    """Every schedule of a run.
+
+    Args:
+        run: Set up; its limit and the length of an epoch are known.
+        settings: The trainer's own schedules by name.
+    """
+    found = [_plan("trainer", name, schedule, run) for name, schedule in settings.items()]
+    for owner, callback in run.callbacks.items():
+        for option, schedule in _schedules_of(callback):
+            found.append(_plan(owner, option, schedule, run))
+    return found
+
+
+def _schedules_of(callback: object) -> Iterator[tuple[str, Schedule]]:
+    for option, value in vars(callback).items():
+        if isinstance(value, (Every, AnyOf)) and not option.startswith("_"):
+            yield option, value
+
+
+def _plan(owner: str, option: str, schedule: Schedule, run: Run) -> Planned:
+    firsts = [_first_step(part, run.limit, run.accumulate) for part in schedule.parts]
+    known = [step for step in firsts if step is not None]
+    first = min(known) if len(known) == len(firsts) else None
+    times = firings(schedule, run.limit)
+    return Planned(owner, option, schedule, times, first if times != 0 else None)
+
+
+def _first_step(part: Every, limit: RunLimit, accumulate: int) -> int | None:
+    """The step after which a schedule is due for the first time."""
+    epoch = limit.epoch_steps
+    if part.first:
+        return epoch if part.unit == "epochs" else 1
+    if part.unit == "steps":
+        return int(part.amount)
+    if part.unit == "batches":
+        return math.ceil(part.amount / accumulate)
+    if part.unit == "epochs" and epoch is not None:
+        return int(part.amount) * epoch
+    if part.unit == "samples" and epoch and limit.epoch_samples:
+        return math.ceil(part.amount * epoch / limit.epoch_samples)
+    return None
+
+
+def findings(
+    run: Run, evaluate_every: Schedule, evaluations: tuple[str, ...], log_every: Schedule
+) -> list[Diagnostic]:
+    """What is wrong, suspicious, or could be better about a run that is set up and not started.
+
+    Args:
+        run: Its models, optimizers, data, callbacks, limit and folder.
+        evaluate_every: When the data sets are evaluated.
+        evaluations: Their names.
+        log_every: How often values are recorded.
+    """
+    settings = {"evaluate_every": evaluate_every, "log_every": log_every}
+    schedules = planned(run, settings)
+    return [
+        *_folder(run),
+        *_shared_paths(run),
+        *_never_due(schedules, run.limit, evaluations),
+        *_learning_rates(run),
+        *_patience(run, firings(evaluate_every, run.limit)),
+        *_steps(run),
+        *_checkpoints(run),
+    ]
+
+
+def _folder(run: Run) -> Iterator[Diagnostic]:
+    """The run's folder, or the nearest one above it that is there, can be written."""
+    folder = run.directory.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        why = f"{folder} is a file"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        why = f"{folder} can't be written to"
+    else:
+        return
+    needed = any(
+        callback.on_error == "raise" and any(name in vars(callback) for name in _PATHS)
+        for callback in run.callbacks
+    )
+    yield Diagnostic(
+        "error" if needed else "warning",
+        "directory",
+        f"the run's folder {run.directory} can't be made: {why}",
+        "choose another `directory`",
+        received=str(run.directory),
+    )
+
+
+def _shared_paths(run: Run) -> Iterator[Diagnostic]:
+    """Two callbacks that write one file would overwrite each other."""
+    writers: dict[Path, list[str]] = defaultdict(list)
+    for name, callback in run.callbacks.items():
+        for attribute in _PATHS:
+            value = vars(callback).get(attribute)
+            if isinstance(value, (str, Path)) and str(value):
+                writers[Path(os.path.normpath(run.directory / value))].append(name)
+    for path, names in writers.items():
+        if len(names) > 1:
+            yield Diagnostic(
+                "error",
+                names[-1],
+                f"writes {path}, and so does {names[0]!r}",
+                "give one of them another name for it",
+            )
+
+
+def _never_due(
+    schedules: list[Planned], limit: RunLimit, evaluations: tuple[str, ...]
+) -> Iterator[Diagnostic]:
+    length = _length(limit)
+    for one in schedules:
+        if one.times != 0 or (one.owner, one.option) == ("trainer", "log_every"):
+            continue
+        if one.owner != "trainer":
+            yield Diagnostic(
+                "warning",
+                one.owner,
+                f"`{one.option}: {one.schedule}` is never due in {length}",
+                "choose a shorter schedule, or add `last: true` to it",
+            )
+        elif evaluations:
+            yield Diagnostic(
+                "warning",
+                one.option,
+                f"{', '.join(evaluations)} is evaluated once, at the end: {one.schedule} is never "
+                f"reached in {length}",
+                "choose a shorter schedule",
+            )
+
+
+def _length(limit: RunLimit) -> str:
+    if limit.total_steps is not None:
+        return f"a run of {limit.total_steps:,} steps"
+    return f"a run of {limit.epochs} epochs"
+
+
+def _learning_rates(run: Run) -> Iterator[Diagnostic]:
+    """Schedulers of torch that are made for another length than the run's."""
+    total: Any = run.limit.total_steps
+    epochs: Any = run.limit.epochs
+    for name, scheduler in run.schedulers.items():
+        planned_moves = getattr(scheduler, "total_steps", None)
+        if isinstance(planned_moves, int) and total is not None and total > planned_moves:
+            yield Diagnostic(
+                "error",
+                f"scheduler of {name}",
+                f"is made for {planned_moves:,} steps, and the run has {total:,}",
+                f"give it total_steps={total}",
+            )
+        half = getattr(scheduler, "T_max", None)
+        known = isinstance(half, int) and epochs is not None and total is not None
+        if known and half < min(total, epochs):
+            yield Diagnostic(
+                "warning",
+                f"scheduler of {name}",
+                f"T_max={half} is reached before the end: the learning rate rises again",
+                f"T_max={epochs} with `interval: epoch`, or T_max={total} with `interval: step`",
+            )
+
+
+def _patience(run: Run, evaluations: int | None) -> Iterator[Diagnostic]:
+    if evaluations is None:
+        return
+    for name, callback in run.callbacks.items():
+        patience = vars(callback).get("patience")
+        if isinstance(patience, int) and patience >= evaluations > 0:
+            yield Diagnostic(
+                "hint",
+                name,
+                f"patience={patience} can't run out in {evaluations} evaluations",
+                "less patience, or evaluate more often",
+            )
+
+
+def _steps(run: Run) -> Iterator[Diagnostic]:
+    train: Any = run.data.get("train")
+    batches = getattr(train, "batches", None)
+    if batches is not None and run.accumulate > batches:
+        yield Diagnostic(
+            "warning",
+            "accumulate",
+            f"a step wants {run.accumulate} batches, and an epoch has {batches}",
+            "fewer batches per step, or smaller batches",
+        )
+    for name, optimizer in run.optimizers.items():
+        yield from _optimizer_forms(name, optimizer)
+
+
+def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:
+    """Forms of torch's optimizers that take less time per step and are not taken unasked."""
+    defaults = getattr(optimizer, "defaults", {})
+    if defaults.get("foreach", False) is not None:
+        return  # it has none, or somebody has chosen
+    if "fused" in defaults:
+        if defaults["fused"] is None:
+            yield Diagnostic(
+                "hint",
+                name,
+                f"{type(optimizer).__name__} has a fused form, which takes less time per step",
+                "add `fused: true` (the last bits of its results differ)",
+            )
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    # torch takes it by itself on accelerators. On the CPU it saves calls, and loses on large
+    # tensors, which then leave the cache between two of its passes.
+    small = sum(p.numel() for p in parameters) <= _SMALL_TENSOR * len(parameters)
+    if len(parameters) > 1 and small and all(p.is_cpu for p in parameters):
+        yield Diagnostic(
+            "hint",
+            name,
+            f"{type(optimizer).__name__} has a form for all parameters at once, which takes less "
+            "time per step where they are small",
+            "add `foreach: true` (the last bits of its results may differ)",
+        )
+
+
+def _checkpoints(run: Run) -> Iterator[Diagnostic]:
+    steps = run.limit.total_steps or 0
+    saves = any(hasattr(callback, "retention") for callback in run.callbacks)
+    if steps >= _WITHOUT_CHECKPOINTS_STEPS and not saves:
+        yield Diagnostic(
+            "warning",
+            "checkpoint",
+            f"nothing saves checkpoints in {steps:,} steps: a kill loses all of them",
+            "add the callback `checkpoint`",
+        )

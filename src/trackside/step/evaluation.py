@@ -1,0 +1,114 @@
+"""A callback that passes over a named data set and collates what it finds, over all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import nn
+
+from trackside.data.batches import move
+from trackside.errors import UsageError, did_you_mean
+from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.run import Run
+from trackside.schedule import Schedule
+from trackside.step.output import joined
+
+_NOBODY = object()
+
+
+class EvaluationCallback(PeriodicCallback):
+    """Passes over a data set whenever it is due, each sample once, whatever the number of ranks.
+
+    A subclass overrides `process_batch` and `process_results`. Training is left as it was: modes of
+    modules, generators, position, gradients.
+
+    Args:
+        data: Name of the data: `val`, `test`, or any key given to `fit(..., data={...})`.
+        every: When; None never by itself.
+
+    Raises:
+        UsageError: When the run starts: there is no such data, or it is the training data on
+            several ranks, where each has parts of batches only.
+    """
+
+    def __init__(self, data: str = "val", every: Schedule | str | None = "1 epoch") -> None:
+        super().__init__(every)
+        self.data = data
+
+    def process_batch(self, run: Run, batch: Any) -> Any:
+        """What to keep of a batch; without gradients, the model in evaluation.
+
+        Returns:
+            A tensor with samples along its first dimension, a mapping of such tensors, or anything
+            JSON-like.
+        """
+
+    def process_results(self, run: Run, results: Any) -> None:
+        """Everything that was kept, in the order of the data, the same on every rank.
+
+        Args:
+            run: The run.
+            results: Tensors joined along their first dimension, mappings of them by key, anything
+                else as a list over batches.
+        """
+
+    def on_fit_start(self, run: Run) -> None:
+        super().on_fit_start(run)
+        if self.data not in run.data:
+            raise UsageError(
+                f"{run.callbacks.name_of(self)!r} needs data named {self.data!r}",
+                received=", ".join(run.data),
+                remedy=did_you_mean(self.data, run.data),
+            )
+        if self.data == "train" and run.world.size > 1:
+            raise UsageError(
+                f"{run.callbacks.name_of(self)!r} can't pass over the training data on "
+                f"{run.world.size} ranks: each has parts of batches only",
+                remedy="give the same data set to `fit` under another name: data={'again': ...}",
+            )
+
+    def on_due(self, run: Run) -> None:
+        self.pass_over(run)
+
+    def pass_over(self, run: Run) -> None:
+        """One pass now. Every rank has to call it at the same step."""
+        source = run.data[self.data]
+        kept: list[Any] = []
+        with evaluating(run.models), source.aside() as batches:
+            for batch in batches:
+                batch = move(batch, run.device)
+                if source.counts():
+                    kept.append(move(self.process_batch(run, batch), torch.device("cpu")))
+                else:  # the others have a batch left: take part, keep nothing
+                    with run.discarding():
+                        self.process_batch(run, batch)
+        self.process_results(run, joined(in_order(run, kept)))
+
+
+@contextmanager
+def evaluating(models: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Inside, modules evaluate and nothing records gradients; afterwards modes are as before."""
+    modes = [(module, module.training) for m in models.values() for module in m.modules()]
+    try:
+        for model in models.values():
+            model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def in_order(run: Run, of_batches: list[Any]) -> list[Any]:
+    """What all ranks have of their batches, in the order of the data; a collective.
+
+    Batches were dealt out in turn: the first to rank 0, the second to rank 1, and so on.
+    """
+    if run.world.size == 1:
+        return of_batches
+    rounds = zip_longest(*run.world.gather(of_batches), fillvalue=_NOBODY)
+    return [part for turn in rounds for part in turn if part is not _NOBODY]

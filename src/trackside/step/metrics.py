@@ -1,0 +1,301 @@
+"""Weighted means on the device, read late.
+
+Values stay where they were computed, as (value, weight) pairs folded into sums block by block, and
+come to the host together: at the logging interval, at the epoch's end, at the end of an evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from trackside.errors import ConfigurationError, UsageError
+
+BLOCK = 256
+"""Values kept one by one before they are folded into the sums."""
+
+
+class Mean:
+    """A weighted mean over an epoch and, at the same time, since the last record.
+
+    State keeps the values that aren't folded yet one by one: a checkpoint in the middle of a block
+    doesn't change the order of summation, so the figures after a resume are bitwise the same.
+    """
+
+    __slots__ = ("_pairs", "epoch", "keep", "recent")
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Tensor | float, Tensor | float]] = []
+        self.keep = self._pairs.append
+        """Add a (value, weight) pair, as `add` does; the caller sees to it that `fold` is called
+        now and then."""
+        self.epoch: Tensor | None = None
+        """(weighted sum, weight) over the epoch, shape `(2,)`."""
+        self.recent: Tensor | None = None
+        """(weighted sum, weight) since the last record, shape `(2,)`."""
+
+    def add(self, value: Tensor | float, weight: Tensor | float) -> None:
+        """Add one value; a tensor has one element and must not carry a gradient."""
+        self._pairs.append((value, weight))
+        if len(self._pairs) >= BLOCK:
+            self.fold()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._pairs.clear()
+        self.epoch = self.recent = None
+
+    @property
+    def waiting(self) -> int:
+        """How many values are kept and not folded yet."""
+        return len(self._pairs)
+
+    def fold(self) -> None:
+        """Add the values kept so far to both sums."""
+        if not self._pairs:
+            return
+        values, weights = zip(*self._pairs, strict=True)
+        device = next((v.device for v in values if isinstance(v, Tensor)), None)
+        column, weight = _column(values, device), _column(weights, device)
+        block = torch.stack(((column * weight).sum(), weight.sum()))
+        self.epoch = block if self.epoch is None else self.epoch + block
+        self.recent = block if self.recent is None else self.recent + block
+        self._pairs.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums, and the values that aren't folded yet."""
+        values, weights = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+        return {
+            "values": _column(values, None).cpu() if values else None,
+            "weights": _column(weights, None).cpu() if weights else None,
+            "epoch": self.epoch,
+            "recent": self.recent,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from `state`, on `device`."""
+        for name in ("epoch", "recent"):
+            sums = state[name]
+            setattr(self, name, None if sums is None else sums.to(device))
+        self._pairs.clear()
+        if state["values"] is not None:
+            values, weights = state["values"].to(device), state["weights"].to(device)
+            self._pairs.extend(zip(values.unbind(), weights.unbind(), strict=True))
+
+
+def _column(items: Sequence[Tensor | float], device: torch.device | None) -> Tensor:
+    """`items` as one column in double precision (single where the device has no double)."""
+    dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
+    kinds = set(map(type, items))
+    if not any(issubclass(kind, Tensor) for kind in kinds):
+        column = torch.tensor(items, dtype=dtype)
+    else:
+        column = _stack(items, dtype, device, alike=len(kinds) == 1)
+    return column if device is None else column.to(device, non_blocking=True)
+
+
+def _stack(
+    items: Sequence[Any], dtype: torch.dtype, device: torch.device | None, *, alike: bool
+) -> Tensor:
+    if alike:
+        try:  # the losses of a block: one call, without a look at each
+            return torch.stack(items).to(dtype).reshape(-1)  # type: ignore[arg-type]
+        except RuntimeError:  # of different shapes or devices: one by one
+            pass
+    flat = (i.detach().reshape(()) if isinstance(i, Tensor) else i for i in items)
+    return torch.stack([torch.as_tensor(i, dtype=dtype, device=device) for i in flat])
+
+
+Reduce = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Sums by name of this rank to sums by name over all ranks."""
+
+
+def _alone(sums: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return sums
+
+
+def read(sums: Mapping[str, Tensor], reduce: Reduce = _alone) -> dict[str, float]:
+    """Means of (weighted sum, weight) pairs, over all ranks, brought to the host together."""
+    sums = reduce(sums)
+    if not sums:
+        return {}
+    pairs = torch.stack([pair.to(next(iter(sums.values())).device) for pair in sums.values()])
+    return {
+        name: total / weight if weight else float("nan")
+        for name, (total, weight) in zip(sums, pairs.tolist(), strict=True)
+    }
+
+
+class MetricLog:
+    """Everything that is logged in a run, by name, until it becomes a record.
+
+    Names under `train/` have two means: over the epoch under their own name, and since the last
+    record under `train_recent/`. Other names are recorded at the next record. While an evaluation
+    is under way, names under its own name belong to it.
+    """
+
+    def __init__(self, reduce: Reduce | None = None) -> None:
+        self._reduce = reduce or _alone
+        self._means: dict[str, Mean] = {}
+        self._evaluation: dict[str, Mean] | None = None
+        self._prefix = ""
+
+    def mean(self, name: str) -> Mean:
+        """The mean kept under `name`."""
+        belongs = self._evaluation is not None and name.startswith(self._prefix)
+        means = self._evaluation if belongs and self._evaluation is not None else self._means
+        mean = means.get(name)
+        if mean is None:
+            mean = means[name] = Mean()
+        return mean
+
+    def add(self, name: str, value: Tensor | float, weight: Tensor | float) -> None:
+        """Add a value to the mean under `name`."""
+        if not isinstance(value, Tensor):
+            value = float(value)
+        elif value.numel() == 1:
+            value = value.detach()
+        else:
+            raise UsageError(
+                f"what is logged as {name!r} isn't a single number",
+                expected="a number, or a tensor of one element",
+                received=f"a tensor of shape {tuple(value.shape)}",
+                remedy="reduce it first: `value.mean()`",
+            )
+        self.mean(name).add(value, weight)
+
+    def fold(self) -> None:
+        """Fold the means that have kept many values: how many wait must not grow without end."""
+        for mean in self._means.values():
+            if mean.waiting >= BLOCK:
+                mean.fold()
+
+    def recent(self) -> dict[str, float]:
+        """Means since the last record; they start anew."""
+        sums = {}
+        for name, mean in self._means.items():
+            mean.fold()
+            if mean.recent is not None:
+                topic, _, rest = name.partition("/")
+                sums[f"train_recent/{rest}" if topic == "train" else name] = mean.recent
+                mean.recent = None
+        return read(sums, self._reduce)
+
+    def epoch(self) -> dict[str, float]:
+        """Means over the epoch of the names under `train/`; they start anew."""
+        sums = {}
+        for name, mean in self._means.items():
+            mean.fold()
+            if name.startswith("train/") and mean.epoch is not None:
+                sums[name] = mean.epoch
+            mean.epoch = None
+            if name.startswith("train/"):
+                mean.recent = None
+        return read(sums, self._reduce)
+
+    def begin_evaluation(self, name: str) -> None:
+        """From now on, names under `name/` belong to that evaluation."""
+        self._evaluation, self._prefix = {}, f"{name}/"
+
+    def end_evaluation(self) -> dict[str, float]:
+        """Means of the evaluation that ends."""
+        means, self._evaluation = self._evaluation or {}, None
+        for mean in means.values():
+            mean.fold()
+        sums = {name: mean.epoch for name, mean in means.items() if mean.epoch is not None}
+        return read(sums, self._reduce)
+
+    def abandon_evaluation(self) -> None:
+        """Drop what the evaluation under way has logged."""
+        self._evaluation = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All means by name."""
+        return {name: mean.state_dict() for name, mean in self._means.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from `state`. Means stay the objects that they are: the loop holds one of them."""
+        for name in [name for name in self._means if name not in state]:
+            self._means[name].reset()
+        for name, kept in state.items():
+            self.mean(name).load_state_dict(kept, device)
+
+
+def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The states of several ranks' logs as that of one: what each has summed up counts once."""
+    names = dict.fromkeys(name for state in states for name in state)
+    together: dict[str, Any] = {}
+    for name in names:
+        parts = [state[name] for state in states if name in state]
+        kept: dict[str, Any] = {}
+        for field in ("values", "weights", "epoch", "recent"):
+            there = [part[field] for part in parts if part[field] is not None]
+            one = torch.cat(there) if there and field in ("values", "weights") else None
+            if there and one is None:
+                one = torch.stack(there).sum(0)
+            kept[field] = one
+        together[name] = kept
+    return together
+
+
+# --- metrics over predictions ------------------------------------------------------------------
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """What torchmetrics' metrics offer; they are accepted as they are."""
+
+    def update(self, prediction: Any, target: Any) -> None:
+        """Take a batch in."""
+
+    def compute(self) -> Any:
+        """The value over all batches taken in."""
+
+    def reset(self) -> None:
+        """Forget all batches."""
+
+
+MetricFunction = Callable[[Any, Any], Tensor]
+"""From prediction and target of a batch to its mean, shape `()`."""
+
+
+def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
+    """Share of samples whose largest score is at the target.
+
+    Args:
+        prediction: Scores, shape `(B, C)` or `(B, C, ...)`.
+        target: Class indices, shape `(B)` or `(B, ...)`.
+    """
+    return (prediction.argmax(dim=1) == target).double().mean()
+
+
+def check_metrics(metrics: Mapping[str, object]) -> None:
+    """Refuse what is neither a metric nor a function. Raises `ConfigurationError`."""
+    for name, metric in metrics.items():
+        if isinstance(metric, type) or not (isinstance(metric, Metric) or callable(metric)):
+            raise ConfigurationError(
+                f"the metric {name!r} can't be computed",
+                expected="a torchmetrics metric, or a function of prediction and target",
+                received=f"the class {metric.__name__}"
+                if isinstance(metric, type)
+                else type(metric).__name__,
+                remedy="make an instance" if isinstance(metric, type) else None,
+            )
+
+
+def scalars(name: str, value: Any) -> tuple[dict[str, float], dict[str, Any]]:
+    """Split a computed metric into single numbers and everything else, by full name."""
+    if isinstance(value, Mapping):
+        numbers: dict[str, float] = {}
+        others: dict[str, Any] = {}
+        for key, part in value.items():
+            more_numbers, more_others = scalars(f"{name}_{key}", part)
+            numbers.update(more_numbers)
+            others.update(more_others)
+        return numbers, others
+    if isinstance(value, Tensor) and value.numel() != 1:
+        return {}, {name: value.detach().cpu()}
+    return {name: float(value)}, {}

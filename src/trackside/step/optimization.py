@@ -1,0 +1,201 @@
+"""Around the optimizer: clipping, learning-rate schedulers, and whether it trains the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from trackside.distributed.gradients import clip_by_norm
+from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How gradients are limited before the update; exactly one of the two.
+
+    Args:
+        norm: Largest norm of all gradients of an optimizer together.
+        value: Largest absolute value of a single gradient.
+
+    Raises:
+        ConfigurationError: None or both given, or not positive.
+    """
+
+    norm: float | None = None
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [limit for limit in (self.norm, self.value) if limit is not None]
+        if len(given) != 1 or not given[0] > 0:
+            raise ConfigurationError(
+                "a clip has one positive limit",
+                expected="Clip(norm=1.0) or Clip(value=0.5)",
+                received=repr(self),
+            )
+
+    def __call__(self, optimizer: Optimizer) -> None:
+        """RunLimit the gradients that `optimizer` is about to apply."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if self.norm is not None:
+            clip_by_norm(parameters, self.norm)
+        elif self.value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, self.value)
+
+
+def drops_plainly(optimizer: Optimizer) -> bool:
+    """Whether its `zero_grad` is torch's own, so that `drop_gradients` does the same."""
+    return type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
+
+
+def drop_gradients(optimizer: Optimizer) -> None:
+    """What `zero_grad` does, without what torch looks at on the way: 2 % of a small step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """A learning-rate scheduler and when it moves.
+
+    Args:
+        factory: Makes the scheduler from the optimizer.
+        interval: It moves after each `step` or each `epoch`.
+        monitor: What `ReduceLROnPlateau` watches, such as `val/loss`. It then moves at the end of
+            each epoch that has the value.
+    """
+
+    factory: SchedulerFactory
+    interval: Literal["step", "epoch"] = "epoch"
+    monitor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval not in ("step", "epoch"):
+            raise ConfigurationError(
+                f"a scheduler can't move per {self.interval!r}",
+                expected="interval='step' or interval='epoch'",
+                remedy=did_you_mean(str(self.interval), ("step", "epoch")),
+            )
+
+
+class Scheduling:
+    """A scheduler at work."""
+
+    def __init__(self, spec: Scheduler, optimizer: Optimizer) -> None:
+        self.scheduler = spec.factory(optimizer)
+        if not hasattr(self.scheduler, "step"):
+            raise ConfigurationError(
+                "the scheduler is not a scheduler",
+                expected="a function of the optimizer that returns one",
+                received=type(self.scheduler).__name__,
+            )
+        self.interval = spec.interval
+        self.plateau = isinstance(self.scheduler, ReduceLROnPlateau)
+        self.monitor = spec.monitor or ("val/loss" if self.plateau else None)
+
+    def after_step(self) -> None:
+        """A step is done."""
+        if self.interval == "step" and not self.plateau:
+            self.scheduler.step()
+
+    def after_epoch(self, metrics: Mapping[str, float], data: Container[str] = ()) -> None:
+        """An epoch is done, with `metrics`; values of `data` come only when it is evaluated.
+
+        Raises:
+            MonitorError: The value that it watches was not logged.
+        """
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            topic = str(self.monitor).partition("/")[0]
+            evaluated = any(name.startswith(f"{topic}/") for name in metrics)
+            if topic in data and not evaluated:
+                return
+            if self.monitor is None or self.monitor not in metrics:
+                raise MonitorError(
+                    f"the scheduler watches {self.monitor!r}, which this epoch did not log",
+                    received=", ".join(metrics) or "nothing",
+                    remedy=did_you_mean(str(self.monitor), metrics),
+                )
+            self.scheduler.step(metrics[self.monitor])
+        elif self.interval == "epoch":
+            self.scheduler.step()
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of `model` that can be trained. Raises `OptimizerError` when none can."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise OptimizerError(
+            f"nothing in `{type(model).__name__}` can be trained",
+            expected="a parameter with requires_grad=True",
+            received=f"{len(list(model.parameters()))} parameters, all frozen or none",
+        )
+    return parameters
+
+
+def build_optimizers(
+    made: Optimizer | Mapping[str, Optimizer], models: Mapping[str, nn.Module]
+) -> dict[str, Optimizer]:
+    """Optimizers by name, each checked to train something of the models.
+
+    Raises:
+        OptimizerError: One holds no parameter of the models, or isn't an optimizer.
+    """
+    optimizers = dict(made) if isinstance(made, Mapping) else {"optimizer": made}
+    own = {id(p): name for m in models.values() for name, p in m.named_parameters()}
+    for name, optimizer in optimizers.items():
+        if not isinstance(optimizer, Optimizer):
+            raise OptimizerError(
+                f"the optimizer {name!r} is not an optimizer",
+                expected="a torch.optim.Optimizer, or a function of the parameters that makes one",
+                received=type(optimizer).__name__,
+            )
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        if not any(id(p) in own for p in held):
+            raise OptimizerError(
+                f"the optimizer {name!r} holds none of the model's parameters",
+                expected=f"some of the {len(own)} parameters of the model",
+                received=f"{len(held)} other tensors",
+                remedy="give a factory: `optimizer=lambda parameters: AdamW(parameters)`",
+            )
+    return optimizers
+
+
+def build_schedulings(spec: Any, optimizers: Mapping[str, Optimizer]) -> dict[str, Scheduling]:
+    """Schedulers by the name of their optimizer.
+
+    Args:
+        spec: None, a factory, a `Scheduler`, or a mapping of those by optimizer.
+        optimizers: By name.
+    """
+    if spec is None:
+        return {}
+    specs = spec if isinstance(spec, Mapping) else dict.fromkeys(optimizers, spec)
+    unknown = [name for name in specs if name not in optimizers]
+    if unknown:
+        raise ConfigurationError(
+            f"there is a scheduler for {unknown[0]!r}, and no such optimizer",
+            remedy=did_you_mean(unknown[0], optimizers),
+        )
+    return {
+        name: Scheduling(one if isinstance(one, Scheduler) else Scheduler(one), optimizers[name])
+        for name, one in specs.items()
+    }
+
+
+def parameters_of(models: Mapping[str, nn.Module]) -> list[Tensor]:
+    """All parameters that can be trained, each once."""
+    seen: dict[int, Tensor] = {}
+    for model in models.values():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                seen.setdefault(id(parameter), parameter)
+    return list(seen.values())

@@ -1,0 +1,176 @@
+"""What a step takes and returns, and the steps that are meant when nobody overrides them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trackside.data.batches import describe
+from trackside.errors import DataError, LossError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Loss = Callable[[Any, Any], Tensor]
+"""From prediction and target to the mean loss of the batch, shape `()`."""
+
+TARGETS = ("target", "targets", "label", "labels")
+"""Keys under which a mapping holds its target."""
+
+
+class Output(NamedTuple):
+    """What a step returns. A bare loss, or a mapping with these keys, does as well."""
+
+    loss: Tensor
+    """Mean loss of the batch, shape `()`."""
+    prediction: Any = None
+    target: Any = None
+    weight: Tensor | float | None = None
+    """Weight of the batch in averages, for example its tokens; None counts samples."""
+
+
+def default_step(step: F) -> F:
+    """Mark a step that does what the loop would do: it need not be called where nobody watches."""
+    step.default_step = True  # type: ignore[attr-defined]
+    return step
+
+
+class Steps(Protocol):
+    """What the loop calls for each batch; the trainer offers them, subclasses override them."""
+
+    manual_optimization: bool
+
+    def training_step(self, run: Any, batch: Any) -> Any:
+        """The loss of a batch, with gradient."""
+
+    def evaluation_step(self, run: Any, batch: Any) -> Any:
+        """The loss of a batch, without gradient, and what the metrics need."""
+
+    def predict_step(self, run: Any, batch: Any) -> Any:
+        """The predictions of a batch."""
+
+    def backward(self, run: Any, loss: Tensor) -> None:
+        """Add the gradients of `loss`."""
+
+    def optimizer_step(self, run: Any, optimizer: Optimizer) -> None:
+        """Apply the gradients."""
+
+
+def as_output(returned: Any) -> Output:
+    """What a step returned, in one form.
+
+    Raises:
+        LossError: There is no loss in it.
+    """
+    if isinstance(returned, Output):
+        return returned
+    if isinstance(returned, Tensor):
+        return Output(returned)
+    if isinstance(returned, Mapping) and "loss" in returned:
+        prediction = returned.get("prediction", returned.get("logits"))
+        return Output(returned["loss"], prediction, returned.get("target"), returned.get("weight"))
+    if isinstance(getattr(returned, "loss", None), Tensor):
+        return Output(returned.loss, getattr(returned, "logits", None))
+    raise LossError(
+        "the step returned no loss",
+        expected="a tensor, `Output(loss, ...)`, or a mapping with the key 'loss'",
+        received=describe(returned),
+        remedy="return the loss from `training_step`",
+    )
+
+
+def check_loss(loss: Any) -> None:
+    """Refuse what can't be differentiated.
+
+    Raises:
+        LossError: Not a tensor, not a scalar, or without a gradient.
+    """
+    if not isinstance(loss, Tensor):
+        raise LossError(
+            "the loss is not a tensor", expected="a scalar tensor", received=describe(loss)
+        )
+    if loss.numel() != 1:
+        raise LossError(
+            "the loss isn't a scalar",
+            expected="shape ()",
+            received=f"shape {tuple(loss.shape)}",
+            remedy="reduce it to its mean: `loss.mean()`, or reduction='mean'",
+        )
+    if not loss.requires_grad:
+        raise LossError(
+            "the loss has no gradient: nothing would be trained",
+            expected="a loss computed from parameters with requires_grad=True",
+            remedy="look for `.detach()`, `.item()`, `torch.no_grad()` or frozen parameters",
+        )
+
+
+def split(batch: Any) -> tuple[Any, Any]:
+    """Inputs and target of a batch.
+
+    Raises:
+        DataError: It is neither a pair nor a mapping with a target.
+    """
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    if isinstance(batch, Mapping):
+        for key in TARGETS:
+            if key in batch:
+                inputs = {name: value for name, value in batch.items() if name != key}
+                return inputs, batch[key]
+    raise DataError(
+        "the batch isn't understood",
+        expected="(inputs, target), or a mapping with one of the keys " + ", ".join(TARGETS),
+        received=describe(batch),
+        remedy="override `training_step(self, run, batch)` in a subclass of Trainer",
+    )
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """The model's answer: a mapping is given as keyword arguments."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def compare(model: nn.Module, loss: Loss | None, batch: Any) -> Output:
+    """The step that is meant when nobody says otherwise: predict, and compare with the target.
+
+    Without a `loss`, the model gets the whole mapping and returns an object with `.loss`.
+    """
+    if loss is None:
+        if not isinstance(batch, Mapping):
+            raise UsageError(
+                "there is no loss",
+                expected="Trainer(model, loss=...), or batches that are mappings and a model "
+                "that returns its own `.loss`",
+                received=describe(batch),
+            )
+        returned = as_output(model(**batch))
+        target = next((batch[key] for key in TARGETS if key in batch), None)
+        return returned._replace(target=target)
+    inputs, target = split(batch)
+    prediction = call_model(model, inputs)
+    return Output(loss(prediction, target), prediction, target)
+
+
+def predict(model: nn.Module, batch: Any) -> Any:
+    """The model's answer to a batch; a target, where there is one, is ignored."""
+    if isinstance(batch, Tensor):
+        return model(batch)
+    if isinstance(batch, (tuple, list)):
+        return model(batch[0])
+    if isinstance(batch, Mapping):
+        inputs = {name: value for name, value in batch.items() if name not in TARGETS}
+        returned = model(**inputs)
+        return getattr(returned, "logits", returned)
+    return model(batch)
+
+
+def joined(predictions: list[Any]) -> Any:
+    """Predictions of all batches as one: tensors are concatenated along their first dimension."""
+    if predictions and all(isinstance(part, Tensor) and part.ndim for part in predictions):
+        return torch.cat(predictions)
+    if predictions and all(isinstance(part, Mapping) for part in predictions):
+        return {key: joined([part[key] for part in predictions]) for key in predictions[0]}
+    return predictions

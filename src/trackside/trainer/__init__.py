@@ -1,0 +1,3 @@
+"""The front door."""
+
+from __future__ import annotations

@@ -1,0 +1,72 @@
+"""The callbacks that are there without being asked for, and how to drop one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+from trackside.errors import ConfigurationError, did_you_mean
+from trackside.lifecycle.adoption import adopt
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.lifecycle.hooks import Callback
+from trackside.run import Run
+
+_REPORTING = "trackside.callbacks.reporting"
+DEFAULTS: dict[str, tuple[str, str]] = {
+    # Closing goes in reverse: the summary speaks when everybody else has closed, the bar included.
+    "result": (f"{_REPORTING}.trainer_summary", "TrainerSummary"),
+    "progress": (f"{_REPORTING}.progress_bar", "ProgressBar"),
+    "summary": (f"{_REPORTING}.model_summary", "ModelSummary"),
+    "data": (f"{_REPORTING}.dataset_stats", "DatasetStats"),
+    "parameters": (f"{_REPORTING}.parameter_count", "ParameterCount"),
+    "history": (f"{_REPORTING}.json_lines_logger", "JSONLinesLogger"),
+    "learning_rate": (f"{_REPORTING}.learning_rate", "LearningRate"),
+    "throughput": ("trackside.callbacks.watching.throughput", "Throughput"),
+    "peak_memory": ("trackside.callbacks.watching.peak_memory", "PeakMemory"),
+    "train_time": ("trackside.callbacks.watching.train_time", "TrainTime"),
+    "timer": ("trackside.callbacks.watching.timer", "Timer"),
+    "table": (f"{_REPORTING}.epoch_table", "EpochTable"),
+    "checkpoint": ("trackside.callbacks.saving.checkpoint", "Checkpoint"),
+}
+"""Name, module and class of each default, in order; imported when a trainer is made."""
+
+
+def collect(
+    callbacks: Iterable[object] | Mapping[str, object | None],
+    run_class: type[Run],
+    *,
+    defaults: bool,
+) -> CallbackCollection:
+    """The given callbacks after the default ones.
+
+    A default gives way to a given callback of its class or its name; a name given as None is
+    removed.
+
+    Raises:
+        ConfigurationError: A name is to be removed, and no default has it.
+    """
+    given: list[tuple[str | None, Any]] = []
+    removed: set[str] = set()
+    if isinstance(callbacks, Mapping):
+        given = [(name, adopt(one)) for name, one in callbacks.items() if one is not None]
+        removed = {name for name, one in callbacks.items() if one is None}
+    else:
+        given = [(None, adopt(one)) for one in callbacks]
+    for name in removed - set(DEFAULTS):
+        raise ConfigurationError(
+            f"there is no default callback named {name!r} to remove",
+            remedy=did_you_mean(name, DEFAULTS),
+        )
+    taken = {name or getattr(one, "name", None) for name, one in given}
+    classes = {type(one) for _, one in given}
+    members: list[tuple[str | None, Callback[Any]]] = []
+    for name, (module, class_name) in DEFAULTS.items() if defaults else ():
+        if name in removed or name in taken:
+            continue
+        kind = getattr(import_module(module), class_name)
+        if kind not in classes:
+            members.append((name, kind()))
+    collection = CallbackCollection(run_class=run_class)
+    collection.extend([*members, *given])
+    return collection

@@ -1,0 +1,51 @@
+"""What a trainer is told beside model and data, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trackside.distributed.parallel import Parallel
+from trackside.history import History
+from trackside.outcome import Outcome
+from trackside.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where and how to compute, and where to write."""
+
+    device: str | torch.device = "auto"
+    """`auto` takes an accelerator when there is one."""
+    compile: bool | Mapping[str, Any] = False
+    """Whether the model goes through torch.compile; a mapping gives its options."""
+    directory: str | Path | None = None
+    """The run's folder; None makes a new one under `runs/`, named by date and time."""
+    log_every: Schedule | str = "50 steps"
+    """How often values are brought to the host and recorded."""
+    strategy: str | Parallel = "auto"
+    """How models are spread over ranks, where a launcher started several: `auto` and `ddp` copy
+    them, `fsdp` shards them; or a `DDP(...)`, an `FSDP(...)` with options."""
+    prefetch_batches: int | None = None
+    """Batches fetched ahead of their turn and copied to the device beside its work, from pinned
+    memory. None: one on devices that can do so, none elsewhere; 0 moves each batch when its step
+    begins. Data that is read in this process is never fetched ahead: it may draw random numbers."""
+    deterministic: bool = False
+    """Whether torch refuses operations that aren't reproducible on this device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a `fit` leaves behind."""
+
+    outcome: Outcome
+    history: History
+    directory: Path
+    callback_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time spent in each callback."""
+    failed_callbacks: Mapping[str, int] = field(default_factory=dict)
+    """How often each callback with `on_error="warn"` failed."""

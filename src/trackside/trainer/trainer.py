@@ -1,0 +1,400 @@
+"""The front door: settings, and steps that a subclass may override."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trackside import randomness
+from trackside.data.prefetch import prefetcher_for
+from trackside.data.source import DataSource
+from trackside.distributed import Place, World
+from trackside.distributed.session import RankSession
+from trackside.errors import ConfigurationError, UsageError
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.lifetime import live
+from trackside.lifecycle.registration import check_hooks
+from trackside.loop import fit as loops
+from trackside.loop import passes
+from trackside.loop import resume as resuming
+from trackside.loop.resume import Resume
+from trackside.loop.state import TRAIN, Loop, Options, outcome, stop, take
+from trackside.models.compilation import compile_models
+from trackside.outcome import Outcome
+from trackside.planning import checks as preflight
+from trackside.progress import is_count
+from trackside.run import Mode, Run
+from trackside.schedule import Every, Schedule
+from trackside.step import optimization
+from trackside.step.metrics import check_metrics
+from trackside.step.optimization import Clip, Scheduler, build_optimizers, build_schedulings
+from trackside.step.output import Loss, Output, compare, default_step, joined, predict
+from trackside.step.precision import Name as PrecisionName
+from trackside.step.precision import Precision
+from trackside.trainer import rehearsal
+from trackside.trainer.defaults import collect
+from trackside.trainer.settings import Result, Settings
+
+_PAIRS = frozenset((tuple, list))
+
+Data = Any
+"""A `Dataset`, a `DataLoader`, or any iterable of batches."""
+
+
+class Trainer(Callback[Any]):
+    """Trains, evaluates and predicts.
+
+    A subclass may override the steps (`training_step`, `evaluation_step`, `predict_step`,
+    `backward`, `optimizer_step`), the construction (`configure_model`, `configure_optimizers`) and
+    any hook of `Callback`; its own hooks run before the callbacks' ones.
+
+    Args:
+        model: A module, or a function without arguments that makes one.
+        loss: From prediction and target to the mean loss of the batch. None: batches are mappings
+            and the model returns an object with `.loss`.
+        optimizer: A function of the parameters, or an optimizer.
+        scheduler: A function of the optimizer (moved once per epoch), or a `Scheduler`.
+        metrics: By name: torchmetrics' metrics, or functions of prediction and target that return
+            the batch's mean. Computed in evaluations.
+        callbacks: A list, or a mapping by name, in which None removes a default; foreign ones too.
+        defaults: Whether the default callbacks are installed.
+        seed: Seeds every generator at the start of each run; None leaves them alone.
+        precision: `fp32`, `bf16`, or `fp16` with a loss scaler.
+        accumulate: Batches per step.
+        clip: Largest gradient norm, or a `Clip`.
+        settings: Device, compilation, folder, logging interval.
+
+    Raises:
+        ConfigurationError: An option is wrong.
+        RegistrationError: A callback can't join.
+
+    Example:
+        >>> trainer = Trainer(model, loss=nn.CrossEntropyLoss(),
+        ...                   optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
+        >>> result = trainer.fit(train, validation, epochs=20)
+    """
+
+    run_class: ClassVar[type[Run]] = Run
+    """The kind of run its callbacks see."""
+    manual_optimization: bool = False
+    """Whether `training_step` calls `self.optimize` itself instead of returning a loss to it."""
+    experiment: Mapping[str, Any] | None = None
+    """What it was made from; callbacks find it as `run.config["experiment"]`."""
+
+    def __init__(
+        self,
+        model: nn.Module | Callable[[], nn.Module] | None = None,
+        *,
+        loss: Loss | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | Optimizer | None = None,
+        scheduler: Callable[[Optimizer], Any] | Scheduler | Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        callbacks: Iterable[Any] | Mapping[str, Any] = (),
+        defaults: bool = True,
+        seed: int | None = None,
+        precision: PrecisionName = "fp32",
+        accumulate: int = 1,
+        clip: float | Clip | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if not is_count(accumulate, at_least=1):
+            raise ConfigurationError(
+                f"accumulate={accumulate!r} is no number of batches",
+                expected="a whole number, 1 or more",
+            )
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.metrics = dict(metrics or {})
+        check_metrics(self.metrics)
+        self.seed = seed
+        self.precision = precision
+        self.accumulate = accumulate
+        self.clip = Clip(norm=clip) if isinstance(clip, (int, float)) else clip
+        self.settings = settings or Settings()
+        preflight.check_parts(self)
+        check_hooks(self)
+        self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
+        preflight.check_device(self.settings.device)
+        Precision(precision, torch.device("cpu"))
+        Every.parse(self.settings.log_every)
+        self._models: dict[str, nn.Module] | None = None
+        self._run: Run | None = None
+        self._loop: Loop | None = None
+        self._ranks = RankSession()
+
+    # --- the three runs ------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train: Data,
+        validation: Data | Mapping[str, Data] | None = None,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        evaluate_every: Schedule | str = "1 epoch",
+        data: Mapping[str, Data] | None = None,
+        batch_size: int = 32,
+        resume: Resume = None,
+        rehearse: bool = False,
+    ) -> Result:
+        """Train until `epochs` or `steps` are done, whichever comes first.
+
+        Args:
+            train: Training data: a `Dataset` (shuffled), a `DataLoader`, or any iterable.
+            validation: Data evaluated on the schedule and at the end, called `val`; or several
+                data sets by name.
+            epochs: Passes over the training data.
+            steps: Optimizer updates.
+            evaluate_every: When to evaluate.
+            data: More data sets by name, for callbacks and `run.evaluate(name)`.
+            batch_size: Samples per batch, where data is given as a `Dataset`.
+            resume: Go on from a checkpoint of this run's folder: `auto` takes the newest that is
+                whole (and starts anew where there is none), `best` the best, a number the one of
+                that step; or the path of any checkpoint. None starts anew.
+            rehearse: Whether a copy first goes through the whole run on two batches, in seconds.
+
+        Returns:
+            How the run ended, and its history.
+
+        Raises:
+            UsageError: No limit, or nothing to train with.
+            DataError, LossError, OptimizerError: What was given can't be trained with.
+            RehearsalError: The rehearsal failed, and nothing was started.
+        """
+        limit = preflight.limit(epochs, steps)
+        sets, evaluations = preflight.data_sets(train, validation, data)
+        if rehearse and self._run is None:
+            rehearsal.rehearse(self, train, validation, data, batch_size)
+        options = Options(
+            clip=self.clip,
+            log_every=Every.parse(self.settings.log_every),
+            evaluate_every=Every.parse(evaluate_every),
+            evaluations=evaluations,
+        )
+        run, events = self._start("fit")
+        run.accumulate = self.accumulate
+
+        def body() -> Outcome:
+            loop = self._prepare(run, events, sets, batch_size, options)
+            run.limit = preflight.with_epoch_length(limit, loop.sources[TRAIN], run.accumulate)
+            resuming.go_on(loop, resume, made_up=self.settings.directory is None)
+            events.fire(Callback.on_setup_end)
+            preflight.check(loop, open_ended=preflight.logs_of_its_own(type(self), Trainer))
+            return loops.fit(loop)
+
+        outcome = self._live(run, events, body)
+        return Result(
+            outcome, run.history, run.directory, events.shares(), self.callbacks.failures()
+        )
+
+    def evaluate(self, data: Data, *, name: str = "test", batch_size: int = 32) -> dict[str, float]:
+        """Evaluate the model on `data` without training it.
+
+        Returns:
+            The metrics by full name, such as `test/loss`; empty when interrupted.
+        """
+        preflight.check_name(name)
+        run, events = self._start("evaluate")
+        found: dict[str, float] = {}
+
+        def body() -> Outcome:
+            loop = self._prepare(run, events, {name: data}, batch_size, Options())
+            events.fire(Callback.on_setup_end)
+            evaluation = passes.evaluate(loop, name)
+            found.update(evaluation.metrics if evaluation else {})
+            stop(loop, take(loop, "stop"))
+            return outcome(loop, f"evaluated {name!r}")
+
+        self._live(run, events, body)
+        return found
+
+    def predict(self, data: Data, *, batch_size: int = 32) -> Any:
+        """Predict `data`; a target, where there is one, is ignored.
+
+        Returns:
+            The predictions in the order of the data, on the host: tensors concatenated along
+            their first dimension, anything else as a list over batches.
+        """
+        run, events = self._start("predict")
+        predictions: list[Any] = []
+
+        def body() -> Outcome:
+            loop = self._prepare(run, events, {"predict": data}, batch_size, Options())
+            events.fire(Callback.on_setup_end)
+            ended, made = passes.predict(loop, "predict")
+            predictions.extend(made)
+            return ended
+
+        self._live(run, events, body)
+        return joined(predictions)
+
+    # --- to override ---------------------------------------------------------------------------
+
+    def configure_model(self, run: Any) -> nn.Module | Mapping[str, nn.Module]:
+        """The model, or several by name."""
+        if isinstance(self.model, nn.Module):
+            return self.model
+        if self.model is None:
+            raise UsageError(
+                "there is no model",
+                remedy="give one: Trainer(model, ...), or override `configure_model`",
+            )
+        return self._ranks.build(self.model, run, self.settings.strategy)
+
+    def configure_optimizers(self, run: Any) -> Optimizer | Mapping[str, Optimizer]:
+        """The optimizer of `run.model`, or several by name."""
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer
+        if self.optimizer is None:
+            raise UsageError(
+                "there is no optimizer",
+                remedy="give one: optimizer=lambda parameters: torch.optim.AdamW(parameters), "
+                "or override `configure_optimizers`",
+            )
+        return self.optimizer(optimization.trainable(run.model))
+
+    def training_step(self, run: Any, batch: Any) -> Any:
+        """The loss of a batch: a scalar tensor, an `Output`, or a mapping with `loss`."""
+        loss = self.loss
+        if loss is not None and type(batch) in _PAIRS and len(batch) == 2:
+            inputs, target = batch  # the common case, without a look at what else it might be
+            if type(inputs) is Tensor:
+                prediction = run.model(inputs)
+                return Output(loss(prediction, target), prediction, target)
+        return compare(run.model, loss, batch)
+
+    def evaluation_step(self, run: Any, batch: Any) -> Any:
+        """The loss of a batch, and what the metrics need: `Output(loss, prediction, target)`."""
+        return compare(run.model, self.loss, batch)
+
+    def predict_step(self, run: Any, batch: Any) -> Any:
+        """The predictions of a batch."""
+        return predict(run.model, batch)
+
+    @default_step
+    def backward(self, run: Any, loss: Tensor) -> None:
+        """Add the gradients of `loss`."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    @default_step
+    def optimizer_step(self, run: Any, optimizer: Optimizer) -> None:
+        """Apply the gradients."""
+        optimizer.step()
+
+    def optimize(self, loss: Tensor, optimizer: Optimizer) -> None:
+        """Backward and update, from a `training_step` with `manual_optimization = True`.
+
+        Fires the same hooks, clips and scales as the loop does.
+        """
+        if self._loop is None or not self.manual_optimization:
+            raise UsageError(
+                "`optimize` was called outside of a step that optimizes by hand",
+                remedy="set `manual_optimization = True` and call it from `training_step`",
+            )
+        loops.optimize(self._loop, loss, optimizer)
+
+    @property
+    def models(self) -> Mapping[str, nn.Module]:
+        """The models of the last run, by name; a single one is called `model`.
+
+        Raises:
+            UsageError: There was no run yet, and they are made when one begins.
+        """
+        if self._models is None:
+            raise UsageError("the models are made when a run begins, and there was none yet")
+        return self._models
+
+    # --- putting it together -------------------------------------------------------------------
+
+    def _start(self, mode: Mode) -> tuple[Run, Dispatcher]:
+        if self._run is not None:
+            raise UsageError(
+                f"`{mode}` was called while the same trainer is running",
+                remedy="from a callback, ask: `run.evaluate(name)`",
+            )
+        run = self.run_class(mode, preflight.directory(self.settings.directory))
+        place = Place.from_environment()
+        # Until `on_launch_start` is over there are no process groups: a world of one, of this rank.
+        run.world = World(rank=place.rank, local_rank=place.local_rank)
+        run.device = preflight.check_device(self.settings.device)
+        run.callbacks = self.callbacks
+        run.config = preflight.describe(self)
+        return run, Dispatcher(run, torch.no_grad, run.world.rank)
+
+    def _live(self, run: Run, events: Dispatcher, body: Callable[[], Outcome]) -> Outcome:
+        run._events = events
+        self._run = run
+        former = torch.are_deterministic_algorithms_enabled()
+        try:
+            if self.settings.deterministic:
+                torch.use_deterministic_algorithms(True)
+            return live(run, self.callbacks, events, self, lambda: self._ranks.watched(body))
+        finally:
+            torch.use_deterministic_algorithms(former)
+            self._ranks.stop_watching()
+            self._run = self._loop = None
+
+    def _prepare(
+        self,
+        run: Run,
+        events: Dispatcher,
+        sets: Mapping[str, Data],
+        batch_size: int,
+        options: Options,
+    ) -> Loop:
+        """Configure and set up: models, optimizers, data, each in its place."""
+        events.fire(Callback.on_launch_start)
+        self._ranks.join(run, self.settings.device)
+        if self.seed is not None:
+            randomness.seed_everything(self.seed)
+        events.fire(Callback.on_configure_start)
+        training = run.mode == "fit"
+        if training or self._models is None:
+            self._models = preflight.models(self.configure_model(run))
+        run.models = self._models
+        sources = {
+            name: DataSource(
+                name,
+                one,
+                batch_size,
+                shuffle=name == TRAIN,
+                world=run.world,
+                training=name == TRAIN,
+            )
+            for name, one in sets.items()
+        }
+        run.data = sources
+        events.fire(Callback.on_configure_end)
+        run.steps = self
+        run.precision = precision = Precision(self.precision, run.device)
+        events.fire(Callback.on_setup_start)
+        spread = self._ranks.place(run, self.settings.strategy)
+        self._models = dict(run.models)
+        if training:
+            run.optimizers = build_optimizers(self.configure_optimizers(run), run.models)
+            events.fire(Callback.on_optimizers_ready)
+        schedulings = build_schedulings(self.scheduler, run.optimizers) if training else {}
+        run.schedulers = {name: one.scheduler for name, one in schedulings.items()}
+        compile_models(run.models.values(), self.settings.compile)
+        metrics = {
+            n: m.to(run.device) if isinstance(m, nn.Module) else m for n, m in self.metrics.items()
+        }
+        loop = Loop(run, events, self, precision, sources, metrics, options)
+        loop.schedulings = tuple(schedulings.values())
+        loop.spread, loop.watch = spread, self._ranks.watch
+        loop.arriving = prefetcher_for(run.device, self.settings.prefetch_batches)
+        if spread is not None:
+            loop.training_step = partial(spread.training_step, self.training_step)
+            if self.seed is not None and run.world.rank > 0:  # the same weights, other dropout
+                randomness.seed_everything(randomness.mixed(self.seed, run.world.rank))
+        loop.refresh_listeners()
+        run._log, self._loop = loop.log, loop
+        return loop

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.config.files import good, write
+from trackside.cli.main import run
+from trackside.config import ExperimentError, load
+from trackside.config.experiment.plan import Plan, make_plan
+
+MORE = """\
+evaluate: [test]
+metrics: {accuracy: accuracy}
+callbacks:
+  checkpoint: {every: 1 epoch, keep_last: 2, keep_best: 1, monitor: val/loss}
+  ticker: {kind: tests.config.parts.Ticker, every: 3 steps, runs_before: [checkpoint]}
+"""
+TEST_SET = ("  val: {", "  test: {kind: tests.config.parts.points, count: 3}\n  val: {")
+
+
+def planned(*changes: tuple[str, str], more: str = MORE, overrides: tuple[str, ...] = ()) -> Plan:
+    write(good(TEST_SET, ("epochs: 1", "epochs: 4"), *changes, more=more))
+    return make_plan(load("run.yaml", overrides))
+
+
+def test_a_plan_tells_sizes_and_limits() -> None:
+    plan = planned(("kind: sgd, lr", "kind: adamw, fused: true, lr"))
+    assert (plan.epochs, plan.steps, plan.epoch_steps) == (4, 8, 2)
+    assert plan.memory.parameters == plan.memory.trainable == 6
+    assert plan.memory.parameter_bytes == plan.memory.gradient_bytes == 24
+    assert plan.memory.optimizer_bytes == 48
+    assert {name: (one.samples, one.use) for name, one in plan.data.items()} == {
+        "train": (8, "trained on"),
+        "val": (8, "evaluated while training"),
+        "test": (3, "evaluated after it"),
+    }
+    assert plan.disk is not None
+    assert (plan.disk.checkpoint_bytes, plan.disk.kept) == (72, 3)
+    assert plan.findings == []
+    assert plan.sound
+
+
+def test_loading_and_planning_draw_nothing_from_the_generators() -> None:
+    before = torch.get_rng_state()
+    planned()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_plan_has_the_hooks_in_order_with_the_callbacks_under_each() -> None:
+    plan = planned()
+    assert plan.hooks["on_fit_end"] == ["ticker", "checkpoint"]
+    assert list(plan.hooks).index("on_fit_start") < list(plan.hooks).index("on_close")
+
+
+def test_the_trainers_own_hooks_come_first() -> None:
+    options = "epochs: 4\n  kind: tests.config.parts.HookedTrainer"
+    plan = planned(("epochs: 4", options))
+    assert plan.hooks["on_epoch_end"][0] == "trainer"
+
+
+def test_a_plan_tells_what_is_due_how_often() -> None:
+    due = {(one.owner, one.option): one.times for one in planned().schedules}
+    assert due == {
+        ("trainer", "log_every"): 0,
+        ("trainer", "evaluate_every"): 4,
+        ("checkpoint", "every"): 4,
+        ("ticker", "every"): 2,
+    }
+
+
+def test_the_order_of_a_plan_is_that_of_the_run() -> None:
+    planned_hooks = planned().hooks
+    finished = load("run.yaml").run()
+    assert planned_hooks == finished.trainer.callbacks.table()
+
+
+def test_planning_writes_nothing_takes_no_step_and_attaches_nobody() -> None:
+    planned(more=MORE + "  spy: {kind: tests.config.parts.Failing}\n")
+    assert sorted(path.name for path in Path().iterdir()) == ["run.yaml"]
+
+
+def test_every_monitor_that_nothing_logs_is_found() -> None:
+    more = (
+        "callbacks:\n"
+        "  one: {kind: early_stopping, monitor: val/los}\n"
+        "  two: {kind: early_stopping, monitor: tst/loss}\n"
+    )
+    plan = planned(more=more)
+    assert [(f.severity, f.about) for f in plan.findings if f.severity == "error"] == [
+        ("error", "one"),
+        ("error", "two"),
+    ]
+    assert not plan.sound
+
+
+def test_what_can_not_be_made_is_told_with_its_place() -> None:
+    with pytest.raises(ExperimentError, match=r"run.yaml:7:15: data.val"):
+        planned(("points, seed: 2}", "refuse, reason: no disk}"))
+
+
+def test_fit_warns_of_what_the_plan_finds(caplog: pytest.LogCaptureFixture) -> None:
+    more = "callbacks: {ticker: {kind: tests.config.parts.Ticker, every: 300 steps}}\n"
+    plan = planned(more=more)
+    load("run.yaml").run()
+    assert [str(finding) for finding in plan.findings if finding.severity == "warning"] == [
+        record.message for record in caplog.records
+    ]
+    assert "never due" in caplog.text
+
+
+def test_fit_refuses_what_the_plan_calls_an_error() -> None:
+    Path("taken").write_text("")
+    write(good(("directory: run", "directory: taken/run"), more="callbacks: {checkpoint: {}}\n"))
+    with pytest.raises(ExperimentError, match=r"run.yaml:11:14: trainer.directory: .*is a file"):
+        load("run.yaml").run()
+    (finding,) = (f for f in make_plan(load("run.yaml")).findings if f.severity == "error")
+    assert finding.place == "run.yaml:11:3"
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    write(good(TEST_SET, more=MORE))
+    assert run(["plan", "run.yaml", "optimizer.fused=true"]) == 0
+    shown = capsys.readouterr().out
+    assert "run      2 steps (an epoch has 2), on cpu, files in run\n" in shown
+    assert "data     test: 3 samples, 1 batches; evaluated after it\n" in shown
+    assert "  checkpoint every: 1 epoch: once, first at step 2\n" in shown
+    assert "  on_fit_end: ticker, checkpoint\n" in shown
+    assert (
+        "  run.yaml:18:3: warning: ticker: `every: 3 steps` is never due in a run of 2 steps\n"
+        in shown
+    )
+
+
+def test_the_plan_as_json_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    write(good(TEST_SET, more=MORE))
+    assert run(["plan", "run.yaml", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["steps"] == 2
+    assert plan["schedules"][1]["schedule"] == "1 epoch"
+
+
+def test_a_plan_with_an_error_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    write(good(more="callbacks: {es: {kind: early_stopping, monitor: val/los}}\n"))
+    assert run(["plan", "run.yaml"]) == 2
+    assert (
+        "  run.yaml:13:13: error: es: 'es' watches 'val/los', and nothing logs it"
+        in capsys.readouterr().out
+    )
+
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_can_be_planned(path: Path) -> None:
+    pytest.importorskip("sklearn")
+    assert make_plan(load(path)).sound

@@ -1,0 +1,193 @@
+"""Batches that are on their way early are the same batches, in order, and a resume stays exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from trackside import Callback, Run, Settings, Trainer
+from trackside.callbacks import Checkpoint
+from trackside.data.prefetch import Transfer, prefetcher_for
+from trackside.data.source import DataSource
+from trackside.errors import ConfigurationError
+
+CPU = torch.device("cpu")
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+class Noisy(Dataset[tuple[Tensor, Tensor]]):
+    """Draws from the generator that dropout draws from, where it is read in the same process."""
+
+    def __len__(self) -> int:
+        return 22
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.full((3,), index / 22) + 0.1 * torch.rand(3), torch.tensor([float(index)])
+
+
+def loader(kind: str) -> DataLoader[Any]:
+    if kind == "tensors":
+        rows = torch.arange(66.0).reshape(22, 3) / 66
+        return DataLoader(TensorDataset(rows, rows.sum(1, keepdim=True)), 4, shuffle=True)
+    return DataLoader(Noisy(), 4, shuffle=True, num_workers=kind == "workers")
+
+
+KINDS = ["tensors", "workers", "read in this process"]
+
+
+HALFWAY = 8
+"""Two steps into the second epoch."""
+
+
+class SaveHalfway(Callback[Any]):
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed == HALFWAY:
+            run.save("halfway")
+
+
+def train(
+    kind: str, prefetch: int, device: str = "cpu", resume: int | None = None
+) -> tuple[list[Any], list[Tensor]]:
+    """Losses of all steps, and the weights at the end."""
+    trainer = Trainer(
+        lambda: nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1)),
+        loss=nn.MSELoss(),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.01),
+        callbacks=[Checkpoint(keep_last=99), SaveHalfway()],
+        defaults=False,
+        seed=0,
+        settings=Settings(
+            device=device, directory="run", log_every="1 step", prefetch_batches=prefetch
+        ),
+    )
+    result = trainer.fit(loader(kind), loader(kind), epochs=3, resume=resume)
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history.rows()]
+    return rows, [p.detach().cpu() for p in trainer.models["model"].parameters()]
+
+
+def same(one: tuple[list[Any], list[Tensor]], other: tuple[list[Any], list[Tensor]]) -> bool:
+    return one[0] == other[0] and all(map(torch.equal, one[1], other[1]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_is_bit_for_bit_what_it_is_without_prefetching(kind: str, device: str) -> None:
+    assert same(train(kind, 3, device), train(kind, 0, device))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_resumed_within_an_epoch_is_the_unbroken_one(kind: str) -> None:
+    expected = train(kind, 0)
+    train(kind, 2)
+
+    assert same(train(kind, 2, resume=HALFWAY), expected)
+
+
+@pytest.mark.parametrize(("kind", "ahead"), [("tensors", 2), ("read in this process", 0)])
+def test_batches_are_fetched_ahead_where_that_draws_nothing(kind: str, ahead: int) -> None:
+    fetched: list[int] = []
+
+    def watched(batches: Iterator[Any]) -> Iterator[Any]:
+        for number, batch in enumerate(batches, start=1):
+            fetched.append(number)
+            yield batch
+
+    source = DataSource("train", loader(kind), 1)
+    arriving = prefetcher_for(CPU, 2)
+    assert arriving is not None
+    batches = arriving(watched(source.begin(0)), source)
+    for taken in range(1, 7):
+        next(batches)
+        assert fetched[-1] == min(taken + ahead, 6)
+    assert list(batches) == []
+
+
+def test_an_error_of_the_data_comes_at_its_turn() -> None:
+    def failing() -> Iterator[Any]:
+        yield torch.tensor(0)
+        yield torch.tensor(1)
+        raise OSError("no such file")
+
+    source = DataSource("train", loader("tensors"), 1)
+    arriving = prefetcher_for(CPU, 4)
+    assert arriving is not None
+    batches = arriving(failing(), source)
+
+    assert [int(next(batches)), int(next(batches))] == [0, 1]
+    with pytest.raises(OSError, match="no such file"):
+        next(batches)
+
+
+def test_on_a_device_that_gains_nothing_batches_come_as_they_are() -> None:
+    assert prefetcher_for(CPU, None) is None
+    assert prefetcher_for(CPU, 0) is None
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, True])
+def test_what_is_no_count_is_refused(count: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no number of batches"):
+        prefetcher_for(CPU, count)
+
+
+class WrittenDown:
+    """Streams of a device that isn't there: writes down what is asked of it, in order."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.marks = 0
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        self.said.append(f"pin {tensor.item():g}")
+        return tensor
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self.said.append("aside")
+        yield
+        self.said.append("back")
+
+    def mark(self) -> int:
+        self.marks += 1
+        self.said.append(f"mark {self.marks}")
+        return self.marks
+
+    def wait(self, mark: Any) -> None:
+        self.said.append(f"wait {mark}")
+
+    def keep(self, tensor: Tensor) -> None:
+        self.said.append(f"keep {tensor.item():g}")
+
+
+def test_each_batch_is_copied_aside_and_waited_for_before_it_is_used() -> None:
+    streams = WrittenDown()
+    source = DataSource("train", loader("tensors"), 1)
+    arriving = prefetcher_for(CPU, 1, streams)
+    assert arriving is not None
+    batches = arriving(iter([{"x": torch.tensor(1.0)}, [torch.tensor(2.0), "name"]]), source)
+
+    assert next(batches)["x"] == 1
+    assert streams.said == [
+        *("pin 1", "aside", "mark 1", "back"),
+        *("pin 2", "aside", "mark 2", "back"),
+        *("wait 1", "keep 1"),
+    ]
+    assert next(batches)[1] == "name"
+    assert streams.said[-2:] == ["wait 2", "keep 2"]
+
+
+def test_a_batch_that_moves_by_a_way_of_its_own_is_moved_where_it_is_used() -> None:
+    class Graph:
+        def to(self, device: Any) -> Graph:
+            return self
+
+    streams, graph = WrittenDown(), Graph()
+    transfer = Transfer(CPU, streams)
+
+    assert transfer.receive(transfer.send([graph, torch.tensor(1.0)]))[0] is graph
+    assert streams.said == []

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trackside import Callback, Every, PeriodicCallback, Run
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.planning.diagnostics import Diagnostic, findings, planned
+from trackside.progress import RunLimit
+from trackside.schedule import Schedule
+
+EPOCH = RunLimit(epochs=2, epoch_steps=10, epoch_samples=95)
+
+
+class Due(PeriodicCallback[Run]):
+    pass
+
+
+class Writer(Callback[Run]):
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+
+
+class Waiting(Callback[Run]):
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+
+class DataSource:
+    batches = 10
+
+
+def run_with(*callbacks: Callback[Any], limit: RunLimit = EPOCH, directory: str = "run") -> Run:
+    run = Run("fit", directory)
+    run.limit = limit
+    run.accumulate = 1
+    run.data = {"train": DataSource()}
+    run.callbacks = CallbackCollection(
+        {f"{type(c).__name__.lower()}_{i}": c for i, c in enumerate(callbacks)}
+    )
+    return run
+
+
+EACH_EPOCH = Every(epochs=1)
+
+
+def found(
+    run: Run, every: Schedule = EACH_EPOCH, names: tuple[str, ...] = ("val",)
+) -> list[Diagnostic]:
+    return findings(run, every, names, Every(steps=5))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "times", "first"),
+    [
+        ("7 steps", 2, 7),
+        ("1 epoch", 2, 10),
+        ("3 epochs", 0, None),
+        ("50 samples", 3, 6),
+        ("4 batches", None, 4),
+        ("1 minute", None, None),
+        ("7 steps or 1 epoch", 4, 7),
+        ("7 steps or 1 minute", None, None),
+        (Every(steps=7, first=True), 3, 1),
+    ],
+)
+def test_a_schedule_is_told_with_how_often_and_when_first(
+    schedule: Schedule | str, times: int | None, first: int | None
+) -> None:
+    one = planned(run_with(Due(schedule)), {})[0]
+    assert (one.owner, one.option, one.times, one.first_step) == ("due_0", "every", times, first)
+
+
+def test_a_sound_run_has_no_findings() -> None:
+    assert found(run_with(Due("1 epoch"), Writer("a.csv"), Writer("b.csv"))) == []
+
+
+def test_a_schedule_that_is_never_due_is_found() -> None:
+    (finding,) = found(run_with(Due("21 steps")))
+    assert (finding.severity, finding.about) == ("warning", "due_0")
+    assert finding.message == "`every: 21 steps` is never due in a run of 20 steps"
+
+
+def test_a_schedule_that_also_fires_at_the_end_is_no_finding() -> None:
+    assert found(run_with(Due(Every(steps=21, last=True)))) == []
+
+
+def test_an_evaluation_that_is_never_reached_is_found() -> None:
+    (finding,) = found(run_with(), Every(steps=100))
+    assert finding.about == "evaluate_every"
+    assert "val is evaluated once, at the end" in finding.message
+
+
+def test_without_evaluation_data_nothing_is_missed() -> None:
+    assert found(run_with(), Every(steps=100), ()) == []
+
+
+def test_two_writers_of_one_path_are_found_however_it_is_spelt() -> None:
+    (finding,) = found(run_with(Writer("logs/../a.csv"), Writer("a.csv")))
+    assert finding.severity == "error"
+    assert finding.message == f"writes {Path('run/a.csv')}, and so does 'writer_0'"
+
+
+def test_a_folder_that_would_lie_in_a_file_is_found() -> None:
+    Path("taken").write_text("")
+    (finding,) = found(run_with(Writer("a.csv"), directory="taken/run"))
+    assert finding.severity == "error"
+    assert "is a file" in finding.message
+
+
+def test_a_folder_that_nobody_needs_is_only_a_warning() -> None:
+    Path("taken").write_text("")
+    tolerant = Writer("a.csv")
+    tolerant.on_error = "warn"
+    (finding,) = found(run_with(tolerant, directory="taken/run"))
+    assert finding.severity == "warning"
+
+
+def test_a_folder_that_can_not_be_written_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write anywhere, so the answer of the system is given here.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (finding,) = found(run_with())
+    assert "can't be written to" in finding.message
+
+
+def test_patience_that_can_not_run_out_is_found() -> None:
+    (finding,) = found(run_with(Waiting(2)))
+    assert finding.severity == "hint"
+    assert found(run_with(Waiting(1))) == []
+
+
+def test_a_step_of_more_batches_than_an_epoch_has_is_found() -> None:
+    run = run_with()
+    run.accumulate = 11
+    (finding,) = found(run)
+    assert finding.message == "a step wants 11 batches, and an epoch has 10"
+
+
+def test_a_long_run_that_saves_nothing_is_found() -> None:
+    (finding,) = found(run_with(limit=RunLimit(steps=20_000)), Every(steps=100))
+    assert finding.about == "checkpoint"
+
+
+def test_a_scheduler_made_for_another_length_is_found() -> None:
+    run = run_with()
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1, fused=True)
+    run.optimizers = {"optimizer": optimizer}
+    run.schedulers = {
+        "a": torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1, total_steps=19),
+        "b": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=1),
+        "c": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20),
+    }
+    errors = [(f.severity, f.about) for f in found(run)]
+    assert errors == [("error", "scheduler of a"), ("warning", "scheduler of b")]
+
+
+def test_an_optimizer_with_an_unused_fused_form_is_a_hint() -> None:
+    run = run_with()
+    run.optimizers = {"optimizer": torch.optim.AdamW(nn.Linear(1, 1).parameters())}
+    (finding,) = found(run)
+    assert finding.severity == "hint"
+    assert "fused: true" in finding.remedy
+
+
+def test_an_optimizer_for_many_small_parameters_is_a_hint() -> None:
+    run = run_with()
+    small, large = nn.Linear(8, 8), nn.Linear(512, 512)
+    run.optimizers = {
+        "small": torch.optim.NAdam(small.parameters()),
+        "large": torch.optim.NAdam(large.parameters()),
+        "chosen": torch.optim.NAdam(small.parameters(), foreach=False),
+        "single": torch.optim.NAdam([small.weight]),
+    }
+    (finding,) = found(run)
+    assert (finding.severity, finding.about) == ("hint", "small")
+    assert "foreach: true" in finding.remedy

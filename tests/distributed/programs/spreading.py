@@ -156,7 +156,7 @@ def names(folder: Path) -> Any:
 
 
 def unknown_length(folder: Path, parallel: str) -> Any:
-    one = trainer(folder, accumulate=2, settings={"parallel": parallel})
+    one = trainer(folder, accumulate=2, settings={"strategy": parallel})
     result = one.fit(Rows(7 if RANK else 5), epochs=2)
     return [result.outcome.step, [row["step"] for row in rows(result)], weights(one)]
 
@@ -175,7 +175,7 @@ def sharded(folder: Path, **options: Any) -> Any:
         sees,
         EMA(0.9),
         model=lambda: cast[0](model()),
-        settings={"parallel": parallel},
+        settings={"strategy": parallel},
         clip=Clip(norm=0.5),
     )
     set_ = data()
@@ -194,7 +194,7 @@ def loads_in_the_factory(folder: Path, *, meta_device: bool) -> Any:
         made.load_state_dict(kept)
         return made
 
-    one = trainer(folder, model=make, settings={"parallel": FSDP(meta_device=meta_device)})
+    one = trainer(folder, model=make, settings={"strategy": FSDP(meta_device=meta_device)})
     one.fit(data(), steps=1, batch_size=10)
     return round(weights(one)[0][0], 1)
 
@@ -204,13 +204,13 @@ def load_weights(folder: Path) -> Any:
     first.fit(data(), steps=2, batch_size=10)
     sees = Sees()
     load = LoadWeights(folder / "first" / "weights.safetensors")
-    trainer(folder, load, sees, settings={"parallel": "fsdp"}).fit(data(), steps=1, batch_size=10)
+    trainer(folder, load, sees, settings={"strategy": "fsdp"}).fit(data(), steps=1, batch_size=10)
     return sees.seen["first"] == weights(first)
 
 
 def spoiled(folder: Path) -> Any:
     saves = Checkpoint("1 epoch")
-    one = trainer(folder, Spoils(), saves, settings={"parallel": "fsdp"})
+    one = trainer(folder, Spoils(), saves, settings={"strategy": "fsdp"})
     return one.fit(data(), epochs=1, batch_size=10).outcome.step
 
 

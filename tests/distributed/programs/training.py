@@ -212,7 +212,7 @@ def main() -> None:
         settings=Settings(
             directory=directory,
             log_every="1 step",
-            parallel=os.environ.get("PARALLEL", "auto"),
+            strategy=os.environ.get("PARALLEL", "auto"),
         ),
         defaults=False,
         callbacks=callbacks,

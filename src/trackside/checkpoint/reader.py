@@ -26,6 +26,7 @@ from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
 from trackside.checkpoint.snapshot import rank_key
 from trackside.checkpoint.splitting import Json, split
 from trackside.checkpoint.tensors import is_sharded
+from trackside.paths import local_path
 
 PlacedAs = Callable[[str, tuple[int, ...]], Tensor | None]
 """From path and whole shape of a saved tensor to the DTensor that it shall be placed as, if any."""
@@ -60,7 +61,7 @@ def verify(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK) -> Repor
         path: Folder of the checkpoint.
         ranks: Share the reading; all of them have to call, and get the same report.
     """
-    folder = Path(path)
+    folder = local_path(path)
     manifest: Manifest | None = None
     problems: list[str] = []
     try:

@@ -12,6 +12,7 @@ from trackside.checkpoint.errors import DamagedCheckpointError, NoValidCheckpoin
 from trackside.checkpoint.manifest import Manifest, parse_folder_name, read_manifest
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
 from trackside.checkpoint.reader import Checkpoint, opened, verify
+from trackside.paths import local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def candidates(root: str | os.PathLike[str], *, run_id: str | None = None) -> li
         root: Folder of the checkpoints; it need not exist.
         run_id: Leave out those of other runs.
     """
-    folder = Path(root)
+    folder = local_path(root, "root")
     found: list[Candidate] = []
     for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
         place = parse_folder_name(name)

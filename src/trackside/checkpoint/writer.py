@@ -27,6 +27,7 @@ from trackside.checkpoint.snapshot import (
 )
 from trackside.checkpoint.temporary import clean_leftovers
 from trackside.errors import ConfigurationError
+from trackside.paths import local_path
 
 KEEP_ALL = Retention()
 
@@ -100,7 +101,7 @@ class CheckpointWriter:
                 f"{run_id!r} can't be the id of a run",
                 expected="1 to 64 letters, digits, `_` or `-`",
             )
-        self.root = Path(root).absolute()
+        self.root = local_path(root, "root").absolute()
         self.run_id = run_id
         self.notes: tuple[str, ...] = ()
         """What a person should know about the folder as it was found."""
@@ -218,7 +219,7 @@ class CheckpointWriter:
         self.notes = (*notes, self._ledger.note) if self._ledger.note else tuple(notes)
         found = [each.manifest.sequence for each in candidates(self.root) if each.manifest]
         self._sequence = max(found, default=0)
-        origin = None if resumed_from is None else Path(resumed_from).absolute()
+        origin = None if resumed_from is None else local_path(resumed_from).absolute()
         is_here = origin is not None and origin.parent == self.root
         # Written in any case: a folder that can't be written to is found before the first step.
         self._ledger.protect(origin.name if origin is not None and is_here else None)

@@ -54,9 +54,10 @@ def ask(
         from trackside.config.experiment.steering import ask as leave
         from trackside.config.experiment.steering import read_answer, read_wish
         from trackside.errors import UsageError
+        from trackside.paths import local_path
 
         wish = read_wish(words)
-        if (Path(run) / OUTCOME).is_file():
+        if (local_path(run, "run") / OUTCOME).is_file():
             raise UsageError(f"the run in {run} has ended", remedy=f"trackside resume {run}")
         path = leave(run, wish)
         deadline = time.monotonic() + wait

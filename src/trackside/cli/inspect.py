@@ -38,7 +38,9 @@ def inspect(
     with told(as_json, False):
         from trackside.checkpoint import candidates
         from trackside.checkpoint import inspect as look_into
+        from trackside.paths import local_path
 
+        path = local_path(path)
         if not path.is_dir():
             raise typer.BadParameter(f"there is no folder {path}")
         roots = [path, *sorted(p for p in path.iterdir() if p.is_dir())]

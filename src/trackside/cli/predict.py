@@ -36,10 +36,11 @@ def predict(
         import numpy as np
 
         from trackside.config.experiment.kept import find_checkpoint, load_kept, predict_kept
+        from trackside.paths import local_path
 
         experiment = load_kept(run, overrides or ())
         made = predict_kept(experiment, name, find_checkpoint(experiment, run, checkpoint))
-        path = output or Path(run) / f"{name}.npz"
+        path = local_path(output or local_path(run) / f"{name}.npz", "output")
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays(made))
     print(path)

@@ -24,6 +24,7 @@ from trackside.checkpoint.joining import join
 from trackside.checkpoint.splitting import split
 from trackside.checkpoint.tensors import STAND_INS
 from trackside.errors import CheckpointError
+from trackside.paths import local_path
 from trackside.run import Run
 
 KEY = "trackside.dialects"
@@ -38,7 +39,7 @@ def write(path: str | Path, state: Mapping[str, Any]) -> None:
     """
     taken = split(dict(state))
     tensors = {key: _storable(tensor) for key, tensor in taken.tensors.items()}
-    target = Path(path)
+    target = local_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     data = save(tensors, metadata={KEY: json.dumps(taken.skeleton)})
     replace_file(target, data, target.with_name(f".tmp-{os.getpid()}-{target.name}"))
@@ -50,7 +51,8 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It isn't such a file.
     """
-    if not Path(path).is_file():
+    path = local_path(path)
+    if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}", expected="one that was saved here")
     try:
         with safe_open(str(path), framework="pt") as file:

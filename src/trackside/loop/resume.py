@@ -23,6 +23,7 @@ from trackside.errors import CheckpointError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.snapshot import restore
 from trackside.loop.state import Loop
+from trackside.paths import local_path
 from trackside.run import Run
 from trackside.step.metrics import merged
 
@@ -89,7 +90,8 @@ def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
     if isinstance(resume, str) and resume.isdecimal():  # from a command line
         resume = int(resume)
     if isinstance(resume, Path) or (isinstance(resume, str) and resume not in ("auto", "best")):
-        if not Path(resume).is_dir():
+        resume = local_path(resume, "resume")
+        if not resume.is_dir():
             raise CheckpointError(
                 f"there is no checkpoint at {resume}",
                 expected="'auto', 'best', a step, or the folder of a checkpoint",

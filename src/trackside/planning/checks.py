@@ -19,6 +19,7 @@ from trackside.errors import ConfigurationError, MonitorError, UsageError, did_y
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import HOOKS
 from trackside.loop.state import TRAIN, Loop
+from trackside.paths import local_path
 from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
 from trackside.step.optimization import Clip
@@ -153,7 +154,7 @@ def check_device(device: str | torch.device) -> torch.device:
 def directory(given: str | Path | None) -> Path:
     """The run's folder: the one given, or a new name under `runs/`. It isn't made yet."""
     if given is not None:
-        return Path(given)
+        return local_path(given, "directory")
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     candidate, number = Path("runs") / name, 2
     while candidate.exists():

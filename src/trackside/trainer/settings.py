@@ -12,6 +12,7 @@ import torch
 from trackside.distributed.parallel import Parallel
 from trackside.history import History
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.schedule import Schedule
 
 
@@ -36,6 +37,10 @@ class Settings:
     begins. Data that is read in this process is never fetched ahead: it may draw random numbers."""
     deterministic: bool = False
     """Whether torch refuses operations that aren't reproducible on this device."""
+
+    def __post_init__(self) -> None:
+        if self.directory is not None:
+            object.__setattr__(self, "directory", local_path(self.directory, "directory"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from trackside.errors import ConfigurationError, DataError
+from trackside.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
 from trackside.step.evaluation import EvaluationCallback
@@ -53,7 +54,7 @@ class SavePredictions(EvaluationCallback):
         if file_format == "parquet":
             _pyarrow()
         self.file_format = file_format
-        self.folder = folder
+        self.folder = str(local_path(folder, "folder"))
         self.last: Path | None = None
         """The file written last, on rank 0."""
 

@@ -15,6 +15,7 @@ from trackside.callbacks.pictures.history_panels import (
     panels,
 )
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -61,6 +62,7 @@ class PlotHistory(PictureCallback):
             raise ConfigurationError(
                 f"axis={axis!r} doesn't exist", remedy=did_you_mean(str(axis), get_args(Axis))
             )
+        file = str(local_path(file, "file"))
         if not file.endswith(".png") or file.startswith("/") or ".." in file:
             raise ConfigurationError(
                 f"file={file!r} is no name for a picture",

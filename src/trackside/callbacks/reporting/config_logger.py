@@ -13,6 +13,7 @@ import torch
 from trackside.callbacks.reporting import row_files, terminal
 from trackside.callbacks.reporting.flat import flat
 from trackside.lifecycle.hooks import Callback
+from trackside.paths import local_path
 from trackside.run import Run
 
 
@@ -36,7 +37,7 @@ class ConfigLogger(Callback):
     on_error: Literal["raise", "warn"] = "warn"
 
     def __init__(self, file: str | Path = "config.json", *, show: bool = False) -> None:
-        self.file = Path(file)
+        self.file = local_path(file, "file")
         self.show = show
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from trackside.callbacks.reporting import row_files
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.run import Rollback, Run
 
 AXES = ("step", "epoch", "samples", "seconds")
@@ -38,7 +39,7 @@ class CSVLogger(Callback):
     on_error: Literal["raise", "warn"] = "warn"
 
     def __init__(self, file: str | Path = "history.csv") -> None:
-        self.file = Path(file)
+        self.file = local_path(file, "file")
         self._columns: list[str] = []
         self._open: TextIO | None = None
 

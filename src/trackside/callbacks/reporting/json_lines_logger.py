@@ -10,6 +10,7 @@ from trackside.callbacks.reporting import row_files
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.run import Rollback, Run
 
 
@@ -34,7 +35,7 @@ class JSONLinesLogger(Callback):
     on_error: Literal["raise", "warn"] = "warn"
 
     def __init__(self, file: str | Path = "history.jsonl") -> None:
-        self.file = Path(file)
+        self.file = local_path(file, "file")
         self._open: TextIO | None = None
 
     def __repr__(self) -> str:

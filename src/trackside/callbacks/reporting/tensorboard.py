@@ -13,6 +13,7 @@ from trackside.extras import optional_package
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.run import Rollback, Run
 from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.media import Histogram, Picture
@@ -47,7 +48,7 @@ class TensorBoard(Callback):
         module = optional_package(
             "torch.utils.tensorboard", needed_by="TensorBoard", extra="tensorboard"
         )
-        self.folder = Path(folder)
+        self.folder = local_path(folder, "folder")
         self._make_writer = module.SummaryWriter
         self._writer: Any = None
         self._delivery: BackgroundQueue | None = None

@@ -20,6 +20,7 @@ from trackside.checkpoint.files import read_regular, replace_file
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
+from trackside.paths import local_path
 from trackside.progress import is_count
 from trackside.run import Rollback, Run
 from trackside.step.precision import non_finite
@@ -89,7 +90,7 @@ class BestCheckpoint(Callback):
         self.keep = keep
         self.min_delta = min_delta
         self.restore = restore
-        self.folder = folder
+        self.folder = str(local_path(folder, "folder"))
         self.kept: list[Entry] = []
         """What is kept, the best first: `value`, `step`, `epoch`, `files` by model."""
 

@@ -19,6 +19,7 @@ from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 from trackside.step.precision import non_finite
@@ -85,7 +86,7 @@ class Checkpoint(PeriodicCallback):
         self.monitors = () if monitor is None else (monitor,)
         self.at_end = at_end
         self.save_on_failure = save_on_failure
-        self.folder = folder
+        self.folder = str(local_path(folder, "folder"))
         self.background = background
         self.on_save_error = on_save_error
         self.size: SizeEstimate | None = None

@@ -26,6 +26,7 @@ from trackside.data.batches import Batch, move, samples_in, take
 from trackside.errors import ConfigurationError, DataError, ScheduleError, UsageError, did_you_mean
 from trackside.extras import optional_package
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -110,7 +111,7 @@ class ExportModel(PeriodicCallback):
                 expected="a schedule, or at_end=True",
                 received="every=None, at_end=False",
             )
-        self.file = f"model{_ENDINGS[format]}" if file is None else file
+        self.file = f"model{_ENDINGS[format]}" if file is None else str(local_path(file, "file"))
         outside = Path(self.file).is_absolute() or ".." in self.file
         if outside or not self.file.endswith(_ENDINGS[format]):
             raise ConfigurationError(

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from trackside.checkpoint import ModelMatch, StateMismatchError, match_model, op
 from trackside.checkpoint.tensors import is_same
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.hooks import Callback
+from trackside.paths import local_path
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
@@ -65,7 +65,7 @@ class LoadWeights(Callback):
         freeze: bool = False,
         model: str | None = None,
     ) -> None:
-        self.source = Path(source)
+        self.source = local_path(source, "source")
         self.rename = dict(rename or {})
         for pattern in self.rename:
             _compiled(pattern)

@@ -11,6 +11,7 @@ from trackside.callbacks.saving.file_names import filled_in, metrics_in
 from trackside.callbacks.saving.weight_files import whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.paths import local_path
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 from trackside.step.precision import non_finite
@@ -65,6 +66,7 @@ class SaveWeights(PeriodicCallback):
                 expected="a schedule, or at_end=True",
                 received="every=None, at_end=False",
             )
+        file = str(local_path(file, "file"))
         if not file.endswith(".safetensors") or Path(file).is_absolute() or ".." in file:
             raise ConfigurationError(
                 f"file={file!r} is no name for the weights",

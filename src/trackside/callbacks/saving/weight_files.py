@@ -26,6 +26,7 @@ from trackside.checkpoint.tensors import (
 )
 from trackside.distributed.state import load_model_state
 from trackside.distributed.world import World
+from trackside.paths import local_path
 
 _COMPILED = "_orig_mod."
 _WRAPPED = "module."
@@ -117,6 +118,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - start-up time
 
+    path = local_path(path)
     try:
         with safe_open(path, framework="pt") as file:
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping

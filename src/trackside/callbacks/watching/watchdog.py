@@ -13,6 +13,7 @@ from trackside.callbacks.watching.standstill import Standstill
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
@@ -52,7 +53,7 @@ class Watchdog(Callback):
                 f"timeout_seconds={timeout_seconds!r} is no time", expected="a positive number"
             )
         self.timeout_seconds = timeout_seconds
-        self.folder = folder
+        self.folder = str(local_path(folder, "folder"))
         self.stop = stop
         self.reports: list[Path] = []
         """Files that were written in this run."""

@@ -21,11 +21,12 @@ from trackside.config.checking.kinds import (
     KindError,
 )
 from trackside.config.checking.options import Option, Options, options_of
+from trackside.config.checking.path_values import local_value
 from trackside.config.checking.wording import a, describe, show
 from trackside.config.text.layers import Document
 from trackside.config.text.place import Path, dotted
 from trackside.config.text.problem import Findings
-from trackside.errors import ScheduleError, did_you_mean, nearest
+from trackside.errors import ConfigurationError, ScheduleError, did_you_mean, nearest
 from trackside.schedule import Every
 
 RESERVED = ("kind", "partial")
@@ -276,7 +277,15 @@ class Checker:
                 received=received + (f", from {source}" if source else ""),
                 remedy=self._decode(source) or mismatch.remedy,
             )
-        return fitted
+        return fitted if mismatches else self._local(fitted, hint, path)
+
+    def _local(self, value: Any, hint: Any, path: Path) -> Any:
+        """A value of an option for paths, as a path on this machine."""
+        try:
+            return local_value(value, hint)
+        except ConfigurationError as error:
+            self._add(error.message, path, expected=error.expected, remedy=error.remedy)
+            return UNKNOWN
 
     @staticmethod
     def _decode(source: str | None) -> str | None:

@@ -23,6 +23,7 @@ from trackside.config.experiment.loading import load
 from trackside.config.experiment.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME
 from trackside.errors import CheckpointError, UsageError, did_you_mean
 from trackside.lifecycle.hooks import Callback
+from trackside.paths import local_path
 from trackside.run import Run
 
 
@@ -37,7 +38,7 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment:
         UsageError: The folder holds no run.
         ExperimentError: Its configuration doesn't fit any more.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "run")
     if not (folder / CONFIGURATION).is_file():
         raise UsageError(
             f"there is no run in {folder}",
@@ -63,12 +64,12 @@ def find_checkpoint(experiment: Experiment, folder: str | Path, which: str) -> C
     Raises:
         CheckpointError: There is none like that.
     """
-    if Path(which).is_dir():
+    if which not in ("auto", "best") and local_path(which, "checkpoint").is_dir():
         return open_checkpoint(which)
     saver: Any = next(
         (one for one in experiment.trainer().callbacks if hasattr(one, "retention")), None
     )
-    root = Path(folder) / (saver.folder if saver is not None else "checkpoints")
+    root = local_path(folder) / (saver.folder if saver is not None else "checkpoints")
     if which == "auto":
         found = newest_valid(root)
     elif which == "best":
@@ -165,7 +166,7 @@ class KeptRun:
 
 def runs_in(folder: str | Path) -> list[KeptRun]:
     """The runs in the folders below `folder`, oldest first."""
-    kept = [_read(one.parent) for one in Path(folder).rglob(CONFIGURATION)]
+    kept = [_read(one.parent) for one in local_path(folder, "folder").rglob(CONFIGURATION)]
     return sorted(kept, key=lambda run: (run.started or "", str(run.folder)))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trackside.config.text.layers import read
 from trackside.config.text.problem import Findings
+from trackside.paths import local_path
 
 if TYPE_CHECKING:
     from trackside.config.experiment.experiment import Experiment
@@ -39,7 +40,7 @@ def load(files: str | Path | Iterable[str | Path], overrides: Iterable[str] = ()
 
     from trackside.config.experiment.sections import Sections  # noqa: PLC0415 - torch, after what needs none
 
-    folders = [str(Path(name).resolve().parent) for name in names]
+    folders = [str(local_path(name).resolve().parent) for name in names]
     sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
     experiment = Sections(document, findings).experiment()
     findings.stop_if_any()

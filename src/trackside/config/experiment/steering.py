@@ -24,6 +24,7 @@ from trackside.config.text.problem import Findings
 from trackside.errors import TracksideError, UsageError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
+from trackside.paths import local_path
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
@@ -85,7 +86,7 @@ def ask(folder: str | Path, wish: Command) -> Path:
     Raises:
         UsageError: There is no run in the folder.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "run")
     if not folder.is_dir():
         raise UsageError(f"there is no run in {folder}", remedy="`trackside runs` lists them")
     asked = folder / FOLDER

@@ -17,6 +17,8 @@ import yaml
 
 from trackside.config.text.place import Path, Place
 from trackside.config.text.problem import Findings
+from trackside.errors import ConfigurationError
+from trackside.paths import local_path
 
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_CORE + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
@@ -81,7 +83,10 @@ def read_file(name: str | FilePath, findings: Findings) -> Layer | None:
     """Read one file; None (with the reason in `findings`) when it can't be read at all."""
     source = str(name)
     try:
-        data = FilePath(name).read_bytes()
+        data = local_path(name, "file").read_bytes()
+    except ConfigurationError as error:
+        findings.add(error.message, expected=error.expected, remedy=error.remedy)
+        return None
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         findings.add(f"{source}: the file can't be read: {why}")

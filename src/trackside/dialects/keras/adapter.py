@@ -27,6 +27,7 @@ from trackside.dialects.view import View, epochs_of
 from trackside.errors import UsageError
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
+from trackside.paths import local_path
 from trackside.run import Evaluation, Run
 
 Logs = dict[str, Any]
@@ -167,7 +168,7 @@ class ModelView(View):
         self._write(filepath, state_file.state_of(self.run, self.run.model), overwrite)
 
     def _write(self, filepath: str | Path, state: dict[str, Any], overwrite: bool) -> None:
-        if not overwrite and Path(filepath).exists():
+        if not overwrite and local_path(filepath).exists():
             raise UsageError(f"{str(filepath)!r} is there already", remedy="pass overwrite=True")
         state_file.save_on_rank_zero(self.run, filepath, state)
 

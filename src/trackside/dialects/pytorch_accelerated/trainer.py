@@ -14,6 +14,7 @@ from trackside.dialects import state_file
 from trackside.dialects.values import is_number, on_host
 from trackside.dialects.view import View, epochs_of, validation_name
 from trackside.errors import TracksideError, did_you_mean
+from trackside.paths import local_path
 from trackside.run import Run
 
 STATE_NAME = "training_state.safetensors"
@@ -364,9 +365,9 @@ class TrainerView(View):
     ) -> None:
         """Write weights, optimizer and scheduler to one file in the folder `output_dir`."""
         kwargs = {"current_epoch": self.run_history.current_epoch, **(checkpoint_kwargs or {})}
-        self.save_checkpoint(Path(output_dir) / STATE_NAME, kwargs)
+        self.save_checkpoint(local_path(output_dir) / STATE_NAME, kwargs)
 
     def load_training_state(self, input_dir: str | Path) -> dict[str, Any]:
         """Go on with what `save_training_state` wrote; returns what was saved beside it."""
-        kwargs: dict[str, Any] = self.load_checkpoint(Path(input_dir) / STATE_NAME)["kwargs"]
+        kwargs: dict[str, Any] = self.load_checkpoint(local_path(input_dir) / STATE_NAME)["kwargs"]
         return kwargs

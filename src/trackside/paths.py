@@ -1,0 +1,56 @@
+"""Paths as people write them: the one place that makes a path on this machine of one.
+
+Every option, argument and file that names a path goes through `local_path`: a home folder means the
+same in a program, in a file and on the command line, and an address that nothing here can write to
+is refused instead of becoming a folder called `s3:`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from trackside.errors import ConfigurationError
+
+# Two letters or more before the colon; one slash, because `Path` has taken the second one away.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def local_path(given: str | os.PathLike[str], option: str = "path") -> Path:
+    """The path that `given` means on this machine, with `~` and `~name` expanded.
+
+    Args:
+        given: As it was written.
+        option: What it was given for, as messages call it.
+
+    Raises:
+        ConfigurationError: It is empty, an address such as `s3://...`, or nobody's home folder.
+
+    Example:
+        >>> local_path("runs/mine", "directory")
+        PosixPath('runs/mine')
+    """
+    text = os.fspath(given)
+    if _ADDRESS.match(text):
+        raise ConfigurationError(
+            f"{option}={text!r} is an address, not a path",
+            expected="a path on this machine; remote storage is not supported",
+            received=text,
+            remedy="mount the storage, or write to a local folder and copy it afterwards",
+        )
+    if not text or "\0" in text:
+        raise ConfigurationError(
+            f"{option}={text!r} names no path",
+            expected="the path of a file or a folder",
+            received=text,
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{option}={text!r} begins with a home folder that doesn't exist",
+            expected="`~`, or `~name` with the name of a user of this machine",
+            received=text,
+            remedy="write the whole path, from `/`, for a folder that is really called so",
+        ) from error

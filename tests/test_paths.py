@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trackside.errors import ConfigurationError
+from trackside.paths import local_path
+
+HOME = Path("/homes/somebody")
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(HOME))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("~", HOME),
+        ("~/runs/mine", HOME / "runs/mine"),
+        (Path("~/runs"), HOME / "runs"),
+        (f"~{os.environ.get('USER') or 'root'}", None),
+        ("runs/~mine", Path("runs/~mine")),
+        ("/absolute", Path("/absolute")),
+        ("a:b", Path("a:b")),
+        ("2026-11-22_08:33:08/x", Path("2026-11-22_08:33:08/x")),
+        ("weights-{val/loss}.safetensors", Path("weights-{val/loss}.safetensors")),
+    ],
+)
+def test_a_home_folder_is_expanded_and_nothing_else(
+    written: str | Path, meant: Path | None
+) -> None:
+    found = local_path(written)
+    assert found == meant if meant else found.is_absolute()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "s3://bucket/runs",
+        "gs://bucket",
+        "hdfs://host/x",
+        "https://host/x",
+        "file:///x",
+        "abfs+ssl://x",
+        Path("s3://bucket/runs"),
+        "",
+        "a\0b",
+        "~nobody-is-called-so/x",
+    ],
+)
+def test_what_is_no_path_on_this_machine_is_refused(written: str | Path) -> None:
+    with pytest.raises(ConfigurationError, match="directory="):
+        local_path(written, "directory")
+
+
+def test_a_path_made_twice_is_the_same() -> None:
+    once = local_path("~/runs")
+    assert local_path(once) == once

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from operator import ne
 
 
 class TracksideError(Exception):
@@ -20,6 +22,8 @@ class TracksideError(Exception):
         expected: What would have been right.
         received: What came instead.
         remedy: What to do about it.
+        option: Name of the parameter that it is about, as the constructor or function spells it.
+        callback: Name, in its run, of the callback that it is about.
     """
 
     def __init__(
@@ -29,11 +33,15 @@ class TracksideError(Exception):
         expected: str | None = None,
         received: str | None = None,
         remedy: str | None = None,
+        option: str | None = None,
+        callback: str | None = None,
     ) -> None:
         self.message = message
         self.expected = expected
         self.received = received
         self.remedy = remedy
+        self.option = option
+        self.callback = callback
         lines = [message]
         if expected is not None:
             lines.append(f"  expected: {expected}")
@@ -100,6 +108,20 @@ class CheckpointError(TracksideError):
     """A checkpoint can't be written, read, or trusted."""
 
 
+@contextmanager
+def about(*, option: str | None = None, callback: str | None = None) -> Iterator[None]:
+    """Say of errors of ours from within which option, or callback, they are about.
+
+    What an error says of itself is kept: it was nearer.
+    """
+    try:
+        yield
+    except TracksideError as error:
+        error.option = error.option or option
+        error.callback = error.callback or callback
+        raise
+
+
 class StopTraining(Exception):
     """Raised in a hook: a request to stop, not a failure. The other callbacks still get the event.
 
@@ -130,7 +152,10 @@ _LISTED = 12
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`, or None when nothing comes close."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    known = list(known)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    # difflib's ratio can miss one wrong letter among equal ones.
+    found += [k for k in known if len(k) == len(word) > 2 and sum(map(ne, k, word)) == 1]
     return found[0] if found else None
 
 

@@ -24,14 +24,17 @@ def has_improved(value: float, best: float | None, mode: Mode, min_delta: float 
     return value < best - min_delta if mode == "min" else value > best + min_delta
 
 
-def check_mode(mode: str) -> Mode:
-    """`mode` itself when it is `"min"` or `"max"`, else an error."""
+def check_mode(mode: str, option: str = "mode") -> Mode:
+    """`mode` itself when it is `"min"` or `"max"`, else an error about `option`."""
     if mode == "min":
         return "min"
     if mode == "max":
         return "max"
     raise ConfigurationError(
-        f"mode={mode!r} is not a direction", expected="'min' or 'max'", received=repr(mode)
+        f"mode={mode!r} is not a direction",
+        expected="'min' or 'max'",
+        received=repr(mode),
+        option=option,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from trackside.errors import ScheduleError, did_you_mean
+from trackside.errors import ScheduleError, about, did_you_mean
 from trackside.progress import Progress, RunLimit
 
 Unit = Literal["steps", "batches", "epochs", "samples", "seconds"]
@@ -102,13 +102,19 @@ class Every:
         return amount
 
     @classmethod
-    def parse(cls, schedule: str | Schedule) -> Schedule:
+    def parse(cls, schedule: str | Schedule, option: str | None = None) -> Schedule:
         """A schedule from text such as `"100 steps"`, `"epoch"`, `"50_000 samples or 10 minutes"`.
 
-        A schedule comes back as it is. Raises `ScheduleError` for a unit that doesn't exist.
+        A schedule comes back as it is. Raises `ScheduleError`, about `option`, for a unit that
+        doesn't exist.
         """
         if isinstance(schedule, (Every, AnyOf)):
             return schedule
+        with about(option=option):
+            return cls._parse_text(schedule)
+
+    @classmethod
+    def _parse_text(cls, schedule: str) -> Schedule:
         if not isinstance(schedule, str):
             raise ScheduleError(
                 f"{schedule!r} is not a schedule",

@@ -103,7 +103,9 @@ class Patience(Callback[Run]):
     ) -> None:
         if patience < 1:
             raise ConfigurationError(
-                f"patience={patience} would stop at once", expected="1 or more"
+                f"patience={patience} would stop at once",
+                expected="1 or more",
+                option="patience",
             )
         self.monitor, self.patience, self.mode = monitor, patience, mode
 

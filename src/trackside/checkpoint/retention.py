@@ -34,16 +34,21 @@ class Retention:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(
-                    f"{name} is {value}", expected="at least 1, or None for no such rule"
+                    f"{name} is {value}",
+                    expected="at least 1, or None for no such rule",
+                    option=name,
                 )
         if (self.keep_best is None) != (self.monitor is None):
             raise ConfigurationError(
                 "keep_best and monitor belong together",
                 received=f"keep_best={self.keep_best}, monitor={self.monitor!r}",
                 remedy='for example keep_best=3, monitor="val/loss"',
+                option="keep_best" if self.monitor is None else "monitor",
             )
         if self.mode not in ("min", "max"):
-            raise ConfigurationError(f"mode is {self.mode!r}", expected='"min" or "max"')
+            raise ConfigurationError(
+                f"mode is {self.mode!r}", expected='"min" or "max"', option="mode"
+            )
 
     @property
     def keeps_all(self) -> bool:

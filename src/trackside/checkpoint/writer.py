@@ -100,6 +100,7 @@ class CheckpointWriter:
             raise ConfigurationError(
                 f"{run_id!r} can't be the id of a run",
                 expected="1 to 64 letters, digits, `_` or `-`",
+                option="run_id",
             )
         self.root = local_path(root, "root").absolute()
         self.run_id = run_id

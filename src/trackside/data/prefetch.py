@@ -132,6 +132,7 @@ def prefetcher_for(
         raise ConfigurationError(
             f"prefetch_batches={prefetch_batches!r} is no number of batches",
             expected="a whole number, 0 or more; None for what helps on the device",
+            option="prefetch_batches",
         )
     if streams is None and device.type in WITH_STREAMS:
         streams = DeviceStreams(device)

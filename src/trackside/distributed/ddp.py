@@ -55,6 +55,7 @@ class DDP(Parallel):
                     "sync_batchnorm needs an accelerator",
                     received="ranks on the CPU",
                     remedy="leave it out, or replace BatchNorm by GroupNorm or LayerNorm",
+                    option="sync_batchnorm",
                 )
             convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
             model = convert(model)

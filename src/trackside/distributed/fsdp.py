@@ -116,6 +116,7 @@ class FSDP(Parallel):
                 expected="a class of modules inside the model, or a function that finds some",
                 received=f"{self.blocks!r}; the model has "
                 + ", ".join(sorted({type(m).__name__ for m in model.modules()})),
+                option="blocks",
             )
         return found
 

@@ -35,6 +35,7 @@ def launch(command: Sequence[str], processes: int, *, max_restarts: int = 0) -> 
             "can't launch that",
             expected="processes of 1 or more, max_restarts of 0 or more",
             received=f"processes={processes}, max_restarts={max_restarts}",
+            option="processes" if processes < 1 else "max_restarts",
         )
     # Here, because every start of a command-line tool would pay for it.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException  # noqa: PLC0415

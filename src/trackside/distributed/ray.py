@@ -58,6 +58,7 @@ def launch(
             "can't launch that",
             expected="processes of 1 or more, max_restarts of 0 or more",
             received=f"processes={processes}, max_restarts={max_restarts}",
+            option="processes" if processes < 1 else "max_restarts",
         )
     train = optional_package("ray.train", needed_by="launch", extra="ray")
     torch = optional_package("ray.train.torch", needed_by="launch", extra="ray")

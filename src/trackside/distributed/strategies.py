@@ -25,6 +25,7 @@ def choose(parallel: str | Parallel, world: World) -> Parallel:
             f"there is no way to train in parallel called {parallel!r}",
             expected="one of " + ", ".join(known) + ", DDP(...) or FSDP(...)",
             remedy=did_you_mean(str(parallel), known),
+            option="strategy",
         )
     if world.size == 1:
         return OneProcess()

@@ -13,6 +13,7 @@ from trackside.errors import (
     MissingRequirementError,
     OrderCycleError,
     RegistrationError,
+    about,
     did_you_mean,
 )
 from trackside.lifecycle.adoption import Adopted, adopt, original
@@ -123,7 +124,8 @@ class CallbackCollection:
         self._detach(member, "removed from the run")
 
     def _join(self, callback: object, name: str | None) -> Member:
-        member = self._member(callback, name, self._members)
+        with about(callback=name):
+            member = self._member(callback, name, self._members)
         self._members.append(member)
         return member
 
@@ -210,6 +212,7 @@ class CallbackCollection:
                         f"{member.name!r} needs a callback of class `{needed.__name__}`",
                         received=", ".join(self.names) or "no callbacks",
                         remedy=f"add `{needed.__name__}(...)` to the callbacks",
+                        callback=member.name,
                     )
 
     # --- looking up ----------------------------------------------------------------------------

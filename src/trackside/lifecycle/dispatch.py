@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec
 
-from trackside.errors import StopTraining, note_on
+from trackside.errors import StopTraining, TracksideError, note_on
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
 from trackside.outcome import Outcome
 from trackside.run import Run
@@ -184,6 +184,8 @@ class Dispatcher:
         note = f"in callback {member.name!r}, hook `{hook}`, after {step} completed steps"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
+        if isinstance(error, TracksideError):
+            error.callback = error.callback or member.name
         if member.callback.on_error == "raise" or not isinstance(error, Exception):
             return False
         member.failures += 1

@@ -37,7 +37,7 @@ class PeriodicCallback(Callback[PR]):
     """
 
     def __init__(self, every: Schedule | str | None) -> None:
-        self.every = None if every is None else Every.parse(every)
+        self.every = None if every is None else Every.parse(every, option="every")
         self._after_steps = Due(self.every, STEP_UNITS)
         self._after_epochs = Due(self.every, ("epochs",))
         units = {part.unit for part in self.every.parts} if self.every is not None else set()
@@ -111,8 +111,9 @@ def on(
         raise ScheduleError(
             "`on_fit_start` happens once per run: a schedule has no meaning there",
             remedy="drop `every`, or choose a hook that repeats, such as `Callback.on_step_end`",
+            option="every",
         )
-    schedule = None if every is None else Every.parse(every)
+    schedule = None if every is None else Every.parse(every, option="every")
 
     def adapt(function: Callable[Concatenate[R, P], T]) -> Callback[Any]:
         call: Callable[..., T] = function

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, MonitorError, UsageError, did_you_mean
 from trackside.lifecycle.adoption import Adopted
-from trackside.lifecycle.hooks import HOOKS
+from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.loop.state import TRAIN, Loop
 from trackside.paths import local_path
 from trackside.planning.diagnostics import findings
@@ -90,6 +91,7 @@ def check_parts(trainer: Any) -> None:
             "the loss is a class, not a function of prediction and target",
             received=f"the class {loss.__name__}",
             remedy=f"make an instance: `loss={loss.__name__}()`",
+            option="loss",
         )
     kinds = {
         "model": "a module, or a function that makes one",
@@ -101,11 +103,16 @@ def check_parts(trainer: Any) -> None:
         if part is None or callable(part) or isinstance(part, Optimizer):
             continue
         raise ConfigurationError(
-            f"{name}={part!r} can't be used", expected=expected, received=type(part).__name__
+            f"{name}={part!r} can't be used",
+            expected=expected,
+            received=type(part).__name__,
+            option=name,
         )
     if not isinstance(trainer.clip, Clip | None):
         raise ConfigurationError(
-            f"clip={trainer.clip!r} is no limit", expected="a number, or Clip(norm=...)"
+            f"clip={trainer.clip!r} is no limit",
+            expected="a number, or Clip(norm=...)",
+            option="clip",
         )
 
 
@@ -118,6 +125,7 @@ def models(made: Any) -> dict[str, nn.Module]:
                 f"the model {name!r} is no torch.nn.Module",
                 received=type(model).__name__,
                 remedy="return the module from the function, or from `configure_model`",
+                option="model",
             )
     return by_name
 
@@ -138,6 +146,7 @@ def check_device(device: str | torch.device) -> torch.device:
             f"device={device!r} doesn't exist",
             expected="'auto', 'cpu', 'cuda', 'cuda:1', 'mps', ...",
             remedy=did_you_mean(str(device), ("auto", "cpu", "cuda", "mps", "xpu")),
+            option="device",
         ) from error
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if known.type not in ("cpu", "meta") and (
@@ -147,6 +156,7 @@ def check_device(device: str | torch.device) -> torch.device:
             f"device={str(device)!r} isn't available on this machine",
             received=f"accelerator: {accelerator.type if accelerator else 'none'}",
             remedy="use 'auto' or 'cpu'",
+            option="device",
         )
     return known
 
@@ -226,6 +236,8 @@ def _tell(loop: Loop) -> None:
                 f"{finding.about}: {finding.message}",
                 received=finding.received,
                 remedy=finding.remedy,
+                option=finding.option,
+                callback=finding.callback,
             )
         if finding.severity == "warning" and run.world.rank == 0:
             logger.warning("%s", finding)
@@ -264,7 +276,22 @@ def check_monitors(loop: Loop, *, open_ended: bool) -> None:
             expected="one of " + ", ".join(sorted(known)),
             received=monitor,
             remedy=_monitor_remedy(monitor, topic, known, loop),
+            option=_option_watching(run.callbacks.get(watcher), monitor),
+            callback=watcher if watcher in run.callbacks else None,
         )
+
+
+def _option_watching(watcher: object, monitor: str) -> str | None:
+    """The constructor's option in which `watcher` was given the name of what it watches."""
+    for option in inspect.signature(type(watcher).__init__).parameters:
+        given = getattr(watcher, option, None)
+        if isinstance(given, str):
+            names = given == monitor or f"{{{monitor}" in given
+        else:
+            names = isinstance(given, (Sequence, Mapping)) and monitor in given
+        if names:
+            return option
+    return None if isinstance(watcher, Callback) else "monitor"
 
 
 def _monitor_remedy(monitor: str, topic: str, known: set[str], loop: Loop) -> str | None:

@@ -40,6 +40,10 @@ class Diagnostic:
     """The value it is about, as it was given."""
     place: str | None = None
     """Where that was written, when it was in a file: `run.yaml:12:5`."""
+    option: str | None = None
+    """The option that is to be changed, of the callback or else of the trainer."""
+    callback: str | None = None
+    """Name of the callback whose option it is."""
 
     def __str__(self) -> str:
         return f"{self.about}: {self.message}; {self.remedy}"
@@ -148,24 +152,28 @@ def _folder(run: Run) -> Iterator[Diagnostic]:
         f"the run's folder {run.directory} can't be made: {why}",
         "choose another `directory`",
         received=str(run.directory),
+        option="directory",
     )
 
 
 def _shared_paths(run: Run) -> Iterator[Diagnostic]:
     """Two callbacks that write one file would overwrite each other."""
-    writers: dict[Path, list[str]] = defaultdict(list)
+    writers: dict[Path, list[tuple[str, str]]] = defaultdict(list)
     for name, callback in run.callbacks.items():
         for attribute in _PATHS:
             value = vars(callback).get(attribute)
             if isinstance(value, (str, Path)) and str(value):
-                writers[Path(os.path.normpath(run.directory / value))].append(name)
-    for path, names in writers.items():
-        if len(names) > 1:
+                writers[Path(os.path.normpath(run.directory / value))].append((name, attribute))
+    for path, given in writers.items():
+        if len(given) > 1:
+            name, option = given[-1]
             yield Diagnostic(
                 "error",
-                names[-1],
-                f"writes {path}, and so does {names[0]!r}",
+                name,
+                f"writes {path}, and so does {given[0][0]!r}",
                 "give one of them another name for it",
+                option=option,
+                callback=name,
             )
 
 

@@ -283,6 +283,7 @@ def check_metrics(metrics: Mapping[str, object]) -> None:
                 if isinstance(metric, type)
                 else type(metric).__name__,
                 remedy="make an instance" if isinstance(metric, type) else None,
+                option="metrics",
             )
 
 

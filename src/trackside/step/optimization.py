@@ -84,6 +84,7 @@ class Scheduler:
                 f"a scheduler can't move per {self.interval!r}",
                 expected="interval='step' or interval='epoch'",
                 remedy=did_you_mean(str(self.interval), ("step", "epoch")),
+                option="interval",
             )
 
 
@@ -97,6 +98,7 @@ class Scheduling:
                 "the scheduler is not a scheduler",
                 expected="a function of the optimizer that returns one",
                 received=type(self.scheduler).__name__,
+                option="scheduler",
             )
         self.interval = spec.interval
         self.plateau = isinstance(self.scheduler, ReduceLROnPlateau)
@@ -123,6 +125,7 @@ class Scheduling:
                     f"the scheduler watches {self.monitor!r}, which this epoch did not log",
                     received=", ".join(metrics) or "nothing",
                     remedy=did_you_mean(str(self.monitor), metrics),
+                    option="monitor",
                 )
             self.scheduler.step(metrics[self.monitor])
         elif self.interval == "epoch":
@@ -137,6 +140,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
             f"nothing in `{type(model).__name__}` can be trained",
             expected="a parameter with requires_grad=True",
             received=f"{len(list(model.parameters()))} parameters, all frozen or none",
+            option="model",
         )
     return parameters
 
@@ -157,6 +161,7 @@ def build_optimizers(
                 f"the optimizer {name!r} is not an optimizer",
                 expected="a torch.optim.Optimizer, or a function of the parameters that makes one",
                 received=type(optimizer).__name__,
+                option="optimizer",
             )
         held = [p for group in optimizer.param_groups for p in group["params"]]
         if not any(id(p) in own for p in held):
@@ -165,6 +170,7 @@ def build_optimizers(
                 expected=f"some of the {len(own)} parameters of the model",
                 received=f"{len(held)} other tensors",
                 remedy="give a factory: `optimizer=lambda parameters: AdamW(parameters)`",
+                option="optimizer",
             )
     return optimizers
 
@@ -184,6 +190,7 @@ def build_schedulings(spec: Any, optimizers: Mapping[str, Optimizer]) -> dict[st
         raise ConfigurationError(
             f"there is a scheduler for {unknown[0]!r}, and no such optimizer",
             remedy=did_you_mean(unknown[0], optimizers),
+            option="scheduler",
         )
     return {
         name: Scheduling(one if isinstance(one, Scheduler) else Scheduler(one), optimizers[name])

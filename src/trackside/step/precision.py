@@ -34,6 +34,7 @@ class Precision:
                 f"precision={name!r} doesn't exist",
                 expected=", ".join(get_args(Name)),
                 remedy=did_you_mean(name, get_args(Name)),
+                option="precision",
             )
         self.name = name
         self.autocast: AbstractContextManager[Any] | None = None

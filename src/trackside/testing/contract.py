@@ -99,7 +99,9 @@ def check_callback(
     for name in skipped:
         if name not in RULES:
             raise ConfigurationError(
-                f"there is no rule {name!r} to skip", remedy=did_you_mean(name, RULES)
+                f"there is no rule {name!r} to skip",
+                remedy=did_you_mean(name, RULES),
+                option="skip",
             )
     laboratory = Laboratory(
         factory, dict(options or {}), task, observer, beside, trainer or {}, measured, thorough

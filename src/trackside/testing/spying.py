@@ -56,6 +56,7 @@ class SpyCallback(Callback[Any]):
                 raise ConfigurationError(
                     f"there is no hook `{name}` to spy on",
                     remedy=did_you_mean(name, [*HOOKS, *CONTEXTS]),
+                    option="at",
                 )
             # On the instance: the hooks that it doesn't spy on stay idle.
             setattr(self, name, partial(self.heard, name))

@@ -57,6 +57,7 @@ def collect(
         raise ConfigurationError(
             f"there is no default callback named {name!r} to remove",
             remedy=did_you_mean(name, DEFAULTS),
+            option="callbacks",
         )
     taken = {name or getattr(one, "name", None) for name, one in given}
     classes = {type(one) for _, one in given}

@@ -107,6 +107,7 @@ class Trainer(Callback[Any]):
             raise ConfigurationError(
                 f"accumulate={accumulate!r} is no number of batches",
                 expected="a whole number, 1 or more",
+                option="accumulate",
             )
         self.model = model
         self.loss = loss
@@ -124,7 +125,7 @@ class Trainer(Callback[Any]):
         self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
         preflight.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))
-        Every.parse(self.settings.log_every)
+        Every.parse(self.settings.log_every, option="log_every")
         self._models: dict[str, nn.Module] | None = None
         self._run: Run | None = None
         self._loop: Loop | None = None
@@ -175,8 +176,8 @@ class Trainer(Callback[Any]):
             rehearsal.rehearse(self, train, validation, data, batch_size)
         options = Options(
             clip=self.clip,
-            log_every=Every.parse(self.settings.log_every),
-            evaluate_every=Every.parse(evaluate_every),
+            log_every=Every.parse(self.settings.log_every, option="log_every"),
+            evaluate_every=Every.parse(evaluate_every, option="evaluate_every"),
             evaluations=evaluations,
         )
         run, events = self._start("fit")

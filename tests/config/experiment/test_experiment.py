@@ -17,6 +17,7 @@ from tests.config.files import good, write
 from trackside import Scheduler, Trainer, accuracy
 from trackside.callbacks import JSONLinesLogger
 from trackside.config import Experiment, ExperimentError, Finished, load
+from trackside.errors import ConfigurationError
 from trackside.outcome import Status
 from trackside.run import Run
 from trackside.schedule import Every
@@ -268,3 +269,34 @@ def test_every_callback_sees_the_configuration_from_the_beginning(
     load("run.yaml", ["optimizer.lr=0.25"]).run()
 
     assert seen == [0.25]
+
+
+# Two options have the value that is refused.
+SAME_TEXT = """\
+callbacks:
+  first: {kind: EarlyStopping, monitor: val/loss, mode: min}
+  second: {kind: CSVLogger, file: val/los}
+  third: {kind: EarlyStopping, monitor: val/los, patience: 5}
+"""
+
+
+def test_an_error_of_a_run_is_told_at_the_key_of_the_callback_it_is_about() -> None:
+    with pytest.raises(ExperimentError) as caught:
+        experiment(more=SAME_TEXT).run()
+    (problem,) = caught.value.problems
+    assert problem.path == ("callbacks", "third", "monitor")
+    assert problem.place is not None
+    assert (problem.place.line, problem.place.column) == (16, 41)
+
+
+def test_an_error_that_names_no_option_has_no_key_though_its_value_stands_in_the_file() -> None:
+    error = ConfigurationError("this is wrong", received="cross_entropy")
+    located = experiment().located(error)
+    assert not isinstance(located, ExperimentError)
+
+
+def test_an_error_about_an_option_of_the_trainer_is_told_at_its_key() -> None:
+    error = ConfigurationError("no such folder", received="1", option="directory")
+    located = experiment().located(error)
+    assert isinstance(located, ExperimentError)
+    assert located.problems[0].path == ("trainer", "directory")

@@ -45,6 +45,7 @@ def live_tensors(
             f"there is no model {unknown[0]!r} to average",
             expected="one of " + ", ".join(models),
             remedy=did_you_mean(unknown[0], models),
+            option="models",
         )
     found: dict[str, Tensor] = {}
     for name in names or models:
@@ -118,6 +119,7 @@ def check_decays(decays: Sequence[float]) -> None:
             f"decay={list(decays)} can't be averaged with",
             expected="numbers from 0 up to, and without, 1; each once",
             received=", ".join(map(str, wrong or decays)) or "none",
+            option="decay",
         )
 
 

@@ -69,8 +69,10 @@ class EMA(PeriodicCallback):
         self.decays = tuple(decay) if isinstance(decay, Sequence) else (float(decay),)
         check_decays(self.decays)
         if buffers not in ("average", "copy"):
-            raise ConfigurationError(f"buffers={buffers!r} is no choice", expected="average, copy")
-        self.start = None if start is None else Every.parse(start)
+            raise ConfigurationError(
+                f"buffers={buffers!r} is no choice", expected="average, copy", option="buffers"
+            )
+        self.start = None if start is None else Every.parse(start, option="start")
         self.warm_up = warm_up
         chosen = None if isinstance(evaluate, bool) else evaluate
         self.evaluated_decay = None if evaluate is False else self._first_or(chosen)
@@ -87,6 +89,7 @@ class EMA(PeriodicCallback):
             raise ConfigurationError(
                 f"there are no averages of decay {decay}",
                 expected="one of " + ", ".join(map(str, self.decays)),
+                option="decay",
             )
         return self.decays[0] if decay is None else decay
 

@@ -62,14 +62,14 @@ class SWA(Callback):
                 f"batch_norm_batches={batch_norm_batches!r} is no number of batches",
                 expected="a whole number, 0 or more, or None",
             )
-        self.start = Every.parse(start)
+        self.start = Every.parse(start, option="start")
         self.evaluate = evaluate
         self.batch_norm_batches = batch_norm_batches
         self.replace = replace
         self.models = models
         self.count = 0
         """Sets of weights in the mean."""
-        self.every = Every.parse(every)
+        self.every = Every.parse(every, option="every")
         self._after_steps = Due(self.every, STEP_UNITS)
         self._after_epochs = Due(self.every, {"epochs"})
         self._averaged = Averaged(models, buffers=False)

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, about
 from trackside.lifecycle.hooks import Callback
 from trackside.models.attribute_paths import Place, places
 from trackside.run import Evaluation, Run
@@ -45,6 +45,7 @@ class MoveModules(Callback):
             raise ConfigurationError(
                 "there is nothing to move" if not modules else f"when={when!r} never comes",
                 expected="modules={'loss': 'run'}, when='setup' or 'evaluation'",
+                option="when" if modules else "modules",
             )
         for device in modules.values():
             _parsed(device)
@@ -87,17 +88,20 @@ def _parsed(device: str) -> torch.device | None:
         raise ConfigurationError(
             f"device {device!r} doesn't exist",
             expected="'run', 'cpu', 'cuda', 'cuda:1', 'mps', ...",
+            option="modules",
         ) from error
 
 
 def _movable(run: Run, address: str) -> Place:
-    place = places(run, address)[0]
+    with about(option="modules"):
+        place = places(run, address)[0]
     # A parameter alone can't: the optimizer would hold another one than the module.
     if not hasattr(place.get(), "to") or isinstance(place.get(), nn.Parameter):
         raise ConfigurationError(
             f"{address!r} can't be moved to a device",
             expected="a module, a buffer, or something with a method `to(device)`",
             received=type(place.get()).__name__,
+            option="modules",
         )
     return place
 
@@ -120,5 +124,6 @@ def _device_of(address: str, thing: Any) -> torch.device:
             expected="a module or a tensor",
             received=type(thing).__name__,
             remedy="move it with when='setup'",
+            option="modules",
         )
     return device

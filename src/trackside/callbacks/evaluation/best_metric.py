@@ -41,7 +41,10 @@ class BestMetric(Callback):
     ) -> None:
         if isinstance(targets, str) or not targets:
             raise ConfigurationError(
-                "`BestMetric` needs targets", expected="a list of names", received=repr(targets)
+                "`BestMetric` needs targets",
+                expected="a list of names",
+                received=repr(targets),
+                option="targets",
             )
         self.source = source
         self.targets = tuple(targets)

@@ -74,7 +74,9 @@ class Evaluate(PeriodicCallback):
             )
         if average is True:
             raise ConfigurationError(
-                "average=True doesn't tell whose averages", expected="a name, such as 'ema'"
+                "average=True doesn't tell whose averages",
+                expected="a name, such as 'ema'",
+                option="average",
             )
         self.data = data
         self.record_as = record_as or data
@@ -87,6 +89,7 @@ class Evaluate(PeriodicCallback):
             raise ConfigurationError(
                 f"an evaluation can't be recorded as {self.record_as!r}",
                 expected="record_as=... without a slash, other than 'train'",
+                option="record_as",
             )
         self.logs = (f"{self.record_as}/*",)
         # After the training of an epoch, not after its end: its values are among the epoch's.
@@ -196,6 +199,7 @@ class Evaluate(PeriodicCallback):
             raise ConfigurationError(
                 f"two callbacks record different evaluations as {self.record_as!r}",
                 remedy="give one of them a name of its own: record_as=...",
+                option="record_as",
             )
 
     def _meaning(self) -> tuple[Any, ...]:

@@ -49,7 +49,9 @@ class SavePredictions(EvaluationCallback):
         super().__init__(data, every)
         if file_format not in ("npz", "parquet"):
             raise ConfigurationError(
-                f"predictions can't be saved as {file_format!r}", expected="'npz' or 'parquet'"
+                f"predictions can't be saved as {file_format!r}",
+                expected="'npz' or 'parquet'",
+                option="file_format",
             )
         if file_format == "parquet":
             _pyarrow()
@@ -98,5 +100,6 @@ def _pyarrow() -> tuple[Any, Any]:
         raise ConfigurationError(
             "saving predictions as parquet needs the package pyarrow, which is not installed",
             remedy="pip install 'trackside[parquet]', or file_format='npz'",
+            option="file_format",
         ) from error
     return pyarrow, parquet

@@ -48,11 +48,14 @@ class TrackOutputs(PeriodicCallback):
         super().__init__(every if reduce == "last" else None)
         if reduce not in ("mean", "last"):
             raise ConfigurationError(
-                f"reduce={reduce!r} doesn't exist", expected="'mean' or 'last'"
+                f"reduce={reduce!r} doesn't exist", expected="'mean' or 'last'", option="reduce"
             )
         if isinstance(keys, str) or not keys:
             raise ConfigurationError(
-                "`TrackOutputs` needs keys", expected="a list of names", received=repr(keys)
+                "`TrackOutputs` needs keys",
+                expected="a list of names",
+                received=repr(keys),
+                option="keys",
             )
         self.keys = tuple(keys)
         self.reduce = reduce

@@ -23,11 +23,12 @@ class DuringSteps:
     """
 
     def __init__(self, every: Schedule | str) -> None:
-        schedule = Every.parse(every)
+        schedule = Every.parse(every, option="every")
         if not isinstance(schedule, Every) or schedule.steps is None or schedule.last:
             raise ScheduleError(
                 f"{str(schedule)!r} can't be told while a step is under way",
                 expected="a schedule in steps, such as '100 steps'",
+                option="every",
             )
         self.steps = schedule.steps
         self.first = schedule.first

@@ -47,6 +47,7 @@ class GradientNoise(Callback):
             raise ConfigurationError(
                 f"smoothing={smoothing} is no share of the past",
                 expected="a number from 0 up to, and without, 1",
+                option="smoothing",
             )
         self._steps = DuringSteps(every)
         self._smoothed = Smoothed(smoothing)

@@ -60,7 +60,9 @@ class Histograms(Callback):
         if not is_count(bins, at_least=1):
             raise ConfigurationError(f"bins={bins!r} is no number of bins", expected="1 or more")
         if not (parameters or gradients):
-            raise ConfigurationError("there is nothing to count: neither parameters nor gradients")
+            raise ConfigurationError(
+                "there is nothing to count: neither parameters nor gradients", option="parameters"
+            )
         self._steps = DuringSteps(every)
         self.patterns = tuple(patterns)
         self.parameters = parameters

@@ -61,6 +61,7 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> dict[str, list[st
                 f"no parameter is called {pattern!r}",
                 expected="a pattern such as `encoder.*` or `*.weight`",
                 remedy=did_you_mean(pattern, names),
+                option="patterns",
             )
     return found
 
@@ -69,7 +70,9 @@ def check_norm_type(norm_type: float) -> float:
     """`norm_type` itself when it is that of a norm. Raises `ConfigurationError`."""
     if not norm_type >= 1:
         raise ConfigurationError(
-            f"norm_type={norm_type} is that of no norm", expected="a number of at least 1, or inf"
+            f"norm_type={norm_type} is that of no norm",
+            expected="a number of at least 1, or inf",
+            option="norm_type",
         )
     return float(norm_type)
 

@@ -81,6 +81,7 @@ class AttentionMaps(PictureCallback):
             raise ConfigurationError(
                 f"there is no model {self.model!r} to look into",
                 remedy=did_you_mean(self.model, run.models),
+                option="model",
             )
         self._batch = first_samples(run, self.data, self.count)
 

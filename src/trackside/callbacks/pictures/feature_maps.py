@@ -111,6 +111,7 @@ class FeatureMaps(PictureCallback):
             raise ConfigurationError(
                 f"there is no model {self.model!r} to look into",
                 remedy=did_you_mean(str(self.model), run.models),
+                option="model",
             )
         every = layers_of(model)
         if self.layers is None:
@@ -124,7 +125,9 @@ class FeatureMaps(PictureCallback):
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in every):
                 raise ConfigurationError(
-                    f"there is no layer {pattern!r} to look at", remedy=did_you_mean(pattern, every)
+                    f"there is no layer {pattern!r} to look at",
+                    remedy=did_you_mean(pattern, every),
+                    option="layers",
                 )
         return {n: m for n, m in every.items() if any(fnmatchcase(n, p) for p in self.layers)}
 

@@ -60,13 +60,16 @@ class PlotHistory(PictureCallback):
         super().__init__(every)
         if axis not in get_args(Axis):
             raise ConfigurationError(
-                f"axis={axis!r} doesn't exist", remedy=did_you_mean(str(axis), get_args(Axis))
+                f"axis={axis!r} doesn't exist",
+                remedy=did_you_mean(str(axis), get_args(Axis)),
+                option="axis",
             )
         file = str(local_path(file, "file"))
         if not file.endswith(".png") or file.startswith("/") or ".." in file:
             raise ConfigurationError(
                 f"file={file!r} is no name for a picture",
                 expected="a name below the run's folder that ends in .png",
+                option="file",
             )
         self.values = None if values is None else tuple(values)
         self.axis: Axis = axis

@@ -84,7 +84,7 @@ class SampleImages(PictureCallback):
         super().__init__(every)
         if not 0 <= seed < randomness.SEED_LIMIT:
             raise ConfigurationError(
-                f"seed={seed} can't seed the noise", expected="0 up to 2**32 - 1"
+                f"seed={seed} can't seed the noise", expected="0 up to 2**32 - 1", option="seed"
             )
         self.count = check_count(count)
         self.latent = None if latent is None else tuple(check_count(n, "latent") for n in latent)
@@ -133,11 +133,13 @@ class SampleImages(PictureCallback):
                 f"there is no model {name!r} to draw samples",
                 expected="one of " + ", ".join(run.models),
                 remedy=did_you_mean(name, run.models),
+                option="model",
             )
         if self.latent is None and not callable(getattr(found, self.method, None)):
             raise ConfigurationError(
                 f"the model {name!r} has no method {self.method!r} that draws samples",
                 expected="a method that takes the number of images, or `latent`, the shape of the "
                 "noise that the model is called with",
+                option="method",
             )
         return name, found

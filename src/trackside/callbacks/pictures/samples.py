@@ -23,7 +23,9 @@ def check_count(count: object, name: str = "count") -> int:
     """`count` itself when it is a positive whole number. Raises `ConfigurationError`."""
     if not is_count(count, at_least=1):
         raise ConfigurationError(
-            f"{name}={count!r} is nothing that could be shown", expected="a whole number, 1 or more"
+            f"{name}={count!r} is nothing that could be shown",
+            expected="a whole number, 1 or more",
+            option=name,
         )
     return int(count)  # type: ignore[call-overload, no-any-return]
 
@@ -106,6 +108,7 @@ def check_average(run: Run, average: str | None) -> None:
         f"no callback {average!r} has averages to look at",
         expected="the name of a callback with a method `averaged`, such as `EMA`",
         remedy=did_you_mean(average, known),
+        option="average",
     )
 
 

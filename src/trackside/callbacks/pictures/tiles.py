@@ -69,6 +69,7 @@ def check_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
         raise ConfigurationError(
             f"shape={list(shape)} is not the shape of an image",
             expected="[height, width], [1, height, width] or [3, height, width]",
+            option="shape",
         )
     return tuple(shape)
 
@@ -81,6 +82,7 @@ def check_range(value_range: Sequence[float] | None) -> Range | None:
         raise ConfigurationError(
             f"value_range={list(value_range)} is no range",
             expected="two numbers, the darkest value and the brightest, such as [-1, 1]",
+            option="value_range",
         )
     return float(value_range[0]), float(value_range[1])
 

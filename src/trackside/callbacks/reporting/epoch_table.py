@@ -44,7 +44,9 @@ class EpochTable(Callback):
         modes: Mapping[str, Literal["min", "max"]] | None = None,
     ) -> None:
         self.columns = None if columns is None else tuple(columns)
-        self.modes: dict[str, Mode] = {n: check_mode(mode) for n, mode in (modes or {}).items()}
+        self.modes: dict[str, Mode] = {
+            n: check_mode(mode, "modes") for n, mode in (modes or {}).items()
+        }
         self._table = Columns()
         self._began = 0.0
         self._began_with = 0

@@ -58,13 +58,17 @@ class Notify(Callback):
             )
         if url is not None and not url.startswith(("https://", "http://")):
             raise ConfigurationError(
-                f"{url!r} is not the address of a webhook", expected="https://..."
+                f"{url!r} is not the address of a webhook", expected="https://...", option="url"
             )
         if when not in ("end", "failure"):
-            raise ConfigurationError(f"when={when!r} is unknown", expected="'end' or 'failure'")
+            raise ConfigurationError(
+                f"when={when!r} is unknown", expected="'end' or 'failure'", option="when"
+            )
         if isinstance(command, str):
             raise ConfigurationError(
-                "the command is one text", expected="a list: program and arguments"
+                "the command is one text",
+                expected="a list: program and arguments",
+                option="command",
             )
         self.url = url
         self.command = list(command or ())

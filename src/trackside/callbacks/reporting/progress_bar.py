@@ -46,6 +46,7 @@ class ProgressBar(Callback):
             raise ConfigurationError(
                 "a bar is redrawn at a positive rate, plain lines come at a positive interval",
                 received=f"{refresh_per_second=}, {plain_every_seconds=}",
+                option="plain_every_seconds" if refresh_per_second > 0 else "refresh_per_second",
             )
         self.refresh_per_second = refresh_per_second
         self.plain_every_seconds = plain_every_seconds

@@ -49,7 +49,9 @@ class TrainerSummary(Callback):
     on_error: Literal["raise", "warn"] = "warn"
 
     def __init__(self, *, modes: Mapping[str, Literal["min", "max"]] | None = None) -> None:
-        self.modes: dict[str, Mode] = {n: check_mode(mode) for n, mode in (modes or {}).items()}
+        self.modes: dict[str, Mode] = {
+            n: check_mode(mode, "modes") for n, mode in (modes or {}).items()
+        }
         self._began = 0.0
         self._before: tuple[float, int, int] = (0.0, 0, 0)
 

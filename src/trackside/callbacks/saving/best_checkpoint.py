@@ -83,6 +83,7 @@ class BestCheckpoint(Callback):
             raise ConfigurationError(
                 f"min_delta={min_delta!r} can't be negative",
                 expected="0 or more, in the metric's own unit",
+                option="min_delta",
             )
         self.monitor = monitor
         self.monitors = (monitor,)

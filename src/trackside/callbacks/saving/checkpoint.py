@@ -80,7 +80,9 @@ class Checkpoint(PeriodicCallback):
         super().__init__(every)
         if on_save_error not in ("raise", "warn"):
             raise ConfigurationError(
-                f"on_save_error={on_save_error!r} is no policy", expected="'raise' or 'warn'"
+                f"on_save_error={on_save_error!r} is no policy",
+                expected="'raise' or 'warn'",
+                option="on_save_error",
             )
         self.retention = Retention(keep_last, keep_best, monitor, mode, keep_every_steps)
         self.monitors = () if monitor is None else (monitor,)

@@ -103,7 +103,9 @@ class ExportModel(PeriodicCallback):
         super().__init__(every)
         if format not in _ENDINGS:
             raise ConfigurationError(
-                f"a model can't be exported as {format!r}", expected="'torch' or 'onnx'"
+                f"a model can't be exported as {format!r}",
+                expected="'torch' or 'onnx'",
+                option="format",
             )
         if every is None and not at_end:
             raise ConfigurationError(
@@ -117,9 +119,10 @@ class ExportModel(PeriodicCallback):
             raise ConfigurationError(
                 f"file={file!r} is no name for the exported model",
                 expected=f"a name below the run's folder that ends in {_ENDINGS[format]}",
+                option="file",
             )
         if not tolerance > 0:
-            raise ConfigurationError(f"tolerance={tolerance} isn't above 0")
+            raise ConfigurationError(f"tolerance={tolerance} isn't above 0", option="tolerance")
         self._onnx: Any = None
         if format == "onnx":
             optional_package("onnxscript", needed_by="ExportModel", extra="onnx")
@@ -145,6 +148,7 @@ class ExportModel(PeriodicCallback):
                 "`ExportModel` can't go by the clock on several ranks: each has its own",
                 expected="a schedule in steps, batches, epochs or samples",
                 received=str(self.every),
+                option="every",
             )
         model = self._model(run)
         if any(is_sharded(parameter) for parameter in model.parameters()):
@@ -207,6 +211,7 @@ class ExportModel(PeriodicCallback):
                 f"there is no model {self.model!r} to export",
                 expected="one of " + ", ".join(run.models),
                 remedy=did_you_mean(str(self.model), run.models),
+                option="model",
             )
         return found
 
@@ -217,6 +222,7 @@ class ExportModel(PeriodicCallback):
                 f"there is no data named {self.data!r} to trace the model with",
                 expected="one of " + ", ".join(run.data),
                 remedy=did_you_mean(self.data, run.data),
+                option="data",
             )
         with run.data[self.data].aside() as batches:
             batch = next(iter(batches), None)
@@ -232,6 +238,7 @@ class ExportModel(PeriodicCallback):
             f"`ExportModel` can't export the weights of {self.weights!r}: no such callback has any",
             expected="the name of a callback such as `EMA` or `BestCheckpoint`",
             remedy=did_you_mean(self.weights, known),
+            option="weights",
         )
 
     def _state(self, run: Run) -> Mapping[str, Any] | None:

@@ -24,6 +24,7 @@ def metrics_in(pattern: str) -> tuple[str, ...]:
         raise ConfigurationError(
             f"the name {pattern!r} can't be filled in: {error}",
             expected="fields such as {step}, {epoch}, {samples}, {val/loss:.3f}",
+            option="file",
         ) from error
     return tuple(field for field in fields if field not in COUNTERS)
 

@@ -118,6 +118,7 @@ class LoadWeights(Callback):
                 f"there is no model {self.of_model!r} to load weights into",
                 expected="one of " + ", ".join(run.models),
                 remedy=did_you_mean(self.of_model, run.models),
+                option="model",
             )
         return self.of_model, run.models[self.of_model]
 
@@ -126,6 +127,7 @@ class LoadWeights(Callback):
             raise ConfigurationError(
                 f"there are no weights at {self.source}",
                 expected="a safetensors file, or the folder of a checkpoint",
+                option="source",
             )
         if not self.source.is_dir():
             return read_weights(self.source)
@@ -134,6 +136,7 @@ class LoadWeights(Callback):
             raise ConfigurationError(
                 f"the checkpoint {self.source} has no model {name!r}",
                 expected="one of " + ", ".join(models),
+                option="model",
             )
         state = models[name] if name in models else next(iter(models.values()))
         return {key: value for key, value in state.items() if isinstance(value, Tensor)}
@@ -150,6 +153,7 @@ class LoadWeights(Callback):
                     f"two weights in {self.source} become {new!r}",
                     received=f"{came_from[new]!r} and {old!r}",
                     remedy="make the patterns in `rename` narrower",
+                    option="rename",
                 )
             found[new], came_from[new] = tensor, old
         return found
@@ -169,7 +173,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise ConfigurationError(
-            f"rename={pattern!r} is neither a prefix nor a regular expression: {error}"
+            f"rename={pattern!r} is neither a prefix nor a regular expression: {error}",
+            option="rename",
         ) from error
 
 

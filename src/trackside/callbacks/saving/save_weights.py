@@ -71,6 +71,7 @@ class SaveWeights(PeriodicCallback):
             raise ConfigurationError(
                 f"file={file!r} is no name for the weights",
                 expected="a name below the run's folder that ends in .safetensors",
+                option="file",
             )
         self.monitors = metrics_in(file)
         self.at_end = at_end
@@ -94,6 +95,7 @@ class SaveWeights(PeriodicCallback):
                 "`SaveWeights` can't go by the clock on several ranks: each has its own",
                 expected="a schedule in steps, batches, epochs or samples",
                 received=str(self.every),
+                option="every",
             )
         if self.average is None:
             return
@@ -103,6 +105,7 @@ class SaveWeights(PeriodicCallback):
                 f"`SaveWeights` can't write averages: no callback {self.average!r} has any",
                 expected="the name of a callback with a method `weights`, such as `EMA`",
                 remedy=did_you_mean(self.average, known),
+                option="average",
             )
 
     def on_due(self, run: Run) -> None:

@@ -55,8 +55,8 @@ class StableDecayCheckpoints(Callback):
         decay_start: Schedule | str | None = None,
         decay_end: Schedule | str | None = None,
     ) -> None:
-        self.decay_start = None if decay_start is None else _moment(decay_start)
-        self.decay_end = None if decay_end is None else _moment(decay_end)
+        self.decay_start = None if decay_start is None else _moment(decay_start, "decay_start")
+        self.decay_end = None if decay_end is None else _moment(decay_end, "decay_end")
         start, end = self.decay_start, self.decay_end
         if end is not None and (
             start is None or start.unit != end.unit or not start.amount < end.amount
@@ -65,6 +65,7 @@ class StableDecayCheckpoints(Callback):
                 "a decay begins, and then it ends",
                 expected="decay_start before decay_end, both in the same unit",
                 received=f"decay_start={start}, decay_end={end}",
+                option="decay_end",
             )
         self._decay = _Decay(None, 0, None)
         self._looked_at = 0
@@ -153,12 +154,13 @@ def _keep(run: Run, why: str) -> None:
     run.save(why, all_ranks=True)
 
 
-def _moment(text: Schedule | str) -> Every:
-    parts = Every.parse(text).parts
+def _moment(text: Schedule | str, option: str) -> Every:
+    parts = Every.parse(text, option).parts
     if len(parts) != 1 or parts[0].unit == "seconds":
         raise ScheduleError(
             "a decay begins and ends at one count",
             expected="steps, epochs, samples or batches",
             received=str(text),
+            option=option,
         )
     return parts[0]

@@ -42,9 +42,12 @@ class AccumulationSchedule(Callback):
             raise ConfigurationError(
                 f"batches={dict(batches)} is no schedule of accumulation",
                 expected="whole numbers: {0: 1, 10: 4} makes steps of 4 batches from epoch 10 on",
+                option="batches",
             )
         if unit not in ("epochs", "steps"):
-            raise ConfigurationError(f"unit={unit!r} isn't counted", expected="epochs or steps")
+            raise ConfigurationError(
+                f"unit={unit!r} isn't counted", expected="epochs or steps", option="unit"
+            )
         self.batches = dict(sorted(batches.items()))
         self.unit = unit
         self._before_first = 1

@@ -53,6 +53,7 @@ class BatchLimit(Callback):
                 raise ConfigurationError(
                     f"there is no data named {name!r} to limit",
                     remedy=did_you_mean(name, run.data),
+                    option="evaluation",
                 )
 
     def _evaluation(self, name: str) -> int | None:

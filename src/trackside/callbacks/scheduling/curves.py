@@ -43,6 +43,7 @@ class Curve:
             raise ConfigurationError(
                 f"there is no curve of the shape {self.shape!r}",
                 remedy=did_you_mean(str(self.shape), SHAPES),
+                option="shape",
             )
         needs = {
             "end": self.shape in _TOWARDS_END,
@@ -58,17 +59,19 @@ class Curve:
                 f"a curve of the shape {self.shape!r} has other options",
                 expected=", ".join(["start", *(n for n in needs if n in wanted)]),
                 received=", ".join(["start", *(n for n in needs if n in given)]),
+                option="shape",
             )
         if self.shape == "log_linear" and not self.start * (self.end or 0.0) > 0:
             raise ConfigurationError(
                 "a log-linear curve doesn't reach or cross 0",
                 expected="`start` and `end` of the same sign",
                 received=f"start={self.start}, end={self.end}",
+                option="end",
             )
         for name in ("length", "period"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ConfigurationError(f"{name}={value} of a curve isn't above 0")
+                raise ConfigurationError(f"{name}={value} of a curve isn't above 0", option=name)
 
     def at(self, position: float) -> float:
         """The value at `position`; the same for the same position, whatever came before."""

@@ -43,6 +43,7 @@ def parameters_by_group(
                 f"no parameter is left for {pattern!r}",
                 expected="a pattern such as `encoder.*`; the first that fits a name has it",
                 remedy=did_you_mean(pattern, names),
+                option="groups",
             )
     return found
 

@@ -73,6 +73,7 @@ class LRFinder(Callback):
             raise ConfigurationError(
                 f"smoothing={smoothing}, worst={worst} end no range test",
                 expected="smoothing from 0 up to, and without, 1; worst above 1",
+                option="worst" if 0 <= smoothing < 1 else "smoothing",
             )
         self.rates_planned = growing(smallest, largest, steps)
         self.smoothing = smoothing
@@ -120,6 +121,7 @@ class LRFinder(Callback):
             raise ConfigurationError(
                 f"there is no optimizer {self.optimizer!r} to test",
                 remedy=did_you_mean(self.optimizer, run.optimizers),
+                option="optimizer",
             )
         return run.optimizers[self.optimizer] if self.optimizer is not None else run.optimizer
 
@@ -155,6 +157,7 @@ def _figure_class() -> Any:
         raise ConfigurationError(
             "LRFinder draws with matplotlib, which is not installed",
             remedy="pip install 'trackside[pictures]', or plot=False",
+            option="plot",
         ) from error
 
     def make(**options: Any) -> Any:

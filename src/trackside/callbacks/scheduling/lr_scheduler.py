@@ -66,6 +66,7 @@ class LRScheduler(Callback):
             raise ConfigurationError(
                 f"there is no optimizer {self.optimizer!r} to schedule",
                 remedy=did_you_mean(self.optimizer, run.optimizers),
+                option="optimizer",
             )
         names = [self.optimizer] if self.optimizer is not None else list(run.optimizers)
         self._schedulings = {name: Scheduling(self._spec, run.optimizers[name]) for name in names}

@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor
 
 from trackside.callbacks.scheduling.curves import Curve, Shape
-from trackside.errors import ConfigurationError, ScheduleError
+from trackside.errors import ConfigurationError, ScheduleError, about
 from trackside.lifecycle.hooks import Callback
 from trackside.models.attribute_paths import Place, places
 from trackside.run import Rollback, Run
@@ -72,8 +72,9 @@ class ParameterSchedule(Callback):
         factor: float | None = None,
         milestones: Sequence[str] = (),
     ) -> None:
-        points = [begin, length, period, *milestones]
-        self.unit = _unit([Every.parse(point) for point in points if point is not None])
+        points = {"begin": begin, "length": length, "period": period}
+        given = [Every.parse(p, option) for option, p in points.items() if p is not None]
+        self.unit = _unit([*given, *(Every.parse(p, "milestones") for p in milestones)])
         self.parameter = parameter
         self.logs = (f"schedule/{parameter}",)
         self._open_ended = length is None and shape in ("linear", "log_linear", "cosine")
@@ -95,7 +96,8 @@ class ParameterSchedule(Callback):
         self.unused_hooks = frozenset({idle})
 
     def on_fit_start(self, run: Run) -> None:
-        self._places = places(run, self.parameter)
+        with about(option="parameter"):
+            self._places = places(run, self.parameter)
         for place in self._places:
             _check_number(self.parameter, place.get())
         self._curve = self._until_the_end(run) if self._open_ended else self.curve
@@ -134,6 +136,7 @@ class ParameterSchedule(Callback):
                 received=f"a run of {total if total else 'unknown many'} {self.unit}, "
                 f"and begin={curve.begin:g}",
                 remedy="say it: `length='1000 steps'`",
+                option="length",
             )
         length = total - curve.begin
         return Curve(curve.shape, curve.start, curve.end, curve.begin, length)
@@ -161,4 +164,5 @@ def _check_number(parameter: str, value: object) -> None:
             f"{parameter!r} can't be moved along a curve",
             expected="a number, or a tensor with one element",
             received=type(value).__name__,
+            option="parameter",
         )

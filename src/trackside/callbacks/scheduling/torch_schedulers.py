@@ -45,6 +45,7 @@ def factory(scheduler: str | Factory, options: Mapping[str, Any]) -> Factory:
                 f"`{made.__name__}` can't be made with these options: {error}",
                 expected=str(inspect.signature(made)),
                 received=", ".join(options) or "no options",
+                option="scheduler",
             ) from error
     return functools.partial(made, **options) if options else made
 
@@ -64,6 +65,7 @@ def _named(name: str) -> type:
         raise ConfigurationError(
             f"there is no learning-rate scheduler named {name!r}",
             remedy=did_you_mean(name, known),
+            option="scheduler",
         )
     return found
 

@@ -64,18 +64,24 @@ class Unfreeze(Callback):
             raise ConfigurationError(
                 "there is nothing to unfreeze" if not groups else f"batch_norm={batch_norm!r}",
                 expected="groups={'encoder.*': '2 epochs'}, batch_norm='freeze' or 'train'",
+                option="batch_norm" if groups else "groups",
             )
-        self.groups = {n: None if at is None else Every.parse(at) for n, at in groups.items()}
+        self.groups = {
+            n: None if at is None else Every.parse(at, option="groups") for n, at in groups.items()
+        }
         times = [at for at in self.groups.values() if at is not None]
         units = {part.unit for at in times for part in at.parts}
         if "seconds" in units:
-            raise ScheduleError("layers can't be unfrozen by the clock", expected="epochs or steps")
+            raise ScheduleError(
+                "layers can't be unfrozen by the clock", expected="epochs or steps", option="groups"
+            )
         factors = lr_factor if isinstance(lr_factor, Mapping) else dict.fromkeys(groups, lr_factor)
         unknown = [pattern for pattern in factors if pattern not in self.groups]
         if unknown:
             raise ConfigurationError(
                 f"lr_factor has {unknown[0]!r}, which is no group",
                 expected="one of " + ", ".join(self.groups),
+                option="lr_factor",
             )
         self.lr_factor = dict(factors)
         self.batch_norm = batch_norm

@@ -47,11 +47,13 @@ class Phases:
             raise ConfigurationError(
                 f"a learning rate can't decay as {self.shape!r}",
                 remedy=did_you_mean(str(self.shape), get_args(Decay)),
+                option="shape",
             )
         if not 0 <= self.final < 1:
             raise ConfigurationError(
                 f"final={self.final} is no share of the full rate that decay could end with",
                 expected="from 0 up to, and without, 1",
+                option="final",
             )
 
     @property

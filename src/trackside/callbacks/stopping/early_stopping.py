@@ -62,6 +62,7 @@ class EarlyStopping(Callback):
                 f"min_delta={min_delta!r} can't be negative",
                 expected="0 or more, in the metric's own unit",
                 remedy=f"min_delta={abs(min_delta)}; which way is better is said by `mode`",
+                option="min_delta",
             )
         self.monitor = monitor
         self.monitors = (monitor,)

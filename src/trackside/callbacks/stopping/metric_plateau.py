@@ -51,6 +51,7 @@ class MetricPlateau(Callback):
             raise ConfigurationError(
                 f"min_improvement={min_improvement!r} can't be negative",
                 expected="a share of the earlier mean, such as 0.01",
+                option="min_improvement",
             )
         self.monitor = monitor
         self.monitors = (monitor,)

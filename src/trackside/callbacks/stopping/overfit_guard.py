@@ -46,7 +46,7 @@ class OverfitGuard(Callback):
         mode: Literal["min", "max"] = "min",
     ) -> None:
         if not max_gap >= 0:
-            raise ConfigurationError(f"max_gap={max_gap!r} can't be negative")
+            raise ConfigurationError(f"max_gap={max_gap!r} can't be negative", option="max_gap")
         if not is_count(patience, at_least=1):
             raise ConfigurationError(
                 f"patience={patience!r} is no number of evaluations",

@@ -48,7 +48,9 @@ class StopAt(Callback):
         for name, count in self._counts.items():
             if isinstance(count, bool) or not count > 0:
                 raise ConfigurationError(
-                    f"a run can't stop at {name}={count!r}", expected="a positive number"
+                    f"a run can't stop at {name}={count!r}",
+                    expected="a positive number",
+                    option=name,
                 )
         self._date = None if date is None else _moment(date)
         if not self._counts and self._date is None:
@@ -103,4 +105,5 @@ def _moment(date: str | datetime) -> datetime:
         raise ConfigurationError(
             f"{date!r} is not a date",
             expected="a moment such as '2026-12-31 18:00' or '2026-12-31T18:00+00:00'",
+            option="date",
         ) from None

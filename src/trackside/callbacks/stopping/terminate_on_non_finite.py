@@ -82,7 +82,9 @@ class TerminateOnNonFinite(Callback):
     ) -> None:
         if policy not in POLICIES:
             raise ConfigurationError(
-                f"there is no policy {policy!r}", remedy=did_you_mean(str(policy), POLICIES)
+                f"there is no policy {policy!r}",
+                remedy=did_you_mean(str(policy), POLICIES),
+                option="policy",
             )
         for name, count, what in (
             ("max_skips", max_skips, "number of steps"),
@@ -121,11 +123,13 @@ class TerminateOnNonFinite(Callback):
             raise ConfigurationError(
                 "there is nothing to roll back to: no callback saves checkpoints",
                 remedy="add the callback `Checkpoint(every='100 steps')`",
+                option="policy",
             )
         if not run.data["train"].rewinds:
             raise ConfigurationError(
                 "the training data can be passed over once only: nothing can be rolled back",
                 expected="data that can be begun anew: a Dataset, a DataLoader, a list",
+                option="policy",
             )
         run.data["train"].remember()
 

@@ -39,13 +39,14 @@ class GarbageCollection(PeriodicCallback):
     def __init__(
         self, every: str | Schedule = "1000 steps", *, generation: Literal[0, 1, 2] = 1
     ) -> None:
-        schedule = Every.parse(every)
+        schedule = Every.parse(every, option="every")
         super().__init__(schedule)
         if any(part.unit == "seconds" for part in schedule.parts):
             raise ScheduleError(
                 "garbage can't be collected by the clock: it isn't the same on all ranks",
                 expected="a schedule such as '1000 steps'",
                 received=str(schedule),
+                option="every",
             )
         self.generation = generation
         self._was_automatic: bool | None = None

@@ -47,18 +47,20 @@ class SlowRank(PeriodicCallback):
     logs = ("ranks/*",)
 
     def __init__(self, every: str | Schedule = "200 steps", *, warn_above: float = 1.3) -> None:
-        schedule = Every.parse(every)
+        schedule = Every.parse(every, option="every")
         super().__init__(schedule)
         if any(part.unit == "seconds" for part in schedule.parts):
             raise ScheduleError(
                 "ranks can't be compared by the clock: it isn't the same on all of them",
                 expected="a schedule such as '200 steps'",
                 received=str(schedule),
+                option="every",
             )
         if not warn_above >= 1:
             raise ConfigurationError(
                 f"warn_above={warn_above!r} would name ranks that are not slow",
                 expected="1 or more: 1.3 is 30 % slower than the median",
+                option="warn_above",
             )
         self.warn_above = warn_above
         self._step_began = 0.0

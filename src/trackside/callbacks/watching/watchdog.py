@@ -50,7 +50,9 @@ class Watchdog(Callback):
     ) -> None:
         if not timeout_seconds > 0:
             raise ConfigurationError(
-                f"timeout_seconds={timeout_seconds!r} is no time", expected="a positive number"
+                f"timeout_seconds={timeout_seconds!r} is no time",
+                expected="a positive number",
+                option="timeout_seconds",
             )
         self.timeout_seconds = timeout_seconds
         self.folder = str(local_path(folder, "folder"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_origin
@@ -119,19 +118,20 @@ class Refusals:
 
 
 def refusal(blueprint: Blueprint, error: Exception) -> Problem:
-    """What a constructor raised, at the option that it names if it names one."""
-    text = error.message if isinstance(error, TracksideError) else str(error)
-    blamed = [k for k in blueprint.key_places if re.search(rf"\b{re.escape(k)}\b", text)]
+    """What a constructor raised: at the option that it is about, when it says so."""
+    refuses = f"`{blueprint.kind}` refuses its options"
+    if not isinstance(error, TracksideError):
+        known = isinstance(error, (ValueError, TypeError))
+        failed = refuses if known else f"making `{blueprint.kind}` failed: {type(error).__name__}"
+        return Problem(f"{failed}: {error}", blueprint.place, blueprint.path)
     place, path = blueprint.place, blueprint.path
-    if len(blamed) == 1:
-        place, path = blueprint.key_places[blamed[0]], (*path, blamed[0])
+    if error.option in blueprint.key_places:
+        place, path = blueprint.key_places[error.option], (*path, error.option)
     return Problem(
-        f"`{blueprint.kind}` refuses its options: {text}"
-        if isinstance(error, (TracksideError, ValueError, TypeError))
-        else f"making `{blueprint.kind}` failed: {type(error).__name__}: {text}",
+        f"{refuses}: {error.message}",
         place,
         path,
-        expected=getattr(error, "expected", None) if isinstance(error, TracksideError) else None,
-        received=getattr(error, "received", None) if isinstance(error, TracksideError) else None,
-        remedy=getattr(error, "remedy", None) if isinstance(error, TracksideError) else None,
+        expected=error.expected,
+        received=error.received,
+        remedy=error.remedy,
     )

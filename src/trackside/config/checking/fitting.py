@@ -16,6 +16,8 @@ from trackside.config.checking.wording import describe
 from trackside.config.text.document import parse
 from trackside.config.text.place import Path
 from trackside.config.text.problem import Findings
+from trackside.errors import ScheduleError
+from trackside.schedule import Unit
 
 
 class Made(Protocol):
@@ -140,10 +142,11 @@ def _remedy(came: Any, wanted: Any, error: ValidationError) -> str | None:
     if isinstance(came, float) and came.is_integer() and "whole number" in describe(wanted):
         return f"write {int(came)}"
     if is_schedule(wanted):
-        text = str(error.errors()[0]["msg"])
-        if "exactly one unit" in text:
+        if isinstance(came, dict) and len(came.keys() & set(get_args(Unit))) != 1:
             return "for several, join them: `100 steps or 10 minutes`"
-        return text.partition("to fix:")[2].strip() or None
+        refusal = error.errors()[0].get("ctx", {}).get("error")
+        reason = getattr(refusal, "__cause__", None)
+        return reason.remedy if isinstance(reason, ScheduleError) else None
     if isinstance(came, str):
         layer = parse(came, "", Findings())
         unquoted = came if layer is None else layer.value

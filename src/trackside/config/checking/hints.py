@@ -121,7 +121,7 @@ def _parse_schedule(value: Any) -> Any:
             return Every(**value)
         return Every.parse(value)
     except (ScheduleError, TypeError) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error)) from error  # `fitting` reads the remedy from the cause
 
 
 def _torch_value(hint: Any) -> Callable[[Any], Any]:

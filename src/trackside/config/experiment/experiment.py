@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -187,23 +186,27 @@ class Experiment:
 
     def located(self, error: TracksideError) -> TracksideError:
         """The same error at its place in the file, when it speaks of something in it."""
-        path = None if isinstance(error, ExperimentError) else self._spoken_of(error)
+        path = None if isinstance(error, ExperimentError) else self._path_of(error)
         if path is None:
             return error
         details = {"expected": error.expected, "received": error.received, "remedy": error.remedy}
         place = self.document.place(path)
         return ExperimentError([Problem(error.message, place, path, **details)])
 
-    def _spoken_of(self, error: TracksideError) -> Path | None:
-        spots = [p for p, v in _leaves(self.document.value, ()) if str(v) == error.received]
-        if isinstance(error, RegistrationError):
-            spots = [
-                (*one.path, "kind")
-                for name, one in self.callbacks.items()
-                if one is not None
-                and any(re.search(rf"\b{word}\b", error.message) for word in (name, _class(one)))
-            ]
-        return spots[0] if len(spots) == 1 else None
+    def _path_of(self, error: TracksideError) -> Path | None:
+        """The key that an error is about, where the file has one for it."""
+        about = self.callbacks.get(error.callback) if error.callback is not None else None
+        if about is not None:
+            if error.option in about.key_places:
+                return (*about.path, error.option)
+            if isinstance(error, RegistrationError):
+                return (*about.path, "kind")
+        if error.callback is not None or error.option is None:
+            return None
+        sections = {name: ("trainer", name) for name in self.trainer_values}
+        sections |= {name: ("scheduler", name) for name in self.scheduler_values}
+        path = sections.get(error.option, (error.option,))
+        return path if self.document.has(path) else None
 
     @staticmethod
     def _make(value: Any, findings: Findings) -> Any:
@@ -213,18 +216,3 @@ class Experiment:
             findings.problems += error.problems
             findings.causes.append(error)
             return None
-
-
-def _class(blueprint: Blueprint) -> str:
-    return blueprint.name.rpartition(".")[2]
-
-
-def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _leaves(inner, (*path, index))
-    else:
-        yield path, value

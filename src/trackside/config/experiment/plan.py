@@ -163,11 +163,12 @@ def _look(
         try:
             probe.fit(**arguments)
         except MonitorError as error:
-            watcher = next(n for n, c in muted.items() if error.received in c.monitors)
-            muted[watcher].monitors = ()
+            watcher = error.callback or "scheduler"
             remedy = error.remedy or f"expected {error.expected}"
             found.append(Diagnostic("error", watcher, error.message, remedy))
-            continue
+            if watcher in muted:
+                muted[watcher].monitors = ()
+                continue
         except ConfigurationError:
             if look.run is None:
                 raise  # else it is what foresight finds as well, and tells with all the rest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from typing import Any, TypeVar, overload
 from trackside.errors import (
     DuplicateCallbackError,
     MissingRequirementError,
-    OrderCycleError,
     RegistrationError,
     about,
     did_you_mean,
@@ -19,6 +17,7 @@ from trackside.errors import (
 from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
+from trackside.lifecycle.ordering import in_order, is_a
 from trackside.lifecycle.registration import check_hooks, check_run
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
@@ -199,7 +198,7 @@ class CallbackCollection:
             self._dispatcher.detach(member, Outcome(Status.STOPPED, reason))
 
     def _refresh(self) -> None:
-        self._ordered = _sort(self._members)
+        self._ordered = in_order(self._members)
         if self._dispatcher is not None:
             self._dispatcher.set_members(self._everybody())
 
@@ -276,7 +275,7 @@ class CallbackCollection:
 
     def _find(self, key: str | type[Any]) -> Member | None:
         for member in self._members:
-            if member.name == key or (isinstance(key, type) and _is_a(member.callback, key)):
+            if member.name == key or (isinstance(key, type) and is_a(member.callback, key)):
                 return member
         return None
 
@@ -316,10 +315,6 @@ def _holds(member: Member, callback: object) -> bool:
     return member.callback is callback or original(member.callback) is callback
 
 
-def _is_a(callback: Callback[Any], kind: type[Any]) -> bool:
-    return isinstance(original(callback), kind)
-
-
 def _default_name(callback: Callback[Any]) -> str:
     if isinstance(callback, Adopted):
         return callback.default_name
@@ -333,70 +328,3 @@ def _free_name(name: str, taken: set[str]) -> str:
     while f"{name}_{number}" in taken:
         number += 1
     return f"{name}_{number}"
-
-
-def _sort(members: list[Member]) -> list[Member]:
-    """As added, then `runs_after` and `runs_before`: a stable topological sort.
-
-    Raises:
-        OrderCycleError: Prints the cycle.
-    """
-    followers: dict[int, set[int]] = {index: set() for index in range(len(members))}
-    for index, member in enumerate(members):
-        for other in _matching(member.callback.runs_after, members, index):
-            followers[other].add(index)
-        for other in _matching(member.callback.runs_before, members, index):
-            followers[index].add(other)
-    waiting_for = [0] * len(members)
-    for after in followers.values():
-        for index in after:
-            waiting_for[index] += 1
-    ready = [index for index, count in enumerate(waiting_for) if count == 0]
-    ordered = []
-    while ready:
-        index = heapq.heappop(ready)
-        ordered.append(members[index])
-        for after_index in followers[index]:
-            waiting_for[after_index] -= 1
-            if waiting_for[after_index] == 0:
-                heapq.heappush(ready, after_index)
-    if len(ordered) < len(members):
-        raise OrderCycleError(
-            "the order of the callbacks goes in a circle: " + _describe_cycle(members, followers),
-            remedy="drop one of the `runs_after` or `runs_before` among them",
-        )
-    return ordered
-
-
-def _matching(
-    keys: Iterable[type[Callback[Any]] | str], members: list[Member], own: int
-) -> Iterator[int]:
-    for key in keys:
-        for index, member in enumerate(members):
-            if index != own and (
-                member.name == key if isinstance(key, str) else _is_a(member.callback, key)
-            ):
-                yield index
-
-
-def _describe_cycle(members: list[Member], followers: dict[int, set[int]]) -> str:
-    """`a -> b -> a`, of one cycle among `followers`."""
-    path: list[int] = []
-    done: set[int] = set()
-
-    def walk(index: int) -> list[int] | None:
-        if index in path:
-            return [*path[path.index(index) :], index]
-        if index in done:
-            return None
-        path.append(index)
-        for after in sorted(followers[index]):
-            if (cycle := walk(after)) is not None:
-                return cycle
-        done.add(path.pop())
-        return None
-
-    for start in range(len(members)):
-        if (cycle := walk(start)) is not None:
-            return " -> ".join(members[index].name for index in cycle)
-    raise AssertionError("no cycle where the sort found one")

@@ -105,8 +105,7 @@ class Trainer(Callback[Any]):
     ) -> None:
         if not is_count(accumulate, at_least=1):
             raise ConfigurationError(
-                f"accumulate={accumulate!r} is no number of batches",
-                expected="a whole number, 1 or more",
+                f"accumulate={accumulate!r} must be a whole number of batches, 1 or more",
                 option="accumulate",
             )
         self.model = model

@@ -1,7 +1,7 @@
 """A checkpoint that the first version wrote, before the modules moved, still goes on exactly.
 
 `first_format/run` was saved at step 17, in the middle of an epoch, by the version of 2026-11; the
-losses beside it are those of the same run that was never stopped, its records those of the resumed one.
+losses beside it are those of the same run that was never stopped.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def test_captured_output_has_plain_lines_and_nothing_else(
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "\x1b" not in captured.out
-    model, data, header, *rows = captured.out.splitlines()
+    run, model, data, header, *rows = captured.out.splitlines()
+    assert run.startswith("run: cpu · fp32 · runs/")
     assert model == "model: Linear, 3 parameters (12 B)"
     assert data == "data: train 10 samples in 3 batches, val 5 samples in 2 batches"
     assert header.split()[0] == "epoch"

@@ -36,8 +36,8 @@ class ScriptedRun(Run):
 
     Args:
         callbacks: One callback, or several, in order.
-        epochs: RunLimit in epochs, as callbacks read it in `run.limit`.
-        steps: RunLimit in steps.
+        epochs: Limit in epochs, as callbacks read it in `run.limit`.
+        steps: Limit in steps.
         epoch_steps: Steps of an epoch.
         samples: Samples of a step.
         seconds: Seconds that a step takes, as `run.progress` counts them.
@@ -77,6 +77,7 @@ class ScriptedRun(Run):
         self.data = dict.fromkeys(data)
         self.world: Any = _OneProcess()
         self.device: Any = "cpu"
+        self.precision: Any = SimpleNamespace(name="fp32")
         rates = SimpleNamespace(param_groups=[{"lr": 0.1, "params": []}])
         self.optimizers: Mapping[str, Any] = {"optimizer": rates}
         self._epoch_steps = epoch_steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,21 @@ class Result:
     """Time spent in each callback."""
     failed_callbacks: Mapping[str, int] = field(default_factory=dict)
     """How often each callback with `on_error="warn"` failed."""
+
+    def __repr__(self) -> str:
+        records = len(self.history)
+        return f"<Result: {self.outcome}; {records} records; files in {str(self.directory)!r}>"
+
+    def _repr_html_(self) -> str:
+        # Notebooks show this instead of the repr.
+        latest = ((name, self.history.latest(name)) for name in self.history.names)
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{value:.6g}</td></tr>"
+            for name, value in latest
+            if value is not None
+        )
+        return (
+            f"<p><b>{escape(str(self.outcome))}</b>, files in "
+            f"<code>{escape(str(self.directory))}</code></p>"
+            f"<table><tr><th>metric</th><th>last value</th></tr>{rows}</table>"
+        )

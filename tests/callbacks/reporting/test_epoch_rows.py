@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 
-from trackside.callbacks.reporting.epoch_rows import Columns, is_best
+import pytest
+
+from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best
 
 
 def test_columns_stay_straight_from_header_to_row() -> None:
@@ -11,8 +13,8 @@ def test_columns_stay_straight_from_header_to_row() -> None:
 
     row = columns.row("3", 1200, 12.34, {"val/loss": 0.5}, lambda name, value: True)
 
-    assert columns.header() == " epoch       step   val/loss    seconds"
-    assert row == "     3      1,200     0.5000*      12.3"
+    assert folded(columns.header(), None) == " epoch       step   val/loss    seconds"
+    assert folded(row, None) == "     3      1,200     0.5000*      12.3"
 
 
 def test_a_value_that_is_missing_leaves_a_gap() -> None:
@@ -21,7 +23,7 @@ def test_a_value_that_is_missing_leaves_a_gap() -> None:
 
     row = columns.row("1", 1, 0.0, {}, lambda name, value: True)
 
-    assert row.split() == ["1", "1", "0.0"]
+    assert folded(row, None).split() == ["1", "1", "0.0"]
 
 
 def test_only_new_names_make_a_new_header() -> None:
@@ -51,3 +53,25 @@ def test_nan_is_never_best() -> None:
 
 def test_the_loss_of_training_has_no_best() -> None:
     assert not is_best("train/loss", 0.1, [0.2], {})
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_a_line_is_folded_between_cells_and_none_is_lost(columns: int) -> None:
+    table = Columns()
+    table.widen([f"val/metric_{number}" for number in range(9)])
+
+    for cells in (table.header(), table.row("1", 7, 0.5, {"val/metric_8": 2.0}, lambda *_: False)):
+        lines = folded(cells, columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert " ".join(lines).split() == " ".join(cells).split()
+
+
+def test_parts_of_a_folded_row_stand_under_their_names() -> None:
+    table = Columns()
+    table.widen(["val/a", "val/b", "val/c"])
+    row = table.row("1", 7, 0.5, {"val/a": 1.0, "val/b": 2.0, "val/c": 3.0}, lambda *_: False)
+
+    headers, rows = folded(table.header(), 40).splitlines(), folded(row, 40).splitlines()
+
+    assert len(headers) == len(rows) > 1
+    assert [len(line) for line in headers] == [len(line) for line in rows]

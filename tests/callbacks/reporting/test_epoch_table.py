@@ -74,3 +74,13 @@ def test_a_second_fit_begins_with_a_header(plain: io.StringIO) -> None:
         ScriptedRun(table).play([{"val/loss": 0.5}])
 
     assert plain.getvalue().count("epoch") == 2
+
+
+def test_an_evaluation_within_an_epoch_has_a_row(plain: io.StringIO) -> None:
+    task = tiny_regression()
+    trainer = task.trainer(callbacks=[EpochTable()])
+
+    trainer.fit(task.train, task.validation, steps=4, evaluate_every="2 steps")
+
+    rows = [line.split()[:2] for line in plain.getvalue().splitlines() if "epoch" not in line]
+    assert rows == [["1...", "2"], ["1", "3"], ["2...", "4"], ["2...", "4"]]

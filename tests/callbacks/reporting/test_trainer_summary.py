@@ -4,6 +4,8 @@ import io
 
 import pytest
 
+from trackside import Settings
+from trackside.callbacks import Checkpoint
 from trackside.callbacks.reporting.trainer_summary import TrainerSummary
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
@@ -20,7 +22,8 @@ class Broken(Callback):
 def test_the_end_of_a_run_is_told(plain: io.StringIO) -> None:
     script(TrainerSummary(), [{"val/loss": 0.5}, {"val/loss": 0.7}])
 
-    first, best, took, files, callbacks = plain.getvalue().splitlines()
+    start, first, best, took, files, callbacks = plain.getvalue().splitlines()
+    assert start == "run: cpu · fp32 · ."
     assert first == "completed at step 8: the story is told"
     assert best.split(maxsplit=1) == [
         "best",
@@ -39,7 +42,7 @@ def test_a_failure_is_told_too(plain: io.StringIO) -> None:
     with pytest.raises(ValueError, match="out of luck"):
         script(TrainerSummary(), story)
 
-    assert plain.getvalue().startswith("failed at step 1: ValueError: out of luck\n")
+    assert "failed at step 1: ValueError: out of luck" in plain.getvalue().splitlines()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -55,3 +58,16 @@ def test_an_evaluation_by_itself_has_no_summary(plain: io.StringIO) -> None:
     task.trainer(callbacks=[TrainerSummary()]).evaluate(task.validation)
 
     assert plain.getvalue() == ""
+
+
+def test_a_resumed_run_says_where_it_goes_on(plain: io.StringIO) -> None:
+    task = tiny_regression()
+    settings = Settings(directory="run", device="cpu")
+    task.trainer(callbacks=[Checkpoint()], settings=settings).fit(task.train, steps=4)
+
+    again = task.trainer(callbacks=[Checkpoint(), TrainerSummary()], settings=settings)
+    again.fit(task.train, steps=5, resume="auto")
+
+    first, second, *_ = plain.getvalue().splitlines()
+    assert first == "run: cpu · fp32 · run"
+    assert second.startswith("resumed at step 4, after 1 whole epochs, from run/checkpoints/")

@@ -9,6 +9,26 @@ from trackside.callbacks.reporting.figures import figure
 from trackside.history import Mode, has_improved
 
 SEPARATOR = "  "
+HANG = 17
+"""Spaces before the cells of a line that goes on: the width of epoch and step."""
+
+
+def folded(line: list[str], columns: int | None) -> str:
+    """The cells of a line, in as many lines of at most `columns` characters as they need.
+
+    Args:
+        line: The cells, of which the first two stand on the first line only.
+        columns: Width of the terminal in characters; None is not folded.
+    """
+    text = SEPARATOR.join(line)
+    if columns is None or len(text) <= columns:
+        return text
+    lines = [SEPARATOR.join(line[:2])]
+    for cell in line[2:]:
+        if len(lines[-1]) + len(SEPARATOR) + len(cell) > columns and len(lines[-1]) > HANG:
+            lines.append(" " * HANG)
+        lines[-1] += SEPARATOR + cell
+    return "\n".join(lines)
 
 
 def is_best(name: str, value: float, earlier: Sequence[float], modes: Mapping[str, Mode]) -> bool:
@@ -40,10 +60,10 @@ class Columns:
         self.names += new
         return bool(new)
 
-    def header(self) -> str:
-        """The line of names."""
+    def header(self) -> list[str]:
+        """The cells of the line of names."""
         cells = [name.rjust(self._width(name) - 1) + " " for name in self.names]
-        return SEPARATOR.join(["epoch".rjust(6), "step".rjust(9), *cells, "seconds".rjust(8)])
+        return ["epoch".rjust(6), "step".rjust(9), *cells, "seconds".rjust(8)]
 
     def row(
         self,
@@ -52,15 +72,15 @@ class Columns:
         seconds: float,
         values: Mapping[str, float],
         is_best: Callable[[str, float], bool],
-    ) -> str:
-        """One row; the best value so far has a star."""
+    ) -> list[str]:
+        """The cells of one row; the best value so far has a star."""
         cells = []
         for name in self.names:
             value, width = values.get(name), self._width(name)
             text = "" if value is None else figure(value)
             star = "*" if value is not None and is_best(name, value) else " "
             cells.append(text.rjust(width - 1) + star)
-        return SEPARATOR.join([epoch.rjust(6), f"{step:,}".rjust(9), *cells, f"{seconds:8.1f}"])
+        return [epoch.rjust(6), f"{step:,}".rjust(9), *cells, f"{seconds:8.1f}"]
 
     @staticmethod
     def _width(name: str) -> int:

@@ -9,7 +9,7 @@ from typing import Literal, final
 from rich.text import Text
 
 from trackside.callbacks.reporting import terminal
-from trackside.callbacks.reporting.epoch_rows import Columns, is_best
+from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best
 from trackside.history import Mode, check_mode
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Rollback, Run
@@ -19,9 +19,11 @@ from trackside.run import Evaluation, Rollback, Run
 class EpochTable(Callback):
     """Prints one row per epoch: its number, steps so far, metrics, seconds.
 
-    The best value of a column so far has a star, where it is known which way is better. A column
-    that appears later gets a new header. An evaluation after the last epoch gets a row of its own.
-    An epoch that did not come to its end is marked `...`.
+    An evaluation within an epoch, or after the last one, has its own row; within an epoch, the
+    number is that of the epoch under way, marked `...`, as is an epoch that did not come to its
+    end. The best value of a column so far has a star, where it is known which way is better. A
+    column that appears later gets a new header. In a terminal, a row with more columns than fit
+    goes on below, each part under its names.
 
     Args:
         columns: Names of the metrics to show; None shows those of the epoch's training and
@@ -51,6 +53,7 @@ class EpochTable(Callback):
         self._began = 0.0
         self._began_with = 0
         self._unprinted: dict[str, float] = {}
+        self._within_epoch = False
 
     def __repr__(self) -> str:
         return "EpochTable(...)"
@@ -58,7 +61,14 @@ class EpochTable(Callback):
     def on_fit_start(self, run: Run) -> None:
         self._table = Columns()
         self._unprinted = {}
+        self._within_epoch = False
         self._began = perf_counter()
+
+    def on_train_epoch_start(self, run: Run) -> None:
+        self._within_epoch = True
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        self._within_epoch = False
 
     def on_epoch_start(self, run: Run) -> None:
         self._began = perf_counter()
@@ -66,6 +76,8 @@ class EpochTable(Callback):
 
     def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
         self._unprinted.update(evaluation.metrics)
+        if self._within_epoch:
+            self._print(run, f"{run.progress.epochs_completed + 1}...", evaluation.metrics)
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         completed = run.progress.epochs_completed
@@ -82,7 +94,7 @@ class EpochTable(Callback):
     def _print(self, run: Run, epoch: str, metrics: Mapping[str, float]) -> None:
         names = list(metrics) if self.columns is None else self.columns
         if self._table.widen(names):
-            terminal.say(Text(self._table.header(), "bold"))
+            terminal.say(Text(folded(self._table.header(), terminal.columns()), "bold"))
         seconds = perf_counter() - self._began
         row = self._table.row(
             epoch,
@@ -91,7 +103,7 @@ class EpochTable(Callback):
             metrics,
             lambda name, value: is_best(name, value, run.history.values(name), self.modes),
         )
-        line = Text(row)
+        line = Text(folded(row, terminal.columns()))
         line.highlight_regex(r"\S+\*", "bold green")
         terminal.say(line)
         self._unprinted = {}

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from trackside.callbacks.reporting import terminal
+from trackside.callbacks.reporting.notebook import NotebookLine
 from trackside.callbacks.reporting.status_line import Pace, bar, fraction, standing, words
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
@@ -24,8 +25,9 @@ class ProgressBar(Callback):
 
     The bar shows epoch, step, the loss of the last record, samples per second, the time left, and
     the evaluation under way. What the program prints appears above it. It reads the run from a
-    thread of its own: a step costs nothing. In a notebook it needs `ipywidgets`; without, in a file
-    and in captured output, one plain line is printed per interval.
+    thread of its own: a step costs nothing. In a notebook the bar is a line of its cell that is
+    redrawn in place, and captures nothing that others print. In a file and in captured output, one
+    plain line is printed per interval.
 
     Args:
         refresh_per_second: How often the bar is redrawn, in times per second.
@@ -52,6 +54,7 @@ class ProgressBar(Callback):
         self.plain_every_seconds = plain_every_seconds
         self._run: Run | None = None
         self._live: Live | None = None
+        self._line: NotebookLine | None = None
         self._clock: _Clock | None = None
         self._pace = Pace()
         self._predicted_batches = 0
@@ -75,23 +78,27 @@ class ProgressBar(Callback):
         self._predicted_batches += 1
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        live, clock = self._live, self._clock
-        self._live = self._clock = None
+        live, line, clock = self._live, self._line, self._clock
+        self._live = self._line = self._clock = None
         try:
             if clock is not None:
                 clock.stop()
         finally:
             if live is not None:
-                if live.console.is_jupyter:  # elsewhere `stop` draws the last standing itself
-                    live.refresh()
-                live.stop()
+                live.stop()  # draws the last standing
+            if line is not None:
+                self._draw(line)
             self._run = None
 
     def _start(self, run: Run) -> None:
         if self._clock is not None:
             return
         console = terminal.console()
-        if terminal.shows_live(console):
+        if console.is_jupyter:
+            line = self._line = NotebookLine()
+            self._draw(line)
+            self._clock = _Clock(lambda: self._draw(line), 1 / self.refresh_per_second)
+        elif terminal.shows_live(console):
             terminal.give_workers_their_own_output()
             live = Live(
                 console=console,
@@ -104,6 +111,12 @@ class ProgressBar(Callback):
             self._clock = _Clock(live.refresh, 1 / self.refresh_per_second)
         else:
             self._clock = _Clock(self._print_line, self.plain_every_seconds)
+
+    def _draw(self, line: NotebookLine) -> None:
+        run = self._run
+        if run is not None:
+            at = standing(run, self._predicted_batches)
+            line.draw(fraction(at), words(at, *self._pace.read(monotonic(), at)))
 
     def _print_line(self) -> None:
         run = self._run

@@ -9,9 +9,22 @@ from trackside.callbacks.reporting.direction import direction
 from trackside.callbacks.reporting.figures import duration, figure, rate, share
 from trackside.history import History, Mode
 from trackside.outcome import Outcome
+from trackside.run import Run
 
 LISTED_CALLBACKS = 3
 LISTED_FILES = 8
+
+
+def beginning(run: Run) -> Iterator[str]:
+    """`run: cuda:0 · bf16 · 2 ranks · runs/digits`, and where a resumed run goes on."""
+    ranks = run.world.size
+    parts = [str(run.device), run.precision.name]
+    if ranks > 1:
+        parts.append(f"{ranks} ranks")
+    yield "run: " + " · ".join([*parts, str(run.directory)])
+    if run.resumed_from is not None:
+        step, epoch = run.progress.steps_completed, run.progress.epochs_completed
+        yield f"resumed at step {step:,}, after {epoch:,} whole epochs, from {run.resumed_from}"
 
 
 def ending(outcome: Outcome) -> str:

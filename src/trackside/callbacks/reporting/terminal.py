@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from importlib.util import find_spec
 from textwrap import wrap
 
 import rich
@@ -36,6 +35,12 @@ def say(text: RenderableType, *, hang: int | None = None) -> None:
     target.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
+def columns() -> int | None:
+    """Characters in a line of the terminal; None where output goes elsewhere."""
+    target = console()
+    return target.width if target.is_terminal and not target.is_jupyter else None
+
+
 def folded(line: str, columns: int, hang: int) -> str:
     """A line in several of at most `columns`, all but the first behind `hang` spaces."""
     parts = wrap(
@@ -49,9 +54,7 @@ def folded(line: str, columns: int, hang: int) -> str:
 
 
 def shows_live(target: Console) -> bool:
-    """Whether what redraws itself can be shown: a terminal, or a notebook with widgets."""
-    if target.is_jupyter:
-        return find_spec("ipywidgets") is not None
+    """Whether a display that redraws itself can be shown: only in a terminal."""
     # `is_terminal` alone is also true in a file when FORCE_COLOR is set, as on many CI services.
     return target.is_terminal and not target.is_dumb_terminal and target.file.isatty()
 

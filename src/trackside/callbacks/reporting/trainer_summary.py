@@ -10,6 +10,7 @@ from rich.text import Text
 
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.summary_lines import (
+    beginning,
     best_values,
     ending,
     files,
@@ -31,10 +32,12 @@ _COLOURS = {
 
 @final
 class TrainerSummary(Callback):
-    """Says at the end of `fit` how it went, whatever the end was.
+    """Says at the start of `fit` where it runs, and at its end how it went, whatever the end was.
 
-    Outcome and who asked for it; the best value of each evaluated metric and when; where the files
-    are; how long it took; the share of time of each callback; callbacks that failed.
+    At the start: device, precision, ranks, folder, and the checkpoint that a resumed run goes on
+    from. At the end: outcome and who asked for it; the best value of each evaluated metric and
+    when; where the files are; how long it took; the share of time of each callback; callbacks that
+    failed.
 
     Args:
         modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't tell
@@ -64,6 +67,8 @@ class TrainerSummary(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         # A resumed run has seconds and steps of earlier processes: this one reports its own.
+        for line in beginning(run):
+            terminal.say(line, hang=5)
         progress = run.progress
         self._before = (progress.seconds, progress.steps_completed, progress.samples_completed)
 

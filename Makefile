@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema bench faults clean clean-all
+.PHONY: help demo test check schema index bench faults clean clean-all
 
 help:  ## list the targets
 	@echo "Targets:"
@@ -55,6 +55,9 @@ check: $(TEST_STAMP)  ## lint, format, types and import contracts
 	$(BIN)/mypy
 	@# Its cache keeps how an import was resolved before the module it names existed.
 	$(BIN)/lint-imports --no-cache
+
+index: $(TEST_STAMP)  ## write callbacks/__init__.py again, after a callback was added, renamed or removed
+	$(BIN)/trackside callbacks --index src/trackside/callbacks/__init__.py
 
 schema: $(TEST_STAMP)  ## write trackside.schema.json anew, after an option has changed
 	$(BIN)/trackside schema > $@.new && mv $@.new trackside.schema.json

@@ -19,6 +19,8 @@ from typing import Any
 
 from torch import Tensor
 
+from trackside.callbacks import EarlyStopping
+from trackside.callbacks import EarlyStoping  # error: attr-defined
 from trackside import Callback, Evaluation, Outcome, PeriodicCallback, Run, Trainer, event, on
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
@@ -111,6 +113,9 @@ class OfAnotherFramework:
 Trainer(callbacks=[Beat("1 step"), OfAnotherFramework()])
 Trainer(callbacks={"beat": Beat("1 step"), "other": OfAnotherFramework(), "progress": None})
 Trainer(callbacks=OfAnotherFramework())  # error: arg-type
+EarlyStopping("val/loss", patience=3)
+EarlyStopping("val/loss", patience="3")  # error: arg-type
+EarlyStopping("val/loss", patients=3)  # error: call-arg
 """
 
 

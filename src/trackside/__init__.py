@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trackside.lazy import lazily
 
 if TYPE_CHECKING:
+    from trackside.checkpoint.commit import Saved as Saved
+    from trackside.distributed.ddp import DDP as DDP
+    from trackside.distributed.failure import PeerFailed as PeerFailed
+    from trackside.distributed.fsdp import FSDP as FSDP
+    from trackside.distributed.world import World as World
+    from trackside.errors import CheckpointError as CheckpointError
+    from trackside.errors import ConfigurationError as ConfigurationError
+    from trackside.errors import DataError as DataError
+    from trackside.errors import DuplicateCallbackError as DuplicateCallbackError
+    from trackside.errors import LossError as LossError
+    from trackside.errors import MissingRequirementError as MissingRequirementError
+    from trackside.errors import MisspeltNameError as MisspeltNameError
+    from trackside.errors import MonitorError as MonitorError
+    from trackside.errors import NonFiniteError as NonFiniteError
+    from trackside.errors import OptimizerError as OptimizerError
+    from trackside.errors import OrderCycleError as OrderCycleError
+    from trackside.errors import RegistrationError as RegistrationError
+    from trackside.errors import ScheduleError as ScheduleError
     from trackside.errors import StopTraining as StopTraining
     from trackside.errors import TracksideError as TracksideError
+    from trackside.errors import UnknownHookError as UnknownHookError
+    from trackside.errors import UsageError as UsageError
+    from trackside.history import Best as Best
     from trackside.history import History as History
     from trackside.history import Record as Record
     from trackside.lifecycle.collection import CallbackCollection as CallbackCollection
@@ -19,50 +41,157 @@ if TYPE_CHECKING:
     from trackside.outcome import Outcome as Outcome
     from trackside.outcome import Status as Status
     from trackside.progress import Progress as Progress
+    from trackside.progress import RunLimit as RunLimit
     from trackside.run import Evaluation as Evaluation
+    from trackside.run import Request as Request
+    from trackside.run import Rollback as Rollback
     from trackside.run import Run as Run
+    from trackside.run import TrainingBatch as TrainingBatch
+    from trackside.schedule import AnyOf as AnyOf
     from trackside.schedule import Every as Every
+    from trackside.schedule import Schedule as Schedule
     from trackside.step.evaluation import EvaluationCallback as EvaluationCallback
     from trackside.step.metrics import accuracy as accuracy
     from trackside.step.optimization import Clip as Clip
     from trackside.step.optimization import Scheduler as Scheduler
     from trackside.step.output import Output as Output
+    from trackside.trainer.rehearsal import RehearsalError as RehearsalError
     from trackside.trainer.settings import Result as Result
     from trackside.trainer.settings import Settings as Settings
     from trackside.trainer.trainer import Trainer as Trainer
+else:
+    # The command line answers --help without importing torch.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "checkpoint.commit": ("Saved",),
+            "distributed.ddp": ("DDP",),
+            "distributed.failure": ("PeerFailed",),
+            "distributed.fsdp": ("FSDP",),
+            "distributed.world": ("World",),
+            "errors": (
+                "CheckpointError",
+                "ConfigurationError",
+                "DataError",
+                "DuplicateCallbackError",
+                "LossError",
+                "MissingRequirementError",
+                "MisspeltNameError",
+                "MonitorError",
+                "NonFiniteError",
+                "OptimizerError",
+                "OrderCycleError",
+                "RegistrationError",
+                "ScheduleError",
+                "StopTraining",
+                "TracksideError",
+                "UnknownHookError",
+                "UsageError",
+            ),
+            "history": (
+                "Best",
+                "History",
+                "Record",
+            ),
+            "lifecycle.collection": ("CallbackCollection",),
+            "lifecycle.hooks": (
+                "Callback",
+                "RankZeroCallback",
+                "event",
+            ),
+            "lifecycle.periodic": (
+                "PeriodicCallback",
+                "on",
+            ),
+            "outcome": (
+                "Outcome",
+                "Status",
+            ),
+            "progress": (
+                "Progress",
+                "RunLimit",
+            ),
+            "run": (
+                "Evaluation",
+                "Request",
+                "Rollback",
+                "Run",
+                "TrainingBatch",
+            ),
+            "schedule": (
+                "AnyOf",
+                "Every",
+                "Schedule",
+            ),
+            "step.evaluation": ("EvaluationCallback",),
+            "step.metrics": ("accuracy",),
+            "step.optimization": (
+                "Clip",
+                "Scheduler",
+            ),
+            "step.output": ("Output",),
+            "trainer.rehearsal": ("RehearsalError",),
+            "trainer.settings": (
+                "Result",
+                "Settings",
+            ),
+            "trainer.trainer": ("Trainer",),
+        },
+    )
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "lifecycle.collection": ("CallbackCollection",),
-    "step.evaluation": ("EvaluationCallback",),
-    "errors": ("StopTraining", "TracksideError"),
-    "history": ("History", "Record"),
-    "lifecycle.hooks": ("Callback", "RankZeroCallback", "event"),
-    "step.metrics": ("accuracy",),
-    "step.optimization": ("Clip", "Scheduler"),
-    "outcome": ("Outcome", "Status"),
-    "lifecycle.periodic": ("PeriodicCallback", "on"),
-    "progress": ("Progress",),
-    "run": ("Evaluation", "Run"),
-    "schedule": ("Every",),
-    "step.output": ("Output",),
-    "trainer.settings": ("Result", "Settings"),
-    "trainer.trainer": ("Trainer",),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the command line answers --help without importing torch.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'trackside' has no attribute {name!r}")
-    value = getattr(import_module(f"trackside.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__ = [
+    "DDP",
+    "FSDP",
+    "AnyOf",
+    "Best",
+    "Callback",
+    "CallbackCollection",
+    "CheckpointError",
+    "Clip",
+    "ConfigurationError",
+    "DataError",
+    "DuplicateCallbackError",
+    "Evaluation",
+    "EvaluationCallback",
+    "Every",
+    "History",
+    "LossError",
+    "MissingRequirementError",
+    "MisspeltNameError",
+    "MonitorError",
+    "NonFiniteError",
+    "OptimizerError",
+    "OrderCycleError",
+    "Outcome",
+    "Output",
+    "PeerFailed",
+    "PeriodicCallback",
+    "Progress",
+    "RankZeroCallback",
+    "Record",
+    "RegistrationError",
+    "RehearsalError",
+    "Request",
+    "Result",
+    "Rollback",
+    "Run",
+    "RunLimit",
+    "Saved",
+    "Schedule",
+    "ScheduleError",
+    "Scheduler",
+    "Settings",
+    "Status",
+    "StopTraining",
+    "TracksideError",
+    "Trainer",
+    "TrainingBatch",
+    "UnknownHookError",
+    "UsageError",
+    "World",
+    "accuracy",
+    "event",
+    "on",
+]

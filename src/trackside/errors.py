@@ -56,6 +56,10 @@ class UsageError(TracksideError):
     """The front door was called in a way that can't work: no limit, no data, two limits."""
 
 
+class MisspeltNameError(UsageError, ImportError):
+    """A package of ours has no such name, and one that is nearly the same."""
+
+
 class ConfigurationError(TracksideError):
     """A configuration, or an option of a trainer or callback, is wrong."""
 

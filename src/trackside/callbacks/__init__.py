@@ -1,23 +1,237 @@
 """The callbacks that come with Trackside, one file each, in folders by purpose.
 
-`from trackside.callbacks import EarlyStopping` finds the file `stopping/early_stopping.py` by its
-name and imports nothing else.
+`from trackside.callbacks import EarlyStopping` imports the file of that callback and no other.
+
+Written by `make index` from the files in these folders.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from trackside.lazy import lazily
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(name)
-    bare = name.lower()
-    for file in sorted(Path(__file__).parent.glob("*/*.py")):
-        if file.stem.replace("_", "") == bare:
-            module = import_module(f"{__name__}.{file.parent.name}.{file.stem}")
-            if name in vars(module):
-                return vars(module)[name]
-    raise AttributeError(f"there is no callback {name!r}")
+if TYPE_CHECKING:
+    from trackside.callbacks.averaging.ema import EMA as EMA
+    from trackside.callbacks.averaging.swa import SWA as SWA
+    from trackside.callbacks.devices.move_modules import MoveModules as MoveModules
+    from trackside.callbacks.devices.sync_batch_norm import SyncBatchNorm as SyncBatchNorm
+    from trackside.callbacks.evaluation.best_metric import BestMetric as BestMetric
+    from trackside.callbacks.evaluation.confusion_matrix import ConfusionMatrix as ConfusionMatrix
+    from trackside.callbacks.evaluation.evaluate import Evaluate as Evaluate
+    from trackside.callbacks.evaluation.offline_loss import OfflineLoss as OfflineLoss
+    from trackside.callbacks.evaluation.sanity_check import SanityCheck as SanityCheck
+    from trackside.callbacks.evaluation.save_predictions import SavePredictions as SavePredictions
+    from trackside.callbacks.evaluation.track_outputs import TrackOutputs as TrackOutputs
+    from trackside.callbacks.gradients.clip_gradients import ClipGradients as ClipGradients
+    from trackside.callbacks.gradients.gradient_noise import GradientNoise as GradientNoise
+    from trackside.callbacks.gradients.gradient_norm import GradientNorm as GradientNorm
+    from trackside.callbacks.gradients.histograms import Histograms as Histograms
+    from trackside.callbacks.gradients.parameter_norm import ParameterNorm as ParameterNorm
+    from trackside.callbacks.performance.benchmark import Benchmark as Benchmark
+    from trackside.callbacks.performance.graph_breaks import GraphBreaks as GraphBreaks
+    from trackside.callbacks.performance.profiler import Profiler as Profiler
+    from trackside.callbacks.performance.tune_fsdp import TuneFSDP as TuneFSDP
+    from trackside.callbacks.pictures.attention_maps import AttentionMaps as AttentionMaps
+    from trackside.callbacks.pictures.feature_maps import FeatureMaps as FeatureMaps
+    from trackside.callbacks.pictures.plot_history import PlotHistory as PlotHistory
+    from trackside.callbacks.pictures.prediction_images import PredictionImages as PredictionImages
+    from trackside.callbacks.pictures.sample_images import SampleImages as SampleImages
+    from trackside.callbacks.reporting.config_logger import ConfigLogger as ConfigLogger
+    from trackside.callbacks.reporting.csv_logger import CSVLogger as CSVLogger
+    from trackside.callbacks.reporting.dataset_stats import DatasetStats as DatasetStats
+    from trackside.callbacks.reporting.epoch_table import EpochTable as EpochTable
+    from trackside.callbacks.reporting.json_lines_logger import JSONLinesLogger as JSONLinesLogger
+    from trackside.callbacks.reporting.learning_rate import LearningRate as LearningRate
+    from trackside.callbacks.reporting.mlflow import MLflow as MLflow
+    from trackside.callbacks.reporting.model_summary import ModelSummary as ModelSummary
+    from trackside.callbacks.reporting.notify import Notify as Notify
+    from trackside.callbacks.reporting.online_loss import OnlineLoss as OnlineLoss
+    from trackside.callbacks.reporting.parameter_count import ParameterCount as ParameterCount
+    from trackside.callbacks.reporting.print_metrics import PrintMetrics as PrintMetrics
+    from trackside.callbacks.reporting.progress_bar import ProgressBar as ProgressBar
+    from trackside.callbacks.reporting.tensorboard import TensorBoard as TensorBoard
+    from trackside.callbacks.reporting.trainer_summary import TrainerSummary as TrainerSummary
+    from trackside.callbacks.reporting.wandb import WandB as WandB
+    from trackside.callbacks.saving.auto_save import AutoSave as AutoSave
+    from trackside.callbacks.saving.best_checkpoint import BestCheckpoint as BestCheckpoint
+    from trackside.callbacks.saving.checkpoint import Checkpoint as Checkpoint
+    from trackside.callbacks.saving.export_model import ExportModel as ExportModel
+    from trackside.callbacks.saving.load_weights import LoadWeights as LoadWeights
+    from trackside.callbacks.saving.save_weights import SaveWeights as SaveWeights
+    from trackside.callbacks.saving.stable_decay_checkpoints import (
+        StableDecayCheckpoints as StableDecayCheckpoints,
+    )
+    from trackside.callbacks.scheduling.accumulation_schedule import (
+        AccumulationSchedule as AccumulationSchedule,
+    )
+    from trackside.callbacks.scheduling.batch_limit import BatchLimit as BatchLimit
+    from trackside.callbacks.scheduling.lr_finder import LRFinder as LRFinder
+    from trackside.callbacks.scheduling.lr_scheduler import LRScheduler as LRScheduler
+    from trackside.callbacks.scheduling.parameter_schedule import (
+        ParameterSchedule as ParameterSchedule,
+    )
+    from trackside.callbacks.scheduling.unfreeze import Unfreeze as Unfreeze
+    from trackside.callbacks.stopping.early_stopping import EarlyStopping as EarlyStopping
+    from trackside.callbacks.stopping.metric_plateau import MetricPlateau as MetricPlateau
+    from trackside.callbacks.stopping.overfit_guard import OverfitGuard as OverfitGuard
+    from trackside.callbacks.stopping.stop_at import StopAt as StopAt
+    from trackside.callbacks.stopping.terminate_on_non_finite import (
+        TerminateOnNonFinite as TerminateOnNonFinite,
+    )
+    from trackside.callbacks.watching.batch_shapes import BatchShapes as BatchShapes
+    from trackside.callbacks.watching.device_stats import DeviceStats as DeviceStats
+    from trackside.callbacks.watching.garbage_collection import (
+        GarbageCollection as GarbageCollection,
+    )
+    from trackside.callbacks.watching.peak_memory import PeakMemory as PeakMemory
+    from trackside.callbacks.watching.slow_rank import SlowRank as SlowRank
+    from trackside.callbacks.watching.throughput import Throughput as Throughput
+    from trackside.callbacks.watching.timer import Timer as Timer
+    from trackside.callbacks.watching.train_time import TrainTime as TrainTime
+    from trackside.callbacks.watching.watchdog import Watchdog as Watchdog
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "averaging.ema": ("EMA",),
+            "averaging.swa": ("SWA",),
+            "devices.move_modules": ("MoveModules",),
+            "devices.sync_batch_norm": ("SyncBatchNorm",),
+            "evaluation.best_metric": ("BestMetric",),
+            "evaluation.confusion_matrix": ("ConfusionMatrix",),
+            "evaluation.evaluate": ("Evaluate",),
+            "evaluation.offline_loss": ("OfflineLoss",),
+            "evaluation.sanity_check": ("SanityCheck",),
+            "evaluation.save_predictions": ("SavePredictions",),
+            "evaluation.track_outputs": ("TrackOutputs",),
+            "gradients.clip_gradients": ("ClipGradients",),
+            "gradients.gradient_noise": ("GradientNoise",),
+            "gradients.gradient_norm": ("GradientNorm",),
+            "gradients.histograms": ("Histograms",),
+            "gradients.parameter_norm": ("ParameterNorm",),
+            "performance.benchmark": ("Benchmark",),
+            "performance.graph_breaks": ("GraphBreaks",),
+            "performance.profiler": ("Profiler",),
+            "performance.tune_fsdp": ("TuneFSDP",),
+            "pictures.attention_maps": ("AttentionMaps",),
+            "pictures.feature_maps": ("FeatureMaps",),
+            "pictures.plot_history": ("PlotHistory",),
+            "pictures.prediction_images": ("PredictionImages",),
+            "pictures.sample_images": ("SampleImages",),
+            "reporting.config_logger": ("ConfigLogger",),
+            "reporting.csv_logger": ("CSVLogger",),
+            "reporting.dataset_stats": ("DatasetStats",),
+            "reporting.epoch_table": ("EpochTable",),
+            "reporting.json_lines_logger": ("JSONLinesLogger",),
+            "reporting.learning_rate": ("LearningRate",),
+            "reporting.mlflow": ("MLflow",),
+            "reporting.model_summary": ("ModelSummary",),
+            "reporting.notify": ("Notify",),
+            "reporting.online_loss": ("OnlineLoss",),
+            "reporting.parameter_count": ("ParameterCount",),
+            "reporting.print_metrics": ("PrintMetrics",),
+            "reporting.progress_bar": ("ProgressBar",),
+            "reporting.tensorboard": ("TensorBoard",),
+            "reporting.trainer_summary": ("TrainerSummary",),
+            "reporting.wandb": ("WandB",),
+            "saving.auto_save": ("AutoSave",),
+            "saving.best_checkpoint": ("BestCheckpoint",),
+            "saving.checkpoint": ("Checkpoint",),
+            "saving.export_model": ("ExportModel",),
+            "saving.load_weights": ("LoadWeights",),
+            "saving.save_weights": ("SaveWeights",),
+            "saving.stable_decay_checkpoints": ("StableDecayCheckpoints",),
+            "scheduling.accumulation_schedule": ("AccumulationSchedule",),
+            "scheduling.batch_limit": ("BatchLimit",),
+            "scheduling.lr_finder": ("LRFinder",),
+            "scheduling.lr_scheduler": ("LRScheduler",),
+            "scheduling.parameter_schedule": ("ParameterSchedule",),
+            "scheduling.unfreeze": ("Unfreeze",),
+            "stopping.early_stopping": ("EarlyStopping",),
+            "stopping.metric_plateau": ("MetricPlateau",),
+            "stopping.overfit_guard": ("OverfitGuard",),
+            "stopping.stop_at": ("StopAt",),
+            "stopping.terminate_on_non_finite": ("TerminateOnNonFinite",),
+            "watching.batch_shapes": ("BatchShapes",),
+            "watching.device_stats": ("DeviceStats",),
+            "watching.garbage_collection": ("GarbageCollection",),
+            "watching.peak_memory": ("PeakMemory",),
+            "watching.slow_rank": ("SlowRank",),
+            "watching.throughput": ("Throughput",),
+            "watching.timer": ("Timer",),
+            "watching.train_time": ("TrainTime",),
+            "watching.watchdog": ("Watchdog",),
+        },
+    )
+
+__all__ = [
+    "EMA",
+    "SWA",
+    "AccumulationSchedule",
+    "AttentionMaps",
+    "AutoSave",
+    "BatchLimit",
+    "BatchShapes",
+    "Benchmark",
+    "BestCheckpoint",
+    "BestMetric",
+    "CSVLogger",
+    "Checkpoint",
+    "ClipGradients",
+    "ConfigLogger",
+    "ConfusionMatrix",
+    "DatasetStats",
+    "DeviceStats",
+    "EarlyStopping",
+    "EpochTable",
+    "Evaluate",
+    "ExportModel",
+    "FeatureMaps",
+    "GarbageCollection",
+    "GradientNoise",
+    "GradientNorm",
+    "GraphBreaks",
+    "Histograms",
+    "JSONLinesLogger",
+    "LRFinder",
+    "LRScheduler",
+    "LearningRate",
+    "LoadWeights",
+    "MLflow",
+    "MetricPlateau",
+    "ModelSummary",
+    "MoveModules",
+    "Notify",
+    "OfflineLoss",
+    "OnlineLoss",
+    "OverfitGuard",
+    "ParameterCount",
+    "ParameterNorm",
+    "ParameterSchedule",
+    "PeakMemory",
+    "PlotHistory",
+    "PredictionImages",
+    "PrintMetrics",
+    "Profiler",
+    "ProgressBar",
+    "SampleImages",
+    "SanityCheck",
+    "SavePredictions",
+    "SaveWeights",
+    "SlowRank",
+    "StableDecayCheckpoints",
+    "StopAt",
+    "SyncBatchNorm",
+    "TensorBoard",
+    "TerminateOnNonFinite",
+    "Throughput",
+    "Timer",
+    "TrackOutputs",
+    "TrainTime",
+    "TrainerSummary",
+    "TuneFSDP",
+    "Unfreeze",
+    "WandB",
+    "Watchdog",
+]

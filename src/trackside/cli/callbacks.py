@@ -35,6 +35,15 @@ def callbacks(
             "--pages", help="Write a reference page of each into this folder.", show_default=False
         ),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            "--index",
+            help="Write the names of all that come with Trackside into this file: the "
+            "`__init__.py` of `trackside.callbacks`.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     r"""List the callbacks that can be named by `kind:`, or show the options of one.
 
@@ -52,6 +61,11 @@ def callbacks(
         from trackside.cli.callback_pages import write_pages
 
         print(f"{len(write_pages(folder))} pages in {folder}")
+        return
+    if index is not None:
+        from trackside.cli import callback_index
+
+        index.write_text(callback_index.index(), encoding="utf-8")
         return
     listed = _listed()
     if name is None or name in listed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trackside.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.config.experiment.experiment import Experiment as Experiment
@@ -11,20 +12,27 @@ if TYPE_CHECKING:
     from trackside.config.experiment.loading import load as load
     from trackside.config.text.problem import ExperimentError as ExperimentError
     from trackside.config.text.problem import Problem as Problem
+else:
+    # Reading a list of callbacks needs no torch.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "experiment.experiment": (
+                "Experiment",
+                "Finished",
+            ),
+            "experiment.loading": ("load",),
+            "text.problem": (
+                "ExperimentError",
+                "Problem",
+            ),
+        },
+    )
 
-_HOME_OF = {
-    "Experiment": "experiment.experiment",
-    "Finished": "experiment.experiment",
-    "load": "experiment.loading",
-    "ExperimentError": "text.problem",
-    "Problem": "text.problem",
-}
-
-__all__ = ["Experiment", "ExperimentError", "Finished", "Problem", "load"]
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: reading a list of callbacks needs no torch.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+__all__ = [
+    "Experiment",
+    "ExperimentError",
+    "Finished",
+    "Problem",
+    "load",
+]

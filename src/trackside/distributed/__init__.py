@@ -48,8 +48,9 @@ What holds:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trackside.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.distributed.agreement import Agreement as Agreement
@@ -77,42 +78,75 @@ if TYPE_CHECKING:
     from trackside.distributed.watch import FailureWatch as FailureWatch
     from trackside.distributed.watch import Patience as Patience
     from trackside.distributed.world import World as World
+else:
+    # A run of one process needs World alone, and FSDP takes a second to import.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "agreement": (
+                "Agreement",
+                "agree",
+            ),
+            "collectives_check": ("CollectivesCheck",),
+            "ddp": ("DDP",),
+            "failure": (
+                "Failure",
+                "PeerFailed",
+            ),
+            "fsdp": ("FSDP",),
+            "gradients": ("clip_by_norm",),
+            "launcher": ("launch",),
+            "parallel": (
+                "OneProcess",
+                "Parallel",
+                "follow",
+            ),
+            "setup": (
+                "Place",
+                "join",
+                "leave",
+            ),
+            "sharding": (
+                "RankBatches",
+                "RankRounds",
+                "Share",
+                "evaluation_share",
+                "loss_factor",
+                "training_share",
+            ),
+            "strategies": ("choose",),
+            "watch": (
+                "FailureWatch",
+                "Patience",
+            ),
+            "world": ("World",),
+        },
+    )
 
-_HOMES = {
-    "agreement": ("Agreement", "agree"),
-    "collectives_check": ("CollectivesCheck",),
-    "ddp": ("DDP",),
-    "failure": ("Failure", "PeerFailed"),
-    "fsdp": ("FSDP",),
-    "gradients": ("clip_by_norm",),
-    "launcher": ("launch",),
-    "parallel": ("OneProcess", "Parallel", "follow"),
-    "setup": ("Place", "join", "leave"),
-    "sharding": (
-        "RankBatches",
-        "RankRounds",
-        "Share",
-        "evaluation_share",
-        "loss_factor",
-        "training_share",
-    ),
-    "strategies": ("choose",),
-    "watch": ("FailureWatch", "Patience"),
-    "world": ("World",),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: a run of one process needs World alone, and FSDP takes a second.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'trackside.distributed' has no attribute {name!r}")
-    value = getattr(import_module(f"trackside.distributed.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__ = [
+    "DDP",
+    "FSDP",
+    "Agreement",
+    "CollectivesCheck",
+    "Failure",
+    "FailureWatch",
+    "OneProcess",
+    "Parallel",
+    "Patience",
+    "PeerFailed",
+    "Place",
+    "RankBatches",
+    "RankRounds",
+    "Share",
+    "World",
+    "agree",
+    "choose",
+    "clip_by_norm",
+    "evaluation_share",
+    "follow",
+    "join",
+    "launch",
+    "leave",
+    "loss_factor",
+    "training_share",
+]

@@ -6,8 +6,9 @@ in milliseconds.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trackside.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.testing.contract import RULES as RULES
@@ -26,28 +27,55 @@ if TYPE_CHECKING:
     from trackside.testing.tasks import tiny_classification as tiny_classification
     from trackside.testing.tasks import tiny_regression as tiny_regression
     from trackside.testing.tasks import tiny_rows as tiny_rows
+else:
+    # A scripted run needs no torch.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "contract": (
+                "ContractError",
+                "ContractReport",
+                "RULES",
+                "check_callback",
+            ),
+            "grammar": (
+                "Grammar",
+                "GrammarError",
+                "check_grammar",
+            ),
+            "recording": (
+                "Event",
+                "Recorder",
+            ),
+            "scripting": (
+                "ScriptedRun",
+                "script",
+            ),
+            "spying": ("SpyCallback",),
+            "tasks": (
+                "Task",
+                "tiny_classification",
+                "tiny_regression",
+                "tiny_rows",
+            ),
+        },
+    )
 
-_HOMES = {
-    "contract": ("RULES", "ContractError", "ContractReport", "check_callback"),
-    "grammar": ("Grammar", "GrammarError", "check_grammar"),
-    "recording": ("Event", "Recorder"),
-    "scripting": ("ScriptedRun", "script"),
-    "spying": ("SpyCallback",),
-    "tasks": ("Task", "tiny_classification", "tiny_regression", "tiny_rows"),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: a scripted run needs no torch.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'trackside.testing' has no attribute {name!r}")
-    value = getattr(import_module(f"trackside.testing.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__ = [
+    "RULES",
+    "ContractError",
+    "ContractReport",
+    "Event",
+    "Grammar",
+    "GrammarError",
+    "Recorder",
+    "ScriptedRun",
+    "SpyCallback",
+    "Task",
+    "check_callback",
+    "check_grammar",
+    "script",
+    "tiny_classification",
+    "tiny_regression",
+    "tiny_rows",
+]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trackside import errors
-from trackside.errors import TracksideError, did_you_mean, nearest, note_on
+from trackside.errors import (
+    TracksideError,
+    UnknownModelError,
+    about,
+    did_you_mean,
+    nearest,
+    note_on,
+)
 
 
 def test_a_message_has_its_parts_on_lines_of_their_own() -> None:
@@ -88,3 +97,32 @@ def test_an_error_is_no_note_on_itself() -> None:
     note_on(error, "closing", error)
 
     assert not hasattr(error, "__notes__")
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest() -> None:
+    error = UnknownModelError.among(["student", "teacher"], "techer", "to export", option="model")
+
+    assert error.message == "there is no model named 'techer' to export"
+    assert (error.expected, error.remedy) == ("one of student, teacher", "did you mean `teacher`?")
+    assert error.option == "model"
+    assert UnknownModelError.among([], "x").expected == "nothing: there is no model"
+
+
+def test_an_error_that_is_a_key_error_as_well_stands_without_quotes() -> None:
+    error: KeyError = UnknownModelError("there is no model")
+
+    assert str(error) == "there is no model"
+
+
+def test_an_error_survives_pickling_with_all_it_says() -> None:
+    error = UnknownModelError.among(["a"], "b", option="model")
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_what_an_error_says_of_itself_is_nearer_than_what_is_said_around_it() -> None:
+    with pytest.raises(TracksideError) as info, about(option="outer", callback="stop"):
+        raise TracksideError("wrong", option="inner")
+
+    assert (info.value.option, info.value.callback) == ("inner", "stop")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trackside.errors import ConfigurationError as ConfigurationError
     from trackside.errors import DataError as DataError
     from trackside.errors import DuplicateCallbackError as DuplicateCallbackError
+    from trackside.errors import HistoryError as HistoryError
     from trackside.errors import LossError as LossError
     from trackside.errors import MissingRequirementError as MissingRequirementError
     from trackside.errors import MisspeltNameError as MisspeltNameError
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
     from trackside.errors import ScheduleError as ScheduleError
     from trackside.errors import StopTraining as StopTraining
     from trackside.errors import TracksideError as TracksideError
+    from trackside.errors import UnknownCallbackError as UnknownCallbackError
+    from trackside.errors import UnknownDataError as UnknownDataError
     from trackside.errors import UnknownHookError as UnknownHookError
+    from trackside.errors import UnknownModelError as UnknownModelError
+    from trackside.errors import UnknownNameError as UnknownNameError
+    from trackside.errors import UnknownOptimizerError as UnknownOptimizerError
     from trackside.errors import UsageError as UsageError
+    from trackside.errors import WrongTimeError as WrongTimeError
     from trackside.history import Best as Best
     from trackside.history import History as History
     from trackside.history import Record as Record
@@ -74,6 +81,7 @@ else:
                 "ConfigurationError",
                 "DataError",
                 "DuplicateCallbackError",
+                "HistoryError",
                 "LossError",
                 "MissingRequirementError",
                 "MisspeltNameError",
@@ -85,8 +93,14 @@ else:
                 "ScheduleError",
                 "StopTraining",
                 "TracksideError",
+                "UnknownCallbackError",
+                "UnknownDataError",
                 "UnknownHookError",
+                "UnknownModelError",
+                "UnknownNameError",
+                "UnknownOptimizerError",
                 "UsageError",
+                "WrongTimeError",
             ),
             "history": (
                 "Best",
@@ -157,6 +171,7 @@ __all__ = [
     "EvaluationCallback",
     "Every",
     "History",
+    "HistoryError",
     "LossError",
     "MissingRequirementError",
     "MisspeltNameError",
@@ -188,9 +203,15 @@ __all__ = [
     "TracksideError",
     "Trainer",
     "TrainingBatch",
+    "UnknownCallbackError",
+    "UnknownDataError",
     "UnknownHookError",
+    "UnknownModelError",
+    "UnknownNameError",
+    "UnknownOptimizerError",
     "UsageError",
     "World",
+    "WrongTimeError",
     "accuracy",
     "event",
     "on",

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import ne
+from typing import ClassVar, Self
 
 
 class TracksideError(Exception):
@@ -51,6 +52,10 @@ class TracksideError(Exception):
             lines.append(f"  to fix:   {remedy}")
         super().__init__("\n".join(lines))
 
+    def __str__(self) -> str:
+        # Where an error of ours is a KeyError as well, its text stands without quotes.
+        return str(self.args[0])
+
 
 class UsageError(TracksideError):
     """The front door was called in a way that can't work: no limit, no data, two limits."""
@@ -66,6 +71,66 @@ class ConfigurationError(TracksideError):
 
 class ScheduleError(ConfigurationError):
     """A schedule that isn't exactly one unit, or a unit that doesn't exist."""
+
+
+class UnknownNameError(ConfigurationError, KeyError):
+    """Something was asked for by a name that nothing has."""
+
+    noun: ClassVar[str] = "name"
+    """What is named."""
+
+    @classmethod
+    def among(
+        cls, known: Iterable[str], name: object, purpose: str = "", *, option: str | None = None
+    ) -> Self:
+        """The error for a name that isn't among those that are known.
+
+        Args:
+            known: The names that there are.
+            name: The one that was given.
+            purpose: For what, such as `to export`.
+            option: The parameter by which it was given.
+        """
+        known = list(known)
+        meant = nearest(str(name), known)
+        return cls(
+            " ".join(filter(None, (f"there is no {cls.noun} named {name!r}", purpose))),
+            expected="one of " + ", ".join(known) if known else f"nothing: there is no {cls.noun}",
+            remedy=None if meant is None else f"did you mean `{meant}`?",
+            option=option,
+        )
+
+
+class UnknownDataError(UnknownNameError):
+    """There is no data of that name in the run."""
+
+    noun = "data"
+
+
+class UnknownModelError(UnknownNameError):
+    """There is no model of that name in the run."""
+
+    noun = "model"
+
+
+class UnknownOptimizerError(UnknownNameError):
+    """There is no optimizer of that name in the run."""
+
+    noun = "optimizer"
+
+
+class UnknownCallbackError(UnknownNameError):
+    """There is no callback of that name in the collection."""
+
+    noun = "callback"
+
+
+class WrongTimeError(UsageError, RuntimeError):
+    """Something was called before, or after, the time at which it can be."""
+
+
+class HistoryError(UsageError, ValueError):
+    """A record that lies before one that the history has already."""
 
 
 class RegistrationError(TracksideError):

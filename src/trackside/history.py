@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, HistoryError
 
 Mode = Literal["min", "max"]
 
@@ -83,7 +83,7 @@ class History:
     def append(self, record: Record) -> None:
         """Add `record`. Axes never go back: a record before the last one is an error."""
         if self._records and record.step < self._records[-1].step:
-            raise ValueError(
+            raise HistoryError(
                 f"record of step {record.step} after one of step {self._records[-1].step}"
             )
         self._records.append(record)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trackside.errors import UsageError
+from trackside.errors import UnknownDataError
 from trackside.run import Run
 from trackside.step.evaluation import EvaluationCallback
 from trackside.testing import tiny_classification
@@ -55,6 +55,6 @@ def test_training_is_bitwise_what_it_is_without_the_pass(data: str) -> None:
 
 def test_data_that_is_not_there_is_refused_before_the_first_step() -> None:
     task = tiny_classification()
-    with pytest.raises(UsageError, match="'collect' needs data named 'vall'") as refused:
+    with pytest.raises(UnknownDataError, match="'vall' for 'collect'") as refused:
         task.trainer(callbacks=[Collect("vall")]).fit(task.train, task.validation, epochs=1)
     assert "did you mean `val`?" in str(refused.value)

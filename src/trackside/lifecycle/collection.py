@@ -11,8 +11,8 @@ from trackside.errors import (
     DuplicateCallbackError,
     MissingRequirementError,
     RegistrationError,
+    UnknownCallbackError,
     about,
-    did_you_mean,
 )
 from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
@@ -253,7 +253,7 @@ class CallbackCollection:
         for member in self._members:
             if _holds(member, callback):
                 return member.name
-        raise KeyError(f"{callback!r} is not in this collection")
+        raise UnknownCallbackError.among(self.names, callback, "in this collection")
 
     def order(self, hook: Callable[..., Any] | str) -> list[str]:
         """Names of those who listen to `hook`, in the order in which they are called.
@@ -283,7 +283,7 @@ class CallbackCollection:
         member = self._find(key)
         if member is None:
             what = key if isinstance(key, str) else key.__name__
-            raise KeyError(f"no callback {what!r}; {did_you_mean(what, self.names) or 'none'}")
+            raise UnknownCallbackError.among(self.names, what)
         return member
 
     # --- state ---------------------------------------------------------------------------------

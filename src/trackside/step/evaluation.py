@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trackside.data.batches import move
-from trackside.errors import UsageError, did_you_mean
+from trackside.errors import UnknownDataError, UsageError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Schedule
@@ -59,10 +59,8 @@ class EvaluationCallback(PeriodicCallback):
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
         if self.data not in run.data:
-            raise UsageError(
-                f"{run.callbacks.name_of(self)!r} needs data named {self.data!r}",
-                received=", ".join(run.data),
-                remedy=did_you_mean(self.data, run.data),
+            raise UnknownDataError.among(
+                run.data, self.data, f"for {run.callbacks.name_of(self)!r}", option="data"
             )
         if self.data == "train" and run.world.size > 1:
             raise UsageError(

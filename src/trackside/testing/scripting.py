@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from trackside.errors import WrongTimeError
 from trackside.history import Record
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
@@ -150,7 +151,7 @@ class ScriptedRun(Run):
     def fire(self, hook: Callable[..., Any], *arguments: Any) -> None:
         """Fire `hook` with the run and `arguments`."""
         if self._events is None:
-            raise RuntimeError("a story is told by `play`")
+            raise WrongTimeError("a story is told by `play`")
         self._events.fire(hook, *arguments)
 
     def tell_epoch(self, metrics: Metrics, steps: int | None = None) -> None:
@@ -290,7 +291,7 @@ class ScriptedRun(Run):
 
     def _dispatcher(self) -> Dispatcher:
         if not isinstance(self._events, Dispatcher):
-            raise RuntimeError("a story is told by `play`")
+            raise WrongTimeError("a story is told by `play`")
         return self._events
 
 

@@ -14,7 +14,7 @@ from trackside.callbacks.evaluation.evaluate import Evaluate
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.scheduling.batch_limit import BatchLimit
 from trackside.callbacks.stopping.early_stopping import EarlyStopping
-from trackside.errors import ConfigurationError, UsageError
+from trackside.errors import ConfigurationError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Run
 from trackside.step.metrics import accuracy
@@ -52,7 +52,7 @@ def test_a_named_data_set_is_evaluated_on_its_own_schedule() -> None:
 
 def test_data_that_is_not_there_is_refused_before_the_first_step() -> None:
     task = tiny_regression()
-    with pytest.raises(UsageError, match="needs data named 'test'"):
+    with pytest.raises(UnknownDataError, match="'test'"):
         task.trainer(callbacks=[Evaluate()]).fit(task.train, task.validation, epochs=1)
 
 

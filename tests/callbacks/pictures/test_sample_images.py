@@ -89,7 +89,7 @@ def test_a_model_that_draws_nothing_is_named_with_what_is_missing(
 def test_a_model_that_is_not_there_is_named(caplog: pytest.LogCaptureFixture) -> None:
     fit(SampleImages(model="generater"))
 
-    assert "there is no model 'generater'" in caplog.text
+    assert "there is no model named 'generater'" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"latent": [0]}, {"seed": -1}])

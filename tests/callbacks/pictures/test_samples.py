@@ -21,7 +21,7 @@ from trackside.callbacks.pictures.samples import (
     layers_of,
     undisturbed,
 )
-from trackside.errors import ConfigurationError, UsageError
+from trackside.errors import ConfigurationError, UnknownDataError
 from trackside.run import Run
 
 
@@ -49,7 +49,7 @@ def test_samples_are_the_first_of_the_data_in_its_order(count: int) -> None:
 
 
 def test_data_that_is_not_there_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match="did you mean `val`"):
+    with pytest.raises(UnknownDataError, match="did you mean `val`"):
         during(lambda run: first_samples(run, "vall", 3))
 
 

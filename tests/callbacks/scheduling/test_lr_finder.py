@@ -238,7 +238,7 @@ def test_several_optimizers_need_a_name() -> None:
 
     with pytest.raises(UsageError, match="several optimizers"):
         fit()
-    with pytest.raises(ConfigurationError, match="no optimizer 'c'"):
+    with pytest.raises(ConfigurationError, match="no optimizer named 'c'"):
         fit(optimizer="c")
     assert torch.equal(fit(optimizer="a"), fit(optimizer="b"))
 

@@ -12,7 +12,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from trackside.errors import CheckpointError, ConfigurationError, UsageError, did_you_mean
+from trackside.errors import (
+    CheckpointError,
+    ConfigurationError,
+    UnknownModelError,
+    UsageError,
+    WrongTimeError,
+)
 
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
@@ -41,12 +47,7 @@ def live_tensors(
     """
     unknown = [name for name in names or () if name not in models]
     if unknown:
-        raise ConfigurationError(
-            f"there is no model {unknown[0]!r} to average",
-            expected="one of " + ", ".join(models),
-            remedy=did_you_mean(unknown[0], models),
-            option="models",
-        )
+        raise UnknownModelError.among(models, unknown[0], "to average", option="models")
     found: dict[str, Tensor] = {}
     for name in names or models:
         tensors: dict[str, Tensor] = dict(models[name].named_parameters())
@@ -220,7 +221,9 @@ class Substitution:
     ) -> None:
         """Write `values` into `live`, tensors of `models`, and keep what was there."""
         if self.active:
-            raise RuntimeError("the weights are exchanged already")
+            raise WrongTimeError(
+                "the weights are exchanged already", remedy="put the first ones back: `undo`"
+            )
         targets = local(live)
         kept = [tensor.clone() for tensor in targets]
         # From here on `undo` puts everything right, wherever an interruption comes.

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from trackside.callbacks.evaluation.own_batches import own_batches
 from trackside.data.source import DataSource
-from trackside.errors import ConfigurationError, UsageError, did_you_mean
+from trackside.errors import ConfigurationError, UnknownDataError, UsageError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.progress import is_count
 from trackside.run import Evaluation, Rollback, Run
@@ -100,11 +100,7 @@ class Evaluate(PeriodicCallback):
         if run.mode != "fit":
             return
         if self.data not in run.data:
-            raise UsageError(
-                f"`Evaluate` needs data named {self.data!r}",
-                received=", ".join(run.data),
-                remedy=did_you_mean(self.data, run.data),
-            )
+            raise UnknownDataError.among(run.data, self.data, "to evaluate", option="data")
         self._check_alone(run)
         sources: Any = run.data
         source = sources[self.data]

@@ -7,6 +7,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from trackside.errors import WrongTimeError
+
 
 def noise_and_signal(
     small_square: Tensor, large_square: Tensor, small: float, large: float
@@ -58,7 +60,7 @@ class Smoothed:
     def scale(self) -> Tensor:
         """The noise scale, in samples: about the batch size above which more stop helping."""
         if self.noise is None or self.signal is None:
-            raise RuntimeError("there is no estimate yet")
+            raise WrongTimeError("there is no estimate yet", expected="one call of `add` or more")
         return self.noise / self.signal
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from trackside.callbacks.pictures.samples import check_count, first_samples, und
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import Sheet, Tile
 from trackside.data.batches import Batch, move
-from trackside.errors import ConfigurationError, DataError, did_you_mean
+from trackside.errors import DataError, UnknownModelError
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -78,11 +78,7 @@ class AttentionMaps(PictureCallback):
         super().on_fit_start(run)
         self._batch = None
         if self.model is not None and self.model not in run.models:
-            raise ConfigurationError(
-                f"there is no model {self.model!r} to look into",
-                remedy=did_you_mean(self.model, run.models),
-                option="model",
-            )
+            raise UnknownModelError.among(run.models, self.model, "to look into", option="model")
         self._batch = first_samples(run, self.data, self.count)
 
     def on_due(self, run: Run) -> None:

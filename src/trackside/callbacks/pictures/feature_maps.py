@@ -22,7 +22,7 @@ from trackside.callbacks.pictures.samples import (
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import Sheet, Tile, as_images, range_of, to_pixels
 from trackside.data.batches import Batch, describe, move
-from trackside.errors import ConfigurationError, DataError, did_you_mean
+from trackside.errors import ConfigurationError, DataError, UnknownModelError, did_you_mean
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -108,11 +108,7 @@ class FeatureMaps(PictureCallback):
     def _chosen(self, run: Run) -> dict[str, nn.Module]:
         model = run.model if self.model is None else run.models.get(self.model)
         if model is None:
-            raise ConfigurationError(
-                f"there is no model {self.model!r} to look into",
-                remedy=did_you_mean(str(self.model), run.models),
-                option="model",
-            )
+            raise UnknownModelError.among(run.models, self.model, "to look into", option="model")
         every = layers_of(model)
         if self.layers is None:
             chosen = {name: every[name] for name in every if isinstance(every[name], nn.Conv2d)}

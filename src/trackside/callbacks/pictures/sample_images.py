@@ -24,7 +24,7 @@ from trackside.callbacks.pictures.tiles import (
     to_pixels,
 )
 from trackside.data.batches import describe
-from trackside.errors import ConfigurationError, DataError, did_you_mean
+from trackside.errors import ConfigurationError, DataError, UnknownModelError
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -129,12 +129,7 @@ class SampleImages(PictureCallback):
         name = self.model or next(n for n, one in run.models.items() if one is run.model)
         found: nn.Module | None = run.models.get(name)
         if found is None:
-            raise ConfigurationError(
-                f"there is no model {name!r} to draw samples",
-                expected="one of " + ", ".join(run.models),
-                remedy=did_you_mean(name, run.models),
-                option="model",
-            )
+            raise UnknownModelError.among(run.models, name, "to draw samples", option="model")
         if self.latent is None and not callable(getattr(found, self.method, None)):
             raise ConfigurationError(
                 f"the model {name!r} has no method {self.method!r} that draws samples",

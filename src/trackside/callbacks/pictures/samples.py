@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from trackside import randomness
 from trackside.data.batches import Batch, move, samples_in, take
-from trackside.errors import ConfigurationError, DataError, UsageError, did_you_mean
+from trackside.errors import (
+    ConfigurationError,
+    DataError,
+    UnknownDataError,
+    UsageError,
+    did_you_mean,
+)
 from trackside.progress import is_count
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
@@ -36,16 +42,13 @@ def first_samples(run: Run, data: str, count: int) -> Batch:
     A collective. Position and generators of the data are left alone.
 
     Raises:
-        UsageError: There is no such data, or it is the training data on several ranks, where each
+        UnknownDataError: There is no such data.
+        UsageError: It is the training data on several ranks, where each
             has parts of batches only.
         DataError: It is empty, or can be passed over once only.
     """
     if data not in run.data:
-        raise UsageError(
-            f"there is no data named {data!r} to take pictures of",
-            received=", ".join(run.data),
-            remedy=did_you_mean(data, run.data),
-        )
+        raise UnknownDataError.among(run.data, data, "to take pictures of", option="data")
     if data == "train" and run.world.size > 1:
         raise UsageError(
             f"the training data on {run.world.size} ranks comes in parts of batches",

@@ -23,7 +23,15 @@ from trackside.callbacks.saving.exporting import (
 )
 from trackside.checkpoint.tensors import is_sharded
 from trackside.data.batches import Batch, move, samples_in, take
-from trackside.errors import ConfigurationError, DataError, ScheduleError, UsageError, did_you_mean
+from trackside.errors import (
+    ConfigurationError,
+    DataError,
+    ScheduleError,
+    UnknownDataError,
+    UnknownModelError,
+    UsageError,
+    did_you_mean,
+)
 from trackside.extras import optional_package
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.paths import local_path
@@ -207,22 +215,14 @@ class ExportModel(PeriodicCallback):
     def _model(self, run: Run) -> nn.Module:
         found = run.model if self.model is None else run.models.get(self.model)
         if found is None:
-            raise ConfigurationError(
-                f"there is no model {self.model!r} to export",
-                expected="one of " + ", ".join(run.models),
-                remedy=did_you_mean(str(self.model), run.models),
-                option="model",
-            )
+            raise UnknownModelError.among(run.models, self.model, "to export", option="model")
         return found
 
     def _example(self, run: Run) -> Batch:
         """A few samples on the host. A collective; on several ranks each has its own."""
         if self.data not in run.data:
-            raise ConfigurationError(
-                f"there is no data named {self.data!r} to trace the model with",
-                expected="one of " + ", ".join(run.data),
-                remedy=did_you_mean(self.data, run.data),
-                option="data",
+            raise UnknownDataError.among(
+                run.data, self.data, "to trace the model with", option="data"
             )
         with run.data[self.data].aside() as batches:
             batch = next(iter(batches), None)

@@ -18,7 +18,7 @@ from trackside.callbacks.saving.weight_files import (
 )
 from trackside.checkpoint import ModelMatch, StateMismatchError, match_model, open_checkpoint
 from trackside.checkpoint.tensors import is_same
-from trackside.errors import ConfigurationError, did_you_mean
+from trackside.errors import ConfigurationError, UnknownModelError
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.run import Run
@@ -114,11 +114,8 @@ class LoadWeights(Callback):
         if self.of_model is None:
             return next((n, m) for n, m in run.models.items() if m is run.model)
         if self.of_model not in run.models:
-            raise ConfigurationError(
-                f"there is no model {self.of_model!r} to load weights into",
-                expected="one of " + ", ".join(run.models),
-                remedy=did_you_mean(self.of_model, run.models),
-                option="model",
+            raise UnknownModelError.among(
+                run.models, self.of_model, "to load weights into", option="model"
             )
         return self.of_model, run.models[self.of_model]
 
@@ -133,10 +130,8 @@ class LoadWeights(Callback):
             return read_weights(self.source)
         models: Mapping[str, Any] = open_checkpoint(self.source).state()["models"]
         if name not in models and len(models) > 1:
-            raise ConfigurationError(
-                f"the checkpoint {self.source} has no model {name!r}",
-                expected="one of " + ", ".join(models),
-                option="model",
+            raise UnknownModelError.among(
+                models, name, f"in the checkpoint {self.source}", option="model"
             )
         state = models[name] if name in models else next(iter(models.values()))
         return {key: value for key, value in state.items() if isinstance(value, Tensor)}

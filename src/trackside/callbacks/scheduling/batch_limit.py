@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from trackside.errors import ConfigurationError, did_you_mean
+from trackside.errors import ConfigurationError, UnknownDataError
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
@@ -50,11 +50,7 @@ class BatchLimit(Callback):
                 source.limit(limit)
         for name in self.evaluation if isinstance(self.evaluation, dict) else ():
             if name not in run.data and run.mode == "fit":
-                raise ConfigurationError(
-                    f"there is no data named {name!r} to limit",
-                    remedy=did_you_mean(name, run.data),
-                    option="evaluation",
-                )
+                raise UnknownDataError.among(run.data, name, "to limit", option="evaluation")
 
     def _evaluation(self, name: str) -> int | None:
         if isinstance(self.evaluation, dict):

@@ -10,7 +10,7 @@ import numpy as np
 from torch.optim import Optimizer
 
 from trackside.callbacks.scheduling.range_test import growing, run_test, smoothed, steepest
-from trackside.errors import ConfigurationError, UsageError, did_you_mean
+from trackside.errors import ConfigurationError, UnknownOptimizerError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
@@ -118,10 +118,8 @@ class LRFinder(Callback):
                 expected="optimizer=... with one of " + ", ".join(run.optimizers),
             )
         if self.optimizer is not None and self.optimizer not in run.optimizers:
-            raise ConfigurationError(
-                f"there is no optimizer {self.optimizer!r} to test",
-                remedy=did_you_mean(self.optimizer, run.optimizers),
-                option="optimizer",
+            raise UnknownOptimizerError.among(
+                run.optimizers, self.optimizer, "to test", option="optimizer"
             )
         return run.optimizers[self.optimizer] if self.optimizer is not None else run.optimizer
 

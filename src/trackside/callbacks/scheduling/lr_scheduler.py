@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 from torch.optim import Optimizer
 
 from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
-from trackside.errors import ConfigurationError, did_you_mean
+from trackside.errors import UnknownOptimizerError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Rollback, Run
 from trackside.step.optimization import Scheduler, Scheduling
@@ -63,10 +63,8 @@ class LRScheduler(Callback):
     def on_optimizers_ready(self, run: Run) -> None:
         # Before a checkpoint is loaded: making a scheduler sets the optimizer's rates.
         if self.optimizer is not None and self.optimizer not in run.optimizers:
-            raise ConfigurationError(
-                f"there is no optimizer {self.optimizer!r} to schedule",
-                remedy=did_you_mean(self.optimizer, run.optimizers),
-                option="optimizer",
+            raise UnknownOptimizerError.among(
+                run.optimizers, self.optimizer, "to schedule", option="optimizer"
             )
         names = [self.optimizer] if self.optimizer is not None else list(run.optimizers)
         self._schedulings = {name: Scheduling(self._spec, run.optimizers[name]) for name in names}

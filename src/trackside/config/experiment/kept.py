@@ -21,7 +21,7 @@ from trackside.checkpoint import (
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.loading import load
 from trackside.config.experiment.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME
-from trackside.errors import CheckpointError, UsageError, did_you_mean
+from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.run import Run
@@ -133,9 +133,7 @@ def predict_kept(experiment: Experiment, name: str, checkpoint: Checkpoint) -> A
 def _check_names(names: list[str], experiment: Experiment) -> None:
     for name in names:
         if name not in experiment.data:
-            raise UsageError(
-                f"there is no data named {name!r}", remedy=did_you_mean(name, experiment.data)
-            )
+            raise UnknownDataError.among(experiment.data, name)
     if not names:
         raise UsageError(
             "there is nothing to evaluate", expected="the name of a data set, such as `test`"

@@ -19,7 +19,7 @@ from trackside.data.batches import move
 from trackside.dialects import state_file
 from trackside.dialects.values import on_host
 from trackside.dialects.view import View
-from trackside.errors import ConfigurationError, DataError, did_you_mean
+from trackside.errors import DataError, UnknownDataError
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
 
@@ -247,10 +247,8 @@ class SamplerIntervalConfig:
 def source_of(run: Run, key: str) -> Any:
     """The data named `key`. Raises `ConfigurationError` when there is none of that name."""
     if key not in run.data:
-        raise ConfigurationError(
-            f"a callback asks for the data {key!r}, and the run has none of that name",
-            received=", ".join(run.data) or "no data",
-            remedy=f"{did_you_mean(key, run.data)} Give it to `fit`: data={{{key!r}: ...}}",
+        raise UnknownDataError.among(
+            run.data, key, "that a callback asks for", option="dataset_key"
         )
     return run.data[key]
 

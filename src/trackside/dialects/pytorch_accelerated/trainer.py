@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from trackside.dialects import state_file
 from trackside.dialects.values import is_number, on_host
 from trackside.dialects.view import View, epochs_of, validation_name
-from trackside.errors import TracksideError, did_you_mean
+from trackside.errors import TracksideError, UnknownNameError, did_you_mean
 from trackside.paths import local_path
 from trackside.run import Run
 
@@ -152,7 +152,7 @@ class RunConfig(dict[str, Any]):
         super().__init__(known)
 
     def __missing__(self, key: str) -> Any:
-        raise KeyError(f"the run configuration has no {key!r}; {did_you_mean(key, self)}")
+        raise UnknownNameError.among(self, key, "in the run configuration")
 
     def __getattr__(self, name: str) -> Any:
         if name not in self:

@@ -249,7 +249,7 @@ class CallbackCollection:
         return tuple(member.name for member in self._ordered)
 
     def name_of(self, callback: object) -> str:
-        """The name under which `callback` is registered. Raises `KeyError` when it isn't."""
+        """The name under which `callback` is registered. Raises `UnknownCallbackError`."""
         for member in self._members:
             if _holds(member, callback):
                 return member.name

@@ -31,8 +31,9 @@ class EvaluationCallback(PeriodicCallback):
         every: When; None never by itself.
 
     Raises:
-        UsageError: When the run starts: there is no such data, or it is the training data on
-            several ranks, where each has parts of batches only.
+        UnknownDataError: When the run starts: there is no such data.
+        UsageError: When the run starts: it is the training data on several ranks, where each has
+            parts of batches only.
     """
 
     def __init__(self, data: str = "val", every: Schedule | str | None = "1 epoch") -> None:

@@ -47,8 +47,9 @@ class Evaluate(PeriodicCallback):
     Raises:
         ConfigurationError: An option is wrong, or two of these callbacks mean different things by
             one name.
-        UsageError: When the run starts: there is no such data, its batches can't be made anew, or
-            no callback of that name has averages.
+        UnknownDataError: When the run starts: there is no such data.
+        UsageError: When the run starts: its batches can't be made again, or no callback of that
+            name has averages.
 
     Example:
         >>> Evaluate("val", every="5 epochs", record_as="val_ema", batch_size=256, average="ema")

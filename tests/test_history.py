@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackside.errors import ConfigurationError
-from trackside.history import History, Record, check_mode, has_improved
+from trackside.history import Columns, History, Record, check_mode, has_improved
 
 finite = st.floats(-1e6, 1e6)
 
@@ -101,7 +101,7 @@ def test_names_values_points_latest_and_rows() -> None:
         "val/loss": 0.5,
     }
     assert len(history) == 3
-    assert history[-1] is list(history)[2]
+    assert history[-1] == list(history)[2]
 
 
 def test_axes_never_go_back() -> None:
@@ -120,3 +120,69 @@ def test_a_history_survives_a_round_trip_through_json(values: list[dict[str, flo
     assert list(restored) == list(history)
     assert restored.names == history.names
     assert all(restored.latest(name) == history.latest(name) for name in history.names)
+
+
+# --- columns -----------------------------------------------------------------------------------
+
+SOME_NAMES = st.sampled_from(["train/loss", "val/loss", "lr/0", "a"])
+
+
+@given(rows=st.lists(st.dictionaries(SOME_NAMES, finite | st.just(math.nan), max_size=4)))
+def test_columns_answer_as_a_list_of_records_would(rows: list[dict[str, float]]) -> None:
+    history, plain = History(), []
+    for step, values in enumerate(rows):
+        plain.append(Record(values, step, step // 2, 8 * step, step / 2))
+        history.append(plain[-1])
+        history.best("a", "max")  # asked for early: kept up to date from here on
+    assert repr(list(history)) == repr(plain)
+    assert repr(history[1:]) == repr(plain[1:])
+    for name in ("train/loss", "val/loss", "lr/0", "a"):
+        having = [record for record in plain if name in record.values]
+        assert repr(history.values(name)) == repr([r.values[name] for r in having])
+        assert repr(history.points(name, "samples")) == repr(
+            [(r.samples, r.values[name]) for r in having]
+        )
+        finite_ones = [r for r in having if not math.isnan(r.values[name])]
+        best = max(finite_ones, key=lambda r: r.values[name], default=None)
+        found = history.best(name, "max")
+        assert repr(found and found.record) == repr(best)
+
+
+def test_the_best_is_asked_for_again_without_a_look_at_all_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    history = history_of(*({"val/loss": 1 / step} for step in range(1, 100)))
+    history.best("val/loss")
+    looked: list[int] = []
+    record = Columns.record
+    monkeypatch.setattr(
+        Columns, "record", lambda self, row: looked.append(row) or record(self, row)
+    )
+    monkeypatch.setattr(Columns, "points", lambda *_: pytest.fail("looked through all values"))
+    history.append(Record({"val/loss": 0.001}, 1000, 1, 1, 1.0))
+    best = history.best("val/loss")
+    assert best is not None
+    assert best.value == 0.001
+    assert looked == [99]
+
+
+def test_memory_is_that_of_the_numbers_with_many_names_in_few_records() -> None:
+    history = History()
+    for step in range(100):
+        names = [f"layer/{(step * 7 + place) % 2000}" for place in range(20)]
+        history.append(Record(dict.fromkeys(names, 0.5), step, 0, 0, 0.0))
+    tables = history.snapshot().columns.tables
+    assert sum(len(table.values) for table in tables) == 100 * 20
+
+
+def test_an_axis_that_records_do_not_have_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no axis 'batches'"):
+        history_of({"a": 1.0}).points("a", "batches")
+
+
+def test_a_value_that_is_no_number_leaves_the_history_as_it_was() -> None:
+    history = history_of({"a": 1.0})
+    with pytest.raises(TypeError):
+        history.append(Record({"a": 2.0, "b": "three"}, 2, 0, 0, 0.0))  # type: ignore[dict-item]
+    assert history.values("a") == [1.0]
+    assert len(history) == 1

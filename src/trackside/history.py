@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import itemgetter
+from typing import Any, Literal, overload
 
 from trackside.errors import ConfigurationError, HistoryError
 
@@ -66,8 +69,125 @@ class Best:
     record: Record
 
 
+class Table:
+    """Records that hold the same names: their values row by row, in the order of `names`."""
+
+    __slots__ = ("names", "places", "rows", "values")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.places = {name: place for place, name in enumerate(names)}
+        self.rows = array("Q")
+        """Which records of the history these are, in rising order."""
+        self.values = array("d")
+
+    def between(self, start: int, stop: int) -> array[float]:
+        """The values of the records from `start` up to `stop`, as a copy."""
+        width = len(self.names)
+        first, last = bisect_left(self.rows, start), bisect_left(self.rows, stop)
+        return self.values[first * width : last * width]
+
+    def column(self, name: str) -> array[float]:
+        """All values of `name`, as a copy."""
+        return self.values[self.places[name] :: len(self.names)]
+
+
+_AXES = ("steps", "epochs", "samples", "seconds", "kinds")
+
+
+class Columns:
+    """Records as columns of numbers: axes of all, values by the set of names that a record has.
+
+    Only ever appended to, so that a first part of them can be read while more is appended. What is
+    read is copied out: memory that somebody looks at can't grow.
+    """
+
+    __slots__ = ("_known", "epochs", "kinds", "samples", "seconds", "steps", "tables", "tables_of")
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.epochs = array("q")
+        self.samples = array("q")
+        self.seconds = array("d")
+        self.kinds = array("I")
+        """For each record, the place of its table in `tables`."""
+        self.tables: list[Table] = []
+        """One for each set of names, in order of first use."""
+        self.tables_of: dict[str, list[Table]] = {}
+        """For each name, in order of first use, the tables that have it."""
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def kind_of(self, names: tuple[str, ...]) -> int:
+        """The place of the table for `names`; it is made when there is none."""
+        kind = self._known.get(names)
+        if kind is None:
+            kind = self._known[names] = len(self.tables)
+            self.tables.append(Table(names))
+            for name in names:
+                self.tables_of.setdefault(name, []).append(self.tables[kind])
+        return kind
+
+    def append(self, record: Record) -> None:
+        """Add one record."""
+        values = array("d", record.values.values())
+        axes = array("q", (record.step, record.epoch, record.samples))
+        kind = self.kind_of(tuple(record.values))
+        table = self.tables[kind]
+        table.rows.append(len(self))
+        table.values.extend(values)
+        self.steps.append(axes[0])
+        self.epochs.append(axes[1])
+        self.samples.append(axes[2])
+        self.seconds.append(record.seconds)
+        self.kinds.append(kind)
+
+    def record(self, row: int) -> Record:
+        """The record at `row`, counted from 0."""
+        table = self.tables[self.kinds[row]]
+        values = dict(zip(table.names, table.between(row, row + 1), strict=True))
+        step, epoch, samples = self.steps[row], self.epochs[row], self.samples[row]
+        return Record(values, step, epoch, samples, self.seconds[row])
+
+    def first(self, count: int) -> Columns:
+        """A copy of the first `count` records."""
+        copy = Columns()
+        for axis in _AXES:
+            setattr(copy, axis, getattr(self, axis)[:count])
+        for table in self.tables[: max(copy.kinds, default=-1) + 1]:
+            own = copy.tables[copy.kind_of(table.names)]
+            own.values = table.between(0, count)
+            own.rows = table.rows[: bisect_left(table.rows, count)]
+        return copy
+
+    def newest(self, name: str) -> float:
+        """The last value of `name`, which some record has."""
+        table = max(self.tables_of[name], key=lambda table: table.rows[-1])
+        return table.values[table.places[name] - len(table.names)]
+
+    def points(self, name: str) -> list[tuple[int, float]]:
+        """Rows and values of `name`, oldest first."""
+        found: list[tuple[int, float]] = []
+        for table in self.tables_of.get(name, ()):
+            found += zip(table.rows, table.column(name), strict=True)
+        found.sort(key=itemgetter(0))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySnapshot:
+    """The first records of a history, which more may follow. Taking it copies nothing."""
+
+    columns: Columns
+    count: int
+
+
 class History:
     """All records of a run, in the order they were made.
+
+    Kept as columns: a value takes 8 bytes, a record 44 more. Values come back as floats.
 
     Example:
         >>> history = History()
@@ -77,26 +197,43 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._records: list[Record] = []
+        self._columns = Columns()
         self._latest: dict[str, float] = {}
+        self._best: dict[str, dict[Mode, tuple[int, float] | None]] = {}
+        """Row and value of the best, by name and mode, of those that were asked for."""
 
     def append(self, record: Record) -> None:
         """Add `record`. Axes never go back: a record before the last one is an error."""
-        if self._records and record.step < self._records[-1].step:
+        columns, row = self._columns, len(self._columns)
+        if row and record.step < columns.steps[-1]:
             raise HistoryError(
-                f"record of step {record.step} after one of step {self._records[-1].step}"
+                f"record of step {record.step} after one of step {columns.steps[-1]}"
             )
-        self._records.append(record)
+        columns.append(record)
         self._latest.update(record.values)
+        for name in self._best.keys() & record.values.keys() if self._best else ():
+            for mode, known in self._best[name].items():
+                self._best[name][mode] = _better(known, (row, record.values[name]), mode)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._columns)
 
     def __iter__(self) -> Iterator[Record]:
-        return iter(self._records)
+        return self.since(0)
 
-    def __getitem__(self, index: int) -> Record:
-        return self._records[index]
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        rows = range(len(self))[index]
+        if isinstance(rows, range):
+            return [self._columns.record(row) for row in rows]
+        return self._columns.record(rows)
+
+    def since(self, count: int) -> Iterator[Record]:
+        """The records after the first `count`."""
+        return map(self._columns.record, range(count, len(self)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,36 +246,63 @@ class History:
 
     def values(self, name: str) -> list[float]:
         """All values of `name`, oldest first."""
-        return [record.values[name] for record in self._records if name in record.values]
+        return [value for _, value in self._columns.points(name)]
 
     def points(self, name: str, axis: str = "step") -> list[tuple[float, float]]:
         """Pairs (axis, value) of `name`; axis is `step`, `epoch`, `samples` or `seconds`."""
-        return [(getattr(r, axis), r.values[name]) for r in self._records if name in r.values]
+        columns = self._columns
+        axes: dict[str, array[Any]] = {
+            "step": columns.steps,
+            "epoch": columns.epochs,
+            "samples": columns.samples,
+            "seconds": columns.seconds,
+        }
+        if axis not in axes:
+            raise ConfigurationError(
+                f"a record has no axis {axis!r}", expected=", ".join(axes), received=repr(axis)
+            )
+        return [(axes[axis][row], value) for row, value in columns.points(name)]
 
     def best(self, name: str, mode: Mode = "min") -> Best | None:
-        """The best value of `name` (the first one, when equal), or None when there is none."""
-        best: Best | None = None
-        for record in self._records:
-            value = record.values.get(name)
-            if value is not None and has_improved(value, best.value if best else None, mode):
-                best = Best(value, record)
-        return best
+        """The best value of `name` (the first one, when equal), or None when there is none.
+
+        The first question looks through all values of `name`; from then on it is kept up to date.
+        """
+        asked = self._best.setdefault(name, {})
+        if mode not in asked:
+            best: tuple[int, float] | None = None
+            for point in self._columns.points(name):
+                best = _better(best, point, mode)
+            asked[mode] = best
+        found = asked[mode]
+        return None if found is None else Best(found[1], self._columns.record(found[0]))
 
     def rows(self) -> list[dict[str, float]]:
         """One flat mapping per record, as `pandas.DataFrame(history.rows())` takes them."""
-        return [record.row() for record in self._records]
+        return [record.row() for record in self]
+
+    def snapshot(self) -> HistorySnapshot:
+        """The records so far, for who keeps them: what is appended later is no part of it."""
+        return HistorySnapshot(self._columns, len(self))
 
     def state_dict(self) -> dict[str, Any]:
         """The records as plain lists and mappings."""
-        return {
-            "records": [
-                [r.step, r.epoch, r.samples, r.seconds, dict(r.values)] for r in self._records
-            ]
-        }
+        return {"records": [[r.step, r.epoch, r.samples, r.seconds, dict(r.values)] for r in self]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace all records by those of `state`."""
-        self._records.clear()
-        self._latest.clear()
-        for step, epoch, samples, seconds, values in state["records"]:
-            self.append(Record(values, step, epoch, samples, seconds))
+    def load_state_dict(self, state: Mapping[str, Any] | HistorySnapshot) -> None:
+        """Replace all records by those of `state`: a snapshot, or what `state_dict` returned."""
+        if isinstance(state, HistorySnapshot):
+            columns = state.columns.first(state.count)
+        else:
+            columns = Columns()
+            for step, epoch, samples, seconds, values in state["records"]:
+                columns.append(Record(values, step, epoch, samples, seconds))
+        self._columns = columns
+        self._latest = {name: columns.newest(name) for name in columns.tables_of}
+        self._best = {}
+
+
+def _better(
+    known: tuple[int, float] | None, new: tuple[int, float], mode: Mode
+) -> tuple[int, float] | None:
+    return new if has_improved(new[1], None if known is None else known[1], mode) else known

@@ -43,8 +43,8 @@ def test_a_manifest_comes_back() -> None:
 
 
 def test_a_newer_format_says_which_one_is_read() -> None:
-    with pytest.raises(ValueError, match=f"format 2, and .* reads {FORMAT_VERSION}"):
-        parse_manifest(changed(format_version=2))
+    with pytest.raises(ValueError, match=f"format 3, and .* reads up to {FORMAT_VERSION}"):
+        parse_manifest(changed(format_version=3))
 
 
 @pytest.mark.parametrize(

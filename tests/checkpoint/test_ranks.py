@@ -57,10 +57,10 @@ def test_an_error_on_one_rank_is_raised_on_all_and_leaves_nothing(
 
     write_part = commit._write_part
 
-    def write(folder: Path, snapshot: Any, rank: int) -> Any:
+    def write(folder: Path, snapshot: Any, rank: int, *rest: Any) -> Any:
         if rank == failing:
             raise OSError(28, "No space left on device", "the disk of one rank")
-        return write_part(folder, snapshot, rank)
+        return write_part(folder, snapshot, rank, *rest)
 
     monkeypatch.setattr(commit, "_write_part", write)
     results = on_ranks(3, lambda ranks: save(tmp_path, ranks))
@@ -84,11 +84,11 @@ def test_a_file_that_rank_zero_does_not_see_is_an_error(
 
     write_part = commit._write_part
 
-    def elsewhere(folder: Path, snapshot: Any, rank: int) -> Any:
+    def elsewhere(folder: Path, snapshot: Any, rank: int, *rest: Any) -> Any:
         if rank == 1:  # as if rank 1 had a disk of its own
             folder = tmp_path / "other disk"
             folder.mkdir()
-        return write_part(folder, snapshot, rank)
+        return write_part(folder, snapshot, rank, *rest)
 
     monkeypatch.setattr(commit, "_write_part", elsewhere)
     results = on_ranks(2, lambda ranks: save(tmp_path / "run", ranks))

@@ -31,6 +31,7 @@ from trackside.checkpoint.manifest import (
     rank_file_name,
 )
 from trackside.checkpoint.ranks import Ranks, together
+from trackside.checkpoint.record_file import RecordFile
 from trackside.checkpoint.snapshot import Snapshot
 from trackside.checkpoint.splitting import Json
 from trackside.checkpoint.temporary import TemporaryFolder
@@ -77,6 +78,7 @@ def commit(
     sequence: int,
     ranks: Ranks,
     ledger: Ledger | None,
+    records: RecordFile | None = None,
 ) -> Saved:
     """Write a checkpoint. Called by every rank; each gets the same result or an error.
 
@@ -88,6 +90,7 @@ def commit(
         sequence: Number of the save.
         ranks: The processes that write it together.
         ledger: Of the run, on rank 0.
+        records: The file of the run's records, on rank 0; needed where the state has a history.
 
     Raises:
         CheckpointWriteError: with the operating system's error as its cause.
@@ -98,7 +101,7 @@ def commit(
         path, sealed = _follow(snapshot, ranks)
     else:
         assert ledger is not None, "rank 0 keeps the ledger"
-        path, sealed = _lead(snapshot, saving, root, run_id, sequence, ranks, ledger)
+        path, sealed = _lead(snapshot, saving, root, run_id, sequence, ranks, ledger, records)
     manifest, _ = parse_manifest(sealed)
     return Saved(Path(path), manifest, time.perf_counter() - started)
 
@@ -111,6 +114,7 @@ def _lead(
     sequence: int,
     ranks: Ranks,
     ledger: Ledger,
+    records: RecordFile | None,
 ) -> tuple[str, bytes]:
     """Rank 0's way through a commit."""
     with contextlib.ExitStack() as stack:
@@ -123,7 +127,7 @@ def _lead(
 
         together(ranks, make)
         [folder] = made
-        parts = together(ranks, lambda: asdict(_write_part(folder.path, snapshot, 0)))
+        parts = together(ranks, lambda: asdict(_write_part(folder.path, snapshot, 0, records)))
 
         def finish() -> tuple[str, bytes]:
             manifest = Manifest(
@@ -172,13 +176,18 @@ class _Part:
         return cls(tuple(FileEntry(**file) for file in fields["files"]), fields["held"])
 
 
-def _write_part(folder: Path, snapshot: Snapshot, rank: int) -> _Part:
+def _write_part(
+    folder: Path, snapshot: Snapshot, rank: int, records: RecordFile | None = None
+) -> _Part:
     """Write one rank's files, each flushed."""
     from trackside.checkpoint.storage import write_pieces  # noqa: PLC0415 - start-up time
 
     files = write_pieces(folder, snapshot.pieces, rank)
     if rank == 0:
         files.append(write_file(folder / STATE_NAME, _json(snapshot.state)))
+    if snapshot.history is not None:
+        assert records is not None, "a history needs its file"
+        files.append(records.put_into(folder, snapshot.history))
     if snapshot.rank_state is not None:
         files.append(write_file(folder / rank_file_name(rank), _json(snapshot.rank_state)))
     held = {

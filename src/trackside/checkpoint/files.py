@@ -27,6 +27,8 @@ class FileEntry:
     size_bytes: int
     digest: str
     """xxh3_128 of its bytes, in hex."""
+    grows: bool = False
+    """Whether the file may be longer: then its first `size_bytes` are meant."""
 
 
 @final
@@ -158,26 +160,33 @@ def open_regular(path: Path) -> int:
     return file
 
 
-def read_regular(path: Path, *, limit_bytes: int) -> bytes:
-    """The content of a plain file. Raises `OSError`, for more than `limit_bytes` as well."""
+def read_regular(path: Path, *, limit_bytes: int, cut: bool = False) -> bytes:
+    """The content of a plain file.
+
+    Raises `OSError`, for more than `limit_bytes` as well; with `cut`, so much of it is returned.
+    """
     with os.fdopen(open_regular(path), "rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes > limit_bytes:
+        if size_bytes > limit_bytes and not cut:
             raise OSError(errno.EFBIG, f"{size_bytes} bytes, more than {limit_bytes}", str(path))
         return file.read(limit_bytes)
 
 
-def digest_of(path: Path) -> FileEntry:
-    """Size and digest of a plain file as it is on the disk."""
+def digest_of(path: Path, *, limit_bytes: int | None = None) -> FileEntry:
+    """Size and digest of a plain file as it is on the disk, or of its first `limit_bytes`."""
     digest = xxhash.xxh3_128()
     size_bytes = 0
     buffer = bytearray(CHUNK_BYTES)
     view = memoryview(buffer)
     with os.fdopen(open_regular(path), "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        while count := file.readinto(view[: _left(size_bytes, limit_bytes)]):
             digest.update(view[:count])
             size_bytes += count
     return FileEntry(path.name, size_bytes, digest.hexdigest())
+
+
+def _left(done_bytes: int, limit_bytes: int | None) -> int:
+    return CHUNK_BYTES if limit_bytes is None else min(CHUNK_BYTES, limit_bytes - done_bytes)
 
 
 def digest_of_bytes(data: bytes) -> str:

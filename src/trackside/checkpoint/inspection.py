@@ -11,6 +11,7 @@ from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.joining import join, tensor_leaves
 from trackside.checkpoint.manifest import Manifest
 from trackside.checkpoint.reader import Checkpoint, verify
+from trackside.checkpoint.record_file import RECORDS_NAME
 from trackside.checkpoint.snapshot import rank_key
 from trackside.checkpoint.splitting import Json
 from trackside.checkpoint.tensors import DTYPES_BY_NAME
@@ -116,6 +117,8 @@ def _without_tensors(skeleton: Json) -> Json:
         return ["<tensor>" if _is_tensor(item) else _without_tensors(item) for item in skeleton]
     if not isinstance(skeleton, dict):
         return skeleton
+    if skeleton.keys() == {"$records"}:
+        return f"{skeleton['$records']} records, in {RECORDS_NAME}"
     return {name: _without_tensors(item) for name, item in skeleton.items() if not _is_tensor(item)}
 
 

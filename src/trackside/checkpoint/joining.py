@@ -22,10 +22,16 @@ from torch import Tensor
 
 from trackside.checkpoint.splitting import DEEPEST, RAW_ARRAY, Json
 from trackside.checkpoint.tensors import DTYPES_BY_NAME, restore_stand_in
+from trackside.history import Columns, HistorySnapshot
 
 
 def join(
-    skeleton: Json, tensors: Mapping[str, Tensor], *, enums: Iterable[type[enum.Enum]] = ()
+    skeleton: Json,
+    tensors: Mapping[str, Tensor],
+    *,
+    enums: Iterable[type[enum.Enum]] = (),
+    history: HistorySnapshot | None = None,
+    lacks_records: bool = False,
 ) -> Any:
     """Put a state together again: the inverse of `split`.
 
@@ -34,11 +40,15 @@ def join(
         tensors: The tensors by key.
         enums: Types whose members shall come back as members. A member of any other type comes
             back as its value: the name of a type in a file is never looked up.
+        history: The records that stand beside the skeleton.
+        lacks_records: Whether they are known to be lost: a history is then an empty one.
 
     Raises:
         ValueError: when the skeleton isn't one that `split` makes.
     """
-    return _Decoder(tensors, enums).decode(skeleton, 0)
+    if lacks_records:
+        history = HistorySnapshot(Columns(), 0)
+    return _Decoder(tensors, enums, history, check=not lacks_records).decode(skeleton, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +87,17 @@ def tensor_leaves(skeleton: Json, path: str = "") -> Iterator[TensorLeaf]:
 class _Decoder:
     """Walks a skeleton once. Trusts nothing in it but what the table of tags allows."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], enums: Iterable[type[enum.Enum]]) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        enums: Iterable[type[enum.Enum]],
+        history: HistorySnapshot | None,
+        *,
+        check: bool,
+    ) -> None:
         self._tensors = tensors
+        self._check_records = check
+        self._history = history
         self._restored: dict[str, Tensor] = {}
         self._enums = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in enums}
 
@@ -108,6 +127,8 @@ class _Decoder:
                 return self._tensor(value)
             if name == "$array":
                 return self._array(value)
+            if name == "$records":
+                return self._records(value)
             if name == "$enum":
                 return self._enum(value, depth)
             if name in _SEQUENCES:
@@ -146,6 +167,12 @@ class _Decoder:
             raise ValueError(f"an array of shape {shape} in {len(raw)} bytes")
         made: np.ndarray[Any, Any] = np.ndarray(shape, dtype, bytearray(raw) if raw else None)
         return made
+
+    def _records(self, count: Any) -> HistorySnapshot:
+        if self._history is None or (self._check_records and self._history.count != count):
+            found = "none" if self._history is None else str(self._history.count)
+            raise ValueError(f"{count} records were saved, and {found} are there")
+        return self._history
 
     def _enum(self, value: Any, depth: int) -> Any:
         type_name, name, plain = value

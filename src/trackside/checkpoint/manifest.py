@@ -21,14 +21,15 @@ from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.files import FileEntry, explain, read_regular
 from trackside.checkpoint.sealed import seal, unseal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 had no files that grow: records were part of the state."""
 MANIFEST_NAME = "manifest.json"
 STATE_NAME = "state.json"
 LIMIT_BYTES = 64 * 2**20
 """A manifest has about a hundred bytes per file; more than this is no manifest."""
 
 _STEP_FOLDER = re.compile(r"step-(\d{10,18})(?:-(\d{1,6}))?")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(json|safetensors)")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(json|safetensors|records)")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -69,9 +70,9 @@ def parse_manifest(data: bytes) -> tuple[Manifest, str]:
     """A manifest and its digest. `ValueError` when it isn't whole, or lists what it can't."""
     content, digest = unseal(data)
     version = content.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ValueError(
-            f"it has format {version}, and this version of Trackside reads {FORMAT_VERSION}"
+            f"it has format {version}, and this version of Trackside reads up to {FORMAT_VERSION}"
         )
     try:
         files = tuple(FileEntry(**entry) for entry in content.pop("files"))
@@ -90,7 +91,8 @@ def _check(manifest: Any) -> None:
             raise ValueError(f"it lists {file.name!r}, which is no name of a file in this format")
         if file.name in seen:
             raise ValueError(f"it lists {file.name!r} twice, or itself")
-        if type(file.size_bytes) is not int or type(file.digest) is not str:
+        kinds = (type(file.size_bytes), type(file.digest), type(file.grows))
+        if kinds != (int, str, bool) or file.size_bytes < 0:
             raise ValueError(f"it lists {file.name!r} without a size and a digest")
         seen.add(file.name)
     numbers = (manifest.step, manifest.sequence, manifest.world_size)

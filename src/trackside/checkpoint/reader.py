@@ -23,9 +23,12 @@ from trackside.checkpoint.manifest import (
     read_manifest,
 )
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
+from trackside.checkpoint.record_file import RECORDS_NAME
+from trackside.checkpoint.records import decode
 from trackside.checkpoint.snapshot import rank_key
 from trackside.checkpoint.splitting import Json, split
 from trackside.checkpoint.tensors import is_sharded
+from trackside.history import HistorySnapshot
 from trackside.paths import local_path
 
 PlacedAs = Callable[[str, tuple[int, ...]], Tensor | None]
@@ -47,6 +50,16 @@ class Report:
     def ok(self) -> bool:
         """Whether every byte is the one that was written."""
         return self.manifest is not None and not self.problems
+
+    @property
+    def lacks_records_only(self) -> bool:
+        """Whether all but the records of the run is what was written."""
+        ours = f"{RECORDS_NAME} "
+        return (
+            self.manifest is not None
+            and bool(self.problems)
+            and all(problem.startswith(ours) for problem in self.problems)
+        )
 
     def __str__(self) -> str:
         if self.ok:
@@ -82,9 +95,10 @@ def _compare(folder: Path, entry: FileEntry) -> str | None:
     try:
         # Size first: what is cut needs no reading.
         size_bytes = path.lstat().st_size
-        if size_bytes != entry.size_bytes:
+        longer = entry.grows and size_bytes > entry.size_bytes
+        if size_bytes != entry.size_bytes and not longer:
             return f"{entry.name} has {size_bytes} bytes instead of {entry.size_bytes}"
-        if digest_of(path).digest != entry.digest:
+        if digest_of(path, limit_bytes=entry.size_bytes).digest != entry.digest:
             return f"{entry.name} has changed since it was written: its digest doesn't match"
     except FileNotFoundError:
         return f"{entry.name} is missing"
@@ -102,11 +116,18 @@ def _ignored(folder: Path, manifest: Manifest | None) -> tuple[str, ...]:
 
 @final
 class Checkpoint:
-    """A checkpoint that was verified. Made by `open_checkpoint`."""
+    """A checkpoint that was verified. Made by `open_checkpoint`.
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    Args:
+        path: Its folder.
+        manifest: What it says about itself.
+        lacks: What is wrong with the records of the run, where that is all: they come back empty.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, lacks: tuple[str, ...] = ()) -> None:
         self.path = path
         self.manifest = manifest
+        self.lacks = lacks
 
     def state(
         self,
@@ -198,9 +219,19 @@ class Checkpoint:
 
             tensors = read_tensors(self.path, self.tensor_files, keys, template)
             plain = {key.removeprefix(prefix): value for key, value in tensors.items()}
-            return join(skeleton, plain, enums=enums)
+            lacks = bool(self.lacks)
+            history = None if lacks or name != STATE_NAME else self._history()
+            return join(skeleton, plain, enums=enums, history=history, lacks_records=lacks)
         except (ValueError, TypeError, IndexError, RecursionError, OSError) as error:
             raise DamagedCheckpointError(self.path, (f"{name}: {error}",)) from error
+
+    def _history(self) -> HistorySnapshot | None:
+        """The records beside the shared state; None where it has none."""
+        entry = next((file for file in self.manifest.files if file.name == RECORDS_NAME), None)
+        if entry is None:
+            return None
+        path, size_bytes = self.path / RECORDS_NAME, entry.size_bytes
+        return decode(read_regular(path, limit_bytes=size_bytes, cut=entry.grows))
 
 
 def open_checkpoint(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK) -> Checkpoint:
@@ -210,6 +241,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK)
         path: Its folder.
         ranks: Share the reading; all of them have to call.
 
+    Where nothing but the records of the run is damaged, it opens without them: see `lacks`.
+
     Raises:
         DamagedCheckpointError: names the file and what is wrong with it.
     """
@@ -217,10 +250,13 @@ def open_checkpoint(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK)
 
 
 def opened(report: Report) -> Checkpoint:
-    """The checkpoint of a report. Raises `DamagedCheckpointError` unless it is `ok`."""
-    if report.manifest is None or report.problems:
+    """The checkpoint of a report.
+
+    Raises `DamagedCheckpointError` unless it is `ok`, or lacks nothing but its records.
+    """
+    if report.manifest is None or not (report.ok or report.lacks_records_only):
         raise DamagedCheckpointError(report.path, report.problems)
-    return Checkpoint(report.path, report.manifest)
+    return Checkpoint(report.path, report.manifest, report.problems)
 
 
 def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:

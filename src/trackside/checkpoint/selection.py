@@ -161,11 +161,16 @@ def _shared(found: list[Candidate], ranks: Ranks) -> list[Path]:
 
 def _first_valid(root: str | os.PathLike[str], paths: list[Path], ranks: Ranks) -> Selection | None:
     passed_over: list[PassedOver] = []
+    without_records: Selection | None = None
     for path in paths:
         report = verify(path, ranks=ranks)
         if report.ok:
             return Selection(opened(report), tuple(passed_over))
+        if report.lacks_records_only and without_records is None:
+            without_records = Selection(opened(report), tuple(passed_over))
         passed_over.append(PassedOver(path, "; ".join(report.problems)))
+    if without_records is not None:  # one file of records can be that of all checkpoints
+        return without_records
     if not passed_over:
         return None
     raise NoValidCheckpointError(

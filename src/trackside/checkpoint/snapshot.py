@@ -11,8 +11,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from trackside.checkpoint.splitting import Json, split
+from trackside.checkpoint.errors import UnsavableStateError
+from trackside.checkpoint.splitting import Json, Split, split
 from trackside.checkpoint.tensors import Piece, is_sharded, local_part
+from trackside.history import HistorySnapshot
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class Snapshot:
     """Whole tensors that this rank writes, by key."""
     shards: tuple[Piece, ...] = ()
     copies: tuple[torch.Event, ...] = ()
+    history: HistorySnapshot | None = None
+    """The records of the shared state; None where it has none, and on ranks above 0."""
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -114,7 +118,7 @@ def take_snapshot(
     Raises:
         UnsavableStateError: names each leaf that can't be saved.
     """
-    shared, own = split(state), split(rank_state)
+    shared, own = split(state), _split_own(rank_state)
     tensors: dict[str, Tensor] = {}
     shards: list[Piece] = []
     for key, tensor in shared.tensors.items():
@@ -132,7 +136,14 @@ def take_snapshot(
     written = tuple(shard._replace(tensor=kept[shard.key]) for shard in shards)
     parts = {shard.key for shard in shards}
     whole = {key: tensor for key, tensor in kept.items() if key not in parts} if parts else kept
-    return Snapshot(shared.skeleton if rank == 0 else None, own.skeleton, whole, written, copies)
+    return Snapshot(
+        shared.skeleton if rank == 0 else None,
+        own.skeleton,
+        whole,
+        written,
+        copies,
+        shared.history if rank == 0 else None,
+    )
 
 
 def size_estimate_bytes(state: Any, rank_state: Any = None) -> int:
@@ -142,10 +153,20 @@ def size_estimate_bytes(state: Any, rank_state: Any = None) -> int:
         UnsavableStateError: names each leaf that can't be saved.
     """
     total = 0
-    for part in (split(state), split(rank_state)):
+    for part in (split(state), _split_own(rank_state)):
         total += sum(local_part(tensor).nbytes for tensor in part.tensors.values())
         total += len(json.dumps(part.skeleton)) + 100 * len(part.tensors)
     return total
+
+
+def _split_own(rank_state: Any) -> Split:
+    own = split(rank_state)
+    if own.history is not None:
+        raise UnsavableStateError(
+            "state of one rank that can't be saved: the records of a history",
+            remedy="put them into the state that all ranks share",
+        )
+    return own
 
 
 def rank_key(rank: int, key: str) -> str:

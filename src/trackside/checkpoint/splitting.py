@@ -22,6 +22,7 @@ single key that begins with `$`:
 | numpy scalar | `{"$scalar": [dtype, base64]}` | numpy scalar |
 | numpy array | `{"$array": key}` or `{"$array": [key, dtype, shape]}` | array |
 | tensor | `{"$tensor": key}` or `{"$tensor": [key, dtype]}` | tensor, contiguous, on the host |
+| `HistorySnapshot`, one in a state | `{"$records": count}` | the same; a file beside holds it |
 | torch.dtype, torch.Size, torch.device | `{"$dtype": "float32"}` ... | the same |
 
 Two leaves that are the same tensor (tied weights) share a key, and come back as the same tensor.
@@ -56,6 +57,7 @@ from trackside.checkpoint.tensors import (
     is_same,
     why_not_savable,
 )
+from trackside.history import HistorySnapshot
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -76,6 +78,8 @@ class Split:
     skeleton: Json
     tensors: dict[str, Tensor]
     """By key: the path of the (first) leaf that holds it, joined by dots."""
+    history: HistorySnapshot | None = None
+    """The records in it: they are many, and have a file of their own."""
 
 
 def split(state: object, *, where: str = "") -> Split:
@@ -92,7 +96,7 @@ def split(state: object, *, where: str = "") -> Split:
     skeleton = encoder.encode(state, where)
     if encoder.problems:
         raise _unsavable(encoder.problems)
-    return Split(skeleton, encoder.tensors)
+    return Split(skeleton, encoder.tensors, encoder.history)
 
 
 def check_savable(state: object, *, where: str = "") -> None:
@@ -121,6 +125,7 @@ class _Encoder:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    history: HistorySnapshot | None = None
     _keys_at: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
 
@@ -253,10 +258,18 @@ class _Encoder:
             if not RAW_ARRAY.match(value.dtype.str):
                 return self._refuse(path, f"a numpy scalar of {value.dtype}")
             return {"$scalar": [value.dtype.str, _base64(value.tobytes())]}
+        if isinstance(value, HistorySnapshot):
+            return self._records(value, path)
         for kind, encode in _VALUES.items():
             if isinstance(value, kind):
                 return encode(value)
         return self._refuse(path, describe(value))
+
+    def _records(self, value: HistorySnapshot, path: str) -> Json:
+        if self.history is not None:
+            return self._refuse(path, "a second history; save its `state_dict()`")
+        self.history = value
+        return {"$records": value.count}
 
     def _refuse(self, path: str, reason: str) -> Json:
         self.problems.append(f"{path.removeprefix('.') or 'state'}: {reason}")

@@ -17,6 +17,7 @@ from trackside.checkpoint.ledger import Ledger
 from trackside.checkpoint.manifest import is_run_id
 from trackside.checkpoint.pruning import Pruned, prune
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks, together
+from trackside.checkpoint.record_file import RecordFile
 from trackside.checkpoint.retention import Retention
 from trackside.checkpoint.selection import candidates
 from trackside.checkpoint.snapshot import (
@@ -112,6 +113,7 @@ class CheckpointWriter:
         self._ranks = ranks
         self._buffers = HostBuffers() if background else None
         self._ledger: Ledger | None = None
+        self._records: RecordFile | None = None
         self._sequence = 0
         self._thread: threading.Thread | None = None
         self._saved: collections.deque[Saved] = collections.deque()
@@ -209,6 +211,12 @@ class CheckpointWriter:
         self._raise_kept()
         return seconds
 
+    def end(self) -> None:
+        """After the last save: give up what only further saves would need."""
+        self._wait()
+        if self._records is not None:
+            self._records.discard()
+
     def _open_folder(self, resumed_from: str | Path | None) -> None:
         if self._ranks.rank != 0:
             return
@@ -216,6 +224,7 @@ class CheckpointWriter:
         flush_folder(self.root.parent)
         removed = clean_leftovers(self.root, self.run_id)
         self._ledger = Ledger(self.root, self.run_id)
+        self._records = RecordFile(self.root, self.run_id)
         notes = [f"removed what a killed save left behind: {name}" for name in removed]
         self.notes = (*notes, self._ledger.note) if self._ledger.note else tuple(notes)
         found = [each.manifest.sequence for each in candidates(self.root) if each.manifest]
@@ -251,6 +260,7 @@ class CheckpointWriter:
                 sequence=job.sequence,
                 ranks=self._ranks,
                 ledger=self._ledger,
+                records=self._records,
             )
             pruned = self._prune()
         except BaseException as error:  # raised by the next call in the loop's thread

@@ -147,6 +147,8 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
     for passed_over in found.passed_over:
         logger.warning("passed over %s", passed_over)
     shared = _shared(run, checkpoint)
+    for lack in checkpoint.lacks:
+        logger.warning("%s goes on without the records before it: %s", checkpoint.path, lack)
     for name, model in run.models.items():
         match = match_model(shared["models"].get(name, {}), model)
         if not match.exact:

@@ -28,7 +28,7 @@ def shared_state(loop: Loop) -> State:
         "schedulers": {name: one.state_dict() for name, one in run.schedulers.items()},
         "precision": loop.precision.state_dict(),
         "progress": run.progress.state_dict(),
-        "history": run.history.state_dict(),
+        "history": run.history.snapshot(),
         "callbacks": run.callbacks.state_dict(),
         "loop": loop.state_dict(),
         "config": dict(run.config),

@@ -218,7 +218,7 @@ def record(loop: Loop, values: Mapping[str, float]) -> None:
     if loop.spread is None:
         progress.seconds = loop.clock()
     new = Record(
-        dict(values),
+        {name: float(value) for name, value in values.items()},
         progress.steps_completed,
         progress.epochs_completed,
         progress.samples_completed,

@@ -227,6 +227,8 @@ class Checkpoint(PeriodicCallback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self.wait(run)
+        if self._writer is not None:
+            self._writer.end()
         self._writer = None
 
 

@@ -47,10 +47,10 @@ writer's thread: give it a group of CPU processes of its own. An error on one ra
 at the next `poll`, `save` or `close` of each: not at the same step, unless the loop agrees on it.
 
 For the loop: `save` reads the state while it is called and never after; the loop may go on to
-change it in place. Records are only appended to, and a save writes those that are new. A failed save
-changes nothing on the disk, and the writer can go on: what to do (`on_save_error`) is up to the
-caller. Long lists of numbers are quicker as numpy arrays than as
-Python lists: the walk through the state is part of what the loop waits for.
+change it in place. Records are only appended to, and a save writes those that are new. A failed
+save changes nothing on the disk, and the writer can go on: what to do (`on_save_error`) is up to
+the caller. Long lists of numbers are quicker as numpy arrays than as Python lists:
+the walk through the state is part of what the loop waits for.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from trackside.checkpoint import (
     Checkpoint,
     Selection,
     best_valid,
+    candidates,
     match_model,
     newest_valid,
     open_checkpoint,
@@ -25,6 +26,7 @@ from trackside.loop.snapshot import restore
 from trackside.loop.state import Loop
 from trackside.paths import local_path
 from trackside.run import Run
+from trackside.run_folder.identity import identity
 from trackside.step.metrics import merged
 
 logger = logging.getLogger("trackside")
@@ -108,11 +110,16 @@ def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
             f"resume={resume!r}, and no callback saves checkpoints",
             remedy="add the callback `Checkpoint()`, or give the path of a checkpoint",
         )
-    root = run.saver.root(run)
+    root, run_id = run.saver.root(run), _run_of_the_folder(run)
     if resume == "auto":
-        return newest_valid(root, ranks=run.world)
+        newest = newest_valid(root, run_id=run_id, ranks=run.world)
+        if newest is None:
+            _tell_of_others(root, run_id)
+        return newest
     found = (
-        _best(run, root) if resume == "best" else valid_at_step(root, int(resume), ranks=run.world)
+        _best(run, root, run_id)
+        if resume == "best"
+        else valid_at_step(root, int(resume), run_id=run_id, ranks=run.world)
     )
     if found is None:
         raise CheckpointError(
@@ -122,7 +129,24 @@ def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
     return found
 
 
-def _best(run: Run, root: Path) -> Selection | None:
+def _run_of_the_folder(run: Run) -> str | None:
+    """Id of the run that was begun last in the folder; None where nothing says so."""
+    known = identity(run.directory) if run.world.is_global_zero else None
+    return run.world.broadcast(None if known is None else known.run_id)
+
+
+def _tell_of_others(root: Path, run_id: str | None) -> None:
+    others = candidates(root) if run_id is not None else []
+    if others:
+        logger.warning(
+            "%s holds %d checkpoints of earlier runs, and none of the one that was begun last: "
+            "it begins again; resume=PATH goes on with an earlier one",
+            root,
+            len(others),
+        )
+
+
+def _best(run: Run, root: Path, run_id: str | None) -> Selection | None:
     retention = getattr(run.saver, "retention", None)
     monitor = getattr(retention, "monitor", None)
     if retention is None or monitor is None:
@@ -130,7 +154,7 @@ def _best(run: Run, root: Path) -> Selection | None:
             "resume='best' needs to know which metric is meant",
             remedy="Checkpoint(keep_best=1, monitor='val/loss')",
         )
-    return best_valid(root, monitor, retention.mode, ranks=run.world)
+    return best_valid(root, monitor, retention.mode, run_id=run_id, ranks=run.world)
 
 
 def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from trackside.loop.state import TRAIN, Loop
 from trackside.paths import local_path
 from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
+from trackside.run_folder.claim import new_name
 from trackside.step.optimization import Clip
 
 logger = logging.getLogger("trackside")
@@ -165,12 +165,7 @@ def directory(given: str | Path | None) -> Path:
     """The run's folder: the one given, or a new name under `runs/`. It isn't made yet."""
     if given is not None:
         return local_path(given, "directory")
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    candidate, number = Path("runs") / name, 2
-    while candidate.exists():
-        candidate = Path("runs") / f"{name}_{number}"
-        number += 1
-    return candidate
+    return new_name()
 
 
 def describe(trainer: Any) -> dict[str, Any]:

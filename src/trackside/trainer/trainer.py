@@ -39,6 +39,7 @@ from trackside.step.precision import Name as PrecisionName
 from trackside.step.precision import Precision
 from trackside.trainer import rehearsal
 from trackside.trainer.defaults import collect
+from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
 
 _PAIRS = frozenset((tuple, list))
@@ -129,6 +130,7 @@ class Trainer(Callback[Any]):
         self._run: Run | None = None
         self._loop: Loop | None = None
         self._ranks = RankSession()
+        self._folder = RunFolder()
 
     # --- the three runs ------------------------------------------------------------------------
 
@@ -185,7 +187,9 @@ class Trainer(Callback[Any]):
         def body() -> Outcome:
             loop = self._prepare(run, events, sets, batch_size, options)
             run.limit = preflight.with_epoch_length(limit, loop.sources[TRAIN], run.accumulate)
+            self._folder.take(run, made_up=self.settings.directory is None)
             resuming.go_on(loop, resume, made_up=self.settings.directory is None)
+            self._folder.sign(run)
             events.fire(Callback.on_setup_end)
             preflight.check(loop, open_ended=preflight.logs_of_its_own(type(self), Trainer))
             return loops.fit(loop)
@@ -340,6 +344,7 @@ class Trainer(Callback[Any]):
         finally:
             torch.use_deterministic_algorithms(former)
             self._ranks.stop_watching()
+            self._folder.release()
             self._run = self._loop = None
 
     def _prepare(
@@ -361,15 +366,10 @@ class Trainer(Callback[Any]):
             self._models = preflight.models(self.configure_model(run))
         run.models = self._models
         sources = {
-            name: DataSource(
-                name,
-                one,
-                batch_size,
-                shuffle=name == TRAIN,
-                world=run.world,
-                training=name == TRAIN,
+            n: DataSource(
+                n, s, batch_size, shuffle=n == TRAIN, world=run.world, training=n == TRAIN
             )
-            for name, one in sets.items()
+            for n, s in sets.items()
         }
         run.data = sources
         events.fire(Callback.on_configure_end)

@@ -64,7 +64,8 @@ def files(directory: Path) -> str:
     """The run's folder and what is in it."""
     if not directory.is_dir():
         return "none written"
-    names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in directory.iterdir())
+    shown = [p for p in directory.iterdir() if not p.name.startswith(".")]
+    names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in shown)
     more = ", ..." if len(names) > LISTED_FILES else ""
     inside = ": " + ", ".join(names[:LISTED_FILES]) + more if names else " (empty)"
     return f"{directory}{inside}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -21,7 +21,6 @@ from trackside.distributed.setup import Place
 from trackside.errors import RegistrationError, TracksideError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Status
-from trackside.planning import checks as preflight
 from trackside.step.optimization import Scheduler
 from trackside.trainer.settings import Result, Settings
 from trackside.trainer.trainer import Trainer
@@ -172,12 +171,13 @@ class Experiment:
                 remedy="give it: trainer.directory=runs/mine",
             )
             raise ExperimentError([problem])
-        trainer = self.trainer(preflight.directory(folder))
+        trainer = self.trainer(folder)
         data = self.make_data()
         try:
             result = trainer.fit(**self.fit_arguments(data))
         except TracksideError as error:
             raise self.located(error) from error
+        trainer.settings = replace(trainer.settings, directory=result.directory)
         metrics: dict[str, float] = {}
         if result.outcome.status in (Status.COMPLETED, Status.STOPPED):
             for name in self.evaluate:

@@ -25,6 +25,7 @@ from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.run import Run
+from trackside.run_folder.identity import identity
 
 
 def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -70,24 +71,26 @@ def find_checkpoint(experiment: Experiment, folder: str | Path, which: str) -> C
         (one for one in experiment.trainer().callbacks if hasattr(one, "retention")), None
     )
     root = local_path(folder) / (saver.folder if saver is not None else "checkpoints")
+    known = identity(local_path(folder))
+    run_id = None if known is None else known.run_id
     if which == "auto":
-        found = newest_valid(root)
+        found = newest_valid(root, run_id=run_id)
     elif which == "best":
         if saver is None or saver.retention.monitor is None:
             raise UsageError(
                 "nothing says which checkpoint is the best",
                 remedy="train with `checkpoint: {keep_best: 1, monitor: val/loss}`",
             )
-        found = best_valid(root, saver.retention.monitor, saver.retention.mode)
+        found = best_valid(root, saver.retention.monitor, saver.retention.mode, run_id=run_id)
     elif which.isdecimal():
-        found = valid_at_step(root, int(which))
+        found = valid_at_step(root, int(which), run_id=run_id)
     else:
         raise UsageError(
             f"{which!r} names no checkpoint",
             expected="auto, best, a step, or the folder of a checkpoint",
         )
     if found is None:
-        steps = ", ".join(str(one.step) for one in candidates(root))
+        steps = ", ".join(str(one.step) for one in candidates(root, run_id=run_id))
         raise CheckpointError(
             f"there is no checkpoint for {which!r} in {root}",
             received=f"steps {steps}" if steps else "no checkpoint at all",

@@ -20,6 +20,7 @@ from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.planning.diagnostics import Diagnostic, Planned, findings, planned
 from trackside.run import Run
+from trackside.run_folder.claim import unclaimed
 from trackside.schedule import Every, Schedule
 from trackside.trainer.trainer import Trainer
 
@@ -161,7 +162,8 @@ def _look(
         members: dict[str, Callback[Any]] = {"look": look, **muted}
         probe.callbacks = CallbackCollection(members, run_class=probe.run_class)
         try:
-            probe.fit(**arguments)
+            with unclaimed():
+                probe.fit(**arguments)
         except MonitorError as error:
             watcher = error.callback or "scheduler"
             remedy = error.remedy or f"expected {error.expected}"

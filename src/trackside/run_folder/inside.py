@@ -1,0 +1,105 @@
+"""Files in a run's folder: opened, replaced and listed without following what was planted there.
+
+The folder itself may be a link; what lies below it is taken as a plain file or not at all. Writing
+goes to a new file under a name that nothing has, which then takes the place of the old one: a link
+of that name is replaced, and what it points to stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import TextIO
+
+
+def read_inside(folder: Path, name: str, *, limit_bytes: int) -> bytes:
+    """The content of a plain file in the folder.
+
+    Raises:
+        OSError: It isn't there, is a link, a pipe or a device, or has more than `limit_bytes`.
+    """
+    path = inside(folder, name)
+    # O_NONBLOCK: opening a pipe would wait for a writer for ever.
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as stream:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        if status.st_size > limit_bytes:
+            message = f"{status.st_size} bytes, more than {limit_bytes}"
+            raise OSError(errno.EFBIG, message, str(path))
+        return stream.read(limit_bytes)
+
+
+def replace_inside(folder: Path, name: str, data: bytes | str) -> None:
+    """Put `data` in the place of a file in the folder: a reader sees the old or the new, no part.
+
+    Raises:
+        OSError: It can't be written, or a folder above it is a link.
+    """
+    path = inside(folder, name)
+    file, temporary = create_beside(path)
+    try:
+        with os.fdopen(file, "wb") as stream:
+            stream.write(data.encode() if isinstance(data, str) else data)
+            stream.flush()
+            os.fsync(file)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that led here says more
+            os.unlink(temporary)
+        raise
+
+
+def create_beside(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open for writing, under a name that nothing had. `OSError`."""
+    while True:
+        temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            return os.open(temporary, flags, 0o666), temporary
+
+
+def append_inside(folder: Path, name: str) -> TextIO:
+    """A file in the folder, open to write text at its end. `OSError` for a link or a pipe."""
+    path = inside(folder, name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(file, "a", encoding="utf-8")
+
+
+def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
+    """The path of a name in the folder; folders on the way are made.
+
+    A name that leads out of the folder (absolute, or with `..`) was chosen by who configured the
+    run, and is taken as it is.
+
+    Raises:
+        OSError: A folder on the way is a link that leads out, or no folder.
+    """
+    path = folder / name
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder
+    for part in relative.parts[:-1]:
+        place = place / part
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(place)
+        refuse_link(place)
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """Raise `OSError` when there is a link at `path`: what lies there belongs to who made it."""
+    if stat.S_ISLNK(os.lstat(path).st_mode):
+        raise OSError(errno.ELOOP, "a link inside a run's folder is not followed", str(path))

@@ -1,0 +1,52 @@
+"""The folder of a run, from the trainer's side: claimed before the run reads or writes in it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from trackside.run import Run
+from trackside.run_folder.claim import Claim, claim, claim_new
+from trackside.run_folder.identity import identify
+
+logger = logging.getLogger("trackside")
+
+
+class RunFolder:
+    """The folder that a trainer's run has, from its claim to its release."""
+
+    def __init__(self) -> None:
+        self._claim: Claim | None = None
+
+    def take(self, run: Run, *, made_up: bool) -> None:
+        """Claim the run's folder, on rank 0 for all ranks.
+
+        Args:
+            run: A run that trains; where nobody chose its folder, it gets one that is its own.
+            made_up: Nobody chose the folder.
+
+        Raises:
+            ClaimedError: A run that is still alive has it.
+        """
+        if run.world.is_global_zero:
+            if made_up:
+                run.directory, self._claim = claim_new(run.directory.parent)
+            else:
+                self._claim = claim(run.directory)
+        if made_up:
+            run.directory = Path(run.world.broadcast(str(run.directory)))
+
+    def sign(self, run: Run) -> None:
+        """Write down which run the folder is of: this one, from now on."""
+        if self._claim is None:
+            return
+        try:
+            identify(run.directory, run.id)
+        except OSError as error:
+            logger.warning("which run %s is of can't be written (%s)", run.directory, error)
+
+    def release(self) -> None:
+        """The run is over."""
+        held, self._claim = self._claim, None
+        if held is not None:
+            held.release()

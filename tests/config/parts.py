@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from trackside import Callback, PeriodicCallback, Run, Trainer
-from trackside.config.experiment.steering import ask, read_wish
+from trackside.config.experiment.inbox import ask, read_wish
 from trackside.errors import ConfigurationError
 from trackside.schedule import Schedule
 

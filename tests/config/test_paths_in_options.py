@@ -16,7 +16,7 @@ from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.config.checking.kinds import CALLBACKS
 from trackside.config.checking.options import Option, options_of
 from trackside.config.checking.path_values import local_value
-from trackside.config.experiment import kept, steering
+from trackside.config.experiment import inbox, kept
 from trackside.errors import ConfigurationError, TracksideError
 from trackside.planning import checks
 
@@ -88,7 +88,7 @@ TAKERS = {
     "CheckpointWriter": _pass_to(checkpoint.CheckpointWriter, ..., "run"),
     "load_kept": kept.load_kept,
     "runs_in": kept.runs_in,
-    "ask": _pass_to(steering.ask, ..., steering.Command("stop")),
+    "ask": _pass_to(inbox.ask, ..., inbox.Command("stop")),
     "load a file": load,
 }
 

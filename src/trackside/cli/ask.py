@@ -14,7 +14,7 @@ from trackside.cli.refusal import FAILED
 from trackside.cli.running import AsJson, Folder, told
 
 if TYPE_CHECKING:
-    from trackside.config.experiment.steering import Reply
+    from trackside.config.experiment.inbox import Reply
 
 _LOOK_EVERY_SECONDS = 0.2
 
@@ -50,9 +50,9 @@ def ask(
       trackside ask runs/mine set optimizer.lr=1e-4
     """
     with told(as_json, False):
+        from trackside.config.experiment.inbox import ask as leave
+        from trackside.config.experiment.inbox import read_answer, read_wish
         from trackside.config.experiment.provenance import OUTCOME
-        from trackside.config.experiment.steering import ask as leave
-        from trackside.config.experiment.steering import read_answer, read_wish
         from trackside.errors import UsageError
         from trackside.paths import local_path
 

@@ -117,6 +117,9 @@ class Callback(Generic[R]):
     """Names that it logs; `grad/*` stands for any name that begins so."""
     skips_steps: bool = False
     """Whether it may call `run.skip_step`. On several ranks these then agree before each update."""
+    settable: tuple[str, ...] = ()
+    """Options that `trackside ask RUN set NAME.OPTION=VALUE` may change while the run goes on, with
+    those of its base classes. Numbers, choices and schedules: never a command, file or address."""
     unused_hooks: frozenset[str] = frozenset()
     """Hooks that the class overrides and this instance has no need of: they are never called."""
 

@@ -36,6 +36,8 @@ class PeriodicCallback(Callback[PR]):
         every: A schedule, or text such as `"100 steps"` or `"1 epoch"`. None: never.
     """
 
+    settable = ("every",)
+
     def __init__(self, every: Schedule | str | None) -> None:
         self.every = None if every is None else Every.parse(every, option="every")
         self._after_steps = Due(self.every, STEP_UNITS)

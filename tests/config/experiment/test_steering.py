@@ -9,7 +9,7 @@ from tests.config import parts
 from tests.config.files import good, write
 from trackside.cli.main import run as command
 from trackside.config import Finished, load
-from trackside.config.experiment.steering import Command, Reply, ask, read_answer, read_wish
+from trackside.config.experiment.inbox import Command, Reply, ask, read_answer, read_wish
 from trackside.errors import UsageError
 from trackside.outcome import Status
 

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from trackside import Callback
 from trackside.config import load
-from trackside.config.experiment.steering import ask, read_wish
+from trackside.config.experiment.inbox import ask, read_wish
 from trackside.run import Run
 
 FILE = """\

@@ -40,6 +40,8 @@ class ClipGradients(Callback):
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
 
+    settable = ("norm", "value")
+
     logs = ("clip/*",)
 
     def __init__(

@@ -38,6 +38,8 @@ class ProgressBar(Callback):
         ProgressBar(...)
     """
 
+    settable = ("refresh_per_second", "plain_every_seconds")
+
     rank_zero_only = True
     on_error: Literal["raise", "warn"] = "warn"
 

@@ -29,6 +29,8 @@ class AutoSave(PeriodicCallback):
         >>> AutoSave(seconds=300)
     """
 
+    settable = ("seconds",)
+
     def __init__(self, seconds: float = 600) -> None:
         super().__init__(Every(seconds=seconds))
 

@@ -62,6 +62,8 @@ class BestCheckpoint(Callback):
         >>> BestCheckpoint("val/accuracy", mode="max", keep=3)
     """
 
+    settable = ("keep", "min_delta")
+
     runs_after = ("ema", "swa", "early_stopping")
 
     def __init__(

@@ -41,6 +41,8 @@ class EarlyStopping(Callback):
         EarlyStopping('val/accuracy', patience=5, mode='max')
     """
 
+    settable = ("patience", "min_delta", "baseline")
+
     def __init__(
         self,
         monitor: str = "val/loss",

@@ -35,6 +35,8 @@ class MetricPlateau(Callback):
         MetricPlateau('val/loss', window=5, min_improvement=0.01)
     """
 
+    settable = ("min_improvement",)
+
     def __init__(
         self,
         monitor: str = "val/loss",

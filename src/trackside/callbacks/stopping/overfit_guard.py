@@ -35,6 +35,8 @@ class OverfitGuard(Callback):
         OverfitGuard(0.5, 'train/loss', 'val/loss')
     """
 
+    settable = ("max_gap", "patience")
+
     def __init__(
         self,
         max_gap: float,

@@ -72,6 +72,8 @@ class TerminateOnNonFinite(Callback):
         TerminateOnNonFinite('roll_back')
     """
 
+    settable = ("max_skips", "max_rollbacks")
+
     def __init__(
         self,
         policy: Policy = "stop",

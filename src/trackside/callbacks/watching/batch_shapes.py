@@ -34,6 +34,8 @@ class BatchShapes(Callback):
         BatchShapes(warn_above=4)
     """
 
+    settable = ("warn_above",)
+
     logs = ("batch/distinct_shapes",)
 
     def __init__(self, *, warn_above: int = 8) -> None:

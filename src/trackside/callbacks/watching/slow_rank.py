@@ -44,6 +44,8 @@ class SlowRank(PeriodicCallback):
         SlowRank('500 steps')
     """
 
+    settable = ("warn_above",)
+
     logs = ("ranks/*",)
 
     def __init__(self, every: str | Schedule = "200 steps", *, warn_above: float = 1.3) -> None:

@@ -43,6 +43,8 @@ class Watchdog(Callback):
         Watchdog(timeout_seconds=600)
     """
 
+    settable = ("timeout_seconds",)
+
     on_error: Literal["raise", "warn"] = "warn"
 
     def __init__(

@@ -6,104 +6,24 @@ what it says on every rank, and moves it to `asked/answered/` with what came of 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, final
 
 from trackside.config.checking.blueprint import Blueprint
-from trackside.config.checking.fitting import check
 from trackside.config.checking.kinds import CALLBACKS
-from trackside.config.checking.options import options_of
-from trackside.config.text.document import parse
-from trackside.config.text.problem import Findings
+from trackside.config.experiment.changes import change_optimizers, with_option, written_value
+from trackside.config.experiment.inbox import Command, Inbox, Reply, checked
 from trackside.errors import TracksideError, UsageError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
-from trackside.paths import local_path
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
 
-FOLDER = "asked"
-ANSWERED = "answered"
 LOOK_EVERY_SECONDS = 1.0
-
-WISHES = {
-    "stop": "stop [REASON]",
-    "save": "save [REASON]",
-    "evaluate": "evaluate DATA",
-    "profile": "profile STEPS",
-    "set": "set NAME.OPTION=VALUE",
-}
-"""What can be asked for, and how it is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One thing that somebody wants of a running job."""
-
-    kind: str
-    value: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of a wish."""
-
-    wish: Command
-    accepted: bool
-    words: str
-    step: int
-
-
-def read_wish(words: list[str]) -> Command:
-    """A wish from the words on the command line.
-
-    Raises:
-        UsageError: That is nothing that can be asked for.
-    """
-    kind, value = (words[0] if words else ""), " ".join(words[1:])
-    forms = ", ".join(WISHES.values())
-    if kind not in WISHES:
-        raise UsageError(
-            f"{kind!r} can't be asked for", expected=forms, remedy=did_you_mean(kind, WISHES)
-        )
-    whole = {"evaluate": bool(value), "profile": value.isdecimal() and int(value) > 0}
-    whole["set"] = "=" in value and "." in value.partition("=")[0]
-    if not whole.get(kind, True):
-        raise UsageError(f"`{kind} {value}` is not whole", expected=WISHES[kind])
-    return Command(kind, value)
-
-
-def ask(folder: str | Path, wish: Command) -> Path:
-    """Leave a wish in a run's folder; the file that will hold the answer.
-
-    Raises:
-        UsageError: There is no run in the folder.
-    """
-    folder = local_path(folder, "run")
-    if not folder.is_dir():
-        raise UsageError(f"there is no run in {folder}", remedy="`trackside runs` lists them")
-    asked = folder / FOLDER
-    asked.mkdir(exist_ok=True)
-    name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
-    unfinished = asked / f".{name}"
-    unfinished.write_text(json.dumps(asdict(wish)), encoding="utf-8")
-    unfinished.rename(asked / name)  # the run never sees half a file
-    return asked / ANSWERED / name
-
-
-def read_answer(path: Path) -> Reply | None:
-    """The answer to a wish; None while there is none."""
-    if not path.is_file():
-        return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return Reply(**{**told, "wish": Command(**told["wish"])})
 
 
 @final
@@ -131,9 +51,12 @@ class Steering(Callback[Run]):
         self._clock = clock
         self._next_look = 0.0
         self._later: list[tuple[str, Command]] = []
+        self._inbox: Inbox | None = None
 
     def on_fit_start(self, run: Run) -> None:
         """Refuse what was asked of an earlier run in this folder: it may not fit this one."""
+        if run.world.rank == 0:
+            self._inbox = Inbox(run.directory)
         self._refuse_the_rest(run, "it was asked before this run began")
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
@@ -161,19 +84,28 @@ class Steering(Callback[Run]):
         self._do_later(run)
 
     def _look(self, run: Run) -> None:
-        for name, wish in _waiting(run):
+        for name, wish in self._waiting():
             if wish.kind in ("set", "profile"):
                 self._later.append((name, wish))
             else:
                 self._answer(run, name, wish, self._request(run, wish))
 
+    def _waiting(self) -> list[tuple[str, Command]]:
+        return [] if self._inbox is None else list(self._inbox.waiting())
+
     def _refuse_the_rest(self, run: Run, why: str) -> None:
         if run.world.rank == 0:
-            for name, wish in _waiting(run):
+            for name, wish in self._waiting():
                 self._answer(run, name, wish, why)
 
     def _request(self, run: Run, wish: Command) -> str | None:
         """Turn a wish into a request; why it can't be, if it can't."""
+        if wish.kind == "?":
+            return wish.value
+        try:
+            checked(wish)
+        except UsageError as error:
+            return str(error)
         reason = wish.value or "asked from outside"
         if wish.kind == "stop":
             run.stop(reason)
@@ -185,14 +117,13 @@ class Steering(Callback[Run]):
             if wish.value not in run.data:
                 return f"there is no data named {wish.value!r}; there is {', '.join(run.data)}"
             run.evaluate(wish.value, "asked from outside")
-        else:
-            return f"{wish.kind!r} can't be asked for"
         return None
 
     def _do_later(self, run: Run) -> None:
         wishes, self._later = self._later, []
         for name, wish in wishes:
             try:
+                checked(wish)
                 if wish.kind == "profile":
                     _profile(run, int(wish.value))
                 else:
@@ -206,12 +137,11 @@ class Steering(Callback[Run]):
     def _set(self, run: Run, text: str) -> None:
         path, _, written = text.partition("=")
         owner, _, option = path.rpartition(".")
-        layer = parse(written, "asked", Findings())
-        value = None if layer is None else layer.value
+        value = written_value(written)
         if owner in run.callbacks:
             self._change(run, owner, option, value)
         elif owner == "optimizer" or owner in run.optimizers:
-            _change_optimizers(run, owner, option, value)
+            change_optimizers(run, owner, option, value)
         else:
             raise UsageError(
                 f"there is no callback or optimizer named {owner!r}",
@@ -226,17 +156,7 @@ class Steering(Callback[Run]):
         saver: object = run.saver
         if old is self or saver is old:
             raise UsageError(f"{name!r} can't be changed while the run goes on")
-        options = options_of(type(old)).table
-        if option not in options:
-            raise UsageError(
-                f"{option!r} is not an option of {name!r}", remedy=did_you_mean(option, options)
-            )
-        value, wrong = check(value, options[option].hint, lambda _: False)
-        if wrong:
-            raise UsageError(f"{option!r} does not fit", expected=wrong[0].expected)
-        made_of = self._blueprints.get(name) or Blueprint(name, type(old), ("callbacks", name))
-        changed = replace(made_of, arguments={**made_of.arguments, option: value})
-        new: Callback[Any] = changed.build()
+        new, changed = with_option(old, name, self._blueprints.get(name), option, value)
         state = old.state_dict()
         run.callbacks[name] = new
         self._blueprints[name] = changed
@@ -248,26 +168,8 @@ class Steering(Callback[Run]):
         words = refused or "done" if wish.kind in ("set", "profile") else refused or "requested"
         answer = Reply(wish, refused is None, words, run.progress.steps_completed)
         logger.info("asked for %s %s: %s", wish.kind, wish.value, words)
-        folder = run.directory / FOLDER / ANSWERED
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{name}"
-        unfinished.write_text(json.dumps(asdict(answer)), encoding="utf-8")
-        unfinished.rename(folder / name)
-
-
-def _waiting(run: Run) -> list[tuple[str, Command]]:
-    """Wishes in the run's folder, in the order in which they came; they are taken out of it."""
-    folder = run.directory / FOLDER
-    found = []
-    for path in sorted(folder.glob("[!.]*.json")):
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            wish = Command(str(told["kind"]), str(told["value"]))
-        except (ValueError, TypeError, KeyError):
-            wish = Command("?", "a file that isn't from `trackside ask`")
-        found.append((path.name, wish))
-        path.unlink()
-    return found
+        if self._inbox is not None:
+            self._inbox.answer(name, answer)
 
 
 def _profile(run: Run, steps: int) -> None:
@@ -275,20 +177,3 @@ def _profile(run: Run, steps: int) -> None:
     name = f"profile_at_{run.progress.steps_completed}"
     run.callbacks.append(profiler, name)
     profiler.on_fit_start(run)
-
-
-def _change_optimizers(run: Run, owner: str, option: str, value: Any) -> None:
-    chosen = run.optimizers if owner == "optimizer" else {owner: run.optimizers[owner]}
-    groups = [group for optimizer in chosen.values() for group in optimizer.param_groups]
-    for group in groups:
-        if option not in group or option == "params":
-            known = [key for key in group if key != "params"]
-            raise UsageError(
-                f"{option!r} is not an option of the optimizer", remedy=did_you_mean(option, known)
-            )
-        if not isinstance(value, type(group[option])) and not (
-            isinstance(value, (int, float)) and isinstance(group[option], (int, float))
-        ):
-            raise UsageError(f"{option!r} can't be {value!r}")
-    for group in groups:
-        group[option] = value

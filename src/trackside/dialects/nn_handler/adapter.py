@@ -75,7 +75,7 @@ class Handler(View):
         "set_loss_fn": "give it to the trainer: `Trainer(loss=...)`",
         "loss_fn": "the trainer has it: `Trainer(loss=...)`",
         "add_metric": "give it to the trainer: `Trainer(metrics={...})`",
-        "ema": "use `trackside.callbacks.averaging.EMA`",
+        "ema": "use `trackside.callbacks.EMA`",
     }
 
     @property

@@ -245,12 +245,12 @@ class TrainerView(View):
         "evaluate": "ask for it: `trainer.run.evaluate('val')`",
         "loss_func": "the trainer has it: `Trainer(loss=...)`",
         "_run_eval_epoch": "ask for it: `trainer.run.evaluate('val')`; for averaged weights use "
-        "`trackside.callbacks.averaging.EMA`",
+        "`trackside.callbacks.EMA`",
         "_loss_tracker": "losses are averaged by the run: `trainer.run.log(name, value)`",
-        "_train_dataloader": "to use fewer batches, `trackside.callbacks.scheduling.BatchLimit`",
-        "_eval_dataloader": "to use fewer batches, `trackside.callbacks.scheduling.BatchLimit`",
+        "_train_dataloader": "to use fewer batches, `trackside.callbacks.BatchLimit`",
+        "_eval_dataloader": "to use fewer batches, `trackside.callbacks.BatchLimit`",
         "callback_handler": "add to it: `trainer.callback_handler.add_callback(...)`; to evaluate "
-        "averaged weights use `trackside.callbacks.averaging.EMA`",
+        "averaged weights use `trackside.callbacks.EMA`",
     }
 
     @property

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from trackside.step.optimization import Clip as Clip
     from trackside.step.optimization import Scheduler as Scheduler
     from trackside.step.output import Output as Output
+    from trackside.trainer.program import Program as Program
+    from trackside.trainer.program import program as program
     from trackside.trainer.rehearsal import RehearsalError as RehearsalError
     from trackside.trainer.settings import Result as Result
     from trackside.trainer.settings import Settings as Settings
@@ -144,6 +146,7 @@ else:
                 "Scheduler",
             ),
             "step.output": ("Output",),
+            "trainer.program": ("Program", "program"),
             "trainer.rehearsal": ("RehearsalError",),
             "trainer.settings": (
                 "Result",
@@ -183,6 +186,7 @@ __all__ = [
     "Output",
     "PeerFailed",
     "PeriodicCallback",
+    "Program",
     "Progress",
     "RankZeroCallback",
     "Record",
@@ -215,4 +219,5 @@ __all__ = [
     "accuracy",
     "event",
     "on",
+    "program",
 ]

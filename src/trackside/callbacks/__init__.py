@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.reporting.parameter_count import ParameterCount as ParameterCount
     from trackside.callbacks.reporting.print_metrics import PrintMetrics as PrintMetrics
     from trackside.callbacks.reporting.progress_bar import ProgressBar as ProgressBar
+    from trackside.callbacks.reporting.provenance import Provenance as Provenance
     from trackside.callbacks.reporting.tensorboard import TensorBoard as TensorBoard
     from trackside.callbacks.reporting.trainer_summary import TrainerSummary as TrainerSummary
     from trackside.callbacks.reporting.wandb import WandB as WandB
@@ -132,6 +133,7 @@ else:
             "reporting.parameter_count": ("ParameterCount",),
             "reporting.print_metrics": ("PrintMetrics",),
             "reporting.progress_bar": ("ProgressBar",),
+            "reporting.provenance": ("Provenance",),
             "reporting.tensorboard": ("TensorBoard",),
             "reporting.trainer_summary": ("TrainerSummary",),
             "reporting.wandb": ("WandB",),
@@ -215,6 +217,7 @@ __all__ = [
     "PrintMetrics",
     "Profiler",
     "ProgressBar",
+    "Provenance",
     "SampleImages",
     "SanityCheck",
     "SavePredictions",

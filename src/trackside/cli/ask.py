@@ -50,9 +50,9 @@ def ask(
       trackside ask runs/mine set optimizer.lr=1e-4
     """
     with told(as_json, False):
+        from trackside.callbacks.reporting.provenance import OUTCOME
         from trackside.config.experiment.inbox import ask as leave
         from trackside.config.experiment.inbox import read_answer, read_wish
-        from trackside.config.experiment.provenance import OUTCOME
         from trackside.errors import UsageError
         from trackside.paths import local_path
 

@@ -10,6 +10,7 @@ from trackside.cli.running import AsJson, Folder, Overrides, Traceback, fit, lau
 
 if TYPE_CHECKING:
     from trackside.config import Experiment
+    from trackside.config.experiment.programs import KeptProgram
 
 
 def resume(
@@ -43,7 +44,7 @@ def resume(
     fit(lambda: _load(run, changes), as_json=as_json, traceback=traceback)
 
 
-def _load(run: str, overrides: list[str]) -> Experiment:
+def _load(run: str, overrides: list[str]) -> Experiment | KeptProgram:
     from trackside.config.experiment.kept import load_kept
 
     return load_kept(run, overrides)

@@ -14,6 +14,7 @@ from trackside.cli.refusal import INTERRUPTED, tell
 
 if TYPE_CHECKING:
     from trackside.config import Experiment, Finished
+    from trackside.config.experiment.programs import KeptProgram
 
 Files = Annotated[
     list[str],
@@ -65,7 +66,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return files, overrides
 
 
-def fit(load: Callable[[], Experiment], *, as_json: bool, traceback: bool) -> None:
+def fit(load: Callable[[], Experiment | KeptProgram], *, as_json: bool, traceback: bool) -> None:
     """Run an experiment, print how it went, and leave with its exit code."""
     with told(as_json, traceback):
         finished = load().run()

@@ -172,17 +172,22 @@ def describe(trainer: Any) -> dict[str, Any]:
     """Settings of a trainer as plain values, for loggers."""
     settings = trainer.settings
     experiment = {} if trainer.experiment is None else {"experiment": dict(trainer.experiment)}
-    return experiment | {
-        "seed": trainer.seed,
-        "precision": trainer.precision,
-        "accumulate": trainer.accumulate,
-        "clip": repr(trainer.clip) if trainer.clip else None,
-        "metrics": sorted(trainer.metrics),
-        "device": str(settings.device),
-        "compile": bool(settings.compile),
-        "log_every": str(settings.log_every),
-        "deterministic": settings.deterministic,
-    }
+    made_by = {} if trainer.made_by is None else {"made_by": dict(trainer.made_by)}
+    return (
+        experiment
+        | made_by
+        | {
+            "seed": trainer.seed,
+            "precision": trainer.precision,
+            "accumulate": trainer.accumulate,
+            "clip": repr(trainer.clip) if trainer.clip else None,
+            "metrics": sorted(trainer.metrics),
+            "device": str(settings.device),
+            "compile": bool(settings.compile),
+            "log_every": str(settings.log_every),
+            "deterministic": settings.deterministic,
+        }
+    )
 
 
 def logs_of_its_own(kind: type, base: type) -> bool:

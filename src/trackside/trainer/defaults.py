@@ -17,6 +17,7 @@ DEFAULTS: dict[str, tuple[str, str]] = {
     # Closing goes in reverse: the summary speaks when everybody else has closed, the bar included.
     "result": (f"{_REPORTING}.trainer_summary", "TrainerSummary"),
     "progress": (f"{_REPORTING}.progress_bar", "ProgressBar"),
+    "provenance": (f"{_REPORTING}.provenance", "Provenance"),
     "summary": (f"{_REPORTING}.model_summary", "ModelSummary"),
     "data": (f"{_REPORTING}.dataset_stats", "DatasetStats"),
     "parameters": (f"{_REPORTING}.parameter_count", "ParameterCount"),

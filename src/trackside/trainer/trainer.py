@@ -85,8 +85,8 @@ class Trainer(Callback[Any]):
     """The kind of run its callbacks see."""
     manual_optimization: bool = False
     """Whether `training_step` calls `self.optimize` itself instead of returning a loss to it."""
-    experiment: Mapping[str, Any] | None = None
-    """What it was made from; callbacks find it as `run.config["experiment"]`."""
+    experiment: Mapping[str, Any] | None = None  # the configuration it was made from
+    made_by: Mapping[str, Any] | None = None  # the function; `run.config` has both
 
     def __init__(
         self,

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from trackside import randomness
+from trackside.callbacks.reporting.provenance import Provenance
 from trackside.config.checking.blueprint import Blueprint, built
 from trackside.config.checking.trainer_options import TrainerOptions
-from trackside.config.experiment.provenance import Provenance
 from trackside.config.experiment.steering import Steering
 from trackside.config.text.layers import Document
 from trackside.config.text.place import Path

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trackside.callbacks.reporting.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
 from trackside.checkpoint import (
     Checkpoint,
     best_valid,
@@ -20,7 +21,7 @@ from trackside.checkpoint import (
 )
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.loading import load
-from trackside.config.experiment.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME
+from trackside.config.experiment.programs import KeptProgram, is_of_python, load_program
 from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
@@ -28,7 +29,7 @@ from trackside.run import Run
 from trackside.run_folder.identity import identity
 
 
-def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment | KeptProgram:
     """The experiment that a run's folder tells of, to go on or to be evaluated there.
 
     Args:
@@ -40,10 +41,12 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment:
         ExperimentError: Its configuration doesn't fit any more.
     """
     folder = local_path(folder, "run")
+    if is_of_python(folder):
+        return load_program(folder, overrides)
     if not (folder / CONFIGURATION).is_file():
         raise UsageError(
             f"there is no run in {folder}",
-            expected=f"a folder with the {CONFIGURATION} that `trackside train` leaves in it",
+            expected=f"a folder with the {CONFIGURATION} or {SETTINGS} that a run leaves in it",
             remedy="`trackside runs` lists them",
         )
     environment = folder / ENVIRONMENT
@@ -54,7 +57,9 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     return load(folder / CONFIGURATION, [*overrides, f"trainer.directory={place}"])
 
 
-def find_checkpoint(experiment: Experiment, folder: str | Path, which: str) -> Checkpoint:
+def find_checkpoint(
+    experiment: Experiment | KeptProgram, folder: str | Path, which: str
+) -> Checkpoint:
     """A verified checkpoint of a run.
 
     Args:
@@ -110,7 +115,7 @@ class _Weights(Callback[Run]):
 
 
 def evaluate_kept(
-    experiment: Experiment, names: Iterable[str], checkpoint: Checkpoint
+    experiment: Experiment | KeptProgram, names: Iterable[str], checkpoint: Checkpoint
 ) -> dict[str, float]:
     """Evaluate the weights of a checkpoint on named data sets; metrics by full name."""
     names = list(names) or list(experiment.evaluate) or list(experiment.validation())
@@ -124,7 +129,7 @@ def evaluate_kept(
     return found
 
 
-def predict_kept(experiment: Experiment, name: str, checkpoint: Checkpoint) -> Any:
+def predict_kept(experiment: Experiment | KeptProgram, name: str, checkpoint: Checkpoint) -> Any:
     """Predict a named data set with the weights of a checkpoint."""
     _check_names([name], experiment)
     trainer = experiment.trainer()
@@ -133,7 +138,7 @@ def predict_kept(experiment: Experiment, name: str, checkpoint: Checkpoint) -> A
     return trainer.predict(data[name], **experiment.batch_size_argument())
 
 
-def _check_names(names: list[str], experiment: Experiment) -> None:
+def _check_names(names: list[str], experiment: Experiment | KeptProgram) -> None:
     for name in names:
         if name not in experiment.data:
             raise UnknownDataError.among(experiment.data, name)
@@ -167,7 +172,9 @@ class KeptRun:
 
 def runs_in(folder: str | Path) -> list[KeptRun]:
     """The runs in the folders below `folder`, oldest first."""
-    kept = [_read(one.parent) for one in local_path(folder, "folder").rglob(CONFIGURATION)]
+    root = local_path(folder, "folder")
+    found = {one.parent for name in (CONFIGURATION, SETTINGS) for one in root.rglob(name)}
+    kept = [_read(one) for one in found]
     return sorted(kept, key=lambda run: (run.started or "", str(run.folder)))
 
 

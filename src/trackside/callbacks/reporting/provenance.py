@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, final
@@ -18,6 +19,7 @@ from trackside.outcome import Outcome
 from trackside.run import Run
 
 CONFIGURATION = "config.yaml"
+SETTINGS = "settings.json"
 ENVIRONMENT = "environment.json"
 CHANGES = "changes.diff"
 OUTCOME = "outcome.json"
@@ -28,29 +30,42 @@ _GIT_SECONDS = 10
 class Provenance(RankZeroCallback):
     """Writes down what a run was made from, when training begins, and how it ended.
 
-    `config.yaml` has the whole configuration, merged and filled in: it can be run again.
+    `config.yaml` has the whole configuration of a run from a file, merged and filled in: it can be
+    run again. `settings.json` has those of a run made in Python, and the function that made it,
+    where that was marked with `@trackside.program`: the run can then be resumed and evaluated from
+    the command line.
     `environment.json` has Python, the machine, the versions of all packages, and the git commit;
     `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
     ended and its best values; it is not there while the run goes on, and after a kill.
 
     Args:
-        configuration: The configuration as YAML.
+        configuration: The configuration as YAML; None for a run that was made in Python.
         search_path: Folders of its files, where the modules that it names may lie.
+
+    Example:
+        >>> Provenance()
+        Provenance()
     """
 
     on_error = "warn"  # what is lost is a note about the run, not the run
 
-    def __init__(self, configuration: str, search_path: Sequence[str] = ()) -> None:
+    def __init__(self, configuration: str | None = None, search_path: Sequence[str] = ()) -> None:
         self.configuration = configuration
         self.search_path = tuple(search_path)
+
+    def __repr__(self) -> str:
+        return "Provenance()" if self.configuration is None else "Provenance(...)"
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
         run.directory.mkdir(parents=True, exist_ok=True)
         (run.directory / OUTCOME).unlink(missing_ok=True)
-        if run.resumed_from is not None and (run.directory / CONFIGURATION).is_file():
+        if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
-        _write(run.directory / CONFIGURATION, self.configuration)
+        if self.configuration is None:
+            _write(run.directory / SETTINGS, json.dumps(dict(run.config), indent=2) + "\n")
+        else:
+            _write(run.directory / CONFIGURATION, self.configuration)
         environment, changes = describe_environment(Path.cwd())
         environment["search_path"] = list(self.search_path)
         _write(run.directory / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
@@ -92,7 +107,7 @@ def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
     Returns:
         Plain values, and the changes since the last commit as a diff (empty when there are none).
     """
-    packages = {d.name: d.version for d in distributions()}
+    packages = _packages()
     commit = _git(folder, "rev-parse", "HEAD")
     changes = _git(folder, "diff", "HEAD") if commit else None
     environment = {
@@ -105,6 +120,12 @@ def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
         "git_changes": bool(changes),
     }
     return environment, changes or ""
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Versions of the packages that are installed, by name; read once, which takes a while."""
+    return {found.name: found.version for found in distributions()}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

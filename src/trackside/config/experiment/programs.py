@@ -1,0 +1,129 @@
+"""A run that a Python function made, made again from what its folder keeps."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trackside.callbacks.reporting.provenance import SETTINGS
+from trackside.config.experiment.experiment import Finished
+from trackside.errors import ConfigurationError, UsageError, did_you_mean
+from trackside.trainer.program import Program
+from trackside.trainer.trainer import Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProgram:
+    """A program as commands take it: what `Experiment` is for a run from a file."""
+
+    program: Program
+    resume: Any = None
+
+    evaluate: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Data sets by name."""
+        return self.program.sets
+
+    def trainer(self) -> Trainer:
+        """The trainer with everything but data."""
+        return self.program.trainer
+
+    def make_data(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Data sets by name: those of `names`, or all."""
+        sets = self.program.sets
+        return sets if names is None else {name: sets[name] for name in names}
+
+    def validation(self) -> tuple[str, ...]:
+        """Names of the data sets that are evaluated during training."""
+        validation = self.program.validation
+        if isinstance(validation, Mapping):
+            return tuple(validation)
+        return () if validation is None else ("val",)
+
+    def batch_size_argument(self) -> dict[str, int]:
+        """`batch_size`, where the program gives it."""
+        options = self.program.options
+        return {"batch_size": options["batch_size"]} if "batch_size" in options else {}
+
+    def run(self) -> Finished:
+        """Go on training."""
+        return Finished(self.program.trainer, self.program.fit(resume=self.resume), {})
+
+
+def is_of_python(folder: Path) -> bool:
+    """Whether the run in `folder` was made in Python."""
+    return (folder / SETTINGS).is_file()
+
+
+def load_program(folder: Path, overrides: Iterable[str]) -> KeptProgram:
+    """The program of a run's folder, to go on in that folder.
+
+    Args:
+        folder: The run's folder.
+        overrides: `name=value` for arguments of the function, and `trainer.resume=...`.
+
+    Raises:
+        UsageError: No function is known that made the run, or it can't be imported.
+        ConfigurationError: An override is not an argument of the function.
+    """
+    kept = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    origin = kept.get("made_by")
+    if origin is None:
+        raise UsageError(
+            f"the run in {folder} was made by a Python program that can't be called by its name",
+            expected="a run from a file, or of a function marked with `@trackside.program`",
+            remedy="in the program, go on with trainer.fit(..., resume='auto') and "
+            f"Settings(directory={str(folder)!r}); or move it into such a function",
+        )
+    if origin.get("search_path") and origin["search_path"] not in sys.path:
+        sys.path.insert(0, origin["search_path"])
+    make = _function(origin["function"])
+    arguments, resume = _changed(make, dict(origin["arguments"]), overrides)
+    program = make(**arguments)
+    trainer = program.trainer
+    trainer.settings = replace(trainer.settings, directory=folder)
+    return KeptProgram(program, resume)
+
+
+def _function(name: str) -> Any:
+    module, _, path = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"the run was made by `{name}`, which can't be imported: {error}",
+            remedy="call the command in the folder of its project, or set PYTHONPATH",
+        ) from error
+    return found
+
+
+def _changed(
+    make: Any, arguments: dict[str, Any], overrides: Iterable[str]
+) -> tuple[dict[str, Any], Any]:
+    known, resume = list(inspect.signature(make).parameters), None
+    for override in overrides:
+        name, _, text = override.partition("=")
+        if name == "trainer.resume":
+            resume = text
+        elif name in known:
+            arguments[name] = yaml.safe_load(text)
+        else:
+            raise ConfigurationError(
+                f"`{override}` changes nothing: the function that made the run has no "
+                f"argument `{name}`",
+                expected=", ".join(known) or "no argument",
+                remedy=did_you_mean(name, known),
+            )
+    return arguments, resume

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trackside import Program, Settings, program
+from trackside.callbacks.reporting.provenance import Provenance
+from trackside.errors import UsageError
+from trackside.testing import tiny_regression
+
+
+@program
+def tiny(steps: int = 3, directory: str = "run", odd: Any = None) -> Program:
+    task = tiny_regression()
+    trainer = task.trainer(
+        callbacks=[Provenance()], settings=Settings(directory=directory, device="cpu")
+    )
+    return Program(trainer, task.train, task.validation, options={"steps": steps})
+
+
+@program
+def nothing() -> Program:
+    return None  # type: ignore[return-value]
+
+
+def test_a_program_trains_what_its_function_says() -> None:
+    assert tiny(steps=5).fit().outcome.step == 5
+
+
+def test_options_of_fit_take_the_place_of_the_programs_own() -> None:
+    assert tiny(steps=5).fit(steps=2).outcome.step == 2
+
+
+def test_a_run_keeps_the_function_that_made_it_and_its_arguments() -> None:
+    tiny(steps=2).fit()
+
+    kept = json.loads(Path("run/settings.json").read_text())
+    assert kept["made_by"]["function"] == f"{__name__}:tiny"
+    assert kept["made_by"]["arguments"] == {"steps": 2}
+
+
+def test_arguments_that_cannot_be_kept_are_refused() -> None:
+    with pytest.raises(UsageError, match="can't be kept"):
+        tiny(odd=object())
+
+
+def test_a_function_that_nobody_can_import_is_refused() -> None:
+    def inner() -> Program:
+        return nothing()
+
+    with pytest.raises(UsageError, match="can't be imported"):
+        program(inner)
+
+
+def test_a_function_that_returns_something_else_is_refused() -> None:
+    with pytest.raises(UsageError, match="returns no program"):
+        nothing()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -109,3 +110,68 @@ def test_no_thread_is_left() -> None:
     fast().close()
 
     assert threading.active_count() == before
+
+
+def test_what_failed_while_the_network_was_down_is_said_when_it_is_back() -> None:
+    done: list[int] = []
+    down = threading.Event()
+    down.set()
+    tried = threading.Semaphore(0)
+
+    def say(number: int) -> None:
+        try:
+            if down.is_set():
+                raise OSError("no network")
+            done.append(number)
+        finally:
+            tried.release()
+
+    delivery = fast(attempts=1)
+    for number in range(5):  # more than the failures in a row that switch a callback off
+        with contextlib.suppress(OSError):
+            delivery.put(lambda number=number: say(number))
+        tried.acquire()
+    down.clear()
+    with contextlib.suppress(OSError):
+        delivery.put(lambda: say(5))
+
+    with contextlib.suppress(OSError):
+        delivery.close()
+
+    assert sorted(done) == [0, 1, 2, 3, 4, 5]
+    assert not delivery.lost
+
+
+def test_a_while_without_network_is_one_error_for_the_callback() -> None:
+    errors, tried = [], threading.Semaphore(0)
+
+    def fail() -> None:
+        tried.release()
+        raise OSError("no network")
+
+    delivery = fast(attempts=1)
+    for _ in range(6):
+        try:
+            delivery.put(fail)
+        except OSError as error:
+            errors.append(error)
+        tried.acquire()
+    with pytest.raises((OSError, TracksideError)) as at_the_end:
+        delivery.close()
+
+    assert len([*errors, *[e for e in [at_the_end.value] if isinstance(e, OSError)]]) == 1
+    assert delivery.lost == 6
+
+
+def test_a_piece_that_nobody_takes_does_not_hold_up_the_others() -> None:
+    poison, work = Flaky(failures=99), Flaky(failures=0)
+    delivery = fast(attempts=2)
+    delivery.put(poison)
+    with contextlib.suppress(OSError):
+        delivery.put(work)
+    with contextlib.suppress(OSError, TracksideError):
+        delivery.close()
+
+    assert work.calls == 1
+    assert poison.calls == 3
+    assert delivery.lost == 1

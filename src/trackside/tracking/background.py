@@ -2,8 +2,10 @@
 
 A tracker on the network must neither stop training nor slow it down. What it is to be told is put
 in a queue and told by a thread. When the queue is full, what is new is dropped and counted. What
-fails is tried again, later and later; the error that remains is raised by the next `put`, in the
-loop's thread, where the callback's `on_error` decides.
+fails is tried again, later and later. What failed too often is put by and tried once more when
+something else has got through, and at the end: a network that was down for a while costs nothing.
+The first error of such a while is raised by the next `put`, in the loop's thread, where the
+callback's `on_error` decides.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class BackgroundQueue:
         self.to = to
         self.dropped = 0
         """Pieces of work that found the queue full."""
+        self.lost = 0
+        """Pieces of work that failed once more after others had got through, or at the end."""
         self._attempts = attempts
         self._delay_seconds = delay_seconds
         self._flush_seconds = flush_seconds
@@ -53,6 +57,9 @@ class BackgroundQueue:
         self._last: Work | None = None
         self._closing = threading.Event()
         self._error: Exception | None = None
+        self._put_by: list[Work] = []
+        self._is_down = False
+        """Whether the latest piece failed for good: the next one that does is no news."""
         self._dead = False
         self._thread = threading.Thread(
             target=self._deliver, args=(start,), name=f"delivery to {to}", daemon=True
@@ -76,7 +83,7 @@ class BackgroundQueue:
         """Do what is left, and then `last`, within `flush_seconds`; end the thread.
 
         Raises:
-            TracksideError: The time was not enough, or work was dropped before.
+            TracksideError: The time was not enough, or work was dropped or lost before.
             Exception: What the latest failed delivery raised.
         """
         self._last = last
@@ -88,6 +95,10 @@ class BackgroundQueue:
             raise TracksideError(
                 f"{self.to} did not take all that was to be said in {self._flush_seconds:g} s",
                 received=f"{self._queue.qsize()} pieces are left behind",
+            )
+        if self.lost:
+            raise TracksideError(
+                f"{self.to} did not take {self.lost} pieces, tried again and again"
             )
         if self.dropped:
             raise TracksideError(
@@ -112,9 +123,30 @@ class BackgroundQueue:
                 if closing:
                     break
                 continue
-            self._try(work)
+            if not self._try(work):
+                self._keep(work)
+            elif self._put_by:
+                self._try_those_put_by()
+        self._try_those_put_by()
         if self._last is not None and not self._dead:
             self._try(self._last)
+
+    def _keep(self, work: Work) -> None:
+        if len(self._put_by) < self._queue.maxsize:
+            self._put_by.append(work)
+        else:
+            self.dropped += 1
+
+    def _try_those_put_by(self) -> None:
+        put_by, self._put_by = self._put_by, []
+        for work in put_by:
+            if self._dead:
+                return
+            try:
+                work()
+            except Exception as error:
+                self.lost += 1
+                logger.debug("%s: given up: %s", self.to, error)
 
     def _try(self, work: Work) -> bool:
         delay = self._delay_seconds
@@ -123,12 +155,15 @@ class BackgroundQueue:
                 work()
             except Exception as error:
                 if attempt == self._attempts or self._dead:
-                    self._error = error  # raised by `put` or `close`, in the loop's thread
+                    if not self._is_down:
+                        self._error = error  # raised by `put` or `close`, in the loop's thread
+                    self._is_down = True
                     return False
                 logger.debug("%s: attempt %d failed: %s", self.to, attempt, error)
                 self._wait(delay)
                 delay *= 2
             else:
+                self._is_down = False
                 return True
         return False
 

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from trackside.callbacks.reporting import record_rows
 from trackside.callbacks.reporting.csv_logger import CSVLogger
+from trackside.callbacks.reporting.row_files import RowFile
+from trackside.lifecycle.dispatch import FAILURES_IN_A_ROW
 from trackside.testing import ScriptedRun, script
 
 
@@ -59,22 +66,66 @@ def test_a_new_fit_sets_the_older_file_aside(tmp_path: Path) -> None:
     assert rows(tmp_path / "m.1.csv")[-1]["val/loss"] == "0.5"
 
 
-def test_after_a_failed_write_the_next_record_makes_the_file_whole(tmp_path: Path) -> None:
-    logger = CSVLogger()
-
+def test_after_a_failed_write_the_next_record_makes_the_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def story(run: ScriptedRun) -> None:
         run.tell_step({"loss": 1.0})
-        assert logger._open is not None
-        logger._open.close()  # as a full disk does: the next write raises
-        run.tell_step({"loss": 2.0})
-        logger._open = None
+        with monkeypatch.context() as patch:
+            patch.setattr(RowFile, "write", full)
+            run.tell_step({"loss": 2.0})
         run.tell_step({"loss": 3.0})
 
-    run = script(logger, story, directory=tmp_path)
+    run = script(CSVLogger(), story, directory=tmp_path)
 
     assert run.callbacks.failures() == {"csv_logger": 1}
-    assert [row["train_recent/loss"] for row in rows(tmp_path / "history.csv")] == [
-        "1.0",
-        "2.0",
-        "3.0",
-    ]
+    assert losses(tmp_path / "history.csv") == ["1.0", "2.0", "3.0"]
+
+
+def test_what_a_full_disk_kept_from_being_written_is_written_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def story(run: ScriptedRun) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(RowFile, "write", full)
+            for step in range(FAILURES_IN_A_ROW + 2):  # it is switched off
+                run.tell_step({"loss": float(step)})
+
+    script(CSVLogger(), story, directory=tmp_path)
+
+    assert losses(tmp_path / "history.csv") == ["0.0", "1.0", "2.0", "3.0", "4.0"]
+
+
+def full(*_: Any) -> None:
+    raise OSError("no space left")
+
+
+def losses(path: Path) -> list[str]:
+    return [row["train_recent/loss"] for row in rows(path)]
+
+
+def test_a_column_that_is_new_in_every_row_does_not_write_the_file_again_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    real = RowFile.write
+
+    def count(self: RowFile, lines: Iterable[str]) -> None:
+        before = self.size_bytes
+        real(self, lines)
+        written.append(self.size_bytes - before)
+
+    monkeypatch.setattr(RowFile, "write", count)
+    monkeypatch.setattr(record_rows, "FREE_BYTES", 1000)
+
+    def story(run: ScriptedRun) -> None:
+        for number in range(200):
+            run.tell_step({f"extra{number}": 1.0})
+
+    script(CSVLogger(), story, directory=tmp_path)
+
+    size = (tmp_path / "history.csv").stat().st_size
+    found = rows(tmp_path / "history.csv")
+    assert len(found) == 200
+    assert all(row[f"train_recent/extra{number}"] == "1.0" for number, row in enumerate(found))
+    assert sum(written) < 5 * size  # each time a new one came, it was 60 times

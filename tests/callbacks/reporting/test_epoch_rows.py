@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best
+from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best, way_of
 
 
 def test_columns_stay_straight_from_header_to_row() -> None:
@@ -38,21 +38,21 @@ def test_only_new_names_make_a_new_header() -> None:
 
 
 def test_a_value_is_best_when_none_before_beats_it() -> None:
-    assert is_best("val/loss", 0.1, [0.3, 0.2, 0.1], {})
-    assert not is_best("val/loss", 0.25, [0.3, 0.2, 0.25], {})
-    assert is_best("val/margin", 9.0, [8.0, 9.0], {"val/margin": "max"})
+    assert is_best(0.1, 0.1, "min")
+    assert is_best(0.1, None, "min")
+    assert not is_best(0.25, 0.2, "min")
+    assert is_best(9.0, 8.0, "max")
 
 
-def test_a_metric_of_unknown_direction_has_no_best() -> None:
-    assert not is_best("val/margin", 9.0, [8.0], {})
+def test_only_metrics_of_known_direction_get_a_star_and_never_the_loss_of_training() -> None:
+    assert way_of("val/margin", {}) is None
+    assert way_of("val/margin", {"val/margin": "max"}) == "max"
+    assert way_of("val/loss", {}) == "min"
+    assert way_of("train/loss", {}) is None
 
 
 def test_nan_is_never_best() -> None:
-    assert not is_best("val/loss", math.nan, [], {})
-
-
-def test_the_loss_of_training_has_no_best() -> None:
-    assert not is_best("train/loss", 0.1, [0.2], {})
+    assert not is_best(math.nan, None, "min")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])

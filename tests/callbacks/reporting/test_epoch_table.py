@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
+from trackside import history
 from trackside.callbacks.reporting.epoch_table import EpochTable
 from trackside.callbacks.reporting.progress_bar import ProgressBar
 from trackside.testing import ScriptedRun, script, tiny_regression
@@ -84,3 +87,20 @@ def test_an_evaluation_within_an_epoch_has_a_row(plain: io.StringIO) -> None:
 
     rows = [line.split()[:2] for line in plain.getvalue().splitlines() if "epoch" not in line]
     assert rows == [["1...", "2"], ["1", "3"], ["2...", "4"], ["2...", "4"]]
+
+
+def test_a_row_looks_at_the_best_so_far_and_not_at_all_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    points = history.Columns.points
+
+    def count(self: history.Columns, name: str) -> list[tuple[int, float]]:
+        looked.append(name)
+        return points(self, name)
+
+    monkeypatch.setattr(history.Columns, "points", count)
+
+    script(EpochTable(), [{"val/loss": 1 / epoch} for epoch in range(1, 20)])
+
+    assert looked == ["val/loss"]  # once, however many rows

@@ -48,7 +48,7 @@ class ConfigLogger(Callback):
         text = json.dumps(described(run), indent=2, default=str) + "\n"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             row_files.set_aside(path)
-            row_files.begin(path, [text]).close()
+            row_files.RowFile(path, [text]).close()
         if self.show:
             for name, value in flat(run.config).items():
                 terminal.say(f"{name}: {value}")

@@ -31,21 +31,23 @@ def folded(line: list[str], columns: int | None) -> str:
     return "\n".join(lines)
 
 
-def is_best(name: str, value: float, earlier: Sequence[float], modes: Mapping[str, Mode]) -> bool:
-    """Whether `value` beats all `earlier` ones, where it is known which way is better.
+def way_of(name: str, modes: Mapping[str, Mode]) -> Mode | None:
+    """Which way of a metric is better, where it is known and worth a star.
 
     Never for training itself: its loss falls in most epochs, and is no measure of the model.
 
     Args:
         name: The metric's full name.
-        value: The new value.
-        earlier: Values before it; the new one may be among them.
         modes: Ways that names alone don't tell, by name.
     """
-    mode = modes.get(name) or direction(name)
-    if mode is None or name.startswith("train/") or not has_improved(value, None, mode):
+    return None if name.startswith("train/") else modes.get(name) or direction(name)
+
+
+def is_best(value: float, best: float | None, mode: Mode) -> bool:
+    """Whether nothing so far beats `value`; `best` is the best so far, which may be `value`."""
+    if not has_improved(value, None, mode):
         return False
-    return not any(has_improved(other, value, mode) for other in earlier)
+    return best is None or not has_improved(best, value, mode)
 
 
 class Columns:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Literal, final
 
 from rich.text import Text
 
 from trackside.callbacks.reporting import terminal
-from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best
+from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best, way_of
 from trackside.history import Mode, check_mode
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Rollback, Run
@@ -101,10 +102,17 @@ class EpochTable(Callback):
             run.progress.steps_completed,
             seconds,
             metrics,
-            lambda name, value: is_best(name, value, run.history.values(name), self.modes),
+            partial(self._is_best, run),
         )
         line = Text(folded(row, terminal.columns()))
         line.highlight_regex(r"\S+\*", "bold green")
         terminal.say(line)
         self._unprinted = {}
         self._began = perf_counter()
+
+    def _is_best(self, run: Run, name: str, value: float) -> bool:
+        mode = way_of(name, self.modes)
+        if mode is None:
+            return False
+        best = run.history.best(name, mode)
+        return is_best(value, None if best is None else best.value, mode)

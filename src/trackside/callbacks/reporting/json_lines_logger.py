@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TextIO, final
+from typing import Literal, final
 
-from trackside.callbacks.reporting import row_files
+from trackside.callbacks.reporting.record_rows import RecordRows
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
@@ -18,10 +20,12 @@ from trackside.run import Rollback, Run
 class JSONLinesLogger(Callback):
     """Writes each record as a line of JSON: step, epoch, samples, seconds, then the values.
 
-    `pandas.read_json(path, lines=True)` reads it. Values that aren't finite are written as `NaN`
-    and `Infinity`, as Python and pandas do. A resumed run goes on after the line at which the
-    checkpoint was taken, and so does a run that goes back to one; lines that were written after it
-    are gone. A new `fit` into the same folder sets the older file aside as `history.1.jsonl`.
+    `pandas.read_json(path, lines=True)` reads it. JSON has no word for values that aren't finite:
+    they are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`, which `float(...)`, JavaScript's
+    `Number(...)` and pandas turn back. A resumed run goes on after the line at which the checkpoint
+    was taken, and so does a run that goes back to one; lines that were written after it are gone.
+    What could not be written, say because the disk was full, is written with the next line, or at
+    the end. A new `fit` into the same folder sets the older file aside as `history.1.jsonl`.
 
     Args:
         file: Name of the file in the run's folder, or a path.
@@ -36,35 +40,41 @@ class JSONLinesLogger(Callback):
 
     def __init__(self, file: str | Path = "history.jsonl") -> None:
         self.file = local_path(file, "file")
-        self._open: TextIO | None = None
+        self._rows: RecordRows | None = None
 
     def __repr__(self) -> str:
         return f"JSONLinesLogger({str(self.file)!r})"
 
     def on_fit_start(self, run: Run) -> None:
-        if run.progress.steps_completed == 0:
-            row_files.set_aside(run.directory / self.file)
-        self._rewrite(run)
+        self._rows = RecordRows(run.directory / self.file, lines)
+        self._rows.begin(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
-        self._rewrite(run)
-
-    def _rewrite(self, run: Run) -> None:
-        """The whole history: it is part of checkpoints, the file is not."""
-        if self._open is not None:
-            self._open.close()
-        self._open = row_files.begin(run.directory / self.file, map(line, run.history))
+        if self._rows is not None:
+            self._rows.rewrite(run)
 
     def on_log(self, run: Run, record: Record) -> None:
-        if self._open is not None:
-            self._open.write(line(record))
+        if self._rows is not None:  # the record is in the history already
+            self._rows.follow(run)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        if self._open is not None:
-            file, self._open = self._open, None
-            file.close()
+        if self._rows is not None:
+            rows, self._rows = self._rows, None
+            rows.close(run)
+
+
+def lines(records: Iterable[Record], _: Sequence[str] = ()) -> Iterable[str]:
+    """Each record as one line of JSON."""
+    return map(line, records)
 
 
 def line(record: Record) -> str:
     """A record as one line of JSON."""
-    return json.dumps(record.row()) + "\n"
+    row = {name: _word(value) for name, value in record.row().items()}
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _word(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

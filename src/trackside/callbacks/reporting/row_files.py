@@ -5,27 +5,70 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, final
 
 
-def begin(path: Path, lines: Iterable[str]) -> TextIO:
-    """Put `lines` (each with its end) into a new file at `path` and return it open for more.
+@final
+class RowFile:
+    """A file of rows, open for more. Each write goes through to the system: a kill loses no row.
 
-    The file at `path` is replaced at once, when the new one is whole. Each write goes through to
-    the system at the end of a line: a killed process loses no row.
+    After a write that failed, say because the disk was full, the next one first cuts off what is
+    left of it: the file holds whole rows only.
+
+    Args:
+        path: Where; a file that is there is replaced at once, when the new one is whole.
+        rows: The rows that it begins with, each with its end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    file = open(unfinished, "w", encoding="utf-8", newline="", buffering=1)  # noqa: SIM115
-    try:
-        file.writelines(lines)
-        file.flush()
-        os.replace(unfinished, path)
-    except BaseException:
-        file.close()
-        unfinished.unlink(missing_ok=True)
-        raise
-    return file
+
+    def __init__(self, path: Path, rows: Iterable[str] = ()) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.size_bytes = 0
+        """Bytes of the rows that are whole."""
+        self._is_torn = False
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        self._file: Any = open(unfinished, "wb", buffering=0)  # noqa: SIM115
+        try:
+            for block in _blocks(rows):
+                self.write(block)
+            os.replace(unfinished, path)
+        except BaseException:
+            self._file.close()
+            unfinished.unlink(missing_ok=True)
+            raise
+
+    def write(self, rows: Iterable[str]) -> None:
+        """Add `rows`: all of them or, with an `OSError`, none."""
+        if self._is_torn:
+            self._file.seek(self.size_bytes)
+            self._file.truncate()
+        data = "".join(rows).encode("utf-8")
+        self._is_torn = True
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._is_torn = False
+        self.size_bytes += len(data)
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> RowFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _blocks(rows: Iterable[str]) -> Iterable[list[str]]:
+    """Many rows at a time: a call of the system for each would take long."""
+    block: list[str] = []
+    for row in rows:
+        block.append(row)
+        if len(block) == 1000:
+            yield block
+            block = []
+    yield block
 
 
 def set_aside(path: Path) -> Path | None:

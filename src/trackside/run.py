@@ -1,8 +1,7 @@
 """Run: what a callback may read, and what it may ask for.
 
 A run is one `fit`, `evaluate` or `predict`, from attach to close. Callbacks see this object and
-nothing above it. They read freely, may change the model or an optimizer when that is what they
-are for, never write counters, and turn wishes into requests.
+nothing above it: they read freely, may change model and optimizer, and ask for everything else.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from trackside.history import History
 from trackside.outcome import Outcome
 from trackside.progress import Progress, RunLimit
+from trackside.renamed import refuses_old_names
 
 if TYPE_CHECKING:
     import torch
@@ -165,6 +165,7 @@ class Events(Protocol):
         """Call everybody who listens to `hook`."""
 
 
+@refuses_old_names
 class Run:
     """One run, as callbacks see it.
 

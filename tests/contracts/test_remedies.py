@@ -19,6 +19,7 @@ import trackside.callbacks
 import trackside.checkpoint
 import trackside.distributed
 import trackside.testing
+from trackside import renamed
 from trackside.cli.main import app
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS
 
@@ -93,7 +94,8 @@ def meant(name: str) -> Any:
 
 @cache
 def attributes_of_a_run() -> set[str]:
-    return {*dir(trackside.Run("fit")), *trackside.Run.__annotations__, "yaml"}  # run.yaml: a file
+    run = {*dir(trackside.Run("fit")), *trackside.Run.__annotations__, "yaml"}  # run.yaml: a file
+    return run - renamed.ATTRIBUTES["Run"].keys()
 
 
 @cache

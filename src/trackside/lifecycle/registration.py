@@ -9,6 +9,7 @@ from typing import Any
 
 from typing_extensions import TypeVar
 
+from trackside import renamed
 from trackside.errors import MissingRequirementError, UnknownHookError, did_you_mean
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
 from trackside.run import Run
@@ -27,10 +28,13 @@ def check_hooks(callback: Callback[Any]) -> None:
         declared = any(hasattr(vars(cls).get(name), "__hook__") for cls in type(callback).__mro__)
         if declared or not callable(getattr(callback, name)):
             continue
+        nearest = did_you_mean(name, [*HOOKS, *CUSTOM_EVENTS])
+        new = renamed.HOOKS.get(name)
         raise UnknownHookError(
             f"`{type(callback).__name__}.{name}` is not a hook: it would never be called.",
-            remedy=f"{did_you_mean(name, [*HOOKS, *CUSTOM_EVENTS])} "
-            "(a custom event is declared with @event)",
+            remedy=f"it is called `{new}` now"
+            if new is not None
+            else f"{nearest} (a custom event is declared with @event)",
         )
 
 

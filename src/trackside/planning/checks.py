@@ -22,6 +22,7 @@ from trackside.loop.state import TRAIN, Loop
 from trackside.paths import local_path
 from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
+from trackside.renamed import new_value
 from trackside.run_folder.claim import new_name
 from trackside.step.optimization import Clip
 
@@ -269,7 +270,11 @@ def check_monitors(loop: Loop, *, open_ended: bool) -> None:
         if monitor in known or monitor.startswith(prefixes):
             continue
         topic, _, metric = monitor.partition("/")
-        if open_ended and not (metric == "loss" and topic not in loop.options.evaluations):
+        if (
+            open_ended
+            and new_value(monitor) is None
+            and not (metric == "loss" and topic not in loop.options.evaluations)
+        ):
             continue
         raise MonitorError(
             f"{watcher!r} watches {monitor!r}, and nothing logs it",
@@ -295,6 +300,9 @@ def _option_watching(watcher: object, monitor: str) -> str | None:
 
 
 def _monitor_remedy(monitor: str, topic: str, known: set[str], loop: Loop) -> str | None:
+    if (new := new_value(monitor)) is not None:
+        now = f"it is called `{new}` now, and recorded within epochs"
+        return f"{now}: watch `train/{monitor.partition('/')[2]}`"
     if topic in loop.sources and topic != TRAIN and topic not in loop.options.evaluations:
         return f"give {topic!r} to `fit` as `validation`, so that it is evaluated"
     if topic not in loop.sources and not loop.options.evaluations:

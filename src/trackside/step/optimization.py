@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from trackside.distributed.gradients import clip_by_norm
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
+from trackside.renamed import refuses_old_names
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -63,6 +64,7 @@ def drop_gradients(optimizer: Optimizer) -> None:
             parameter.grad = None
 
 
+@refuses_old_names
 @dataclass(frozen=True)
 class Scheduler:
     """A learning-rate scheduler and when it moves.

@@ -14,9 +14,11 @@ from trackside.distributed.parallel import Parallel
 from trackside.history import History
 from trackside.outcome import Outcome
 from trackside.paths import local_path
+from trackside.renamed import refuses_old_names
 from trackside.schedule import Schedule
 
 
+@refuses_old_names
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where and how to compute, and where to write."""

@@ -20,6 +20,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
 from trackside.paths import local_path
+from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 from trackside.step.precision import non_finite
@@ -28,6 +29,7 @@ logger = logging.getLogger("trackside")
 
 
 @final
+@refuses_old_names
 class Checkpoint(PeriodicCallback):
     """Saves checkpoints of the whole run: on a schedule, at the end, on a stop, on a signal.
 

@@ -10,11 +10,13 @@ from torch.optim import Optimizer
 from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
 from trackside.errors import UnknownOptimizerError
 from trackside.lifecycle.hooks import Callback
+from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
 from trackside.step.optimization import Scheduler, Scheduling
 
 
 @final
+@refuses_old_names
 class LRScheduler(Callback):
     """Moves the learning rate by a scheduler of torch's, or one with the same interface.
 

@@ -27,6 +27,7 @@ from trackside.config.text.layers import Document
 from trackside.config.text.place import Path, dotted
 from trackside.config.text.problem import Findings
 from trackside.errors import ConfigurationError, ScheduleError, did_you_mean, nearest
+from trackside.renamed import new_key
 from trackside.schedule import Every
 
 RESERVED = ("kind", "partial")
@@ -216,7 +217,8 @@ class Checker:
     ) -> None:
         known = [name for name in known if name not in supplied]
         word = f"`{key}` is not an option of {owner}"
-        remedy = did_you_mean(key, known)
+        new = new_key(key, known)
+        remedy = did_you_mean(key, known) if new is None else f"it is called `{new}` now"
         self._add(word, (*path, key), key=True, remedy=remedy or f"{owner} takes no options")
 
     def _missing(self, option: Option, path: Path, owner: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from trackside import renamed
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.config.checking import kinds, trial
 from trackside.config.checking.blueprint import Blueprint
@@ -203,12 +204,20 @@ class Sections:
         value = self.value.get("scheduler")
         if value is None:
             return None, {}
-        own = {n: o for n, o in options_of(Scheduler).table.items() if n != "factory"}
+        own: dict[str, Any] = {
+            n: o for n, o in options_of(Scheduler).table.items() if n != "factory"
+        }
         values: dict[str, Any] = {}
         if isinstance(value, dict):
             for key in own.keys() & value.keys():
                 at = ("scheduler", key)
                 values[key] = self.checker.fit(value[key], own[key].hint, at, kinds.SCHEDULERS)
+            old = renamed.OPTIONS["Scheduler"]
+            for key in old.keys() & value.keys():
+                remedy = f"it is called `{old[key]}` now"
+                word = f"`{key}` is not an option of a scheduler"
+                self._add(word, ("scheduler", key), key=True, remedy=remedy)
+            own |= dict.fromkeys(old)
             value = {key: inner for key, inner in value.items() if key not in own}
         made = self._checked(value, ("scheduler",), kinds.SCHEDULERS, None, called_later=1)
         return made, values

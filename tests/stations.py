@@ -27,26 +27,31 @@ class Station(Callback[Run]):
     def say(self, *words: object) -> None:
         self._line.send(" ".join(map(str, words)))
 
-    def _at(self, place: str, step: int) -> None:
+    def _at(self, place: str, step: int, run: Run) -> None:
         if place == self._place:
             self.say("at", step)
             # The test sends its signals, then a word: no clock decides what comes first.
+            heard = False
+            while not self._line.poll(0.01):
+                if run.stopping and not heard:
+                    heard = True
+                    self.say("heard")
             self._line.recv()
             self.say("on")
 
     def on_setup_start(self, run: Run) -> None:
-        self._at("setup", 0)
+        self._at("setup", 0, run)
 
     def on_batch_start(self, run: Run, batch: Any) -> None:
         if run.progress.steps_completed == 1:
-            self._at("step", 1)
+            self._at("step", 1, run)
 
     def on_evaluation_batch_start(self, run: Run, evaluation: Any, batch: Any) -> None:
         if evaluation.batches_completed == 1:
-            self._at("evaluation", run.progress.steps_completed)
+            self._at("evaluation", run.progress.steps_completed, run)
 
     def on_predict_start(self, run: Run) -> None:
-        self._at("predict", 0)
+        self._at("predict", 0, run)
 
     def on_step_end(self, run: Run) -> None:
         self.say("step", run.progress.steps_completed)
@@ -59,7 +64,7 @@ class Station(Callback[Run]):
 
     def on_close(self, run: Run, outcome: Any) -> None:
         self.say("close", outcome.status, outcome.exit_code, outcome.step)
-        self._at("close", 0)
+        self._at("close", 0, run)
 
 
 class Other(Callback[Run]):
@@ -73,24 +78,30 @@ class Other(Callback[Run]):
 
 
 def train(place: str, mode: str, line: Connection, folder: Path) -> None:
-    """Run `mode`, and end with the exit code that the command line would end with."""
+    """Run `mode`, and end as a program does that catches nothing."""
     os.chdir(folder)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    station = Station(place, line)
+    station = Station(place.removesuffix(", then over"), line)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     former = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     task = tiny_regression(samples=40)
     trainer = task.trainer(callbacks=[Other(station), station], settings=Settings(directory="run"))
-    code = 0
     try:
         if mode == "fit":
-            fitted = trainer.fit(task.train, task.validation, epochs=3, evaluate_every="3 steps")
-            outcome, code = fitted.outcome, fitted.outcome.exit_code
-            station.say("result", outcome.status, outcome.reason, outcome.asked_by)
+            trainer.fit(task.train, task.validation, epochs=3, evaluate_every="3 steps")
         elif mode == "evaluate":
-            station.say("found", *trainer.evaluate(task.train))
+            trainer.evaluate(task.train)
         else:
-            station.say("predicted", len(trainer.predict(task.train)))
+            trainer.predict(task.train)
+    except BaseException as error:
+        station.say("raised", type(error).__name__, getattr(error, "result", None) is not None)
+        if place == "step, then over":
+            station.say("over")
+            line.recv()
+        raise
     finally:
+        if trainer.result is not None:
+            outcome = trainer.result.outcome
+            station.say("result", outcome.status, outcome.reason, outcome.asked_by)
         restored = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        station.say("restored", restored == former)
-    sys.exit(code)
+        station.say("restored", restored[0].__name__, restored[1] == former[1])

@@ -16,6 +16,7 @@ from trackside.errors import (
     did_you_mean,
     nearest,
     note_on,
+    printable,
 )
 
 
@@ -32,7 +33,7 @@ def test_a_message_has_its_parts_on_lines_of_their_own() -> None:
     assert str(TracksideError("it broke")) == "it broke"
 
 
-def test_every_error_is_a_trackside_error_but_the_request_to_stop() -> None:
+def test_every_error_is_a_trackside_error_but_those_that_ask_for_the_end() -> None:
     kinds = [
         kind
         for kind in vars(errors).values()
@@ -40,7 +41,9 @@ def test_every_error_is_a_trackside_error_but_the_request_to_stop() -> None:
     ]
 
     assert {kind.__name__ for kind in kinds if not issubclass(kind, TracksideError)} == {
-        "StopTraining"
+        "StopTraining",
+        "Interrupted",
+        "Terminated",
     }
     assert all(kind.__doc__ for kind in kinds)
 
@@ -126,3 +129,13 @@ def test_what_an_error_says_of_itself_is_nearer_than_what_is_said_around_it() ->
         raise TracksideError("wrong", option="inner")
 
     assert (info.value.option, info.value.callback) == ("inner", "stop")
+
+
+@given(text=st.text(st.characters(categories=["Cc", "Cf", "L", "N"])))
+def test_no_control_character_reaches_a_terminal(text: str) -> None:
+    shown = printable(text)
+
+    assert not [c for c in shown if (ord(c) < 32 or 127 <= ord(c) < 160) and c not in "\n\t"]
+    assert printable(shown) == shown
+    if text.isalnum():
+        assert shown == text

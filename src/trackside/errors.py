@@ -8,11 +8,12 @@ only then while running.
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import ne
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 class TracksideError(Exception):
@@ -201,6 +202,64 @@ class StopTraining(Exception):
     def __init__(self, reason: str = "a callback raised StopTraining") -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class Interrupted(KeyboardInterrupt, SystemExit):
+    """Ctrl-C: raised after the clean end of a run that it ended, so that a loop of runs ends too.
+
+    It is a `KeyboardInterrupt`. Where nobody catches it, the process ends with exit code 130, also
+    a child that `multiprocessing` has started.
+
+    Args:
+        signal: Number of the signal.
+        text: Its name.
+    """
+
+    result: Any = None
+    """What the run leaves behind, as `trainer.result`; None where the run was not closed yet."""
+
+    def __init__(self, signal: int, text: str) -> None:
+        super().__init__(text)
+        self.signal = signal
+        self.code = 128 + signal
+
+
+class Terminated(SystemExit):
+    """SIGTERM, or another signal that asks for the end: raised after the clean end of the run.
+
+    Where nobody catches it, the process ends with exit code 128 + signal: 143 for SIGTERM.
+
+    Args:
+        signal: Number of the signal.
+        text: Its name.
+    """
+
+    result: Any = None
+    """What the run leaves behind, as `trainer.result`; None where the run was not closed yet."""
+
+    def __init__(self, signal: int, text: str) -> None:
+        super().__init__(text)
+        self.signal = signal
+        self.code = 128 + signal
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters shown as escapes, so that a terminal doesn't obey them.
+
+    Line breaks and tabs stay. Marks that turn the direction of writing count as control characters.
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def text_of(error: BaseException) -> str:
+    """What `error` says, printable; never an error of its own."""
+    try:
+        return printable(str(error))
+    except BaseException as second:  # whoever ends the run because of `error` has to go on
+        return f"(its text can't be made: {type(second).__name__})"
 
 
 def note_on(error: BaseException, doing: str, other: BaseException) -> None:

@@ -39,8 +39,15 @@ class Outcome:
         """0 completed or stopped, 1 failed, 128 + signal when interrupted (130, 143)."""
         if self.status is Status.INTERRUPTED:
             return 128 + (self.signal or signals.SIGINT)
+        if isinstance(self.error, SystemExit):
+            return exit_code_of(self.error)
         return 1 if self.status is Status.FAILED else 0
 
     def __str__(self) -> str:
         by = f", asked by {self.asked_by}" if self.asked_by else ""
         return f"{self.status.value} at step {self.step}: {self.reason}{by}"
+
+
+def exit_code_of(leaving: SystemExit) -> int:
+    """The exit code of a process that ends by `leaving`: 0 for none, 1 for words."""
+    return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

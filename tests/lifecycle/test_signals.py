@@ -35,9 +35,12 @@ class Process:
         for number in numbers:
             os.kill(self._process.pid, number)
 
+    def go_on(self) -> None:
+        self._line.send("go")
+
     def end(self) -> int:
         """Let it go on; its exit code."""
-        self._line.send("go")
+        self.go_on()
         try:
             while True:
                 self.said.append(self._line.recv())
@@ -48,9 +51,9 @@ class Process:
 
     @property
     def afterwards(self) -> list[str]:
-        """What it said after it had waited."""
+        """What it said after it had waited, and had heard a signal meanwhile or not."""
         waited = max(n for n, line in enumerate(self.said) if line.startswith("at "))
-        return self.said[waited + 1 :]
+        return [line for line in self.said[waited + 1 :] if line != "heard"]
 
 
 @contextmanager
@@ -70,7 +73,18 @@ def started(place: str, mode: str = "fit") -> Iterator[Process]:
 SIGNALS: list[Any] = [
     pytest.param(signal.SIGINT, "Ctrl-C", 130, id="SIGINT"),
     pytest.param(signal.SIGTERM, "SIGTERM", 143, id="SIGTERM"),
+    pytest.param(signal.SIGHUP, "SIGHUP", 129, id="SIGHUP"),
 ]
+
+
+def told(reason: str) -> list[str]:
+    """What the caller of a run hears that a signal has ended."""
+    kind = "Interrupted" if reason == "Ctrl-C" else "Terminated"
+    return [
+        f"raised {kind} True",
+        f"result interrupted {reason} signal",
+        "restored late_interrupt True",
+    ]
 
 
 @pytest.mark.parametrize(("number", "reason", "code"), SIGNALS)
@@ -88,42 +102,48 @@ def test_one_signal_in_a_step_ends_the_run_after_that_step(
         f"stop {reason}",
         f"close interrupted {code} 2",
         "other closed",
-        f"result interrupted {reason} signal",
-        "restored True",
+        *told(reason),
     ]
 
 
-@pytest.mark.parametrize(("number", "reason", "code"), SIGNALS)
-def test_the_same_signal_twice_ends_the_run_and_closes_it_once(
-    number: int, reason: str, code: int
-) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_repeated_sigterm_is_the_same_wish(number: int) -> None:
     with started("step") as process:
         process.read_until("at")
-        process.send(number, number)
-        ended = process.end()
+        process.send(signal.SIGTERM, number, number)
+        assert process.end() in (143, 129)  # of two that wait, the lower number is handled first
 
-    # Two of a kind may reach a process as one: then it stops after the step.
-    closed = [line for line in process.said if line.startswith("close")]
-    assert closed in ([f"close interrupted {code} 1"], [f"close interrupted {code} 2"])
-    assert process.said.count("other closed") == 1
-    assert process.said[-1] == "restored True"
-    assert ended in (code, 1)
+    assert "step 2" in process.said
+    assert [line for line in process.said if line.startswith("close")] == [
+        f"close interrupted {128 + (signal.SIGHUP if 'stop SIGHUP' in process.said else 15)} 2"
+    ]
 
 
-def test_two_signals_end_the_run_at_once_and_close_it() -> None:
+def test_a_second_ctrl_c_ends_the_run_at_once_and_closes_it() -> None:
     with started("step") as process:
         process.read_until("at")
-        process.send(signal.SIGINT, signal.SIGTERM)
+        process.send(signal.SIGINT)
+        process.read_until("heard")
+        process.send(signal.SIGINT)
         ended = process.end()
 
-    # Of two that wait, Python handles the lower number first: SIGTERM is the second.
     assert process.afterwards == [
-        "exception Terminated",
-        "close interrupted 143 1",
+        "exception Interrupted",
+        "close interrupted 130 1",
         "other closed",
-        "restored True",
+        *told("Ctrl-C"),
     ]
-    assert ended == 143
+    assert ended == 130
+
+
+def test_a_ctrl_c_after_the_end_of_an_interrupted_run_has_the_exit_code_of_one() -> None:
+    with started("step, then over") as process:
+        process.read_until("at")
+        process.send(signal.SIGTERM)
+        process.go_on()
+        process.read_until("over")
+        process.send(signal.SIGINT)
+        assert process.end() == 130
 
 
 @pytest.mark.parametrize(("number", "reason", "code"), SIGNALS)
@@ -138,25 +158,23 @@ def test_a_signal_in_an_evaluation_cuts_it_short(number: int, reason: str, code:
         f"stop {reason}",
         f"close interrupted {code} 3",
         "other closed",
-        f"result interrupted {reason} signal",
-        "restored True",
+        *told(reason),
     ]
 
 
-@pytest.mark.parametrize(("mode", "said"), [("evaluate", "found"), ("predict", "predicted 4")])
-def test_a_signal_ends_an_evaluation_or_prediction_by_itself(mode: str, said: str) -> None:
+@pytest.mark.parametrize("mode", ["evaluate", "predict"])
+def test_a_signal_ends_an_evaluation_or_prediction_by_itself(mode: str) -> None:
     with started("evaluation" if mode == "evaluate" else mode, mode) as process:
         process.read_until("at")
         process.send(signal.SIGINT)
-        process.end()
+        assert process.end() == 130
 
     assert process.afterwards == [
         "on",
         "stop Ctrl-C",
         "close interrupted 130 0",
         "other closed",
-        said,
-        "restored True",
+        *told("Ctrl-C"),
     ]
 
 
@@ -169,15 +187,19 @@ def test_a_signal_before_the_first_step_is_kept_until_the_first_safe_point() -> 
     assert process.afterwards[:3] == ["on", "stop SIGTERM", "close interrupted 143 0"]
 
 
-def test_a_signal_while_closing_a_completed_run_changes_nothing() -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_completed_run_closes_ends_its_caller_and_not_the_run(
+    number: int, code: int
+) -> None:
     with started("close") as process:
         process.read_until("at")
-        process.send(signal.SIGINT)
-        assert process.end() == 0
+        process.send(number)
+        assert process.end() == code
 
     assert process.afterwards == [
         "on",
         "other closed",
+        f"raised {'Interrupted' if code == 130 else 'Terminated'} True",
         "result completed reached epochs=3 None",
-        "restored True",
+        "restored late_interrupt True",
     ]

@@ -21,6 +21,7 @@ from trackside.cli.resume import resume
 from trackside.cli.runs import runs
 from trackside.cli.schema import schema
 from trackside.cli.train import train
+from trackside.outcome import exit_code_of
 
 EXIT_CODES = """\b
 Exit codes:
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments))
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else 0
+        return exit_code_of(leaving)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trackside.cli.refusal import INTERRUPTED, tell
+from trackside.outcome import exit_code_of
 
 if TYPE_CHECKING:
     from trackside.config import Experiment, Finished
@@ -52,6 +53,8 @@ def told(as_json: bool, traceback: bool) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except SystemExit as leaving:  # 143 after SIGTERM, or what the program itself said
+        raise typer.Exit(exit_code_of(leaving)) from leaving
     except Exception as error:
         raise typer.Exit(tell(error, as_json=as_json, with_traceback=traceback)) from error
 
@@ -69,14 +72,14 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 def fit(load: Callable[[], Experiment | KeptProgram], *, as_json: bool, traceback: bool) -> None:
     """Run an experiment, print how it went, and leave with its exit code."""
     with told(as_json, traceback):
-        finished = load().run()
+        finished = load().finish()
 
     from trackside.distributed.setup import Place  # after what is told without torch
 
     text = json.dumps(_plain(finished)) if as_json else _summary(finished)
     if text and Place.from_environment().rank == 0:
         print(text)
-    raise typer.Exit(finished.result.outcome.exit_code)
+    raise typer.Exit(finished.exit_code)
 
 
 def launch(command: list[str], processes: int, max_restarts: int) -> None:

@@ -20,6 +20,7 @@ from trackside import randomness
 from trackside.data.loaders import length_of, loader_of, samples_of
 from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
 from trackside.data.tensors import TensorLoader, fits
+from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds, Share
 from trackside.errors import DataError
 from trackside.run import TrainingBatch
@@ -90,6 +91,7 @@ class DataSource:
                 offset = self._world.rank if self._world is not None else 0
                 loader, self._winder = windable(loader, share, offset)
         self.loader: Iterable[Batch] = loader
+        self.workers = Workers(loader)
         self._gaps = ExcludedBatches()
         self._epoch_start: dict[str, Any] | None = None
         if self.batches == 0:
@@ -145,7 +147,7 @@ class DataSource:
         """Start pass number `epoch` (from 0) at its first batch."""
         self._set_epoch(epoch)
         self._shares_wound_over = 0  # a pass that was taken up at its very end left them
-        self._epoch_start = {**self._generators(), "workers_persisted": self._workers_persist}
+        self._epoch_start = {**self._generators(), "workers_persisted": self.workers.persist}
         if self._world is None:
             return self._iterate(skip=0)
         # All ranks draw the order that rank 0 draws; the others then go on with their own draws.
@@ -202,22 +204,17 @@ class DataSource:
         self._set_epoch(epoch)
         if self._epoch_start is None:
             raise DataError(f"the position in the data named {self.name!r} is not known")
-        if self._epoch_start["workers_persisted"] and not self._workers_persist:
+        if self._epoch_start["workers_persisted"] and not self.workers.persist:
             # Starting workers draws a seed; in the unbroken run they were there already.
-            iter(self.loader)
-        elif self._workers_persist and not self._epoch_start["workers_persisted"]:
-            vars(self.loader)["_iterator"] = None  # the run went back: they are started once more
+            self.workers.start()
+        elif self.workers.persist and not self._epoch_start["workers_persisted"]:
+            self.workers.forget()  # the run went back: they are started once more
         self._restore_generators(self._epoch_start)
         batches = self._iterate(skip=batches_done)
         if self._winder is not None:
             self._winder.draw()
         self._shares_wound_over = batches_done
         return batches
-
-    @property
-    def _workers_persist(self) -> bool:
-        """Whether worker processes of an earlier pass are kept for the next one."""
-        return getattr(self.loader, "_iterator", None) is not None
 
     @contextmanager
     def aside(self) -> Iterator[Iterator[Batch]]:
@@ -235,7 +232,7 @@ class DataSource:
             with self.generators_kept(), randomness.preserved():
                 if self._world is not None:
                     self._restore_generators(self._world.broadcast(self._generators()))
-                batches = iter(loader)
+                batches = started(loader)
                 self._follow_part(_follow(loader, "batch_sampler.part"))
                 yield itertools.islice(batches, self._limit)
         finally:  # the loop goes on asking for the shares of its own pass
@@ -323,8 +320,8 @@ class DataSource:
     def _unlimited(self, skip: int) -> Iterator[Batch]:
         if self._winder is not None:
             self._winder.wind(skip, randomness.derived_seed())
-            return iter(self.loader)
-        iterator = iter(self.loader)
+            return self.workers.start()
+        iterator = self.workers.start()
         if self._world is not None and not self._training:
             return iter(self._share(iterator))
         if skip and not isinstance(self.loader, Stateful):

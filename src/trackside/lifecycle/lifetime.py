@@ -3,67 +3,17 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from types import FrameType, TracebackType
+from contextlib import nullcontext
 from typing import Any
 
-from trackside.errors import note_on
+from trackside.errors import Interrupted, Terminated, note_on, text_of
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.signals import StopOnSignals, word_for
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
-
-
-class Terminated(SystemExit):
-    """The second SIGTERM: the process ends at once, with exit code 143."""
-
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
-
-
-class StopOnSignals(AbstractContextManager["StopOnSignals"]):
-    """The first SIGINT or SIGTERM asks for a stop and a checkpoint; the second ends at once.
-
-    Handlers are installed in the main thread only, and the former ones put back. While callbacks
-    are being closed, a second signal ends the `on_close` under way; the others are still closed.
-    """
-
-    def __init__(self, run: Run, events: Dispatcher) -> None:
-        self._run = run
-        self._events = events
-        self._former: dict[int, Any] = {}
-        self._asked = False
-        self.closing = False
-        """Whether the run itself is over."""
-
-    def __enter__(self) -> StopOnSignals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._former.items():
-            # None stands for a handler that wasn't installed from Python: it can't be put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            if self.closing and self._events.current_callback is None:
-                return  # between two callbacks: an error here would leave the next one unclosed
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-        self._asked = True
-        word = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-        self._run.save(word, asked_by="signal")
-        self._run.stop(word, asked_by="signal", signal=number)
 
 
 def live(
@@ -72,6 +22,7 @@ def live(
     events: Dispatcher,
     first: Callback[Any] | None,
     body: Callable[[], Outcome],
+    signals: StopOnSignals | None = None,
 ) -> Outcome:
     """Attach everybody, run `body`, close everybody, in reverse order and exactly once.
 
@@ -81,12 +32,14 @@ def live(
         events: Calls them.
         first: Somebody who comes before all callbacks (and is closed last): the trainer.
         body: The run itself; returns how it ended when no error ends it.
+        signals: Handles signals already, and goes on doing so; None does it here.
 
     Raises:
         BaseException: The first error, unchanged, with errors of the clean-up as notes.
         BaseExceptionGroup: The errors of the clean-up, where there was none before.
+        Interrupted, Terminated: An impatient signal came during the clean-up.
     """
-    with StopOnSignals(run, events) as signals:
+    with nullcontext(signals) if signals else StopOnSignals(run, events) as signals:
         try:
             try:
                 callbacks.enter(events, first)
@@ -94,7 +47,7 @@ def live(
             finally:
                 signals.closing = True
         except BaseException as error:
-            signals.closing = True  # a second signal may have come before the line above
+            signals.closing = True  # an impatient signal may have come before the line above
             run.outcome = outcome_of(error, run.progress.steps_completed)
             for other in events.fire_guarded(Callback.on_exception, error):
                 note_on(error, "handling it", other)
@@ -103,8 +56,18 @@ def live(
             raise
         errors = _close(run, callbacks, events)
     if errors:
-        raise BaseExceptionGroup("callbacks failed while closing", errors)
+        raise _of_closing(errors)
     return run.outcome
+
+
+def _of_closing(errors: list[BaseException]) -> BaseException:
+    """What to raise of `errors`: an impatient signal is still one, whatever else went wrong."""
+    told = next((one for one in errors if isinstance(one, (Interrupted, Terminated))), None)
+    if told is None:
+        return BaseExceptionGroup("callbacks failed while closing", errors)
+    for other in errors:
+        note_on(told, "closing", other)
+    return told
 
 
 def _close(run: Run, callbacks: CallbackCollection, events: Dispatcher) -> list[BaseException]:
@@ -118,17 +81,11 @@ def _close(run: Run, callbacks: CallbackCollection, events: Dispatcher) -> list[
 
 def outcome_of(error: BaseException, step: int) -> Outcome:
     """The outcome of a run that `error` ended."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (Interrupted, Terminated, KeyboardInterrupt)):
+        number = getattr(error, "signal", signal.SIGINT)
         return Outcome(
-            Status.INTERRUPTED, "Ctrl-C", "signal", step, error=error, signal=signal.SIGINT
+            Status.INTERRUPTED, word_for(number), "signal", step, error=error, signal=number
         )
-    if isinstance(error, Terminated):
-        return Outcome(
-            Status.INTERRUPTED, "SIGTERM", "signal", step, error=error, signal=signal.SIGTERM
-        )
-    try:
-        text = f": {error}" if str(error) else ""
-    except Exception:  # an error that can't say what it is must not keep callbacks from closing
-        text = ""
-    reason = f"{type(error).__name__}{text}".splitlines()[0]
-    return Outcome(Status.FAILED, reason, step=step, error=error)
+    text = text_of(error)
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return Outcome(Status.FAILED, reason.splitlines()[0], step=step, error=error)

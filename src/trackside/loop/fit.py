@@ -20,6 +20,7 @@ from trackside.data.shares import ending_together
 from trackside.distributed.replicas import Replicas, weigh
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.rollback import roll_back, too_late
 from trackside.loop.safe_points import safe_point
 from trackside.loop.snapshot import rank_state, shared_state
@@ -115,7 +116,8 @@ def train_epoch(loop: Loop) -> bool:
     """
     run, progress, limit = loop.run, loop.run.progress, loop.run.limit
     loop.fire(Callback.on_train_epoch_start)
-    batches = _begin_epoch(loop)
+    batches = breaking_off(loop, loop.sources[TRAIN], _begin_epoch(loop))
+    taken = batches
     if loop.arriving is not None:
         batches = loop.arriving(batches, loop.sources[TRAIN])
     origin, now = loop.clock_origin, perf_counter()
@@ -133,6 +135,8 @@ def train_epoch(loop: Loop) -> bool:
             after_step(loop)
             if loop.leaving or progress.steps_completed == limit.steps:
                 break
+    if is_broken_off(taken):
+        after_step(loop)
     if loop.back:  # what these steps have logged is dropped with them
         with run.discarding():
             loop.fire(Callback.on_train_epoch_end, loop.log.epoch())

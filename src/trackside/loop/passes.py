@@ -13,6 +13,7 @@ from trackside.data.batches import Batch, move, samples_in
 from trackside.data.source import DataSource
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.state import Loop, flush, interrupted, outcome, poll, record, stop, take
 from trackside.outcome import Outcome
 from trackside.run import Evaluation
@@ -39,7 +40,8 @@ def evaluate(loop: Loop, name: str) -> Evaluation | None:
         loop.log.begin_evaluation(name)
         loop.fire(Callback.on_evaluation_start, evaluation)
         rounds = 0
-        batches = arriving(source.begin(0), source)
+        taken = breaking_off(loop, source, source.begin(0))
+        batches = arriving(taken, source)
         for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
             if run.requests or loop.spread is not None:
                 poll(loop, wait=False)
@@ -50,6 +52,9 @@ def evaluate(loop: Loop, name: str) -> Evaluation | None:
                 evaluate_batch(loop, evaluation, batch)
             elif loop.spread is not None and loop.spread.strategy.forward_is_collective:
                 _fill(loop, batch, loop.steps.evaluation_step)
+        if is_broken_off(taken):
+            loop.log.abandon_evaluation()
+            return None
         source.check_whole(rounds)
         if rounds == 0:
             raise DataError(f"the data named {name!r} is empty", expected="at least one batch")
@@ -137,7 +142,8 @@ def predict(loop: Loop, name: str) -> tuple[Outcome, list[Any]]:
     with as_it_was(loop):
         loop.fire(Callback.on_predict_start)
         rounds = 0
-        batches = arriving(source.begin(0), source)
+        taken = breaking_off(loop, source, source.begin(0))
+        batches = arriving(taken, source)
         for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
             if source.counts():
                 predictions.append(_predict_batch(loop, batch))
@@ -149,7 +155,11 @@ def predict(loop: Loop, name: str) -> tuple[Outcome, list[Any]]:
                 if loop.stop is not None:
                     break
         else:
-            source.check_whole(rounds)
+            if is_broken_off(taken):
+                poll(loop)
+                stop(loop, take(loop, "stop"))
+            else:
+                source.check_whole(rounds)
         predictions = in_order(run, predictions)
         loop.fire(Callback.on_predict_end)
     return outcome(loop, f"predicted {name!r}"), predictions

@@ -162,6 +162,12 @@ class Loop:
         """Whether what is under way is to be left: for the end, or to go back."""
         return self.stop is not None or bool(self.back)
 
+    @property
+    def signal(self) -> int | None:
+        """Number of the signal that asked for the end, as far as this rank knows."""
+        asked = [*self.run.requests, *self.agreed, *([self.stop] if self.stop else [])]
+        return next((one.signal for one in asked if one.signal is not None), None)
+
     def not_evaluated(self) -> list[str]:
         """Data sets evaluated on schedule, without those that have seen the present weights."""
         now, known = self.run.progress.steps_completed, self.evaluated_at

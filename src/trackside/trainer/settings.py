@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from trackside.distributed.parallel import Parallel
+from trackside.errors import ConfigurationError
 from trackside.history import History
+from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.renamed import refuses_old_names
@@ -40,8 +42,20 @@ class Settings:
     begins. Data that is read in this process is never fetched ahead: it may draw random numbers."""
     deterministic: bool = False
     """Whether torch refuses operations that aren't reproducible on this device."""
+    stop_signals: tuple[str, ...] = ()
+    """Names of signals that ask for the end as SIGINT, SIGTERM and SIGHUP do: `("SIGUSR1",)`."""
+    stop_grace_seconds: float = GRACE_SECONDS
+    """How long after the first of these signals others than SIGINT only repeat it; later, one more
+    ends the run at once."""
 
     def __post_init__(self) -> None:
+        signal_numbers(self.stop_signals)
+        if not self.stop_grace_seconds >= 0:
+            raise ConfigurationError(
+                f"stop_grace_seconds={self.stop_grace_seconds!r} must be a time",
+                option="stop_grace_seconds",
+                expected="seconds, 0 or more",
+            )
         if self.directory is not None:
             object.__setattr__(self, "directory", local_path(self.directory, "directory"))
 

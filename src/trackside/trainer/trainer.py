@@ -18,7 +18,6 @@ from trackside.distributed.session import RankSession
 from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
-from trackside.lifecycle.lifetime import live
 from trackside.lifecycle.registration import check_hooks
 from trackside.loop import fit as loops
 from trackside.loop import passes
@@ -39,6 +38,7 @@ from trackside.step.precision import Name as PrecisionName
 from trackside.step.precision import Precision
 from trackside.trainer import rehearsal
 from trackside.trainer.defaults import collect
+from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
 
@@ -126,6 +126,8 @@ class Trainer(Callback[Any]):
         preflight.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))
         Every.parse(self.settings.log_every, option="log_every")
+        self.result: Result | None = None
+        """How the last run ended, and what it leaves behind; kept also where it raised an error."""
         self._models: dict[str, nn.Module] | None = None
         self._run: Run | None = None
         self._loop: Loop | None = None
@@ -167,6 +169,8 @@ class Trainer(Callback[Any]):
             How the run ended, and its history.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C ended the run, in order; `trainer.result` says how.
+            SystemExit: SIGTERM, or another signal, ended it; likewise.
             UsageError: No limit, or nothing to train with.
             DataError, LossError, OptimizerError: What was given can't be trained with.
             RehearsalError: The rehearsal failed, and nothing was started.
@@ -194,10 +198,7 @@ class Trainer(Callback[Any]):
             preflight.check(loop, open_ended=preflight.logs_of_its_own(type(self), Trainer))
             return loops.fit(loop)
 
-        outcome = self._live(run, events, body)
-        return Result(
-            outcome, run.history, run.directory, events.shares(), self.callbacks.failures()
-        )
+        return self._live(run, events, body)
 
     def evaluate(self, data: Data, *, name: str = "test", batch_size: int = 32) -> dict[str, float]:
         """Evaluate the model on `data` without training it.
@@ -333,19 +334,16 @@ class Trainer(Callback[Any]):
         run.config = preflight.describe(self)
         return run, Dispatcher(run, torch.no_grad, run.world.rank)
 
-    def _live(self, run: Run, events: Dispatcher, body: Callable[[], Outcome]) -> Outcome:
-        run._events = events
+    def _live(self, run: Run, events: Dispatcher, body: Callable[[], Outcome]) -> Result:
         self._run = run
-        former = torch.are_deterministic_algorithms_enabled()
-        try:
-            if self.settings.deterministic:
-                torch.use_deterministic_algorithms(True)
-            return live(run, self.callbacks, events, self, lambda: self._ranks.watched(body))
-        finally:
-            torch.use_deterministic_algorithms(former)
-            self._ranks.stop_watching()
-            self._folder.release()
-            self._run = self._loop = None
+        watched = partial(self._ranks.watched, body)
+        return run_to_its_end(self, self.settings, run, events, watched, self._over)
+
+    def _over(self, result: Result) -> None:
+        self.result = result
+        self._run = self._loop = None
+        self._ranks.stop_watching()
+        self._folder.release()
 
     def _prepare(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.callbacks.broken_runs import check_resumes_exactly
 from trackside import Callback, Status, StopTraining, Trainer
 from trackside.callbacks.averaging.ema import EMA
-from trackside.errors import CheckpointError, ConfigurationError
+from trackside.errors import CheckpointError, ConfigurationError, Terminated
 from trackside.run import Run
 from trackside.testing import tiny_classification, tiny_regression
 
@@ -148,9 +148,10 @@ def test_the_weights_are_back_when_a_signal_cuts_an_evaluation_short() -> None:
 
     interrupting = Interrupting()
     trainer = task.trainer(callbacks=[EMA(decay=0.5), interrupting])
-    result = trainer.fit(task.train, task.validation, epochs=2)
+    with pytest.raises(Terminated) as told:
+        trainer.fit(task.train, task.validation, epochs=2)
 
-    assert result.outcome.status is Status.INTERRUPTED
+    assert told.value.result.outcome.status is Status.INTERRUPTED
     assert torch.equal(interrupting.stopped, interrupting.trained)
 
 

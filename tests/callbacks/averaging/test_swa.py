@@ -122,7 +122,8 @@ def test_the_mean_is_not_handed_over_by_a_run_that_is_interrupted() -> None:
 
     task, weights = tiny_regression(), Weights()
     trainer = task.trainer(callbacks=[SWA("1 epoch"), weights, Interrupting()])
-    trainer.fit(task.train, task.validation, epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(task.train, task.validation, epochs=4)
 
     assert torch.equal(flat(task.model), weights.after_steps[-1])
 

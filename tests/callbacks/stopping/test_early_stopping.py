@@ -129,7 +129,9 @@ def test_an_interrupted_run_keeps_its_newest_weights() -> None:
     other = tiny_regression()
     other.trainer().fit(other.train, other.validation, epochs=1)
 
-    task.trainer(callbacks=[stopping, Interruption()]).fit(task.train, task.validation, epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        trainer = task.trainer(callbacks=[stopping, Interruption()])
+        trainer.fit(task.train, task.validation, epochs=5)
 
     assert task.weights.equal(other.weights)
 

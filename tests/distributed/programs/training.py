@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from trackside import Callback, Clip, Run, Settings, StopTraining, Trainer, accuracy
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.stopping.stop_at import StopAt
+from trackside.errors import Interrupted, Terminated
 from trackside.step.evaluation import EvaluationCallback
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -218,14 +219,20 @@ def main() -> None:
         callbacks=callbacks,
     )
     endless = what in ("time",)
-    result = trainer.fit(
-        train,
-        {"val": data(65), "one": data(1)},
-        epochs=10_000 if endless else int(os.environ.get("EPOCHS", "3")),
-        evaluate_every="1000 epochs" if endless else "1 epoch",
-        batch_size=16,
-        resume="auto" if saves else None,
-    )
+    told: BaseException | None = None
+    try:
+        trainer.fit(
+            train,
+            {"val": data(65), "one": data(1)},
+            epochs=10_000 if endless else int(os.environ.get("EPOCHS", "3")),
+            evaluate_every="1000 epochs" if endless else "1 epoch",
+            batch_size=16,
+            resume="auto" if saves else None,
+        )
+    except (Interrupted, Terminated) as error:  # claimed as well, and then told on
+        told = error
+    result = trainer.result
+    assert result is not None
     claim("seconds", result.history[-1].seconds)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history.rows()]
     claim("outcome", [result.outcome.status.value, result.outcome.step, result.outcome.reason])
@@ -236,6 +243,8 @@ def main() -> None:
     if what in ("plain", "accumulate"):
         claim("collected", collect.found)
         claim("predicted", trainer.predict(data(37), batch_size=5).flatten().tolist())
+    if told is not None:
+        raise told
     sys.exit(result.outcome.exit_code)
 
 

@@ -102,7 +102,10 @@ def digest(tensors: Any) -> str:
 
 
 def train(options: Options, tell: Tell) -> int:
-    """Train to the end, or go on from where a former life was killed. Returns the exit code."""
+    """Train to the end, or go on from where a former life was killed. Returns the exit code.
+
+    A signal that ends the run ends the program by an exception.
+    """
     if options.broken:
         SeekableSampler.wind = lambda self, skip, seed: None  # type: ignore[method-assign]
     torch.set_num_threads(1)
@@ -115,7 +118,16 @@ def train(options: Options, tell: Tell) -> int:
         multiprocessing_context="fork" if options.workers else None,
     )
     validation = Points(options.augmented)
-    result = trainer.fit(train_set, validation, epochs=options.epochs, resume="auto")
+    try:
+        trainer.fit(train_set, validation, epochs=options.epochs, resume="auto")
+    finally:
+        _tell_end(trainer, tell)
+    return 0
+
+
+def _tell_end(trainer: Trainer, tell: Tell) -> None:
+    result = trainer.result
+    assert result is not None
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history.rows()]
     final = {
         "weights": digest(trainer.models["model"].state_dict().values()),
@@ -124,7 +136,6 @@ def train(options: Options, tell: Tell) -> int:
         "early_stopping": repr(sorted(trainer.callbacks["early_stopping"].state_dict().items())),
     }
     tell(["end", final])
-    return result.outcome.exit_code
 
 
 def make(options: Options, tell: Tell) -> Trainer:

@@ -18,7 +18,7 @@ from trackside.config.text.layers import Document
 from trackside.config.text.place import Path
 from trackside.config.text.problem import ExperimentError, Findings, Problem
 from trackside.distributed.setup import Place
-from trackside.errors import RegistrationError, TracksideError
+from trackside.errors import Interrupted, RegistrationError, Terminated, TracksideError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Status
 from trackside.step.optimization import Scheduler
@@ -34,6 +34,13 @@ class Finished:
     result: Result
     metrics: Mapping[str, float]
     """Of the data sets under `evaluate:`, by full name such as `test/accuracy`."""
+    told: Interrupted | Terminated | None = None
+    """The signal that asked for the end; None where there was none."""
+
+    @property
+    def exit_code(self) -> int:
+        """Of a process that did nothing else."""
+        return self.result.outcome.exit_code if self.told is None else 128 + self.told.signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,18 @@ class Experiment:
 
         Raises:
             ExperimentError: Something of it can't be made.
+            KeyboardInterrupt, SystemExit: A signal ended it, in order; see `Trainer.fit`.
+        """
+        finished = self.finish(directory)
+        if finished.told is not None:
+            raise finished.told
+        return finished
+
+    def finish(self, directory: str | FilePath | None = None) -> Finished:
+        """As `run`, but tells of a signal that ended it by what it returns.
+
+        Raises:
+            ExperimentError: Something of it can't be made.
         """
         folder = directory or self.trainer_values.get("directory")
         if folder is None and Place.from_environment().size > 1:
@@ -173,15 +192,20 @@ class Experiment:
             raise ExperimentError([problem])
         trainer = self.trainer(folder)
         data = self.make_data()
+        metrics: dict[str, float] = {}
         try:
             result = trainer.fit(**self.fit_arguments(data))
+        except (Interrupted, Terminated) as told:
+            return Finished(trainer, told.result, metrics, told)
         except TracksideError as error:
             raise self.located(error) from error
         trainer.settings = replace(trainer.settings, directory=result.directory)
-        metrics: dict[str, float] = {}
         if result.outcome.status in (Status.COMPLETED, Status.STOPPED):
-            for name in self.evaluate:
-                metrics |= trainer.evaluate(data[name], name=name, **self.batch_size_argument())
+            try:
+                for name in self.evaluate:
+                    metrics |= trainer.evaluate(data[name], name=name, **self.batch_size_argument())
+            except (Interrupted, Terminated) as told:
+                return Finished(trainer, result, metrics, told)
         return Finished(trainer, result, metrics)
 
     def located(self, error: TracksideError) -> TracksideError:

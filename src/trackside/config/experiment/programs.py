@@ -15,7 +15,7 @@ import yaml
 
 from trackside.callbacks.reporting.provenance import SETTINGS
 from trackside.config.experiment.experiment import Finished
-from trackside.errors import ConfigurationError, UsageError, did_you_mean
+from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
 from trackside.trainer.program import Program
 from trackside.trainer.trainer import Trainer
 
@@ -55,9 +55,13 @@ class KeptProgram:
         options = self.program.options
         return {"batch_size": options["batch_size"]} if "batch_size" in options else {}
 
-    def run(self) -> Finished:
-        """Go on training."""
-        return Finished(self.program.trainer, self.program.fit(resume=self.resume), {})
+    def finish(self) -> Finished:
+        """Go on training; a signal that ended it is told by what it returns."""
+        trainer = self.program.trainer
+        try:
+            return Finished(trainer, self.program.fit(resume=self.resume), {})
+        except (Interrupted, Terminated) as told:
+            return Finished(trainer, told.result, {}, told)
 
 
 def is_of_python(folder: Path) -> bool:

@@ -1,0 +1,75 @@
+"""A trainer's run up to its very end: closed, its result kept, and its caller told of signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from trackside.errors import Interrupted, Terminated
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.lifetime import live
+from trackside.lifecycle.signals import StopOnSignals, ending, signal_numbers
+from trackside.outcome import Outcome
+from trackside.run import Run
+from trackside.trainer.settings import Result, Settings
+
+
+def run_to_its_end(
+    trainer: Callback[Any],
+    settings: Settings,
+    run: Run,
+    events: Dispatcher,
+    body: Callable[[], Outcome],
+    over: Callable[[Result], None],
+) -> Result:
+    """Run `body` between attach and close, and tell how it ended.
+
+    A signal that asked for the end is raised once everything is closed, whatever had ended the run
+    by then: whoever called is to end, too.
+
+    Args:
+        trainer: Whose run it is; its own hooks come first.
+        settings: Of the trainer.
+        run: The run.
+        events: Calls the callbacks.
+        body: The run itself.
+        over: Called with the result when everybody is closed, also where an error ended the run;
+            signals are the caller's again afterwards.
+
+    Raises:
+        Interrupted: After SIGINT.
+        Terminated: After another signal.
+        BaseException: The error that ended the run.
+    """
+    former = torch.are_deterministic_algorithms_enabled()
+    run._events = events
+    more = signal_numbers(settings.stop_signals)
+    with StopOnSignals(run, events, more, settings.stop_grace_seconds) as signals:
+        try:
+            if settings.deterministic:
+                torch.use_deterministic_algorithms(True)
+            live(run, run.callbacks, events, trainer, body, signals)
+        except (Interrupted, Terminated) as impatient:
+            impatient.result = _result(run, events)
+            raise
+        finally:
+            torch.use_deterministic_algorithms(former)
+            for source in run.data.values():
+                source.workers.end()
+            result = _result(run, events)
+            over(result)
+    number = result.outcome.signal if signals.number is None else signals.number
+    if number is None:
+        return result
+    told = ending(number)
+    told.result = result
+    raise told
+
+
+def _result(run: Run, events: Dispatcher) -> Result:
+    assert run.outcome is not None  # set before anybody is closed
+    failures = run.callbacks.failures()
+    return Result(run.outcome, run.history, run.directory, events.shares(), failures)

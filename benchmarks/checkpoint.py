@@ -189,11 +189,11 @@ def small_saves(folder: Path) -> list[Figure]:
     """What a save costs when there is next to nothing to write."""
     writer = CheckpointWriter(folder, "small", background=False, retention=LAST)
     state = state_of(*build(64, 2))
-    milliseconds = []
+    all_seconds: list[float] = []
     for step in range(30):
-        with timed(milliseconds):
+        with timed(all_seconds):
             writer.save(state, Saving(step=step))
-    milliseconds = [1000 * seconds for seconds in milliseconds[5:]]
+    milliseconds = [1000 * seconds for seconds in all_seconds[5:]]
     spread = (min(milliseconds), max(milliseconds))
     middle = statistics.median(milliseconds)
     return [Figure("save of 0.1 MB with digest and flush", middle, "ms", spread=spread)]

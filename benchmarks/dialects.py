@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from time import thread_time
 from typing import Any
 
@@ -139,7 +140,7 @@ def measure() -> list[Figure]:
     bare = per_step(fit)
     for name, make in VARIANTS.items():
         callback = make()
-        beyond = per_step(lambda data, c=callback: fit(data, [c])).beyond(bare)
+        beyond = per_step(partial(fit, callbacks=[callback])).beyond(bare)
         figures.append(Figure(f"one callback per step, {name}", beyond.bytecodes, "bytecodes"))
     return figures
 

@@ -15,7 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.counting import FIRST, LAST, Marked
 from benchmarks.report import Figure, main
@@ -30,7 +32,7 @@ def inside(name: str) -> None:
     from benchmarks.task import batches, raw_loop
 
     torch.set_num_threads(1)
-    loop = raw_loop
+    loop: Callable[[Any], object] = raw_loop
     if name == "bare trainer":
         from benchmarks.by_trainer import fit
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -155,8 +156,8 @@ def work(result: Path) -> None:
     for name, workload in WORKLOADS.items():
         what = f"step on 2 ranks, {name}, over a hand-written DDP loop"
         figures += ratios(
-            {what: lambda workload=workload: seconds(by_trainer, workload)},
-            lambda workload=workload: seconds(by_hand, workload),
+            {what: partial(seconds, by_trainer, workload)},
+            partial(seconds, by_hand, workload),
             rounds=workload.rounds,
             budgets={what: BUDGET},
         )

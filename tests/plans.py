@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,9 @@ class Plan:
             batch_size=self.batch_size,
         )
 
-    def trainer(self, model: nn.Module | None = None, **options: Any) -> Trainer:
+    def trainer(
+        self, model: nn.Module | Callable[[], nn.Module] | None = None, **options: Any
+    ) -> Trainer:
         own: dict[str, Any] = {
             "loss": nn.MSELoss(),
             "optimizer": lambda p: SGD(p, lr=0.05, momentum=0.9),

@@ -51,17 +51,17 @@ def test_all_packages_that_import_late_do_so_in_one_way() -> None:
 
 def test_a_name_is_taken_from_its_home_and_kept() -> None:
     get, listed = lazily("trackside.testing", {"tasks": ("tiny_rows",)})
-    assert get("tiny_rows") is trackside.testing.tasks.tiny_rows
+    assert get("tiny_rows") is trackside.testing.tasks.tiny_rows  # type: ignore[attr-defined]
     assert "tiny_rows" in listed()
 
 
 def test_a_misspelt_class_is_answered_with_the_right_one() -> None:
     with pytest.raises(ImportError, match=r"did you mean `Trainer`\?"):
-        from trackside import Trainr  # noqa: F401
+        from trackside import Trainr  # type: ignore[attr-defined]  # noqa: F401
     with pytest.raises(
         TracksideError, match=r"`trackside.callbacks` has no `EarlyStoping`"
     ) as info:
-        from trackside.callbacks import EarlyStoping  # noqa: F401
+        from trackside.callbacks import EarlyStoping  # type: ignore[attr-defined]  # noqa: F401
     assert isinstance(info.value, MisspeltNameError)
     assert info.value.remedy == "did you mean `EarlyStopping`?"
 

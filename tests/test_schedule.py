@@ -235,7 +235,7 @@ def test_a_schedule_without_flags_is_the_same_after_text_and_back(schedule: Any)
         (lambda: Every(steps=0), "a schedule can't be every 0 steps"),
         (lambda: Every(steps=-3), "a schedule can't be every -3 steps"),
         (lambda: Every(steps=True), "a schedule can't be every True steps"),
-        (lambda: Every(steps=1.5), "a schedule can't be every 1.5 steps"),
+        (lambda: Every(steps=1.5), "a schedule can't be every 1.5 steps"),  # type: ignore[arg-type]
         (lambda: Every(seconds=math.nan), "a schedule can't be every nan seconds"),
         (lambda: Every(seconds=math.inf), "a schedule can't be every inf seconds"),
         (lambda: Every.parse("often"), "'often' is not a schedule"),
@@ -243,7 +243,7 @@ def test_a_schedule_without_flags_is_the_same_after_text_and_back(schedule: Any)
         (lambda: Every.parse("-1 steps"), "'-1 steps' is not a schedule"),
         (lambda: Every.parse(""), "'' is not a schedule"),
         (lambda: Every.parse("1.5 steps"), "a schedule can't be every 1.5 steps"),
-        (lambda: Every.parse(7), "7 is not a schedule"),
+        (lambda: Every.parse(7), "7 is not a schedule"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_schedule_is_refused(make: Any, message: str) -> None:

@@ -63,7 +63,7 @@ def _lightning(loader: Loader, **options: Any) -> nn.Module:
 
     model, loss_function, optimizer_of = build()
 
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -183,7 +183,7 @@ def keras(loader: Loader) -> nn.Module:
     import keras as package
 
     model, _, _ = build()
-    first, last = model[0], model[2]
+    first, last = model[0], model[2]  # type: ignore[index]
     made = package.Sequential(
         [
             package.layers.Input((64,)),

@@ -33,7 +33,12 @@ def test_small_pieces_are_gathered_and_keep_their_order(
 ) -> None:
     calls: list[int] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda *a: (calls.append(len(a[1])), write(*a))[1])
+
+    def counted(descriptor: int, data: bytes) -> int:
+        calls.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", counted)
     pieces = [os.urandom(size) for size in (1, 10, 2**20, 3, 0, 2**16, *[2**15] * 200, 5)]
     with DigestWriter(tmp_path / "a") as file:
         for piece in pieces:

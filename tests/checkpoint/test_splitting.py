@@ -45,7 +45,7 @@ def there_and_back(state: Any, **options: Any) -> Any:
 
 ZONE = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
 
-SAME = [
+SAME: list[Any] = [
     None,
     True,
     "text, \ud800 and $tags",

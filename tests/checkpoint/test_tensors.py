@@ -80,4 +80,4 @@ def test_a_parameter_is_savable_and_a_subclass_is_not() -> None:
     assert why_not_savable(torch.nn.Parameter(torch.ones(1))) is None
     assert why_not_savable(torch.nn.Buffer(torch.ones(1))) is None
     assert "Quantised" in str(why_not_savable(torch.ones(1).as_subclass(Quantised)))
-    assert "torch.int4" in str(why_not_savable(torch.ones(1, dtype=torch.uint8).view(torch.int4)))
+    assert "torch.int4" in str(why_not_savable(torch.ones(1, dtype=torch.uint8).view(torch.int4)))  # type: ignore[attr-defined]

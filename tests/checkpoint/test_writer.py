@@ -67,7 +67,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, background: bool) -> None:
     saving = Saving(
         step=1200,
         progress={"epochs_completed": 2},
-        metrics={"val/loss": np.float32(0.5), "val/broken": float("nan")},
+        metrics={"val/loss": float(np.float32(0.5)), "val/broken": float("nan")},
         reason="every 1200 steps",
     )
     writer.save(small_state(), saving, rank_state=rank_state())
@@ -99,7 +99,7 @@ def test_the_loop_may_change_the_state_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = CheckpointWriter(tmp_path, "run")
-    state = {"weight": torch.zeros(1000), "rows": [1]}
+    state: dict[str, Any] = {"weight": torch.zeros(1000), "rows": [1]}
     with held_back(monkeypatch):
         writer.save(state, Saving(step=1))
         assert writer.in_flight
@@ -117,7 +117,7 @@ def test_one_save_is_in_flight_and_the_next_waits_for_it(
 
     writer = CheckpointWriter(tmp_path, "run")
     under_way, most = 0, 0
-    commit = module.commit
+    commit = module.__dict__["commit"]
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal under_way, most

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def trained(*arguments: str, epochs: int = 2) -> None:
     assert run(["train", "run.yaml", *arguments]) == 0
 
 
-def as_json(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> object:
+def as_json(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> Any:
     capsys.readouterr()
     assert run([*arguments, "--json"]) == code
     return json.loads(capsys.readouterr().out)
@@ -175,7 +176,7 @@ def test_no_runs_are_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_failed_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     write(good(more="callbacks: {x: {kind: tests.config.parts.Failing}}\n"))
     assert run(["train", "run.yaml"]) == 1
-    (kept,) = as_json(["runs", "."], capsys)  # type: ignore[misc]
+    [kept] = as_json(["runs", "."], capsys)
     assert kept["status"] == "failed"
     assert "ZeroDivisionError" in kept["reason"]
 

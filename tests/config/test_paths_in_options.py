@@ -30,7 +30,7 @@ def _holds_a_path(option: Option) -> bool:
     return option.name in NAMES or "Path" in str(option.hint)
 
 
-def _options() -> list[tuple[type, str]]:
+def _options() -> list[tuple[Any, str]]:
     classes = [CALLBACKS.resolve(name) for name in builtin_callbacks()]
     return [
         (one, option.name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -43,7 +44,11 @@ def hook_table(dialect: str) -> str:
     return HEAD + "".join(lines)
 
 
+def _table_for(dialect: str, found: re.Match[str]) -> str:
+    return hook_table(dialect)
+
+
 if __name__ == "__main__":
     for dialect in PAGES:
         text = page(dialect).read_text()
-        page(dialect).write_text(TABLE.sub(lambda _, d=dialect: hook_table(d), text))
+        page(dialect).write_text(TABLE.sub(partial(_table_for, dialect), text))

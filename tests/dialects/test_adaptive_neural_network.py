@@ -112,10 +112,10 @@ def test_an_03_the_batch_ends_after_the_update() -> None:
             self.moved: list[bool] = []
 
         def on_backward_end(self, batch_idx: int, trainer: View, logs: Logs = None) -> None:
-            self.before = trainer.model.weight.detach().clone()
+            self.before = trainer.model.weight.detach().clone()  # type: ignore[operator]
 
         def on_batch_end(self, batch_idx: int, trainer: View, logs: Logs = None) -> None:
-            self.moved.append(not torch.equal(trainer.model.weight, self.before))
+            self.moved.append(not torch.equal(trainer.model.weight, self.before))  # type: ignore[arg-type]
 
     one, two = Comparing(), Comparing()
     fit(one, epochs=1)

@@ -311,7 +311,7 @@ def test_the_tensorboard_callback_of_an_writes_and_closes(
     callback = an_examples(monkeypatch)["TensorBoardCallback"](log_dir="board")
     closed: list[bool] = []
     close = callback.writer.close
-    monkeypatch.setattr(callback.writer, "close", lambda: (closed.append(True), close()))
+    monkeypatch.setattr(callback.writer, "close", lambda: (closed.append(True), close()))  # type: ignore[func-returns-value]
 
     if fails:
         with pytest.raises(ValueError, match="no"):
@@ -469,7 +469,7 @@ def test_the_custom_callback_of_noether_aggregates_over_the_data_set(
     )
     found = run_all(NO, {})
 
-    class Sampled(found["MyCustomCallback"]):  # type: ignore[misc]
+    class Sampled(found["MyCustomCallback"]):  # type: ignore[misc, name-defined, valid-type]
         # In the document, its arguments are left out.
         def register_sampler_config(self) -> Any:
             return noether.SamplerIntervalConfig(batch_size=2)

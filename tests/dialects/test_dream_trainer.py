@@ -103,7 +103,7 @@ class Steering(AbstractTrainer):
 class SteeringRun(Steering, Run):
     """A run that offers it."""
 
-    def steer(self) -> str:  # type: ignore[override]
+    def steer(self) -> str:
         return "steered"
 
 
@@ -116,7 +116,7 @@ class NeedsSteering(Callback[Steering]):
         self.answer = self.trainer.steer()
 
 
-class NeedsBoth(Callback[EvalMetricMixin & Steering]):  # type: ignore[operator]
+class NeedsBoth(Callback[EvalMetricMixin & Steering]):  # type: ignore[misc]
     pass
 
 
@@ -148,7 +148,7 @@ def test_dt_03_of_two_both_are_needed_and_what_is_missing_is_named() -> None:
 
 
 def test_dt_03_any_number_of_classes_can_be_joined() -> None:
-    class NeedsMany(Callback[EvalMetricMixin & WandBLoggerMixin & QuantizeMixin & Steering]):  # type: ignore[operator]
+    class NeedsMany(Callback[EvalMetricMixin & WandBLoggerMixin & QuantizeMixin & Steering]):  # type: ignore[misc]
         pass
 
     needed = (EvalMetricMixin, WandBLoggerMixin, QuantizeMixin, Steering)
@@ -205,7 +205,7 @@ def test_dt_05_a_returned_batch_is_the_one_that_is_trained_on() -> None:
 
     watching = Watching()
     trainer, task = trainer_of([Zeroing(), watching])
-    before = task.model.weight.detach().clone()  # type: ignore[union-attr,operator]
+    before = task.model.weight.detach().clone()  # type: ignore[operator]
     trainer.fit(task.train, epochs=1)
 
     assert watching.seen == [(0, 0.0), (1, 0.0), (2, 0.0)]
@@ -340,7 +340,7 @@ def test_dt_08_state_makes_training_resumable(kind: type[Stateful]) -> None:
 
 
 def test_dt_09_a_collection_is_made_of_a_list_and_changed_like_one_and_like_a_dict() -> None:
-    first, second, third = Stateful(), StatefulWithTrainer(), RankZeroCallback()  # type: ignore[var-annotated]
+    first, second, third = Stateful(), StatefulWithTrainer(), RankZeroCallback()
     collection = CallbackCollection([first, ("named", second)])
     collection.append(third)
     collection.append(RankZeroCallback())
@@ -540,7 +540,7 @@ def test_no_hook_is_missing_from_the_table() -> None:
 
 
 def test_metrics_of_the_last_evaluation_are_there_by_name() -> None:
-    class Logging(Callback[EvalMetricMixin & WandBLoggerMixin]):  # type: ignore[operator]
+    class Logging(Callback[EvalMetricMixin & WandBLoggerMixin]):  # type: ignore[misc]
         def pre_fit(self) -> None:
             assert self.trainer.named_metrics() == {}
 

@@ -261,7 +261,7 @@ def test_nn_09_files_are_saved_when_it_is_due_and_when_it_is_the_best() -> None:
     expected = [n for n, v in enumerate(values) if v == min(values[: n + 1])]
     assert best.saved_at == expected
     weights = state_file.read("every/3.pth")["model"]
-    assert torch.equal(weights["weight"], task.model.weight)  # type: ignore[union-attr]
+    assert torch.equal(weights["weight"], task.model.weight)  # type: ignore[arg-type]
 
 
 def test_nn_10_early_stopping_schedules_checks_pictures_and_trackers_are_callbacks() -> None:

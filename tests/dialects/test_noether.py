@@ -139,7 +139,7 @@ def test_no_01_a_batch_is_told_with_its_losses_and_outputs() -> None:
     ],
 )
 def test_no_02_periodic_callbacks_are_due_after_every_n(
-    config: dict[str, int], expected: list[Any]
+    config: dict[str, Any], expected: list[Any]
 ) -> None:
     counting = Counting(CallBackBaseConfig(**config))
     fit(counting, epochs=4)
@@ -151,7 +151,7 @@ def test_no_02_a_resumed_run_is_due_as_an_unbroken_one() -> None:
     def run(epochs: int, resume: str | None) -> list[Any]:
         counting = Counting(CallBackBaseConfig(every_n_updates=4))
         trainer, task = trainer_of([counting, Checkpoint()])
-        trainer.fit(task.train, epochs=epochs, resume=resume)  # type: ignore[arg-type]
+        trainer.fit(task.train, epochs=epochs, resume=resume)
         return counting.due
 
     assert [n for _, _, n, _ in run(2, None)] == [4]

@@ -163,7 +163,7 @@ def test_the_early_stopping_of_keras_stops_and_restores_the_best(keras_callbacks
 
     assert result.outcome.status is Status.STOPPED
     assert result.outcome.step == 3 * 3
-    assert (task.model.weight.detach().numpy() == keeping.weights[0]).all()  # type: ignore[union-attr,operator]
+    assert (task.model.weight.detach().numpy() == keeping.weights[0]).all()  # type: ignore[operator]
 
 
 def test_history_and_csv_of_keras_hold_the_epochs(keras_callbacks: Any) -> None:

@@ -173,7 +173,7 @@ def test_pa_04_a_stop_within_an_epoch_passes_over_what_is_left_of_it() -> None:
     seen: list[str] = []
 
     class Stopping(TrainerCallback):
-        def on_train_step_end(self, trainer: Any, step: int, **kwargs: Any) -> None:
+        def on_train_step_end(self, trainer: Any, step: int, **kwargs: Any) -> None:  # type: ignore[override]
             if step == 1:
                 raise StopTrainingError
 
@@ -192,7 +192,7 @@ def test_pa_04_a_stop_within_an_epoch_passes_over_what_is_left_of_it() -> None:
 
 def test_pa_04_the_step_in_which_it_is_raised_is_not_applied() -> None:
     class Stopping(TrainerCallback):
-        def on_train_step_end(self, trainer: Any, **kwargs: Any) -> None:
+        def on_train_step_end(self, trainer: Any, **kwargs: Any) -> None:  # type: ignore[override]
             raise StopTrainingError
 
     trainer, task = trainer_of([Stopping()])
@@ -433,7 +433,7 @@ def test_a_step_ends_before_its_backward_pass() -> None:
         def __init__(self) -> None:
             self.gradients: list[Any] = []
 
-        def on_train_step_end(self, trainer: Any, **kwargs: Any) -> None:
+        def on_train_step_end(self, trainer: Any, **kwargs: Any) -> None:  # type: ignore[override]
             self.gradients.append(trainer.model.weight.grad)
 
     looking = Looking()
@@ -451,8 +451,8 @@ def test_the_epoch_is_counted_from_1_in_every_event_of_it() -> None:
 
         return hook
 
-    names = ("on_train_epoch_start", "on_train_epoch_end", "on_eval_epoch_end")
-    names = (*names, "on_training_run_epoch_end", "on_training_run_end")
+    names = ["on_train_epoch_start", "on_train_epoch_end", "on_eval_epoch_end"]
+    names += ["on_training_run_epoch_end", "on_training_run_end"]
     fit(type("Noting", (TrainerCallback,), {name: note(name) for name in names})())
 
     assert seen == [(n, e) for e in (1, 2) for n in names[:-1]] + [(names[-1], 2)]

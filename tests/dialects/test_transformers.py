@@ -99,11 +99,11 @@ def test_logs_and_metrics_have_their_names() -> None:
     logs_seen: list[dict[str, float]] = []
 
     class Looking(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:  # type: ignore[override]
             logs.pop("total_flos", None)
             logs_seen.append(logs)
 
-        def on_evaluate(
+        def on_evaluate(  # type: ignore[override]
             self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any
         ) -> None:
             self.metrics = metrics

@@ -114,7 +114,7 @@ def test_a_dict_that_a_step_returned_is_passed_on_whole() -> None:
 
     assert found["more"] == "text"
     assert not found["loss"].requires_grad
-    assert returned["loss"].requires_grad  # type: ignore[union-attr]
+    assert returned["loss"].requires_grad  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

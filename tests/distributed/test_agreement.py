@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from trackside.run import Request
 
 STOP = Request("stop", "val/loss did not improve", "EarlyStopping")
 SAVE = Request("save", "requested", "Checkpoint")
-KINDS = st.sampled_from(["stop", "save", "evaluate", "skip_step"])
+KINDS: st.SearchStrategy[Any] = st.sampled_from(["stop", "save", "evaluate", "skip_step"])
 
 Asked = dict[tuple[int, int], list[Request]]
 """What is asked, by rank and step."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from trackside.distributed.failure import (
     Failure,
@@ -22,7 +23,7 @@ def raised(error: BaseException) -> BaseException:
 
 
 def test_only_the_first_failure_is_kept() -> None:
-    store = dist.HashStore()
+    store = HashStore()
     first = Failure.of(raised(ValueError("one")), rank=1, step=3)
     second = Failure.of(raised(ValueError("two")), rank=0, step=4)
     assert published(store) is None

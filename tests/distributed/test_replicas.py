@@ -23,7 +23,7 @@ class OneOf(World):
         assert op == "sum"
         assert float(x) == self.weights[self.rank]  # type: ignore[arg-type]
         return (
-            type(x)(sum(self.weights)) if not isinstance(x, Tensor) else x * 0 + sum(self.weights)
+            type(x)(sum(self.weights)) if not isinstance(x, Tensor) else x * 0 + sum(self.weights)  # type: ignore[call-arg]
         )
 
 

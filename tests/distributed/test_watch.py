@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pytest
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from tests.distributed.conftest import StartTorchrun, TorchRun
 from trackside.distributed import watch as watch_module
@@ -47,7 +50,7 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    store = dist.HashStore()
+    store = HashStore()
     pair = Pair()
     for rank in range(2):
         lifeline = StillLife(next_rank=1 - rank)
@@ -75,7 +78,7 @@ class Exits:
 @pytest.fixture
 def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
     exits = Exits()
-    monkeypatch.setattr(watch_module.os, "_exit", exits)
+    monkeypatch.setattr(os, "_exit", exits)
     return exits
 
 
@@ -201,7 +204,7 @@ def test_a_process_that_does_not_answer_counts_as_failed(
 ) -> None:
     links, now = pair.worlds[0].links, [100.0]
     assert links is not None
-    monkeypatch.setattr(watch_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     beats = watch_module.Beats(silence_seconds=10.0)
     links.store.set("alive/1", "1")
     silences = []
@@ -218,7 +221,7 @@ def test_a_process_that_stood_still_itself_does_not_blame_the_other(
 ) -> None:
     links, now = pair.worlds[0].links, [100.0]
     assert links is not None
-    monkeypatch.setattr(watch_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     beats = watch_module.Beats(silence_seconds=10.0)
     links.store.set("alive/1", "1")
     now[0] += 1.0
@@ -228,7 +231,7 @@ def test_a_process_that_stood_still_itself_does_not_blame_the_other(
 
 
 def test_a_lost_store_ends_the_rank(pair: Pair) -> None:
-    class Gone(dist.HashStore):
+    class Gone(HashStore):
         def clone(self) -> Gone:
             return self
 

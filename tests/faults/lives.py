@@ -43,6 +43,7 @@ class Life:
         line, other_end = FORKS.Pipe()
         process = FORKS.Process(target=live, args=(options, other_end, at))
         process.start()
+        assert process.pid is not None
         other_end.close()
         try:
             while True:
@@ -62,7 +63,8 @@ class Life:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             line.close()
-        self.exit_code: int = process.exitcode
+        assert process.exitcode is not None
+        self.exit_code = process.exitcode
 
     @property
     def final(self) -> Any:
@@ -98,7 +100,7 @@ def live(options: Options, line: Any, waits_at: tuple[str, int]) -> None:
 
     program = long_run if isinstance(options, long_run.Options) else control_run
     try:
-        sys.exit(program.train(options, tell))  # type: ignore[arg-type]
+        sys.exit(program.train(options, tell))
     except Exception:
         line.send(["error", traceback.format_exc()])
         raise

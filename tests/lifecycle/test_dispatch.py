@@ -32,7 +32,7 @@ class Says(Callback[Run]):
         self.said = said
 
     def on_step_end(self, run: Run) -> None:
-        self.said.append(self.name)
+        self.said.append(str(self.name))
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self.said.append(f"{self.name} closed")
@@ -81,7 +81,7 @@ def test_an_instance_may_leave_hooks_of_its_class_unused() -> None:
 def test_a_hook_set_on_the_instance_is_called() -> None:
     callback = Callback[Run]()
     called: list[Run] = []
-    callback.on_step_end = called.append  # type: ignore[method-assign]
+    callback.on_step_end = called.append  # type: ignore[assignment, method-assign]
     run, events, _ = joined(callback)
     events.fire(Callback.on_step_end)
 

@@ -31,7 +31,7 @@ class Closing(Callback[Run]):
         self.error = error
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        self.closed.append(self.name)
+        self.closed.append(str(self.name))
         if self.error is not None:
             raise self.error
 

@@ -142,7 +142,7 @@ def test_every_at_the_end_of_epochs() -> None:
 def test_two_functions_of_one_decorator_have_schedules_of_their_own() -> None:
     seen: list[str] = []
     beat = on(Callback.on_step_end, every="2 steps")
-    callbacks = {name: beat(lambda run, name=name: seen.append(name)) for name in ("a", "b")}
+    callbacks = {"a": beat(lambda run: seen.append("a")), "b": beat(lambda run: seen.append("b"))}
     for name, callback in callbacks.items():
         callback.name = name
     script(callbacks.values(), [{}], epoch_steps=4)
@@ -162,8 +162,8 @@ def test_what_the_function_returns_replaces_the_batch() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: on(Callback.state_dict), UnknownHookError, "`state_dict` is not a hook."),
-        (lambda: on(len), UnknownHookError, "`len` is not a hook."),
+        (lambda: on(Callback.state_dict), UnknownHookError, "`state_dict` is not a hook."),  # type: ignore[arg-type]
+        (lambda: on(len), UnknownHookError, "`len` is not a hook."),  # type: ignore[arg-type]
         (
             lambda: on(Callback.on_fit_start, every="1 step"),
             ScheduleError,

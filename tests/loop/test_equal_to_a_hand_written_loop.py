@@ -210,7 +210,7 @@ def test_observers_leave_the_weights_bitwise_as_they_are(name: str) -> None:
 @settings(max_examples=25, phases=(Phase.generate, Phase.shrink))
 @given(plan=plans())
 def test_evaluations_on_any_schedule_leave_the_weights_as_they_are(plan: Plan) -> None:
-    weights = []
+    weights: list[Any] = []
     for one in (plan, dataclasses.replace(plan, evaluations=())):
         trainer = one.trainer()
         one.fit(trainer)
@@ -241,7 +241,7 @@ def test_evaluation_leaves_modes_gradients_and_generators_as_they_were() -> None
         seen.append((modes, torch.get_rng_state(), torch.is_grad_enabled()))
 
     def freeze(run: Run) -> None:
-        run.model[2].eval()
+        run.model[2].eval()  # type: ignore[index]
 
     callbacks = [
         SpyCallback("on_fit_start", freeze, counts=()),

@@ -35,7 +35,7 @@ class Closing(Callback[Run]):
         self._closed = closed
 
     def on_close(self, run: Run, outcome: Any) -> None:
-        self._closed.append((self.name, outcome))
+        self._closed.append((str(self.name), outcome))
 
 
 # --- without a fault ---------------------------------------------------------------------------

@@ -236,7 +236,7 @@ class Remembering(Callback):
 
 
 def test_a_resumed_run_remembers_where_it_went_back_and_what_it_left_out() -> None:
-    options = {"epochs": 3, "batch_size": SIZE}
+    options: dict[str, Any] = {"epochs": 3, "batch_size": SIZE}
     back = GoBack(6)
     unbroken = trainer("unbroken", GoBack(6), Checkpoint("4 steps"))
     expected = unbroken.fit(Noisy(), **options)
@@ -413,7 +413,7 @@ def test_events_keep_their_order() -> None:
 
 def test_the_checkpoint_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = threading.Event()
-    commit = writer.commit
+    commit = writer.__dict__["commit"]
 
     def late(*args: Any, **options: Any) -> Any:
         if args[1].step == 4:

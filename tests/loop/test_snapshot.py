@@ -36,6 +36,7 @@ class MemorySaver:
 
     needs_attention = False
     save_on_failure = False
+    is_writing = False
 
     def __init__(self) -> None:
         self.states: list[tuple[dict[str, Any], dict[str, Any]]] = []

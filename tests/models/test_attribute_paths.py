@@ -31,7 +31,7 @@ def run() -> Run:
     run.optimizers = {"model": SGD(groups), "critic": SGD(second.parameters(), lr=0.5)}
     run.steps = Steps()
     run.callbacks = {"ema": object()}
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_work_is_done_in_order_before_the_end() -> None:
     done: list[int] = []
     delivery = fast(lambda: done.append(-1))
     for number in range(100):
-        delivery.put(lambda number=number: done.append(number))
+        delivery.put(partial(done.append, number))
 
     delivery.close(last=lambda: done.append(100))
 
@@ -69,10 +70,11 @@ def test_a_start_that_fails_leaves_nothing_else_tried() -> None:
 
 
 def test_a_full_queue_drops_what_is_new_and_says_so() -> None:
-    block, done = threading.Event(), []
+    block = threading.Event()
+    done: list[int] = []
     delivery = fast(block.wait, capacity=2)
     for number in range(5):
-        delivery.put(lambda number=number: done.append(number))
+        delivery.put(partial(done.append, number))
     block.set()
 
     with pytest.raises(TracksideError, match="3 pieces were dropped"):

@@ -35,7 +35,7 @@ class WithTeacher(nn.Module):
         self.critic = Critic(2, 1).requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.student(x)  # type: ignore[no-any-return]
+        return self.student(x)
 
 
 class Places(Callback):
@@ -96,6 +96,7 @@ def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None
     class Loss(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.weight: Tensor
             self.register_buffer("weight", torch.ones(1, device="meta"))
 
         def to(self, *arguments: Any, **options: Any) -> Loss:

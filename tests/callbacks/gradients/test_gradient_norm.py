@@ -28,7 +28,7 @@ class ByHand(Callback):
         self.weight: list[float] = []
 
     def on_optimizer_step_start(self, run: Run, optimizer: Any) -> None:
-        gradients = {name: p.grad.double() for name, p in run.model.named_parameters()}
+        gradients = {name: p.grad.double() for name, p in run.model.named_parameters()}  # type: ignore[union-attr]
         self.total.append(torch.cat([g.flatten() for g in gradients.values()]).norm().item())
         self.weight.append(gradients["weight"].norm().item())
 

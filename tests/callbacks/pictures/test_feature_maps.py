@@ -38,7 +38,7 @@ def test_layers_are_chosen_by_pattern_also_in_a_compiled_model(compile: Any) -> 
 
 
 def test_no_hook_stays_on_the_model() -> None:
-    hooks = []
+    hooks: list[Any] = []
 
     class Counts(Callback):
         def on_fit_end(self, run: Run) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -75,6 +76,6 @@ def test_curves_are_drawn_with_their_names_and_axes() -> None:
 
     losses, accuracy = figure.axes
     assert [line.get_label() for line in losses.lines] == ["train", "val"]
-    assert losses.lines[0].get_xydata().tolist() == [[1.5, 2.0], [3.0, 1.0]]
+    assert np.asarray(losses.lines[0].get_xydata()).tolist() == [[1.5, 2.0], [3.0, 1.0]]
     assert (losses.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
     assert losses.get_xlabel() == "time (s)"

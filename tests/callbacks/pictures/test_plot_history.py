@@ -28,7 +28,7 @@ def test_it_shows_all_that_was_recorded_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[Panel]] = []
-    draw = plot_history.draw_history
+    draw = plot_history.__dict__["draw_history"]
 
     def also(figure: Any, shown: list[Panel], axis: Any, title: str) -> None:
         seen.append(shown)

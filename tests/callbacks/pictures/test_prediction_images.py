@@ -20,7 +20,7 @@ from trackside.errors import ConfigurationError
 def sheets(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
     """The sheets that were drawn."""
     found: list[Sheet] = []
-    draw = prediction_images.draw_sheet
+    draw = prediction_images.__dict__["draw_sheet"]
 
     def also(figure: Any, sheet: Sheet) -> None:
         found.append(sheet)

@@ -139,7 +139,7 @@ def test_a_compiled_model_runs_as_it_was_written_and_is_not_compiled_anew() -> N
     run.precision = type("Precision", (), {"autocast": None})()
     model(torch.rand(2, 1, 4, 6))
     before = len(compiled)
-    layers = layers_of(model)
+    layers = layers_of(model)  # type: ignore[arg-type]
     handle = layers["cut"].register_forward_hook(lambda *args: heard.append(1))
     with undisturbed(run):
         model(torch.rand(3, 1, 4, 6))

@@ -70,7 +70,7 @@ def test_tiles_keep_their_proportions() -> None:
 
 
 def test_right_and_wrong_are_told_apart_by_colour() -> None:
-    tiles = [Tile(np.zeros((2, 2)), caption="7", mood=mood) for mood in ("right", "wrong")]  # type: ignore[arg-type]
+    tiles = [Tile(np.zeros((2, 2)), caption="7", mood=mood) for mood in ("right", "wrong")]
     _, axes = drawn(Sheet([tiles]))
 
     assert [text.get_color() for text in axes.texts] == ["tab:green", "tab:red"]

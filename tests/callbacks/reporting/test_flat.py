@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 from trackside.callbacks.reporting.flat import flat
 
 
 def test_nested_settings_become_one_level() -> None:
-    settings = {"model": {"layers": [32, 64], "bias": True}, "seed": None, "tags": []}
+    settings: dict[str, Any] = {
+        "model": {"layers": [32, 64], "bias": True},
+        "seed": None,
+        "tags": [],
+    }
 
     assert flat(settings) == {
         "model/layers/0": 32,

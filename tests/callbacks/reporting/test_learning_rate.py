@@ -51,7 +51,8 @@ def test_a_rate_that_is_a_tensor_is_recorded_as_a_number() -> None:
 def test_groups_of_several_optimizers_have_the_optimizers_name() -> None:
     from trackside import Run
 
-    run, values = Run("fit"), {}
+    run = Run("fit")
+    values: dict[str, float] = {}
     parameter = nn.Parameter(torch.zeros(1))
     run.optimizers = {name: torch.optim.SGD([parameter], lr=0.5) for name in ("a", "b")}
 

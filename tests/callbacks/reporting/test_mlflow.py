@@ -40,16 +40,18 @@ def test_the_real_store_holds_a_run_over_its_resume(tmp_path: Path) -> None:
     run = ScriptedRun(first)
     run.config = {"seed": 7, "data": {"batch_size": 32}}
 
+    def train(run: ScriptedRun) -> None:
+        run.tell_epoch({"val/loss": 0.25})
+        run.emit(Media.on_picture, "val/shown", picture)
+
     run.play([{"val/loss": 0.5}])
     script(
         [second, Resume(second, first.state_dict())],
-        lambda run: (
-            run.tell_epoch({"val/loss": 0.25}),
-            run.emit(Media.on_picture, "val/shown", picture),
-        ),
+        train,
     )
 
     client = MlflowClient(uri)
+    assert first.run_id is not None
     kept = client.get_run(first.run_id)
     assert [p.value for p in client.get_metric_history(first.run_id, "val/loss")] == [0.5, 0.25]
     assert kept.data.params == {"seed": "7", "data/batch_size": "32"}

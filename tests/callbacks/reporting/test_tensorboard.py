@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from trackside.tracking.media import Histogram, Media, Picture
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def read(folder: Path) -> object:
+def read(folder: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})

@@ -136,7 +136,7 @@ def test_weights_of_a_callback_that_is_not_there_are_refused() -> None:
 @pytest.mark.parametrize("option", ["model", "data"])
 def test_a_model_or_data_that_is_not_there_is_refused(option: str) -> None:
     with pytest.raises(ConfigurationError, match=f"there is no {option}"):
-        fit(ExportModel(**{option: "another"}))
+        fit(ExportModel(**{option: "another"}))  # type: ignore[arg-type]
 
 
 def test_missing_packages_for_onnx_are_named_when_it_is_made(

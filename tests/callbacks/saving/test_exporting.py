@@ -207,7 +207,11 @@ def test_tensors_are_found_in_order() -> None:
 
 def test_what_is_written_is_whole_or_what_was_there_stays(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "model.pt2"
-    write_whole(path, "run", lambda file: file.write_text("first"))
+
+    def writes(file: Path) -> None:
+        file.write_text("first")
+
+    write_whole(path, "run", writes)
 
     def fails(file: Path) -> None:
         file.write_text("half")

@@ -69,6 +69,7 @@ def test_a_tensor_keeps_its_identity() -> None:
     class Scaled(nn.Linear):
         def __init__(self) -> None:
             super().__init__(2, 1)
+            self.scale: torch.Tensor
             self.register_buffer("scale", torch.ones(()))
 
     task = tiny_regression()

@@ -63,7 +63,7 @@ def test_an_evaluation_does_not_wake_a_frozen_batch_norm() -> None:
 
     class Modes(Callback):
         def on_step_end(self, run: Run) -> None:
-            modes.append(run.model[1].training)  # type: ignore[index, union-attr]
+            modes.append(run.model[1].training)  # type: ignore[index]
 
     trainer = task.trainer(callbacks=[Unfreeze({"1": "2 epochs"}), Modes()])
     trainer.fit(task.train, task.validation, epochs=3, evaluate_every="1 step")
@@ -106,13 +106,13 @@ def test_after_the_run_everything_can_learn_again() -> None:
 
 def test_what_was_frozen_before_is_frozen_afterwards_and_learns_meanwhile() -> None:
     task, seen = tiny_classification(), Changes()
-    for parameter in task.model[0].parameters():  # type: ignore[index, union-attr]
+    for parameter in task.model[0].parameters():  # type: ignore[index]
         parameter.requires_grad_(False)
     trainer = task.trainer(callbacks=[Unfreeze({"0": "1 step"}), seen])
     trainer.fit(task.train, steps=2)
 
     assert seen.seen == [{"1", "4"}, {"0", "1", "4"}]
-    assert not any(p.requires_grad for p in task.model[0].parameters())  # type: ignore[index, union-attr]
+    assert not any(p.requires_grad for p in task.model[0].parameters())  # type: ignore[index]
 
 
 def test_a_model_that_has_learnt_nothing_frozen_equals_one_with_an_optimizer_for_the_rest() -> None:

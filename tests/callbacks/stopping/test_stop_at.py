@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from trackside.callbacks.stopping import stop_at
 from trackside.callbacks.stopping.stop_at import StopAt
 from trackside.errors import ConfigurationError
 from trackside.testing import ScriptedRun, script, tiny_regression
@@ -34,7 +34,7 @@ def test_a_moment_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = datetime.fromisoformat("2026-12-31 18:00")
     seconds = iter(range(-3, 10))
     clock = lambda: moment.timestamp() + next(seconds)  # noqa: E731
-    monkeypatch.setattr(stop_at.time, "time", clock)
+    monkeypatch.setattr(time, "time", clock)
 
     run = script(StopAt(date="2026-12-31 18:00"), [{}] * 4)
 

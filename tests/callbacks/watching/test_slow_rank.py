@@ -23,7 +23,12 @@ def play(monkeypatch: pytest.MonkeyPatch, others: float, steps: int = 4) -> Scri
         return ["here", "here", "there"] if isinstance(told, str) else [told, told, others * told]
 
     monkeypatch.setattr(run.world, "gather", gather)
-    run.play(lambda run: [run.tell_step() for _ in range(steps)])
+
+    def train(run: ScriptedRun) -> None:
+        for _ in range(steps):
+            run.tell_step()
+
+    run.play(train)
     return run
 
 

@@ -60,7 +60,7 @@ def test_an_option_of_a_callback_changes_and_its_state_stays() -> None:
     finished, answer = steered("set", "es.patience=70")
     assert answer.words == "done"
     stopping = finished.trainer.callbacks["es"]
-    assert stopping.patience == 70  # type: ignore[attr-defined]
+    assert stopping.patience == 70
     assert stopping.state_dict()["patience"], "the state of the old one"
     assert finished.result.history.values("set/es.patience") == [70.0]
 
@@ -68,7 +68,7 @@ def test_an_option_of_a_callback_changes_and_its_state_stays() -> None:
 def test_patience_that_is_lowered_ends_the_run() -> None:
     finished, _ = steered("set", "es.patience=1", epochs=40)
     assert finished.result.outcome.status in (Status.STOPPED, Status.COMPLETED)
-    assert finished.trainer.callbacks["es"].patience == 1  # type: ignore[attr-defined]
+    assert finished.trainer.callbacks["es"].patience == 1
 
 
 def test_the_learning_rate_changes() -> None:

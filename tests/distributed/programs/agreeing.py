@@ -20,8 +20,12 @@ while stop_step is None and step < 2000:
     if world.rank == 0 and step == 20:
         asked.append(Request("save", "requested", "callback 0"))
     if step == asked_step:
-        kind, reason = ("stop", "no improvement") if world.rank == 1 else ("evaluate", "asked")
-        asked.append(Request(kind, reason, f"callback {world.rank}", name="val"))
+        by = f"callback {world.rank}"
+        asked.append(
+            Request("stop", "no improvement", by, name="val")
+            if world.rank == 1
+            else Request("evaluate", "asked", by, name="val")
+        )
     todo = agreement.at_step(asked)
     clock.append(agreement.seconds)
     if todo:

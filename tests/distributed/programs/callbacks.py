@@ -132,7 +132,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 def contents(trainer: Trainer) -> list[list[float]]:
     """Weights and averages, whole."""
-    tensors = list(trainer.models["model"].parameters())
+    tensors: list[torch.Tensor] = [*trainer.models["model"].parameters()]
     for callback in trainer.callbacks:
         if isinstance(callback, EMA):
             tensors += callback.weights(callback.decays[-1]).values()
@@ -147,7 +147,9 @@ def attempt(what: str, directory: Path) -> None:
     claim(f"{what}: rows", rows)
     claim(f"{what}: contents", contents(first))
     if what == "gradients":
-        with np.load(first.settings.directory / "histograms/step-0000000004.npz") as arrays:
+        with np.load(
+            Path(str(first.settings.directory)) / "histograms/step-0000000004.npz"
+        ) as arrays:
             claim("histograms", {name: arrays[name].tolist() for name in sorted(arrays)})
     if what in ("averages", "schedules") and PARALLEL != "fsdp":
         broken = directory / what / "broken"

@@ -83,7 +83,7 @@ class Saving(adaptive_neural_network.Callback):
 class Stopping(pytorch_accelerated.TrainerCallback):
     """Ends training from the last rank alone."""
 
-    def on_train_step_end(self, trainer: Any, step: int, **kwargs: Any) -> None:
+    def on_train_step_end(self, trainer: Any, step: int, **kwargs: Any) -> None:  # type: ignore[override]
         last = trainer._accelerator.process_index == trainer._accelerator.num_processes - 1
         if last and trainer.run_history.current_epoch == 2 and step == 0:
             raise pytorch_accelerated.StopTrainingError("the last rank has enough")
@@ -140,7 +140,7 @@ class Reducing(dream_trainer.Callback):
 
 
 logs, gathering, zero, reducing = Logs(), Gathering(), Zero(), Reducing()
-every = {"every_n_epochs": 1, "dataset_key": "test"}
+every: dict[str, Any] = {"every_n_epochs": 1, "dataset_key": "test"}
 config = noether.PeriodicDataIteratorCallbackConfig(**every)
 predicting, backwards = Predicting(config), Backwards(config)
 result = fit(logs, Saving(), gathering, predicting, backwards, zero, reducing)

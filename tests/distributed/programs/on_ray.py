@@ -44,7 +44,7 @@ def train(folder: Path, name: str) -> None:
     trainer.fit(data, data, epochs=3, batch_size=8, resume="auto")
     told = {
         "attempts": len(attempts.read_text().splitlines()),
-        "weights": trainer.models["model"].weight.flatten().tolist(),
+        "weights": trainer.models["model"].weight.flatten().tolist(),  # type: ignore[operator]
         **seen,
     }
     (folder / f"{rank if name == 'ray' else name}.json").write_text(json.dumps(told))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from claims import claim
@@ -43,7 +44,9 @@ def seeded() -> nn.Module:
     return make()
 
 
-def train(parallel: Parallel, source: Callable[[], nn.Module] | nn.Module, where: World) -> list:
+def train(
+    parallel: Parallel, source: Callable[[], nn.Module] | nn.Module, where: World
+) -> list[Any]:
     """Four steps of two batches each, clipped; returns the norms and the final weights."""
     model = parallel.place(source, where)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
@@ -99,7 +102,7 @@ claim(
 )
 
 model = FSDP(Block).place(seeded, world)
-sharded = sum(p.to_local().numel() for p in model.parameters())
+sharded = sum(p.to_local().numel() for p in model.parameters())  # type: ignore[attr-defined]
 claim("part of the parameters", [sharded, sum(p.numel() for p in model.parameters())])
 
 built = seeded()
@@ -156,7 +159,7 @@ if world.is_global_zero:
     claim("initial values are those of the constructor", [n for n, ok in same.items() if not ok])
 else:
     claim("initial values are those of the constructor", [])
-claim("tied stays tied", tied.head.weight is tied.embedding.weight)
+claim("tied stays tied", tied.head.weight is tied.embedding.weight)  # type: ignore[union-attr]
 claim("generator", torch.rand(1).item())
 
 

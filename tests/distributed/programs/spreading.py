@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def full_disk(folder: Path, policy: Any) -> Any:
             raise OSError(28, "No space left on device")
         return original(*arguments)
 
-    storage.write_pieces = fail
+    storage.write_pieces = fail  # type: ignore[assignment]
     ended: list[int] = []
 
     class Ends(Callback):
@@ -267,7 +268,7 @@ def main() -> None:
     root = Path(sys.argv[1])
     for name, case in CASES.items():
         if RANKS > 1 or name in ALONE:
-            attempt(name, lambda name=name, case=case: case(root / name))
+            attempt(name, partial(case, root / name))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from claims import claim
@@ -19,7 +20,7 @@ for op in ("mean", "sum", "min", "max"):
     claim(f"tensor {op}", world.all_reduce(torch.tensor([1.0, 2.0]) * (r + 1), op).tolist())
     claim(f"number {op}", world.all_reduce(r + 1, op))
     mapping = world.all_reduce({"b": r + 1, "a": torch.tensor([[1.0, r]]), "c": 0.5 * r}, op)
-    claim(f"mapping {op}", {k: v.tolist() if k == "a" else v for k, v in mapping.items()})
+    claim(f"mapping {op}", {k: v.tolist() if k == "a" else v for k, v in mapping.items()})  # type: ignore[attr-defined]
 claim("mean of whole numbers", world.all_reduce(torch.tensor([r, 2 * r])).tolist())
 claim("max of bool", world.all_reduce(torch.tensor([r == 1, False]), "max").tolist())
 claim("one passes 1 and another 1.0", world.all_reduce(1 if r else 1.0, "sum"))
@@ -44,7 +45,7 @@ lengths = [*range(980, 1040), 5000]  # up to, and beyond, what travels in one ex
 long = [world.gather("x" * (length if r else 3)) for length in lengths]
 claim("gather long", [[len(text) for text in texts] for texts in long])
 claim("gather tensors", [t.tolist() for t in world.gather(torch.arange(r * 3.0))])
-back = world.gather([(1, r), {3: torch.ones(2, dtype=torch.bfloat16)}])
+back: Any = world.gather([(1, r), {3: torch.ones(2, dtype=torch.bfloat16)}])
 claim("gather nested", [back[1][0] == (1, 1), back[1][1][3].tolist(), str(back[1][1][3].dtype)])
 
 indices = [0, 2, 4] if r == 0 else [1, 3, 4]

@@ -71,7 +71,7 @@ class Training:
             "groups": optimizer["param_groups"],
             "scheduler": self.scheduler.state_dict(),
             "python": random.getstate(),
-            "numpy": [numpy_kind, keys.tolist(), *numpy_rest],
+            "numpy": [numpy_kind, keys.tolist(), *numpy_rest],  # type: ignore[attr-defined]
         }
         files = {"tensors": to_bytes(tensors), "values": json.dumps(values).encode()}
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}

@@ -155,9 +155,12 @@ def test_the_best_is_asked_for_again_without_a_look_at_all_records(
     history.best("val/loss")
     looked: list[int] = []
     record = Columns.record
-    monkeypatch.setattr(
-        Columns, "record", lambda self, row: looked.append(row) or record(self, row)
-    )
+
+    def noted(self: Columns, row: int) -> Record:
+        looked.append(row)
+        return record(self, row)
+
+    monkeypatch.setattr(Columns, "record", noted)
     monkeypatch.setattr(Columns, "points", lambda *_: pytest.fail("looked through all values"))
     history.append(Record({"val/loss": 0.001}, 1000, 1, 1, 1.0))
     best = history.best("val/loss")

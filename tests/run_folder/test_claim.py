@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import multiprocessing
@@ -64,7 +65,7 @@ def _without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def lockf(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr(claims.fcntl, "lockf", lockf)
+    monkeypatch.setattr(fcntl, "lockf", lockf)
 
 
 def test_a_second_run_in_this_process_is_refused_and_the_process_named() -> None:

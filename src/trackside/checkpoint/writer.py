@@ -129,11 +129,6 @@ class CheckpointWriter:
         """Whether a save is being written."""
         return self._thread is not None and self._thread.is_alive()
 
-    @property
-    def needs_attention(self) -> bool:
-        """Whether `poll` has something to tell. Costs nothing: to be asked at every step."""
-        return bool(self._saved) or self._error is not None
-
     def prepare(self, state: Any, rank_state: Any = None) -> SizeEstimate:
         """See before the first step whether a state like this can be saved, and how large it is.
 

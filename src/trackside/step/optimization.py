@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -15,7 +15,6 @@ from trackside.distributed.gradients import clip_by_norm
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
 from trackside.renamed import refuses_old_names
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
 
@@ -198,13 +197,3 @@ def build_schedulings(spec: Any, optimizers: Mapping[str, Optimizer]) -> dict[st
         name: Scheduling(one if isinstance(one, Scheduler) else Scheduler(one), optimizers[name])
         for name, one in specs.items()
     }
-
-
-def parameters_of(models: Mapping[str, nn.Module]) -> list[Tensor]:
-    """All parameters that can be trained, each once."""
-    seen: dict[int, Tensor] = {}
-    for model in models.values():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                seen.setdefault(id(parameter), parameter)
-    return list(seen.values())

@@ -1,0 +1,128 @@
+"""`tests/` mirrors `src/`: a module has a test file that carries its name, or stands below."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "src" / "trackside"
+TESTS = REPOSITORY / "tests"
+
+COMMANDS = "cli/test_commands.py"  # runs each command, as a person types it
+KEPT_RUNS = "cli/test_kept_runs.py"  # the commands that read runs which are over
+WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, word for word
+
+# Where a module without a test file of its name is tested: a part of what that file is about.
+TESTED_IN = {
+    "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
+    "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
+    "callbacks/saving/checkpoint.py": "loop/test_resume.py",
+    "callbacks/saving/file_names.py": "callbacks/saving/test_save_weights.py",
+    "callbacks/saving/weight_files.py": "callbacks/saving/test_save_weights.py",
+    "checkpoint/commit.py": "checkpoint/test_writer.py",
+    "checkpoint/errors.py": "checkpoint/test_reader.py",
+    "cli/ask.py": KEPT_RUNS,
+    "cli/callback_index.py": "cli/test_callbacks.py",
+    "cli/callback_pages.py": "docs/test_reference.py",
+    "cli/evaluate.py": KEPT_RUNS,
+    "cli/inspect.py": KEPT_RUNS,
+    "cli/main.py": COMMANDS,
+    "cli/plan.py": COMMANDS,
+    "cli/predict.py": KEPT_RUNS,
+    "cli/refusal.py": COMMANDS,
+    "cli/resume.py": KEPT_RUNS,
+    "cli/running.py": COMMANDS,
+    "cli/runs.py": KEPT_RUNS,
+    "cli/schema.py": "config/test_schema.py",
+    "cli/train.py": COMMANDS,
+    "config/checking/blueprint.py": WRONG_FILES,
+    "config/checking/hints.py": "config/checking/test_kinds.py",
+    "config/checking/options.py": "config/test_reference.py",
+    "config/checking/path_values.py": "config/test_paths_in_options.py",
+    "config/checking/trainer_options.py": WRONG_FILES,
+    "config/checking/trial.py": WRONG_FILES,
+    "config/checking/values.py": WRONG_FILES,
+    "config/checking/wording.py": WRONG_FILES,
+    "config/experiment/kept.py": KEPT_RUNS,
+    "config/experiment/loading.py": "config/experiment/test_experiment.py",
+    "config/experiment/provenance.py": "config/experiment/test_experiment.py",
+    "config/experiment/sections.py": "config/experiment/test_experiment.py",
+    "config/text/interpolation.py": "config/text/test_layers.py",
+    "config/text/naming.py": "config/test_builtin_callbacks.py",
+    "config/text/overrides.py": "config/text/test_layers.py",
+    "config/text/place.py": "config/text/test_document.py",
+    "config/text/problem.py": WRONG_FILES,
+    "data/loaders.py": "data/test_source_aside.py",
+    "data/seekable.py": "loop/test_snapshot.py",
+    "data/shares.py": "distributed/test_sharding.py",
+    "data/source.py": "data/test_source_aside.py",
+    "distributed/ddp.py": "distributed/test_parallel.py",
+    "distributed/fsdp.py": "distributed/test_parallel.py",
+    "distributed/session.py": "distributed/test_training.py",
+    "distributed/strategies.py": "distributed/test_training.py",
+    "lifecycle/ordering.py": "lifecycle/test_collection.py",
+    "loop/passes.py": "loop/test_fit.py",
+    "loop/safe_points.py": "loop/test_fit.py",
+    "loop/state.py": "loop/test_fit.py",
+    "planning/checks.py": "planning/test_diagnostics.py",
+    "randomness.py": "loop/test_snapshot.py",
+    "run_folder/identity.py": "trainer/test_folder.py",
+    "run_folder/ownership.py": "run_folder/test_claim.py",
+    "run_folder/process.py": "run_folder/test_claim.py",
+    "testing/comparing.py": "testing/test_contract.py",
+    "testing/failing_disk.py": "testing/test_contract.py",
+    "testing/laboratory.py": "testing/test_contract.py",
+    "testing/leaks.py": "testing/test_contract.py",
+    "testing/rules.py": "testing/test_contract.py",
+    "testing/simulated_world.py": "testing/test_contract.py",
+    "tracking/media.py": "callbacks/reporting/test_tensorboard.py",
+    "trainer/defaults.py": "callbacks/test_default_set.py",
+    "trainer/settings.py": "loop/test_fit.py",
+    "trainer/trainer.py": "loop/test_fit.py",
+    # A dialect's parts are an inside; its promises are tested in one file per framework.
+    "dialects/state_file.py": "dialects/test_dream_trainer.py",
+    "dialects/translation.py": "dialects/test_keras.py",
+    "dialects/view.py": "dialects/test_keras.py",
+}
+
+
+def file_for(module: Path) -> Path:
+    """Where `module`, a path in the package, is tested; the file need not exist."""
+    if module.as_posix() in TESTED_IN:
+        return Path(TESTED_IN[module.as_posix()])
+    if module.parts[0] == "dialects" and len(module.parts) == 3:
+        return Path("dialects", f"test_{module.parts[1]}.py")
+    return module.parent / f"test_{module.name}"
+
+
+def test_every_module_has_a_test_file_that_exists() -> None:
+    modules = [p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name[:2] != "__"]
+
+    missing = {str(m): str(file_for(m)) for m in modules if not (TESTS / file_for(m)).is_file()}
+
+    assert missing == {}
+
+
+def test_the_map_names_modules_that_exist_and_have_no_test_file_of_their_name() -> None:
+    stale = [
+        name
+        for name in TESTED_IN
+        if not (PACKAGE / name).is_file()
+        or (TESTS / Path(name).parent / f"test_{Path(name).name}").is_file()
+    ]
+
+    assert stale == []
+
+
+def test_every_test_file_holds_a_test() -> None:
+    empty = [
+        str(path.relative_to(TESTS))
+        for path in TESTS.rglob("test_*.py")
+        if not any(
+            isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    ]
+
+    assert empty == []

@@ -131,7 +131,7 @@ def test_what_failed_while_the_network_was_down_is_said_when_it_is_back() -> Non
     delivery = fast(attempts=1)
     for number in range(5):  # more than the failures in a row that switch a callback off
         with contextlib.suppress(OSError):
-            delivery.put(lambda number=number: say(number))
+            delivery.put(partial(say, number))
         tried.acquire()
     down.clear()
     with contextlib.suppress(OSError):

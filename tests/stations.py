@@ -104,4 +104,4 @@ def train(place: str, mode: str, line: Connection, folder: Path) -> None:
             outcome = trainer.result.outcome
             station.say("result", outcome.status, outcome.reason, outcome.asked_by)
         restored = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        station.say("restored", restored[0].__name__, restored[1] == former[1])
+        station.say("restored", getattr(restored[0], "__name__", None), restored[1] == former[1])

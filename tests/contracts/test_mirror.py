@@ -79,6 +79,7 @@ TESTED_IN = {
     "testing/rules.py": "testing/test_contract.py",
     "testing/simulated_world.py": "testing/test_contract.py",
     "tracking/media.py": "callbacks/reporting/test_tensorboard.py",
+    "trainer/ending.py": "lifecycle/test_lifetime.py",
     "trainer/defaults.py": "callbacks/test_default_set.py",
     "trainer/settings.py": "loop/test_fit.py",
     "trainer/trainer.py": "loop/test_fit.py",

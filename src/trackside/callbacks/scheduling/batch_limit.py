@@ -41,6 +41,9 @@ class BatchLimit(Callback):
             raise ConfigurationError(
                 f"train={train}, evaluation={evaluation} limit nothing",
                 expected="at least one number of batches, 1 or more",
+                option="train"
+                if train is not None and not is_count(train, at_least=1)
+                else "evaluation",
             )
 
     def on_configure_end(self, run: Run) -> None:

@@ -68,6 +68,7 @@ class LRFinder(Callback):
                 "the rates of a range test grow over some steps",
                 expected="0 < smallest < largest, and steps of at least 3",
                 received=f"smallest={smallest}, largest={largest}, steps={steps}",
+                option="largest" if is_count(steps, at_least=3) else "steps",
             )
         if not 0 <= smoothing < 1 or not worst > 1:
             raise ConfigurationError(

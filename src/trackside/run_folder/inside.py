@@ -99,6 +99,18 @@ def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
     return path
 
 
+def folder_inside(folder: Path, name: str | os.PathLike[str]) -> Path:
+    """A folder in the folder, made where it isn't there. Raises `OSError` where that is a link."""
+    return inside(folder, Path(name) / "file").parent
+
+
+def unlinked(path: Path) -> Path:
+    """The same path, without the link that may be there: for libraries that open it themselves."""
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
 def refuse_link(path: Path) -> None:
     """Raise `OSError` when there is a link at `path`: what lies there belongs to who made it."""
     if stat.S_ISLNK(os.lstat(path).st_mode):

@@ -21,9 +21,15 @@ def distrust(path: Path, *, strict: bool = False) -> str | None:
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         return f"{path} is a link"
-    if status.st_uid not in (os.geteuid(), 0):
-        return f"{path} belongs to another user (number {status.st_uid})"
+    owner = owner_of(status)
+    if owner not in (os.geteuid(), 0):
+        return f"{path} belongs to another user (number {owner})"
     writers = stat.S_IWOTH | (stat.S_IWGRP if strict else 0)
     if status.st_mode & writers:
         return f"other users may write to {path}"
     return None
+
+
+def owner_of(status: os.stat_result) -> int:
+    """Number of the user who owns it."""
+    return status.st_uid

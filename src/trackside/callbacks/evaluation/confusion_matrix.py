@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from trackside.errors import DataError
 from trackside.run import Run
+from trackside.run_folder.inside import replace_inside
 from trackside.schedule import Schedule
 from trackside.step.evaluation import EvaluationCallback
 from trackside.step.output import split
@@ -67,12 +69,11 @@ class ConfusionMatrix(EvaluationCallback):
             if row.sum() > 0:
                 run.log(f"recall/{self.data}/{name}", float(right / row.sum()), weight=1.0)
         if run.world.is_global_zero:
-            folder = run.directory / "confusion"
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / f"{self.data}.csv").open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(["true \\ predicted", *names])
-                writer.writerows([n, *r] for n, r in zip(names, self.matrix.tolist(), strict=True))
+            file = io.StringIO(newline="")
+            writer = csv.writer(file)
+            writer.writerow(["true \\ predicted", *names])
+            writer.writerows([n, *r] for n, r in zip(names, self.matrix.tolist(), strict=True))
+            replace_inside(run.directory, f"confusion/{self.data}.csv", file.getvalue())
 
 
 def confusion(target: Tensor, prediction: Tensor, classes: int) -> Tensor:

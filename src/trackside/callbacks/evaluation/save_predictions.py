@@ -12,6 +12,7 @@ from torch import Tensor
 from trackside.errors import ConfigurationError, DataError
 from trackside.paths import local_path
 from trackside.run import Run
+from trackside.run_folder.inside import folder_inside, unlinked
 from trackside.schedule import Schedule
 from trackside.step.evaluation import EvaluationCallback
 from trackside.step.output import split
@@ -74,13 +75,12 @@ class SavePredictions(EvaluationCallback):
         """Write one file."""
         if not run.world.is_global_zero:
             return
-        folder = run.directory / self.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder_inside(run.directory, self.folder)
         name = f"{self.data}-step-{run.progress.steps_completed:010d}.{self.file_format}"
         arrays = {key: value.float() if value.is_floating_point() else value
                   for key, value in results.items()}  # fmt: skip
         columns = {key: value.numpy() for key, value in arrays.items()}
-        self.last = folder / name
+        self.last = unlinked(folder / name)
         if self.file_format == "npz":
             np.savez(self.last, **columns)
         else:

@@ -16,6 +16,7 @@ from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
+from trackside.run_folder.inside import folder_inside, unlinked
 from trackside.schedule import Schedule
 from trackside.tracking.media import Histogram, Media
 
@@ -100,9 +101,8 @@ class Histograms(Callback):
             return
         found, self._found = self._found, {}
         if self.files and run.world.is_global_zero:
-            folder = run.directory / "histograms"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = folder_inside(run.directory, "histograms")
             arrays: dict[str, Any] = {f"{name}/counts": one.counts for name, one in found.items()}
             arrays |= {f"{name}/edges": one.edges for name, one in found.items()}
-            path = folder / f"step-{run.progress.steps_completed:010d}.npz"
+            path = unlinked(folder / f"step-{run.progress.steps_completed:010d}.npz")
             np.savez(path, allow_pickle=False, **arrays)

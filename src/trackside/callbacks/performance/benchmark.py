@@ -13,6 +13,7 @@ from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Batch, Callback
 from trackside.progress import is_count
 from trackside.run import Run
+from trackside.run_folder.inside import replace_inside
 
 
 @final
@@ -123,6 +124,5 @@ class Benchmark(Callback):
             "samples_per_step": samples / len(laps),
             "seconds": self.results,
         }
-        run.directory.mkdir(parents=True, exist_ok=True)
         path = run.directory / "benchmark.json"
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        replace_inside(run.directory, path.name, json.dumps(report, indent=2) + "\n")

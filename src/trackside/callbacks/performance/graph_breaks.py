@@ -17,6 +17,7 @@ from trackside.callbacks.performance.graph_report import difference, of_counters
 from trackside.lifecycle.hooks import Batch, Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.run_folder.inside import replace_inside
 
 logger = logging.getLogger("trackside")
 
@@ -89,9 +90,8 @@ class GraphBreaks(Callback):
 
     def _write(self, run: Run, text: str) -> None:
         if run.world.is_global_zero:
-            run.directory.mkdir(parents=True, exist_ok=True)
             path = run.directory / "graph_breaks.txt"
-            path.write_text(text, encoding="utf-8")
+            replace_inside(run.directory, path.name, text)
             logger.info("wrote what torch.compile makes of the model to %s", path)
 
 

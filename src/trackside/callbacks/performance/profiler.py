@@ -17,6 +17,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.progress import is_count
 from trackside.run import Run
+from trackside.run_folder.inside import folder_inside, unlinked
 
 logger = logging.getLogger("trackside")
 
@@ -129,19 +130,18 @@ class Profiler(Callback):
             torch.cuda.memory._record_memory_history(enabled=None)
 
     def _write(self, run: Run, recorded: Any) -> None:
-        folder = run.directory / "profile"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder_inside(run.directory, "profile")
         name = f"step-{run.progress.steps_completed:010d}-rank-{run.world.rank}"
-        recorded.export_chrome_trace(str(folder / f"{name}.json"))
+        recorded.export_chrome_trace(str(unlinked(folder / f"{name}.json")))
         by = "self_cuda_time_total" if run.device.type == "cuda" else "self_cpu_time_total"
         table = recorded.key_averages().table(sort_by=by, row_limit=self.rows)
-        (folder / f"{name}.txt").write_text(f"{table}\n", encoding="utf-8")
+        unlinked(folder / f"{name}.txt").write_text(f"{table}\n", encoding="utf-8")
         if self._records_memory:
             from torch.cuda import _memory_viz  # noqa: PLC0415 - only where it is wanted
 
             # As a page: torch's own file of a snapshot would be a pickle.
             page = _memory_viz.trace_plot(torch.cuda.memory._snapshot())  # type: ignore[no-untyped-call]
-            (folder / f"{name}-memory.html").write_text(page, encoding="utf-8")
+            unlinked(folder / f"{name}-memory.html").write_text(page, encoding="utf-8")
         logger.info("wrote the profile of some steps to %s", folder / name)
 
 

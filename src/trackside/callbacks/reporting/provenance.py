@@ -17,6 +17,7 @@ from trackside.callbacks.reporting.direction import direction
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.run_folder.inside import replace_inside
 
 CONFIGURATION = "config.yaml"
 SETTINGS = "settings.json"
@@ -58,19 +59,18 @@ class Provenance(RankZeroCallback):
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
-        run.directory.mkdir(parents=True, exist_ok=True)
         (run.directory / OUTCOME).unlink(missing_ok=True)
         if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
         if self.configuration is None:
-            _write(run.directory / SETTINGS, json.dumps(dict(run.config), indent=2) + "\n")
+            replace_inside(run.directory, SETTINGS, json.dumps(dict(run.config), indent=2) + "\n")
         else:
-            _write(run.directory / CONFIGURATION, self.configuration)
+            replace_inside(run.directory, CONFIGURATION, self.configuration)
         environment, changes = describe_environment(Path.cwd())
         environment["search_path"] = list(self.search_path)
-        _write(run.directory / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        replace_inside(run.directory, ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         if changes:
-            _write(run.directory / CHANGES, changes)
+            replace_inside(run.directory, CHANGES, changes)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Write how it ended."""
@@ -90,11 +90,7 @@ class Provenance(RankZeroCallback):
                 and (best := run.history.best(name, mode)) is not None
             },
         }
-        _write(run.directory / OUTCOME, json.dumps(told, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+        replace_inside(run.directory, OUTCOME, json.dumps(told, indent=2) + "\n")
 
 
 def _now() -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, final
 
+from trackside.run_folder.inside import create_beside
+
 
 @final
 class RowFile:
@@ -25,8 +27,8 @@ class RowFile:
         self.size_bytes = 0
         """Bytes of the rows that are whole."""
         self._is_torn = False
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        self._file: Any = open(unfinished, "wb", buffering=0)  # noqa: SIM115
+        descriptor, unfinished = create_beside(path)  # no link of that name is followed
+        self._file: Any = os.fdopen(descriptor, "wb", buffering=0)
         try:
             for block in _blocks(rows):
                 self.write(block)

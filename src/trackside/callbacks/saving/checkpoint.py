@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any, Literal, final
@@ -22,6 +23,7 @@ from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
+from trackside.run_folder.inside import folder_inside
 from trackside.schedule import Schedule
 from trackside.step.precision import non_finite
 
@@ -128,6 +130,8 @@ class Checkpoint(PeriodicCallback):
 
     def prepare(self, run: Run, shared: dict[str, Any], own: dict[str, Any]) -> None:
         """Before the first step: can it be written, can the state be saved, how large is it."""
+        if run.world.is_global_zero:
+            self._refuse_a_link(run)
         self._writer = CheckpointWriter(
             self.root(run),
             run.id,
@@ -146,6 +150,17 @@ class Checkpoint(PeriodicCallback):
                 self.root(run),
                 self.size.free_bytes / 1e6,
             )
+
+    def _refuse_a_link(self, run: Run) -> None:
+        try:
+            folder_inside(run.directory, self.folder)
+        except OSError as error:
+            raise CheckpointWriteError(
+                f"checkpoints can't be written to {self.root(run)}: {error.strerror}",
+                remedy="name the folder that is meant: Checkpoint(folder='/large/disk/mine')"
+                if error.errno == errno.ELOOP
+                else None,
+            ) from error
 
     def pin(self, run: Run) -> None:
         """Let a checkpoint of the step that is completed now stay for ever; ask for it as well."""

@@ -27,6 +27,7 @@ from trackside.checkpoint.tensors import (
 from trackside.distributed.state import load_model_state
 from trackside.distributed.world import World
 from trackside.paths import local_path
+from trackside.run_folder.inside import unlinked
 
 _COMPILED = "_orig_mod."
 _WRAPPED = "module."
@@ -92,7 +93,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], run_id: str) -> None:
     from safetensors.torch import save_file  # noqa: PLC0415
 
     kept, aliases = _each_once(state)
-    temporary = path.with_name(f".tmp-{run_id}-{path.name}")
+    temporary = unlinked(path.with_name(f".tmp-{run_id}-{path.name}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(kept, temporary, metadata={"format": "pt", **aliases})

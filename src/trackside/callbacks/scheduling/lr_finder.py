@@ -14,6 +14,7 @@ from trackside.errors import ConfigurationError, UnknownOptimizerError, UsageErr
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Run
+from trackside.run_folder.inside import unlinked
 from trackside.tracking.media import Media, Picture
 
 logger = logging.getLogger("trackside")
@@ -137,7 +138,7 @@ class LRFinder(Callback):
         axes.legend()
         axes.grid(alpha=0.3)
         run.directory.mkdir(parents=True, exist_ok=True)
-        path = run.directory / "lr_finder.png"
+        path = unlinked(run.directory / "lr_finder.png")
         figure.savefig(path)
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         run.emit(Media.on_picture, "lr_finder", Picture(pixels, path))

@@ -15,6 +15,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.run import Run
+from trackside.run_folder.inside import append_inside
 
 logger = logging.getLogger("trackside")
 
@@ -106,9 +107,9 @@ class Watchdog(Callback):
         where = (
             f"callback {calling!r} is being called" if calling else "no callback is being called"
         )
-        path = run.directory / self.folder / f"step-{step}-rank-{run.world.rank}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
+        name = f"{self.folder}/step-{step}-rank-{run.world.rank}.txt"
+        path = run.directory / name
+        with append_inside(run.directory, name) as file:
             file.write(f"after {step} steps, {seconds:.0f} s without a batch: {where}\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)

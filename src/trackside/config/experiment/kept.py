@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,12 @@ from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.run import Run
 from trackside.run_folder.identity import identity
+from trackside.run_folder.inside import read_inside
+from trackside.run_folder.ownership import distrust
+
+logger = logging.getLogger("trackside")
+
+_LIMIT_BYTES = 16 * 2**20
 
 
 def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment | KeptProgram:
@@ -49,12 +56,41 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment |
             expected=f"a folder with the {CONFIGURATION} or {SETTINGS} that a run leaves in it",
             remedy="`trackside runs` lists them",
         )
-    environment = folder / ENVIRONMENT
-    if environment.is_file():
-        known = json.loads(environment.read_text(encoding="utf-8"))
-        sys.path[:0] = [p for p in known.get("search_path", ()) if p not in sys.path]
     place = json.dumps(str(folder))  # YAML reads JSON: no character of a path is misread
-    return load(folder / CONFIGURATION, [*overrides, f"trainer.directory={place}"])
+    changes = [*overrides, f"trainer.directory={place}"]
+    return load(folder / CONFIGURATION, changes, search_path=_search_path(folder))
+
+
+def _search_path(folder: Path) -> list[str]:
+    """Where the run's modules lay, as its folder says; believed of the user's own folders only.
+
+    Whoever writes that list chooses what is imported.
+    """
+    told = _read_json(folder / ENVIRONMENT).get("search_path", [])
+    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+        return []
+    if not told:
+        return []
+    for path in (folder.resolve(), folder / ENVIRONMENT):
+        why = distrust(path)
+        if why is not None:
+            logger.warning(
+                "the search path of the run is not used: %s. If its modules can be trusted: "
+                "PYTHONPATH=%s",
+                why,
+                os.pathsep.join(told),
+            )
+            return []
+    return told
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A small file with a JSON object; empty where there is none that can be read."""
+    try:
+        told = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def find_checkpoint(
@@ -179,12 +215,10 @@ def runs_in(folder: str | Path) -> list[KeptRun]:
 
 
 def _read(folder: Path) -> KeptRun:
-    started = None
-    if (folder / ENVIRONMENT).is_file():
-        started = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")).get("started")
-    if not (folder / OUTCOME).is_file():
+    started = _read_json(folder / ENVIRONMENT).get("started")
+    told = _read_json(folder / OUTCOME)
+    if not told:
         return KeptRun(folder, "unfinished", started=started)
-    told = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
     return KeptRun(
         folder,
         told["status"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +17,23 @@ if TYPE_CHECKING:
     from trackside.config.experiment.experiment import Experiment
 
 
-def load(files: str | Path | Iterable[str | Path], overrides: Iterable[str] = ()) -> Experiment:
+def load(
+    files: str | Path | Iterable[str | Path],
+    overrides: Iterable[str] = (),
+    *,
+    search_path: Sequence[str] | None = None,
+) -> Experiment:
     """Read and check an experiment; nothing of it is made yet.
 
-    What `kind:` names is imported, and nothing else. The folders of the files come first on
-    Python's search path, so that a file may name modules that lie beside it.
+    What `kind:` names is imported, and nothing else. A configuration is code: one that
+    somebody else wrote runs as this user. The folders of the files come first on Python's search
+    path, so that a file may name modules that lie beside it.
 
     Args:
         files: One YAML file or several, merged in their order.
         overrides: `key=value` to set, `~key` to remove, as on the command line.
+        search_path: Folders that come first on Python's search path, in the place of those of the
+            files.
 
     Raises:
         ExperimentError: All that is wrong, each with its place.
@@ -40,7 +48,8 @@ def load(files: str | Path | Iterable[str | Path], overrides: Iterable[str] = ()
 
     from trackside.config.experiment.sections import Sections  # noqa: PLC0415 - torch, after what needs none
 
-    folders = [str(local_path(name).resolve().parent) for name in names]
+    beside = [str(local_path(name).resolve().parent) for name in names]
+    folders = beside if search_path is None else list(search_path)
     sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
     experiment = Sections(document, findings).experiment()
     findings.stop_if_any()

@@ -14,6 +14,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
+from trackside.config.text.expansion import too_large, without
 from trackside.config.text.place import Path, Place, dotted
 from trackside.config.text.problem import Findings
 from trackside.errors import did_you_mean, nearest
@@ -26,6 +27,13 @@ def fill_in(
     written: dict[str, Any], place: Callable[[Path], Place | None], findings: Findings
 ) -> dict[str, Any]:
     """A copy of `written` with every interpolation replaced by what it refers to."""
+    refused = too_large(written)
+    for path, why in refused.items():
+        findings.unknown.add(path)
+        if path == next(iter(refused)):
+            remedy = "write the value out, or refer to a smaller one"
+            findings.add(f"this can't be filled in: {why}", place(path), path, remedy=remedy)
+    written = without(written, refused)
     filling = _Filling(place, findings, sorted(dotted(path) for path in _paths(written, ())))
     filled = filling.container(OmegaConf.create(written), ())
     assert isinstance(filled, dict)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,17 +21,12 @@ from trackside.checkpoint import (
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.loading import load
 from trackside.config.experiment.programs import KeptProgram, is_of_python, load_program
+from trackside.config.experiment.trusted import read_json, search_path
 from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.run import Run
 from trackside.run_folder.identity import identity
-from trackside.run_folder.inside import read_inside
-from trackside.run_folder.ownership import distrust
-
-logger = logging.getLogger("trackside")
-
-_LIMIT_BYTES = 16 * 2**20
 
 
 def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment | KeptProgram:
@@ -56,41 +49,10 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment |
             expected=f"a folder with the {CONFIGURATION} or {SETTINGS} that a run leaves in it",
             remedy="`trackside runs` lists them",
         )
+    known = search_path(folder, ENVIRONMENT, read_json(folder / ENVIRONMENT).get("search_path"))
     place = json.dumps(str(folder))  # YAML reads JSON: no character of a path is misread
     changes = [*overrides, f"trainer.directory={place}"]
-    return load(folder / CONFIGURATION, changes, search_path=_search_path(folder))
-
-
-def _search_path(folder: Path) -> list[str]:
-    """Where the run's modules lay, as its folder says; believed of the user's own folders only.
-
-    Whoever writes that list chooses what is imported.
-    """
-    told = _read_json(folder / ENVIRONMENT).get("search_path", [])
-    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
-        return []
-    if not told:
-        return []
-    for path in (folder.resolve(), folder / ENVIRONMENT):
-        why = distrust(path)
-        if why is not None:
-            logger.warning(
-                "the search path of the run is not used: %s. If its modules can be trusted: "
-                "PYTHONPATH=%s",
-                why,
-                os.pathsep.join(told),
-            )
-            return []
-    return told
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A small file with a JSON object; empty where there is none that can be read."""
-    try:
-        told = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    return load(folder / CONFIGURATION, changes, search_path=known)
 
 
 def find_checkpoint(
@@ -215,8 +177,8 @@ def runs_in(folder: str | Path) -> list[KeptRun]:
 
 
 def _read(folder: Path) -> KeptRun:
-    started = _read_json(folder / ENVIRONMENT).get("started")
-    told = _read_json(folder / OUTCOME)
+    started = read_json(folder / ENVIRONMENT).get("started")
+    told = read_json(folder / OUTCOME)
     if not told:
         return KeptRun(folder, "unfinished", started=started)
     return KeptRun(

@@ -15,6 +15,7 @@ import yaml
 
 from trackside.callbacks.reporting.provenance import SETTINGS
 from trackside.config.experiment.experiment import Finished
+from trackside.config.experiment.trusted import search_path
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
 from trackside.trainer.program import Program
 from trackside.trainer.trainer import Trainer
@@ -89,8 +90,8 @@ def load_program(folder: Path, overrides: Iterable[str]) -> KeptProgram:
             remedy="in the program, go on with trainer.fit(..., resume='auto') and "
             f"Settings(directory={str(folder)!r}); or move it into such a function",
         )
-    if origin.get("search_path") and origin["search_path"] not in sys.path:
-        sys.path.insert(0, origin["search_path"])
+    known = search_path(folder, SETTINGS, [origin.get("search_path")])
+    sys.path[:0] = [one for one in known if one and one not in sys.path]
     make = _function(origin["function"])
     arguments, resume = _changed(make, dict(origin["arguments"]), overrides)
     program = make(**arguments)

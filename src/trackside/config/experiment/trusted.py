@@ -1,0 +1,51 @@
+"""What is believed of a kept run's folder: where its modules lay, when the folder is the user's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from trackside.run_folder.inside import read_inside
+from trackside.run_folder.ownership import distrust
+
+logger = logging.getLogger("trackside")
+
+_LIMIT_BYTES = 16 * 2**20
+
+
+def search_path(folder: Path, file: str, told: Any) -> list[str]:
+    """Folders in which the run's modules lay, as a file in its folder says.
+
+    Whoever writes that list chooses what is imported: of a folder or file that belongs to another
+    user, or that anybody may write to, it is not used, and a warning says so.
+
+    Args:
+        folder: The run's folder; it may be a link.
+        file: Name of the file in it that says so.
+        told: What it says; anything but a list of texts is none.
+    """
+    if not isinstance(told, list) or not told or not all(isinstance(one, str) for one in told):
+        return []
+    for path in (folder.resolve(), folder / file):
+        why = distrust(path)
+        if why is not None:
+            logger.warning(
+                "the search path of the run is not used: %s. If its modules can be trusted: "
+                "PYTHONPATH=%s",
+                why,
+                os.pathsep.join(told),
+            )
+            return []
+    return told
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small file with a JSON object; empty where there is none that can be read."""
+    try:
+        told = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}

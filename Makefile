@@ -45,9 +45,12 @@ demo: $(DEMO_STAMP)  ## train a small network on handwritten digits (installs on
 	@$(BIN)/trackside train examples/digits.yaml $(ARGS)
 
 test: check  ## check, then all quick tests: what a change has to pass
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" --durations=15 --durations-min=1
-	@# Process groups need both cores, so these come after the others, one at a time.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 -m "distributed and not slow and not peers" --durations=15 --durations-min=1
+	@# Process groups need both cores, so these come after the others, one at a time; and also when
+	@# something else has failed.
+	@failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" --durations=15 --durations-min=1 || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 -m "distributed and not slow and not peers" --durations=15 --durations-min=1 || failed=1; \
+	exit $$failed
 
 check: $(TEST_STAMP)  ## lint, format, types and import contracts
 	$(BIN)/ruff check .
@@ -66,8 +69,10 @@ bench: $(TEST_STAMP)  ## measure against a raw loop, as ratios
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing ranks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p tests.faults.figures -m "not peers" tests/faults $(ARGS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" --ignore tests/faults tests
+	@failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p tests.faults.figures -m "not peers" tests/faults $(ARGS) || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" --ignore tests/faults tests || failed=1; \
+	exit $$failed
 
 clean:  ## remove caches and build leftovers (not .venv, not runs)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

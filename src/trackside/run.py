@@ -80,6 +80,8 @@ class Request:
     """Name of the data set, for `evaluate`."""
     signal: int | None = None
     """Number of the signal behind a stop."""
+    diverged: bool = False
+    """Whether a stop is for numbers that went wrong."""
     leave_out: tuple[TrainingBatch, ...] = ()
     """Batches that shall not come again, for `roll_back`."""
     all_ranks: bool = False
@@ -277,9 +279,24 @@ class Run:
 
     # --- asking --------------------------------------------------------------------------------
 
-    def stop(self, reason: str, *, asked_by: str | None = None, signal: int | None = None) -> None:
-        """Ask for the end of training at the next safe point."""
-        self._ask(Request("stop", reason, self._who(asked_by), signal=signal))
+    def stop(
+        self,
+        reason: str,
+        *,
+        asked_by: str | None = None,
+        signal: int | None = None,
+        diverged: bool = False,
+    ) -> None:
+        """Ask for the end of training at the next safe point.
+
+        Args:
+            reason: Why; the outcome keeps it.
+            asked_by: Who asks; None takes the callback whose hook is being called.
+            signal: Number of the signal behind it: the run is then interrupted.
+            diverged: The numbers of the run went wrong: it has then diverged, with exit code 3.
+        """
+        who = self._who(asked_by)
+        self._ask(Request("stop", reason, who, signal=signal, diverged=diverged))
 
     def save(
         self,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.refusal import FAILED
 from trackside.cli.running import AsJson, Folder, told
+from trackside.outcome import FAILED
 
 if TYPE_CHECKING:
     from trackside.config.experiment.inbox import Reply

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trackside.cli.refusal import FAILED
 from trackside.cli.running import AsJson, told
+from trackside.outcome import FAILED
 
 if TYPE_CHECKING:
     from trackside.checkpoint import Candidate, Inspection

@@ -28,6 +28,8 @@ Exit codes:
   0    completed, or stopped by a callback
   1    failed
   2    wrong usage or configuration
+  3    diverged: a loss that isn't finite, or fp16 in which no update was made
+  129  interrupted (SIGHUP)
   130  interrupted (Ctrl-C)
   143  interrupted (SIGTERM)"""
 

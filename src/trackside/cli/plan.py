@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trackside.cli.refusal import WRONG_USAGE
 from trackside.cli.running import AsJson, Files, Traceback, split, told
+from trackside.outcome import WRONG_USAGE
 
 if TYPE_CHECKING:
     from trackside.config.experiment.plan import Plan

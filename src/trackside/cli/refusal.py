@@ -8,13 +8,13 @@ import traceback
 
 from trackside.errors import (
     ConfigurationError,
+    NonFiniteError,
     RegistrationError,
     TracksideError,
     UsageError,
 )
+from trackside.outcome import DIVERGED, FAILED, WRONG_USAGE
 
-FAILED = 1
-WRONG_USAGE = 2
 INTERRUPTED = 130
 
 
@@ -31,6 +31,8 @@ def tell(error: BaseException, *, as_json: bool, with_traceback: bool) -> int:
     elif not as_json:
         notes = "\n".join(getattr(error, "__notes__", ()))
         print(f"{error}\n{notes}".rstrip(), file=sys.stderr)
+    if isinstance(error, NonFiniteError):
+        return DIVERGED
     return WRONG_USAGE if usage else FAILED
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from trackside.errors import Interrupted, Terminated, note_on, text_of
+from trackside.errors import Interrupted, NonFiniteError, Terminated, note_on, text_of
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
@@ -88,4 +88,5 @@ def outcome_of(error: BaseException, step: int) -> Outcome:
         )
     text = text_of(error)
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Outcome(Status.FAILED, reason.splitlines()[0], step=step, error=error)
+    status = Status.DIVERGED if isinstance(error, NonFiniteError) else Status.FAILED
+    return Outcome(status, reason.splitlines()[0], step=step, error=error)

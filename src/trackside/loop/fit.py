@@ -158,6 +158,9 @@ def after_step(loop: Loop) -> None:
     run, progress = loop.run, loop.run.progress
     if loop.log_due.crossed(progress):
         record(loop, {**loop.log.recent(), **measured(loop)})
+        if loop.precision.loss_scale_is_gone and not run.stopping:
+            words = "the loss scale has fallen to nothing: every step has gradients not finite"
+            run.stop(words, asked_by="trainer", diverged=True)
     if loop.evaluate_after_steps.crossed(progress):
         loop.pending += loop.not_evaluated()
     if loop.spread is not None:
@@ -285,6 +288,7 @@ def update(loop: Loop, optimizers: Iterable[Optimizer]) -> None:
                 loop.steps.optimizer_step(run, optimizer)
             else:
                 scaler.step(optimizer)
+                loop.precision.count(optimizer)
         loop.fire(Callback.on_optimizer_step_end, optimizer)
         loop.fire(Callback.on_zero_grad_start, optimizer)
         optimizer.zero_grad()

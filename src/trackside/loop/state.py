@@ -17,7 +17,7 @@ from trackside.distributed.sharding import Share
 from trackside.history import Record
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
-from trackside.outcome import Outcome, Status
+from trackside.outcome import Outcome, Status, status_of_stop
 from trackside.run import Kind, Request, Rollback, Run, Saver, training_batches
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.step.metrics import BLOCK, Metric, MetricFunction, MetricLog
@@ -253,9 +253,12 @@ def flush(loop: Loop) -> None:
 def outcome(loop: Loop, completed: str) -> Outcome:
     """How the run ended, if no error did."""
     step, stop = loop.run.progress.steps_completed, loop.stop
+    if stop is None and loop.run.mode == "fit" and loop.precision.made_no_update:
+        reason = "no update was made: with fp16, every step had values that aren't finite"
+        return Outcome(Status.DIVERGED, reason, "trainer", step)
     if stop is None:
         return Outcome(Status.COMPLETED, completed, step=step)
-    status = Status.STOPPED if stop.signal is None else Status.INTERRUPTED
+    status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
     return Outcome(status, stop.reason, stop.asked_by, step, signal=stop.signal)
 
 

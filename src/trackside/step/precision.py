@@ -13,6 +13,8 @@ from trackside.distributed.state import local_part
 from trackside.errors import ConfigurationError, did_you_mean
 
 Name = Literal["fp32", "bf16", "fp16"]
+SMALLEST_SCALE = 2.0**-14
+"""Below it, a loss of 1 is no normal number of fp16: the gradients are to blame, not the range."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -40,10 +42,34 @@ class Precision:
         self.autocast: AbstractContextManager[Any] | None = None
         """Entered around forward passes; None where nothing is cast."""
         self.scaler: torch.amp.GradScaler | None = None
+        self._steps = 0
+        self._skipped: Tensor | float = 0.0
         if name in _DTYPES:
             self.autocast = torch.autocast(device.type, dtype=_DTYPES[name])
         if name == "fp16":
             self.scaler = torch.amp.GradScaler(device.type)
+
+    def count(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count an attempted update, and on the device whether it was made; called after it."""
+        if self.scaler is None:
+            return
+        self._steps += 1
+        found = self.scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"]
+        for flag in found.values():
+            self._skipped = flag.clamp(max=1.0) + self._skipped
+
+    @property
+    def made_no_update(self) -> bool:
+        """Whether updates were attempted in this process, and none was made; waits for the device.
+
+        Optimizers on several devices count as made where one of their parts was.
+        """
+        return self._steps > 0 and float(self._skipped) >= self._steps
+
+    @property
+    def loss_scale_is_gone(self) -> bool:
+        """Whether the loss scale has fallen to nothing; waits for the device."""
+        return self.scaler is not None and self.scaler.get_scale() < SMALLEST_SCALE
 
     def state_dict(self) -> dict[str, Any]:
         """The scaler's state, where there is one."""

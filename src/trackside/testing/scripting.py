@@ -19,7 +19,7 @@ from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.lifecycle.lifetime import live
-from trackside.outcome import Outcome, Status
+from trackside.outcome import Outcome, Status, status_of_stop
 from trackside.progress import RunLimit
 from trackside.run import Evaluation, Request, Run
 from trackside.testing.recording import Recorder
@@ -138,7 +138,7 @@ class ScriptedRun(Run):
         stop, step = self._agreed, self.progress.steps_completed
         if stop is None:
             return Outcome(Status.COMPLETED, "the story is told", step=step)
-        status = Status.STOPPED if stop.signal is None else Status.INTERRUPTED
+        status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
         return Outcome(status, stop.reason, stop.asked_by, step, signal=stop.signal)
 
     @property

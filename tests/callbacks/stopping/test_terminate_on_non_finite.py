@@ -65,7 +65,7 @@ def test_no_step_comes_after_the_bad_one_and_the_weights_stay_finite() -> None:
 
     result = fit(task, Spoiler(3), TerminateOnNonFinite())
 
-    assert (result.outcome.status, result.outcome.step) == ("stopped", 3)
+    assert (result.outcome.status, result.outcome.step) == ("diverged", 3)
     assert task.weights.isfinite().all()
 
 
@@ -327,7 +327,7 @@ def test_when_the_budget_is_used_up_the_run_stops_and_says_so() -> None:
 
     outcome = first.fit(DataLoader(marked(14, 22, value=NAN), 4), epochs=1).outcome
 
-    assert (outcome.status, outcome.asked_by) == ("stopped", "terminate_on_non_finite")
+    assert (outcome.status, outcome.asked_by) == ("diverged", "terminate_on_non_finite")
     assert outcome.reason == (
         "the loss is nan in step 5; the data is bad already: batch[0]; "
         "and it went back once already"

@@ -26,6 +26,7 @@ _STATUS = {
     Status.STOPPED: "FINISHED",
     Status.INTERRUPTED: "KILLED",
     Status.FAILED: "FAILED",
+    Status.DIVERGED: "FAILED",
 }
 
 

@@ -83,7 +83,9 @@ class Notify(Callback):
         return False
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        if run.mode != "fit" or (self.when == "failure" and outcome.status is not Status.FAILED):
+        if run.mode != "fit" or (
+            self.when == "failure" and outcome.status not in (Status.FAILED, Status.DIVERGED)
+        ):
             return
         body = json.dumps(message(run, outcome), default=str).encode()
         delivery = BackgroundQueue("Notify", attempts=2, flush_seconds=self.timeout_seconds)

@@ -27,6 +27,7 @@ _COLOURS = {
     Status.STOPPED: "bold green",
     Status.INTERRUPTED: "bold yellow",
     Status.FAILED: "bold red",
+    Status.DIVERGED: "bold red",
 }
 
 

@@ -49,8 +49,8 @@ class TerminateOnNonFinite(Callback):
     where the loader has such. Checkpoints keep that.
 
     Args:
-        policy: `stop` asks for the end, which makes the outcome `stopped`. `raise` ends the run
-            with a `NonFiniteError`. `skip` drops the update of that step and goes on; on an
+        policy: `stop` asks for the end: the run has then `diverged`, with exit code 3. `raise` ends
+            the run with a `NonFiniteError`. `skip` drops the update of that step and goes on; on an
             accelerator this waits for the device in every step. `roll_back` needs a callback that
             saves, and data that can be begun anew.
         gradients: Whether to look at the norm of all gradients too, before the update. Leave it off
@@ -158,7 +158,8 @@ class TerminateOnNonFinite(Callback):
             self._skips = self._skips + 1 if self._found_in_step else 0
             self._found_in_step = False
             if self.policy == "skip" and self._skips > self.max_skips:
-                run.stop(f"{self._skips} steps in a row had values that aren't finite")
+                words = f"{self._skips} steps in a row had values that aren't finite"
+                run.stop(words, diverged=True)
         elif not self._done and (step := self._late.glance()) is not None:
             self._late_answer(run, step)
 
@@ -257,13 +258,13 @@ class TerminateOnNonFinite(Callback):
         run.roll_back(message, leave_out=batches)
         if len(run.rollbacks) >= self.max_rollbacks:  # it ends where it goes back to, in order
             times = "once" if self.max_rollbacks == 1 else f"{self.max_rollbacks} times"
-            run.stop(f"{message}; and it went back {times} already")
+            run.stop(f"{message}; and it went back {times} already", diverged=True)
 
     def _end(self, run: Run, message: str) -> None:
         self._done = True
         if self.policy == "raise":
             raise NonFiniteError(message)
-        run.stop(message)
+        run.stop(message, diverged=True)
 
 
 def _word(value: Tensor) -> str:

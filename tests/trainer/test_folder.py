@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,45 @@ def kill_at(hook: str) -> Callback[Any]:
     return made
 
 
+def killed(hook: str) -> None:
+    """A run in the folder, in another process, that is killed in a hook."""
+    child = os.fork()
+    if child == 0:
+
+        def kill(self: Any, *_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        fit(type("Kill", (Callback,), {hook: kill})())
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
 BEFORE_THE_FIRST_SAVE = ["on_setup_end", "on_fit_start", "on_step_start", "on_step_end"]
 
 
 @pytest.mark.parametrize("hook", BEFORE_THE_FIRST_SAVE)
 def test_a_new_run_that_is_killed_before_its_first_save_goes_on_as_itself(hook: str) -> None:
     fit()
-    with pytest.raises(Killed):
-        fit(kill_at(hook))
+    killed(hook)
     seen = Resumed()
     fit(seen, resume="auto")
     assert seen.step == 0
 
 
-def test_what_was_not_taken_is_told(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("hook", ["on_setup_end", "on_fit_start", "on_step_start"])
+def test_a_run_that_fails_before_its_first_step_has_not_taken_the_folder(hook: str) -> None:
     fit()
     with pytest.raises(Killed):
-        fit(kill_at("on_fit_start"))
+        fit(kill_at(hook))
+    seen = Resumed()
+    fit(seen, steps=9, resume="auto")
+    assert seen.step == 6
+
+
+def test_what_was_not_taken_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    fit()
+    killed("on_fit_start")
     with caplog.at_level(logging.WARNING):
         fit(resume="auto")
     assert "checkpoints of earlier runs" in caplog.text
@@ -74,16 +97,14 @@ def test_what_was_not_taken_is_told(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("resume", ["best", 6])
 def test_another_runs_checkpoint_is_not_found_by_its_step_or_value(resume: Any) -> None:
     fit()
-    with pytest.raises(Killed):
-        fit(kill_at("on_fit_start"))
+    killed("on_fit_start")
     with pytest.raises((CheckpointError, UsageError)):
         fit(resume=resume)
 
 
 def test_it_is_found_by_its_path() -> None:
     fit()
-    with pytest.raises(Killed):
-        fit(kill_at("on_fit_start"))
+    killed("on_fit_start")
     seen = Resumed()
     fit(seen, steps=8, resume=FOLDER / "checkpoints/step-0000000006")
     assert seen.step == 6

@@ -14,6 +14,7 @@ from typing import Any
 
 from trackside import randomness
 from trackside.errors import CheckpointError
+from trackside.loop.same_optimizer import refuse_other_optimizers
 from trackside.loop.state import TRAIN, Loop
 
 State = dict[str, Any]
@@ -55,6 +56,7 @@ def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> No
     """
     run = loop.run
     _restore_named("model", run.models, shared["models"])
+    refuse_other_optimizers(run.optimizers, shared["optimizers"])
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
     _tell_other_options(run.schedulers, shared["schedulers"])
     _restore_named("scheduler", run.schedulers, shared["schedulers"])

@@ -40,6 +40,22 @@ def identify(folder: Path, run_id: str) -> None:
     replace_inside(folder, IDENTITY, (json.dumps(told, indent=1) + "\n").encode())
 
 
+def said(folder: Path) -> str | None:
+    """The text that says which run a folder is of; None where there is none that can be read."""
+    try:
+        return read_inside(folder, IDENTITY, limit_bytes=_LIMIT_BYTES).decode()
+    except (OSError, ValueError):
+        return None
+
+
+def put_back(folder: Path, text: str | None) -> None:
+    """Let the folder say what `said` has told before. Raises `OSError`."""
+    if text is None:
+        (folder / IDENTITY).unlink(missing_ok=True)
+    else:
+        replace_inside(folder, IDENTITY, text)
+
+
 def identity(folder: Path) -> Identity | None:
     """The run that a folder is of; None where nothing says so (it was made by an older version).
 

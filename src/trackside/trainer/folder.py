@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
 from trackside.run import Run
 from trackside.run_folder.claim import Claim, claim, claim_new
-from trackside.run_folder.identity import identify
+from trackside.run_folder.identity import identify, put_back, said
 
 logger = logging.getLogger("trackside")
 
@@ -17,6 +18,10 @@ class RunFolder:
 
     def __init__(self) -> None:
         self._claim: Claim | None = None
+        self._run: Run | None = None
+        self._signed = False
+        self._former: str | None = None
+        """What the folder said of its run before."""
 
     def take(self, run: Run, *, made_up: bool) -> None:
         """Claim the run's folder, on rank 0 for all ranks.
@@ -28,6 +33,7 @@ class RunFolder:
         Raises:
             ClaimedError: A run that is still alive has it.
         """
+        self._run, self._signed = run, False
         if run.world.is_global_zero:
             if made_up:
                 run.directory, self._claim = claim_new(run.directory.parent)
@@ -41,12 +47,19 @@ class RunFolder:
         if self._claim is None:
             return
         try:
+            self._former = said(run.directory)
+            self._signed = True
             identify(run.directory, run.id)
         except OSError as error:
             logger.warning("which run %s is of can't be written (%s)", run.directory, error)
 
     def release(self) -> None:
-        """The run is over."""
+        """The run is over; one that ended before its first step has not taken the folder."""
         held, self._claim = self._claim, None
-        if held is not None:
-            held.release()
+        run, self._run = self._run, None
+        if held is None or run is None:
+            return
+        if self._signed and run.progress.steps_completed == 0:
+            with contextlib.suppress(OSError):  # the next run in the folder begins again
+                put_back(run.directory, self._former)
+        held.release()

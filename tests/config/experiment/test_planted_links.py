@@ -13,7 +13,7 @@ import pytest
 
 from tests.config.files import good, write
 from trackside.checkpoint import CheckpointWriteError
-from trackside.config import load
+from trackside.config import Experiment, load
 from trackside.config.experiment.kept import load_kept, runs_in
 from trackside.outcome import Status
 from trackside.run_folder import ownership
@@ -93,10 +93,16 @@ def _kept() -> Path:
     return environment
 
 
+def _search_path() -> tuple[str, ...]:
+    experiment = load_kept("run")
+    assert isinstance(experiment, Experiment)
+    return experiment.search_path
+
+
 def test_the_search_path_of_an_own_run_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     _kept()
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert load_kept("run").search_path == ("/somewhere",)
+    assert _search_path() == ("/somewhere",)
     assert sys.path[0] == "/somewhere"
 
 
@@ -114,7 +120,7 @@ def test_that_of_another_users_run_is_not(
     monkeypatch.setattr(ownership, "owner_of", owner)
     monkeypatch.setattr(sys, "path", [*sys.path])
     with caplog.at_level(logging.WARNING):
-        assert load_kept("run").search_path == ()
+        assert _search_path() == ()
     assert "belongs to another user" in caplog.text
     assert "/somewhere" not in sys.path
     assert str(environment.parent.resolve()) not in sys.path
@@ -123,7 +129,7 @@ def test_that_of_another_users_run_is_not(
 def test_that_of_a_folder_that_anybody_may_write_to_is_not() -> None:
     environment = _kept()
     environment.parent.chmod(0o777)
-    assert load_kept("run").search_path == ()
+    assert _search_path() == ()
 
 
 @pytest.mark.parametrize("name", ["environment.json", "outcome.json"])

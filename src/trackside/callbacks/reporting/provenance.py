@@ -74,7 +74,7 @@ class Provenance(RankZeroCallback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Write how it ended."""
-        if run.mode != "fit" or not run.directory.is_dir():
+        if run.mode != "fit" or not (run.directory / ENVIRONMENT).is_file():
             return
         told = {
             "status": outcome.status.value,

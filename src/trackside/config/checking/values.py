@@ -270,7 +270,8 @@ class Checker:
             if mismatch.received is UNKNOWN:
                 continue
             source = self.document.interpolation(inner)
-            received = show(mismatch.received)
+            hidden = source is not None and "oc.env" in source  # it may be a secret
+            received = "a value" if hidden else show(mismatch.received)
             name = inner[-1] if isinstance(inner[-1], str) else path[-1]
             self._add(
                 f"`{name}` does not fit",

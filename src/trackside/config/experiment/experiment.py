@@ -69,8 +69,8 @@ class Experiment:
     """Folders of its files."""
 
     def text(self) -> str:
-        """The whole configuration as one YAML file: merged, interpolations filled in."""
-        return yaml.safe_dump(self.document.value, sort_keys=False, allow_unicode=True)
+        """The whole configuration as one YAML file: merged and filled in, but for `oc.env`."""
+        return yaml.safe_dump(self.document.kept(), sort_keys=False, allow_unicode=True)
 
     def blueprints(self) -> Iterator[Blueprint]:
         """All that will be made, outermost first."""
@@ -117,7 +117,7 @@ class Experiment:
             if settings:
                 arguments["settings"] = Settings(**made_settings)
             trainer = self.trainer_class(**arguments, callbacks=callbacks)
-            trainer.experiment = self.document.value
+            trainer.experiment = self.document.kept()
             return trainer
         except TracksideError as error:
             raise self.located(error) from error

@@ -27,6 +27,7 @@ from trackside.config.text.naming import SECTION, callbacks_by_name
 from trackside.config.text.overrides import SOURCE, Override, is_override, parse_override
 from trackside.config.text.place import Path, Place, dotted
 from trackside.config.text.problem import Findings
+from trackside.config.text.secrets import kept_values
 from trackside.errors import did_you_mean
 
 
@@ -73,6 +74,14 @@ class Document:
 
     def _has_section(self, name: str | int) -> bool:
         return any(path[0] == name for layer in self.layers for path in layer.keys)
+
+    def kept(self) -> dict[str, Any]:
+        """All values as they may be kept: what comes from the environment as it was written.
+
+        A key of a service is given as `${oc.env:NAME}`; a value that holds one stays unfilled too.
+        """
+        kept: dict[str, Any] = kept_values(self.value, self.written)
+        return kept
 
     def interpolation(self, path: Path) -> str | None:
         """What was written at `path` when that was an interpolation, such as `${oc.env:LR}`."""

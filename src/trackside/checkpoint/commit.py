@@ -51,6 +51,9 @@ class Saving:
     """Why: a schedule, a signal, a callback's wish."""
     pinned: bool = False
     """Whether retention leaves it alone for ever."""
+    again: bool = False
+    """Whether it holds the weights of the save before, at a later point of the same step: retention
+    then no longer counts that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Saved:
 
 
 def commit(
-    snapshot: Snapshot,
+    snapshot: Snapshot | Exception,
     saving: Saving,
     *,
     root: Path,
@@ -83,7 +86,7 @@ def commit(
     """Write a checkpoint. Called by every rank; each gets the same result or an error.
 
     Args:
-        snapshot: This rank's part.
+        snapshot: This rank's part, or why it could not be taken: then there is no checkpoint.
         saving: What is said about the save.
         root: Folder of the checkpoints; it exists.
         run_id: Whose checkpoint it is.
@@ -96,7 +99,7 @@ def commit(
         CheckpointWriteError: with the operating system's error as its cause.
     """
     started = time.perf_counter()
-    snapshot.wait()
+    snapshot = _taken(snapshot, ranks)
     if ranks.rank != 0:
         path, sealed = _follow(snapshot, ranks)
     else:
@@ -104,6 +107,19 @@ def commit(
         path, sealed = _lead(snapshot, saving, root, run_id, sequence, ranks, ledger, records)
     manifest, _ = parse_manifest(sealed)
     return Saved(Path(path), manifest, time.perf_counter() - started)
+
+
+def _taken(snapshot: Snapshot | Exception, ranks: Ranks) -> Snapshot:
+    """The snapshot, once all ranks have theirs."""
+
+    def see() -> None:
+        if isinstance(snapshot, Exception):
+            raise snapshot
+        snapshot.wait()
+
+    together(ranks, see)
+    assert isinstance(snapshot, Snapshot), "raised above"
+    return snapshot
 
 
 def _lead(
@@ -243,7 +259,7 @@ def _publish(
         name = folder_name(saving.step, attempt)
         if os.path.lexists(root / name):  # a checkpoint is never overwritten
             continue
-        ledger.add(Entry.of(name, manifest, digest, pinned=saving.pinned))
+        ledger.add(Entry.of(name, manifest, digest, pinned=saving.pinned, again=saving.again))
         try:
             folder.rename(root / name)
         except OSError as error:

@@ -37,12 +37,22 @@ class Entry:
     metrics: Mapping[str, float] = field(default_factory=dict)
     pinned: bool = False
     """Whether retention leaves it alone for ever."""
+    again: bool = False
+    """Whether it holds the weights of the entry before, at a later point of the same step."""
 
     @classmethod
-    def of(cls, name: str, manifest: Manifest, manifest_digest: str, *, pinned: bool) -> Entry:
+    def of(
+        cls,
+        name: str,
+        manifest: Manifest,
+        manifest_digest: str,
+        *,
+        pinned: bool,
+        again: bool = False,
+    ) -> Entry:
         """The entry for a checkpoint."""
         metrics = dict(manifest.metrics)
-        return cls(name, manifest.step, manifest.sequence, manifest_digest, metrics, pinned)
+        return cls(name, manifest.step, manifest.sequence, manifest_digest, metrics, pinned, again)
 
 
 @final

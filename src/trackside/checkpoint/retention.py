@@ -69,9 +69,10 @@ def to_delete(
     if retention.keeps_all or not entries:
         return []
     by_age = sorted(entries, key=lambda entry: entry.sequence)
+    pinned = {entry.name for entry in by_age if entry.pinned}
+    by_age = _without_replaced(by_age)
     kept = {entry.name for entry in by_age[-(retention.keep_last or 1) :]}
-    kept.update(protected)
-    kept.update(entry.name for entry in by_age if entry.pinned)
+    kept.update(protected, pinned)
     if retention.keep_best is not None and retention.monitor is not None:
         ranked = best_first(by_age, retention.monitor, retention.mode)
         kept.update(entry.name for entry in ranked[: retention.keep_best])
@@ -80,7 +81,18 @@ def to_delete(
         for entry in by_age:
             first_of.setdefault(entry.step // retention.keep_every_steps, entry.name)
         kept.update(name for period, name in first_of.items() if period > 0)
-    return [entry for entry in by_age if entry.name not in kept]
+    everything = sorted(entries, key=lambda entry: entry.sequence)
+    return [entry for entry in everything if entry.name not in kept]
+
+
+def _without_replaced(by_age: list[Entry]) -> list[Entry]:
+    """The entries without those whose weights the next one holds, at a later point of the step."""
+    later = [*by_age[1:], None]
+    return [
+        entry
+        for entry, after in zip(by_age, later, strict=True)
+        if after is None or not after.again or after.step != entry.step
+    ]
 
 
 def best_first(entries: Sequence[Entry], monitor: str, mode: Literal["min", "max"]) -> list[Entry]:

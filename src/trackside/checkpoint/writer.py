@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import logging
 import secrets
 import shutil
 import threading
@@ -31,6 +32,7 @@ from trackside.errors import ConfigurationError
 from trackside.paths import local_path
 
 KEEP_ALL = Retention()
+logger = logging.getLogger("trackside")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,23 @@ class SizeEstimate:
 class _Job:
     """A save under way."""
 
-    snapshot: Snapshot
+    snapshot: Snapshot | Exception
     saving: Saving
     sequence: int
     started: float
     seconds_blocked: float | None = None
     """How long `save` took; None when it takes as long as the writing."""
     may_begin: threading.Event = field(default_factory=threading.Event)
+
+
+def _started(thread: threading.Thread) -> bool:
+    """Start a thread; False when the system can't."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        logger.warning("a checkpoint is written at once, without a thread: %s", error)
+        return False
+    return True
 
 
 def new_run_id() -> str:
@@ -163,7 +175,7 @@ class CheckpointWriter:
         started = time.perf_counter()
         self._wait()
         self._raise_kept()
-        snapshot = take_snapshot(state, rank_state, rank=self._ranks.rank, buffers=self._buffers)
+        snapshot = self._snapshot(state, rank_state)
         self._sequence += 1
         job = _Job(snapshot, saving, self._sequence, started)
         if self._buffers is None:
@@ -178,7 +190,10 @@ class CheckpointWriter:
             daemon=False,  # an exit of the interpreter waits for it
         )
         try:
-            thread.start()
+            if not _started(thread):  # the system has no more threads: then at once
+                job.may_begin.set()
+                self._write(job)
+                return
             job.seconds_blocked = time.perf_counter() - started
         finally:
             if thread.ident is not None:  # also when a signal came in between
@@ -186,6 +201,15 @@ class CheckpointWriter:
             # Only now: a thread that begins to work at once keeps the interpreter's lock, and the
             # loop, for the milliseconds until its turn is over.
             job.may_begin.set()
+
+    def _snapshot(self, state: Any, rank_state: Any) -> Snapshot | Exception:
+        """The part of this rank; of several, an error too, which all have to hear of."""
+        try:
+            return take_snapshot(state, rank_state, rank=self._ranks.rank, buffers=self._buffers)
+        except Exception as error:
+            if self._ranks.size == 1:
+                raise
+            return error
 
     def poll(self) -> list[Saved]:
         """The checkpoints that have become whole since the last call, oldest first.

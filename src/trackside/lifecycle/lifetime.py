@@ -44,6 +44,7 @@ def live(
             try:
                 callbacks.enter(events, first)
                 run.outcome = body()
+                _settle(run)
             finally:
                 signals.closing = True
         except BaseException as error:
@@ -51,6 +52,8 @@ def live(
             run.outcome = outcome_of(error, run.progress.steps_completed)
             for other in events.fire_guarded(Callback.on_exception, error):
                 note_on(error, "handling it", other)
+            for other in _settle_after(run):
+                note_on(error, "waiting for a checkpoint", other)
             for other in _close(run, callbacks, events):
                 note_on(error, "closing", other)
             raise
@@ -68,6 +71,24 @@ def _of_closing(errors: list[BaseException]) -> BaseException:
     for other in errors:
         note_on(told, "closing", other)
     return told
+
+
+def _settle(run: Run) -> None:
+    """Let everybody hear of the last checkpoint while they listen."""
+    if run.saver is not None:
+        run.saver.wait(run)
+
+
+def _settle_after(run: Run) -> list[BaseException]:
+    """The same after an error; what goes wrong is returned. Not where ranks may be missing."""
+    world = getattr(run, "world", None)
+    if world is None or world.size > 1:
+        return []
+    try:
+        _settle(run)
+    except BaseException as error:  # the first error is the one that is raised
+        return [error]
+    return []
 
 
 def _close(run: Run, callbacks: CallbackCollection, events: Dispatcher) -> list[BaseException]:

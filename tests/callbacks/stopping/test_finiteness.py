@@ -42,5 +42,5 @@ def test_buffers_are_weights_too() -> None:
     model = nn.BatchNorm1d(2)
     model.running_mean = torch.tensor([0.0, float("nan")])
 
-    assert non_finite(weights({"model": model})) == ["running_mean"]
-    assert non_finite(weights({"a": model, "b": nn.ReLU()})) == ["a.running_mean"]
+    assert non_finite(weights({"model": model}, without={})) == ["running_mean"]
+    assert non_finite(weights({"a": model, "b": nn.ReLU()}, without={})) == ["a.running_mean"]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trackside.callbacks.saving.weight_files import (
     load_whole,
+    plain_names,
     read_weights,
     whole_state,
     write_weights,
@@ -23,6 +24,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.progress import is_count
 from trackside.run import Rollback, Run
+from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
@@ -94,6 +96,7 @@ class BestCheckpoint(Callback):
         self.min_delta = min_delta
         self.restore = restore
         self.folder = str(local_path(folder, "folder"))
+        self._began_infinite: dict[str, frozenset[str]] = {}
         self.kept: list[Entry] = []
         """What is kept, the best first: `value`, `step`, `epoch`, `files` by model."""
 
@@ -113,6 +116,7 @@ class BestCheckpoint(Callback):
             self.kept = []
 
     def on_fit_start(self, run: Run) -> None:
+        self._began_infinite = began_infinite(run.models)
         if run.resumed_from is not None:
             self._find(run)
 
@@ -168,7 +172,8 @@ class BestCheckpoint(Callback):
     def _write(self, run: Run, known: list[Entry], entry: Entry, states: Any) -> list[Entry]:
         """Weights first, then the list, then what is no longer in it: no list tells of nothing."""
         for name, state in states.items():
-            if bad := non_finite(state.items()):
+            began = plain_names(run.models[name], self._began_infinite.get(name, frozenset()))
+            if bad := [key for key in non_finite(state.items()) if key not in began]:
                 logger.warning(
                     "the weights after step %d are not finite and not kept: %s in the model %r",
                     entry["step"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections import deque
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -25,6 +27,7 @@ from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
 from trackside.run_folder.inside import folder_inside
 from trackside.schedule import Schedule
+from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
@@ -35,7 +38,10 @@ logger = logging.getLogger("trackside")
 class Checkpoint(PeriodicCallback):
     """Saves checkpoints of the whole run: on a schedule, at the end, on a stop, on a signal.
 
-    A checkpoint is a folder `step-0000001200/`. It is written in the background under a temporary
+    A checkpoint is a folder `step-0000001200/`; what is saved later at the same step is
+    `step-0000001200-2`: further on, say after the epoch's evaluations, and then the former no
+    longer counts among those that stay; or with weights that were changed for the end, and then
+    without metrics, which belong to the former. It is written in the background under a temporary
     name, flushed and renamed: it exists whole or not at all. `Trainer.fit(..., resume="auto")` goes
     on from the newest that verifies, bitwise as if the run had never stopped. Nothing is pickled.
 
@@ -56,8 +62,10 @@ class Checkpoint(PeriodicCallback):
         folder: Where, below the run's folder.
         background: Whether a thread writes while training goes on. The loop waits for a copy in
             host memory only.
-        on_save_error: `raise` ends the run when a checkpoint can't be written; `warn` goes on. The
-            former checkpoints stay whole in either case.
+        on_save_error: `raise` ends the run when a checkpoint can't be saved, whatever the reason:
+            the disk, memory, weights that aren't finite, state that can't be saved. `warn` goes on
+            and tries again when the next one is due, and so does `on_error: warn`. The former
+            checkpoints stay whole in any case.
 
     Raises:
         ConfigurationError: `keep_best` without `monitor`, or the other way round.
@@ -103,6 +111,8 @@ class Checkpoint(PeriodicCallback):
         self._pinned_step: int | None = None
         self._writer: CheckpointWriter | None = None
         self._saved_at = (-1, 0, 0)
+        self._began_infinite: dict[str, frozenset[str]] = {}
+        self._untold: deque[Saved] = deque()
 
     @property
     def is_writing(self) -> bool:
@@ -122,6 +132,7 @@ class Checkpoint(PeriodicCallback):
         self._pinned_step = None
         self._writer = None
         self._saved_at = (-1, 0, 0)
+        self._untold.clear()
         self.needs_attention = False
 
     def root(self, run: Run) -> Path:
@@ -132,6 +143,7 @@ class Checkpoint(PeriodicCallback):
         """Before the first step: can it be written, can the state be saved, how large is it."""
         if run.world.is_global_zero:
             self._refuse_a_link(run)
+        self._began_infinite = began_infinite(run.models)
         self._writer = CheckpointWriter(
             self.root(run),
             run.id,
@@ -189,33 +201,48 @@ class Checkpoint(PeriodicCallback):
         """Copy the state and have it written. Called by the loop at a safe point."""
         if self._writer is None:
             raise CheckpointError("a checkpoint was asked for before training started")
+        self.needs_attention = True
+        try:
+            self._save(self._writer, run, shared, own, reason)
+        except Exception as error:  # of any kind: out of memory, no thread, a state, a disk
+            self._failed(error)
+        else:
+            self._saved_at = _stand(run)
+
+    def _save(
+        self,
+        writer: CheckpointWriter,
+        run: Run,
+        shared: dict[str, Any],
+        own: dict[str, Any],
+        reason: str,
+    ) -> None:
         progress = run.progress
-        _check_finite(run, shared["models"])
+        _check_finite(run, shared["models"], self._began_infinite)
+        stand = _stand(run)
+        at_this_step, same = self._saved_at[0] == stand[0], self._saved_at[2] == stand[2]
         saving = Saving(
             step=progress.steps_completed,
             progress=progress.state_dict(),
-            metrics=_metrics_of_this_step(run),
+            # Measured with other weights, when they have been changed since, say for the end.
+            metrics={} if at_this_step and not same else _metrics_of_this_step(run),
             reason=reason,
             pinned=self._pinned_step == progress.steps_completed,
+            again=at_this_step and same,
         )
-        try:
-            self._writer.save(shared, saving, rank_state=own)
-        except CheckpointWriteError as error:
-            self._failed(error)
-        self.needs_attention = True
-        self._saved_at = _stand(run)
+        writer.save(shared, saving, rank_state=own)
 
     def settle(self, run: Run) -> None:
         """Tell what has become whole since the last time, and what went wrong."""
         if self._writer is None:
             return
         try:
-            saved = self._writer.poll()
-        except CheckpointWriteError as error:
+            self._untold += self._writer.poll()
+        except Exception as error:
+            self._untold += self._writer.poll()
             self._failed(error)
-            saved = self._writer.poll()
-        for one in saved:
-            self._announce(run, one)
+        while self._untold:  # an error of who is told must not keep the next from being told
+            self._announce(run, self._untold.popleft())
         self.needs_attention = self._writer.in_flight
 
     def wait(self, run: Run) -> None:
@@ -224,7 +251,7 @@ class Checkpoint(PeriodicCallback):
             return
         try:
             seconds = self._writer.close()
-        except CheckpointWriteError as error:
+        except Exception as error:
             self._failed(error)
             seconds = 0.0
         if seconds > 1:
@@ -237,10 +264,15 @@ class Checkpoint(PeriodicCallback):
             logger.warning("%s", note)
         run.emit(Callback.on_checkpoint_saved, saved.path)
 
-    def _failed(self, error: CheckpointWriteError) -> None:
-        if self.on_save_error == "raise":
+    def _failed(self, error: Exception) -> None:
+        self._saved_at = (-1, 0, 0)  # to be tried again at the end
+        if "warn" not in (self.on_save_error, self.on_error):
             raise error
-        logger.warning("%s\n  training goes on; the former checkpoints are whole", error)
+        logger.warning(
+            "%s: %s\n  training goes on; the former checkpoints are whole",
+            type(error).__name__,
+            error,
+        )
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self.wait(run)
@@ -267,7 +299,9 @@ def _metrics_of_this_step(run: Run) -> dict[str, float]:
     return values
 
 
-def _check_finite(run: Run, models: dict[str, dict[str, Any]]) -> None:
+def _check_finite(
+    run: Run, models: dict[str, dict[str, Any]], began_infinite: Mapping[str, Collection[str]]
+) -> None:
     """Refuse to save weights that are NaN or infinite: they must never be the newest, or the best.
 
     Raises:
@@ -277,7 +311,7 @@ def _check_finite(run: Run, models: dict[str, dict[str, Any]]) -> None:
         (f"{name}.{key}" if len(models) > 1 else key, value)
         for name, state in models.items()
         for key, value in state.items()
-        if isinstance(value, torch.Tensor)
+        if isinstance(value, torch.Tensor) and key not in began_infinite.get(name, ())
     )
     # Of shards, each rank has seen its own.
     found = dict.fromkeys(name for names in run.world.gather(bad) for name in names)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, final
 
 from trackside.callbacks.saving.file_names import filled_in, metrics_in
-from trackside.callbacks.saving.weight_files import whole_state, write_weights
+from trackside.callbacks.saving.weight_files import plain_names, whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.paths import local_path
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
+from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
@@ -78,6 +79,7 @@ class SaveWeights(PeriodicCallback):
         self.file = file
         self.average = average
         self._written_at: int | None = None
+        self._began_infinite: dict[str, frozenset[str]] = {}
 
     def paths(self, run: Run) -> dict[str, Path]:
         """The file of each model, by its name, as it would be written now."""
@@ -89,6 +91,7 @@ class SaveWeights(PeriodicCallback):
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
         self._written_at = None
+        self._began_infinite = began_infinite(run.models)
         parts = () if self.every is None else self.every.parts
         if run.world.size > 1 and any(part.unit == "seconds" for part in parts):
             raise ScheduleError(
@@ -124,10 +127,11 @@ class SaveWeights(PeriodicCallback):
 
     def _write(self, run: Run) -> None:
         for name, path in self.paths(run).items():
+            began = plain_names(run.models[name], self._began_infinite.get(name, frozenset()))
             state = whole_state(run.models[name], run.world, self._averages(run, name))
 
-            def write(state: Any = state, path: Path = path) -> None:
-                bad = non_finite(state.items())
+            def write(state: Any = state, path: Path = path, began: Any = began) -> None:
+                bad = [name for name in non_finite(state.items()) if name not in began]
                 if bad:
                     raise NonFiniteError(
                         f"the weights after step {run.progress.steps_completed} are not finite and "

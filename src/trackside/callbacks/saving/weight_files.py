@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,11 @@ def plain_name(name: str, *, wrapped: bool = False) -> str:
     """`name` without what compiling and, where `wrapped`, wrapping put into it."""
     parts = name.replace(_COMPILED, "")
     return parts.removeprefix(_WRAPPED) if wrapped else parts
+
+
+def plain_names(model: nn.Module, names: Collection[str]) -> set[str]:
+    """The plain names of what the model calls `names`."""
+    return {plain for plain, name in own_names(model).items() if name in names}
 
 
 def whole_state(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -83,13 +83,20 @@ def parameters(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
             yield prefix + name, parameter
 
 
-def weights(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by name."""
-    for prefix, model in _prefixed(models):
+def weights(
+    models: Mapping[str, nn.Module], *, without: Mapping[str, Collection[str]]
+) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name, `without` those named there, by model."""
+    for own_name, model in models.items():
+        prefix, left_out = _prefix(own_name, models), without.get(own_name, ())
         for name, tensor in model.state_dict().items():
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and name not in left_out:
                 yield prefix + name, tensor
 
 
 def _prefixed(models: Mapping[str, nn.Module]) -> list[tuple[str, nn.Module]]:
-    return [(f"{name}." if len(models) > 1 else "", model) for name, model in models.items()]
+    return [(_prefix(name, models), model) for name, model in models.items()]
+
+
+def _prefix(name: str, models: Mapping[str, nn.Module]) -> str:
+    return f"{name}." if len(models) > 1 else ""

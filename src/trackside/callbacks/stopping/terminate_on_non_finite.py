@@ -19,6 +19,7 @@ from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import is_count
 from trackside.run import Rollback, Run, TrainingBatch
+from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class TerminateOnNonFinite(Callback):
         self.max_rollbacks = max_rollbacks
         self.unused_hooks = frozenset() if gradients else frozenset({"on_optimizer_step_start"})
         self._batch: Any = None
+        self._began_infinite: dict[str, frozenset[str]] = {}
         self._waits = True
         self._found_in_step = self._done = self._is_over = False
         self._skips = 0
@@ -119,6 +121,7 @@ class TerminateOnNonFinite(Callback):
         self.skips_steps = self._waits and self.policy != "raise"
 
     def on_fit_start(self, run: Run) -> None:
+        self._began_infinite = began_infinite(run.models)
         if self.policy != "roll_back":
             return
         if run.saver is None:
@@ -168,7 +171,7 @@ class TerminateOnNonFinite(Callback):
 
     def on_checkpoint_save(self, run: Run, state: dict[str, Any]) -> None:
         late = self._late.look()
-        names = non_finite(weights(run.models))
+        names = non_finite(weights(run.models, without=self._began_infinite))
         if not names and (late is None or self.policy != "roll_back"):
             return
         if self.policy == "roll_back" and not self._is_over:
@@ -221,7 +224,9 @@ class TerminateOnNonFinite(Callback):
         in_batch = non_finite(tensors_in(self._batch, "batch"))
         if in_batch:
             return f"; the data is bad already: {_listed(in_batch)}"
-        found = non_finite(gradients(run.models)) or non_finite(weights(run.models))
+        found = non_finite(gradients(run.models)) or non_finite(
+            weights(run.models, without=self._began_infinite)
+        )
         return f"; not finite: {_listed(found)}" if found else "; batch and weights are finite"
 
     def _answer(self, run: Run, message: str, what: str) -> None:

@@ -1,0 +1,337 @@
+"""`Checkpoint`: what is saved, who hears of it, and what a failing save costs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from trackside import Callback, Result, Run, Settings, Trainer
+from trackside.callbacks import BestCheckpoint, Checkpoint, SaveWeights, TerminateOnNonFinite
+from trackside.checkpoint import (
+    CheckpointWriter,
+    Retention,
+    Saving,
+    open_checkpoint,
+    snapshot,
+    writer,
+)
+from trackside.checkpoint.errors import CheckpointWriteError
+from trackside.checkpoint.files import DigestWriter
+from trackside.errors import NonFiniteError
+from trackside.outcome import Outcome, Status
+
+QUIET: dict[str, None] = dict.fromkeys(("progress", "table", "summary", "result", "data"))
+
+
+def train(
+    callbacks: dict[str, Any],
+    model: Callable[[], nn.Module] = lambda: nn.Linear(4, 1),
+    **options: Any,
+) -> Result:
+    inputs = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(inputs, inputs.sum(1, keepdim=True))
+    trainer = Trainer(
+        model,
+        loss=nn.MSELoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01),
+        callbacks={**QUIET, **callbacks},
+        settings=Settings(directory="run", device="cpu"),
+        seed=0,
+    )
+    return trainer.fit(data, data, **{"epochs": 2, "batch_size": 8, **options})
+
+
+def saved(folder: str = "run/checkpoints") -> list[str]:
+    return sorted(path.name for path in Path(folder).glob("step-*"))
+
+
+# --- what was never finite ---------------------------------------------------------------------
+
+
+class WithMask(nn.Linear):
+    """A causal mask, as many transformers have one."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 1)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+
+class WithObserver(nn.Linear):
+    """Extremes that begin infinite, as those of quantization-aware training."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 1)
+        self.register_buffer("lowest", torch.tensor(torch.inf))
+        self.register_buffer("highest", torch.tensor(-torch.inf))
+
+
+class WithFrozenMask(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 1)
+        self.mask = nn.Parameter(torch.tensor([0.0, -torch.inf]), requires_grad=False)
+
+
+@pytest.mark.parametrize("model", [WithMask, WithObserver, WithFrozenMask])
+@pytest.mark.parametrize(
+    ("name", "callback"),
+    [
+        ("checkpoint", Checkpoint),
+        ("best", BestCheckpoint),
+        ("weights", SaveWeights),
+        ("finite", TerminateOnNonFinite),
+    ],
+)
+def test_what_was_infinite_before_the_first_step_is_no_reason_to_refuse(
+    own_folder: Path, model: type[nn.Module], name: str, callback: Callable[[], Any]
+) -> None:
+    result = train({"checkpoint": Checkpoint(), name: callback()}, model)
+
+    assert result.outcome.status is Status.COMPLETED
+    assert len(saved()) == 2
+    assert name != "best" or Path("run/best/best.json").exists()
+
+
+class Breaking(Callback):
+    def __init__(self, name: str) -> None:
+        self.broken = name
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        tensor = run.model.get_parameter(self.broken) if self.broken == "weight" else None
+        with torch.no_grad():
+            (tensor if tensor is not None else run.model.get_buffer(self.broken)).fill_(torch.nan)
+
+
+@pytest.mark.parametrize(("model", "name"), [(WithMask, "weight"), (nn.Linear, "weight")])
+def test_weights_that_have_become_nan_are_refused(
+    own_folder: Path, model: type[nn.Module], name: str
+) -> None:
+    make = model if model is WithMask else lambda: nn.Linear(4, 1)
+    with pytest.raises(NonFiniteError, match="'weight'"):
+        train({"checkpoint": Checkpoint(), "breaking": Breaking(name)}, make)
+    assert saved() == []
+
+
+def test_a_buffer_that_was_finite_and_is_no_longer_is_refused(own_folder: Path) -> None:
+    class WithMean(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 1)
+            self.register_buffer("mean", torch.zeros(3))
+
+    with pytest.raises(NonFiniteError, match="'mean'"):
+        train({"checkpoint": Checkpoint(), "breaking": Breaking("mean")}, WithMean)
+
+
+# --- policies ----------------------------------------------------------------------------------
+
+
+def no_memory(*_: Any, **__: Any) -> Any:
+    raise MemoryError("no more memory")
+
+
+def full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("of some kind")
+
+
+FAILURES = {
+    "memory in the loop": (writer, "take_snapshot", no_memory),
+    "memory in the thread": (writer, "commit", no_memory),
+    "a bug in the loop": (snapshot, "split", broken),
+    "a bug in the thread": (writer, "commit", broken),
+    "a full disk": (DigestWriter, "write", full),
+}
+
+
+def warning_checkpoint(policy: str, **options: Any) -> Checkpoint:
+    if policy == "on_save_error":
+        return Checkpoint("2 steps", on_save_error="warn", **options)
+    checkpoint = Checkpoint("2 steps", **options)
+    checkpoint.on_error = "warn"
+    return checkpoint
+
+
+class Failing(Callback):
+    """Lets saves fail from the first step to the end of the first epoch."""
+
+    def __init__(self, where: tuple[Any, str, Any]) -> None:
+        self.where = where
+        self.patch = pytest.MonkeyPatch()
+
+    def on_train_epoch_start(self, run: Run) -> None:
+        if run.progress.epochs_completed == 0:
+            self.patch.setattr(*self.where)
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        if run.saver is not None and run.progress.epochs_completed == 1:
+            run.saver.wait(run)
+            self.patch.undo()
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        self.patch.undo()
+
+
+@pytest.mark.parametrize("policy", ["on_save_error", "on_error"])
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_warn_covers_every_error_of_a_save_and_the_next_one_is_made(
+    own_folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    failure: str,
+    background: bool,
+    policy: str,
+) -> None:
+    checkpoint = warning_checkpoint(policy, background=background)
+    with caplog.at_level(logging.WARNING, logger="trackside"):
+        result = train({"checkpoint": checkpoint, "failing": Failing(FAILURES[failure])})
+
+    assert result.outcome.status is Status.COMPLETED
+    assert "training goes on" in caplog.text
+    assert saved() == ["step-0000000006", "step-0000000008-2"]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_raise_ends_the_run_with_the_error_itself(own_folder: Path, failure: str) -> None:
+    with pytest.raises((MemoryError, RuntimeError, CheckpointWriteError)):
+        train(
+            {
+                "checkpoint": Checkpoint("2 steps"),
+                "failing": Failing(FAILURES[failure]),
+            }
+        )
+
+
+@pytest.mark.parametrize("policy", ["on_save_error", "on_error"])
+def test_warn_covers_weights_that_are_not_finite(own_folder: Path, policy: str) -> None:
+    checkpoint = warning_checkpoint(policy)
+    result = train({"checkpoint": checkpoint, "breaking": Breaking("weight")}, epochs=1)
+    assert result.outcome.status is Status.COMPLETED
+    assert saved() == ["step-0000000002", "step-0000000004"]
+
+
+def test_where_no_thread_can_be_started_a_save_is_made_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = CheckpointWriter(tmp_path, "run")
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    made.save({"step": 1}, Saving(step=1))
+
+    [one] = made.poll()
+    assert open_checkpoint(one.path).state() == {"step": 1}
+
+
+# --- who hears of it ---------------------------------------------------------------------------
+
+
+class Listening(Callback):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.closed = False
+
+    def on_checkpoint_saved(self, run: Run, checkpoint: Path) -> None:
+        assert not self.closed
+        self.heard.append(checkpoint.name)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("every", ["1 epoch", "3 steps", None])
+def test_everybody_hears_of_every_checkpoint_before_anybody_is_closed(
+    own_folder: Path, every: str | None, background: bool
+) -> None:
+    before, after = Listening(), Listening()
+    checkpoint = Checkpoint(every, keep_last=None, background=background)
+
+    train({"before": before, "checkpoint": checkpoint, "after": after})
+
+    assert before.heard == after.heard == saved()
+
+
+class FailingLate(Callback):
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed == 7:
+            raise ValueError("in the middle")
+
+
+def test_the_last_checkpoint_before_an_error_is_heard_of(own_folder: Path) -> None:
+    after = Listening()
+    with pytest.raises(ValueError, match="in the middle"):
+        train({"checkpoint": Checkpoint("3 steps"), "after": after, "failing": FailingLate()})
+    assert after.heard == saved() == ["step-0000000003", "step-0000000006"]
+
+
+def test_a_listener_that_fails_does_not_keep_the_next_checkpoint_from_the_others(
+    own_folder: Path,
+) -> None:
+    class Broken(Callback):
+        on_error = "warn"
+
+        def on_checkpoint_saved(self, run: Run, checkpoint: Path) -> None:
+            raise ValueError("upload failed")
+
+    after = Listening()
+    checkpoint = Checkpoint("4 steps", keep_last=None)
+    train({"broken": Broken(), "checkpoint": checkpoint, "after": after})
+    assert after.heard == saved()
+
+
+def test_a_last_save_that_fails_is_the_error_of_the_run(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(Callback):
+        def on_fit_end(self, run: Run) -> None:
+            monkeypatch.setattr(DigestWriter, "write", full)
+
+    with pytest.raises(CheckpointWriteError, match="no space left"):
+        train({"checkpoint": Checkpoint(None), "full": Full()})
+
+
+# --- two at one step ---------------------------------------------------------------------------
+
+
+def test_what_is_saved_later_at_a_step_takes_no_place_of_another_step(own_folder: Path) -> None:
+    train({"checkpoint": Checkpoint("2 steps", keep_last=2)})
+    assert saved() == ["step-0000000006", "step-0000000008-2"]
+
+
+def test_weights_that_were_changed_for_the_end_have_no_metrics_of_others(own_folder: Path) -> None:
+    class Changing(Callback):
+        def on_fit_end(self, run: Run) -> None:
+            with torch.no_grad():
+                run.model.get_parameter("weight").add_(1.0)
+
+    train({"changing": Changing(), "checkpoint": Checkpoint("1 epoch", keep_last=2)})
+
+    first, second = (
+        open_checkpoint(Path("run/checkpoints") / name)
+        for name in ("step-0000000008", "step-0000000008-2")
+    )
+    assert "val/loss" in first.manifest.metrics
+    assert "val/loss" not in second.manifest.metrics
+
+
+def test_the_former_of_the_same_weights_is_not_counted_but_a_pinned_one_stays(
+    tmp_path: Path,
+) -> None:
+    made = CheckpointWriter(tmp_path, "run", background=False, retention=Retention(keep_last=2))
+    for step, again, pinned in ((1, False, False), (2, False, True), (2, True, False)):
+        made.save({}, Saving(step=step, again=again, pinned=pinned))
+    assert saved(str(tmp_path)) == ["step-0000000001", "step-0000000002", "step-0000000002-2"]

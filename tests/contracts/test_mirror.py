@@ -18,7 +18,6 @@ TESTED_IN = {
     "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
     "callbacks/reporting/provenance.py": "trainer/test_program.py",
-    "callbacks/reporting/record_rows.py": "callbacks/reporting/test_csv_logger.py",
     "callbacks/saving/file_names.py": "callbacks/saving/test_save_weights.py",
     "callbacks/saving/weight_files.py": "callbacks/saving/test_save_weights.py",
     "checkpoint/commit.py": "checkpoint/test_writer.py",

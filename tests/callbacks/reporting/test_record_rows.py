@@ -55,6 +55,7 @@ def test_records_that_were_taken_back_are_gone_from_the_file(run: Run, tmp_path:
     run.history.load_state_dict(before)
 
     file.rewrite(run)
+    file.close(run)
 
     assert (tmp_path / "rows").read_text() == "a\n1.0\n"
 
@@ -63,6 +64,8 @@ def test_a_file_whose_records_are_lost_is_set_aside(run: Run, tmp_path: Path) ->
     (tmp_path / "rows").write_text("the only copy\n")
     run.progress.steps_completed = 100
 
-    RecordRows(tmp_path / "rows", rows, header).begin(run)
+    file = RecordRows(tmp_path / "rows", rows, header)
+    file.begin(run)
+    file.close(run)
 
     assert (tmp_path / "rows.1").read_text() == "the only copy\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from trackside.data.tensors import as_dataset
 from trackside.errors import DataError
@@ -55,6 +55,7 @@ def samples_of(loader: object, batches: int | None) -> int | None:
     """Samples in a pass of so many batches, or None when `loader` doesn't tell."""
     if not isinstance(loader, DataLoader) or batches is None:
         return None
-    if loader.batch_size is not None and loader.drop_last:
-        return batches * loader.batch_size
-    return length_of(loader.sampler) if loader.batch_size is not None else None
+    sampler = loader.batch_sampler
+    if type(sampler) is not BatchSampler:  # of its own kind: batches of any size
+        return None
+    return batches * sampler.batch_size if sampler.drop_last else length_of(sampler.sampler)

@@ -22,6 +22,7 @@ from torch.utils.data import (
     TensorDataset,
     default_collate,
 )
+from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
 from trackside.errors import DataError
 
@@ -80,24 +81,62 @@ def _check_lengths(name: str, tensors: list[Tensor]) -> None:
 
 
 def fits(loader: DataLoader[Any]) -> bool:
-    """Whether `loader` does nothing but cut batches out of tensors, in order or shuffled."""
-    sampler, batches = loader.sampler, loader.batch_sampler
-    in_order = type(sampler) is SequentialSampler
-    shuffled = (
+    """Whether it is proven that `loader` only cuts batches out of tensors, in order or shuffled.
+
+    Everything that has a say in a batch is looked at: the class of the loader, the data set, its
+    tensors, the batch sampler, the sampler below it, what collates. Where one of them is not
+    exactly what torch makes for `DataLoader(dataset, batch_size, shuffle, drop_last=...)`, the
+    loader itself makes the batches.
+    """
+    return (
+        type(loader) is DataLoader
+        and type(loader.dataset) in (TensorDataset, TensorMapping)
+        and _are_plain(loader.dataset)
+        and type(loader.batch_sampler) is BatchSampler
+        # A loader that is given a batch sampler has a sampler of no meaning beside it.
+        and loader.batch_sampler.sampler is loader.sampler
+        and _takes_all_once(loader.sampler, loader.dataset)
+        and loader.num_workers == 0
+        and loader.generator is None
+        and loader.collate_fn is default_collate
+        and _stacks_tensors()
+        and not (loader.pin_memory and torch.accelerator.is_available())
+    )
+
+
+def _are_plain(dataset: Any) -> bool:
+    """Whether rows of the tensors, cut out together, are what stacking them one by one gives."""
+    held = dataset.tensors
+    tensors = list(held.values() if isinstance(held, dict) else held)
+    return bool(tensors) and all(
+        type(tensor) is Tensor
+        and tensor.layout is torch.strided
+        and tensor.ndim > 0
+        and len(tensor) == len(tensors[0])
+        and tensor.is_contiguous()
+        and not (tensor.requires_grad or tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+        for tensor in tensors
+    )
+
+
+def _takes_all_once(sampler: object, dataset: object) -> bool:
+    """Whether `sampler` gives each sample of `dataset` once: in order, or in one random order."""
+    if type(sampler) is SequentialSampler:
+        return sampler.data_source is dataset
+    return (
         type(sampler) is RandomSampler
+        and sampler.data_source is dataset
         and not sampler.replacement
         and sampler.generator is None
         and sampler.num_samples == len(sampler.data_source)
     )
-    return (
-        type(loader) is DataLoader
-        and type(loader.dataset) in (TensorDataset, TensorMapping)
-        and type(batches) is BatchSampler
-        and (in_order or shuffled)
-        and loader.num_workers == 0
-        and loader.generator is None
-        and loader.collate_fn is default_collate
-        and not (loader.pin_memory and torch.accelerator.is_available())
+
+
+def _stacks_tensors() -> bool:
+    """Whether `default_collate` does as it was made: its functions by type can be replaced."""
+    others = [kind for kind in default_collate_fn_map if kind is not Tensor]
+    return default_collate_fn_map.get(Tensor) is collate_tensor_fn and not any(
+        issubclass(held, kind) for held in (Tensor, tuple, dict) for kind in others
     )
 
 
@@ -114,10 +153,10 @@ class TensorLoader:
         self._share = share
         self.dataset: Any = loader.dataset
         self.sampler = loader.sampler
-        self.batch_size = loader.batch_size
-        self.drop_last = loader.drop_last
+        self.batch_sampler: Any = loader.batch_sampler
         self._skip = 0
         self._pass: _Pass | None = None
+        self._pass_size = self.batch_size
         self.left_out: frozenset[int] = frozenset()
         """Numbers, from 0, of the batches that the next pass leaves out."""
         self.remembers = False
@@ -125,6 +164,12 @@ class TensorLoader:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch; it is the batch sampler's, where it may be changed between passes."""
+        size: int = self.batch_sampler.batch_size
+        return size
 
     @property
     def chosen(self) -> TensorLoader:
@@ -135,7 +180,7 @@ class TensorLoader:
         """Indices of the samples of a batch of this pass."""
         if self._pass is None:
             return ()
-        size = self.batch_size or 1
+        size = self._pass_size
         rows = range(len(self.dataset))[number * size : (number + 1) * size]
         return self._pass.samples_at(rows)
 
@@ -160,8 +205,8 @@ class TensorLoader:
     def __iter__(self) -> Iterator[Any]:
         # What the ordinary loader draws for workers, whether or not it has any.
         torch.empty((), dtype=torch.int64).random_()
-        size = self.batch_size or 1
-        whole = len(self._loader) * size if self.drop_last else len(self.dataset)
+        size = self._pass_size = self.batch_size
+        whole = len(self._loader) * size if self.batch_sampler.drop_last else len(self.dataset)
         places: Iterable[range] = _Places(whole, size, self.left_out)
         if self._share is not None:
             places = self._share(places)

@@ -1,7 +1,7 @@
 """Counters of what is done.
 
 They say what is *completed*, never what is under way, so that a checkpoint taken between two steps
-is exact. The loop alone writes them; everybody else reads.
+is exact. The loop alone writes them; all others read.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def is_count(value: object, at_least: int = 0) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RunLimit:
-    """How far a run shall go: epochs, steps, or whichever comes first.
+    """How far a run goes: epochs, steps, or whichever comes first.
 
     `None` means unlimited in that unit. `epoch_steps` is the length of an epoch in steps where the
     data tells its length, `epoch_samples` its number of items.

@@ -81,7 +81,7 @@ def new_key(old: str, known: list[str]) -> str | None:
 
 
 def new_value(old: str) -> str | None:
-    """What a recorded value is called now; None where the name is no old one."""
+    """What a recorded value is called now; None where the name is not an old one."""
     for begin, now in VALUES.items():
         if old.startswith(begin):
             return now + old.removeprefix(begin)

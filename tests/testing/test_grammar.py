@@ -122,7 +122,7 @@ def test_a_run_with_one_event_missing_or_doubled_is_refused_where_it_matters(pla
         (["on_attach", "on_stop", "on_stop"], "`on_stop` came twice"),
         (["on_attach", "on_setup_start", "on_setup_end", "on_launch_start"], "came after"),
         (["on_attach", "on_fit_start", "on_fit_end", "on_fit_start"], "came after"),
-        (["on_attach", "step_end"], "is no event"),
+        (["on_attach", "step_end"], "is not an event"),
         (
             ["on_attach", "on_fit_start", "on_epoch_start", "on_fit_end"],
             "a span in it was open",

@@ -11,7 +11,7 @@ sets of tensors, arrays and JSON-like values; the table is in `splitting`) into 
     ...
     seconds_waited = writer.close()
 
-    selection = newest_valid(root)               # None: there is none. An error: none is valid
+    selection = newest_valid(root)               # None: no checkpoint. An error: none is valid
     state = selection.checkpoint.state(like=state_with_dtensors)
     own = selection.checkpoint.rank_state(rank)
     run_id = selection.checkpoint.manifest.run_id
@@ -37,13 +37,13 @@ What holds:
 * Newest is what was saved last (`Manifest.sequence`), whatever its step.
 * Retention deletes what the run's own ledger lists, when the folder still is what the run wrote,
   after a newer one is there; not the one the run went on from, before a newer one verifies; and
-  no file that somebody put into the folder.
+  no file that another program put into the folder.
 
 With several ranks: every rank makes a writer with its `Ranks` and calls the same methods in the
 same order. Whole tensors and values are those of rank 0 (under DDP all ranks hold the same, but for
 buffers between two broadcasts); of a DTensor each rank writes its part, and a checkpoint of N ranks
 loads on M. What differs by rank belongs into `rank_state`. `Ranks.gather` is called in the
-writer's thread: give it a group of CPU processes of its own. An error on one rank is raised on all,
+writer's thread: give it its own group of CPU processes. An error on one rank is raised on all,
 at the next `poll`, `save` or `close` of each: not at the same step, unless the loop agrees on it.
 
 For the loop: `save` reads the state while it is called and never after; the loop may go on to

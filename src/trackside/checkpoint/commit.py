@@ -39,7 +39,7 @@ from trackside.checkpoint.temporary import TemporaryFolder
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What is said about a save, besides the state."""
+    """Metadata of a save: all that is recorded besides the state."""
 
     step: int
     """Steps completed."""
@@ -48,9 +48,9 @@ class Saving:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Values that belong to these weights, by full name. Those that aren't finite are left out."""
     reason: str = ""
-    """Why: a schedule, a signal, a callback's wish."""
+    """Why: a schedule, a signal, a callback's request."""
     pinned: bool = False
-    """Whether retention leaves it alone for ever."""
+    """Whether retention never deletes it."""
     again: bool = False
     """Whether it holds the weights of the save before, at a later point of the same step: retention
     then no longer counts that one."""
@@ -87,7 +87,7 @@ def commit(
 
     Args:
         snapshot: This rank's part, or why it could not be taken: then there is no checkpoint.
-        saving: What is said about the save.
+        saving: Metadata of the save.
         root: Folder of the checkpoints; it exists.
         run_id: Whose checkpoint it is.
         sequence: Number of the save.
@@ -174,7 +174,7 @@ def _follow(snapshot: Snapshot, ranks: Ranks) -> tuple[str, bytes]:
 
 
 def _listen() -> Any:
-    """Nothing: the turn is rank 0's, and its result is the first of all."""
+    """Take part in rank 0's turn without contributing."""
     return None
 
 

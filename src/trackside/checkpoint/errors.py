@@ -40,4 +40,4 @@ class NoValidCheckpointError(CheckpointError):
 
 
 class StateMismatchError(CheckpointError):
-    """A checkpoint that doesn't fit what it shall be loaded into."""
+    """A checkpoint that doesn't fit the model or optimizer it is loaded into."""

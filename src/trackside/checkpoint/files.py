@@ -1,4 +1,4 @@
-"""Files that are certain: flushed to the disk, with a digest, and read without being led astray."""
+"""Durable file I/O: fsynced writes with a digest, and reads that refuse links and devices."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DigestWriter:
     """Writes a new file and knows its digest. `finish` flushes it to the disk.
 
     What is small is gathered first: a state can have thousands of tiny tensors, and each call costs
-    the loop's thread a turn. Nothing is written behind one's back when it is closed or collected.
+    the loop's thread a turn. Closing or collecting it writes nothing.
     Never opens a file that exists.
     """
 
@@ -152,7 +152,7 @@ def open_regular(path: Path) -> int:
     Raises:
         OSError: when it can't be opened, or is something else.
     """
-    # O_NONBLOCK: opening a pipe would wait for a writer for ever.
+    # O_NONBLOCK: opening a pipe would wait for a writer without end.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

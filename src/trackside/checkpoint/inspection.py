@@ -1,4 +1,4 @@
-"""What is in a checkpoint, for people: told without loading a tensor, of a damaged one as well."""
+"""The contents of a checkpoint, for people: read without loading tensors, also when damaged."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Inspection:
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
-    """Look into a checkpoint. Raises nothing for a damaged one: that is among what it tells."""
+    """Look into a checkpoint. A damaged one raises nothing: the damage is part of the answer."""
     report = verify(path)
     bare = Inspection(report.path, report.problems, report.ignored, report.manifest)
     if report.manifest is None or report.problems:

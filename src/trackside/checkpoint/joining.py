@@ -38,7 +38,7 @@ def join(
     Args:
         skeleton: What `split` returned, through JSON.
         tensors: The tensors by key.
-        enums: Types whose members shall come back as members. A member of any other type comes
+        enums: Types whose members are restored as members. A member of any other type comes
             back as its value: the name of a type in a file is never looked up.
         history: The records that stand beside the skeleton.
         lacks_records: Whether they are known to be lost: a history is then an empty one.
@@ -144,7 +144,7 @@ class _Decoder:
                 return _TAGS[name](value)
         except _WRONG as error:
             raise ValueError(f"`{name}` holds what it can't: {error}") from error
-        raise ValueError(f"`{name}` is no tag of this format")
+        raise ValueError(f"`{name}` is not a tag of this format")
 
     def _tensor(self, value: Any) -> Tensor:
         if isinstance(value, str):
@@ -204,7 +204,7 @@ def _scalar(value: Any) -> Any:
 def _dtype(name: str) -> torch.dtype:
     found = getattr(torch, name)
     if not isinstance(found, torch.dtype):
-        raise ValueError(f"torch.{name} is no dtype")
+        raise ValueError(f"torch.{name} is not a dtype")
     return found
 
 

@@ -2,7 +2,7 @@
 
 One file per run, so that two runs in one folder don't eat each other's. An entry is made before its
 checkpoint gets its final name, and names the digest of its manifest: a folder that the run wrote is
-always listed, and a folder that somebody else put in its place is not the one that is listed.
+always listed, and a folder that another program put in its place is not the one that is listed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Entry:
     manifest_digest: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     pinned: bool = False
-    """Whether retention leaves it alone for ever."""
+    """Whether retention never deletes it."""
     again: bool = False
     """Whether it holds the weights of the entry before, at a later point of the same step."""
 

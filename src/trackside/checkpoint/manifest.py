@@ -1,6 +1,6 @@
 """The manifest: what a checkpoint says about itself, and the only thing that a reader believes.
 
-A folder without a manifest that matches is no checkpoint. A file that the manifest doesn't list is
+A folder without a matching manifest is not a checkpoint. A file that the manifest doesn't list is
 not looked at; a name in it that could lead out of the folder is refused.
 """
 
@@ -26,7 +26,7 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 STATE_NAME = "state.json"
 LIMIT_BYTES = 64 * 2**20
-"""A manifest has about a hundred bytes per file; more than this is no manifest."""
+"""A manifest has about a hundred bytes per file; a longer file is not a manifest."""
 
 _STEP_FOLDER = re.compile(r"step-(\d{10,18})(?:-(\d{1,6}))?")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(json|safetensors|records)")
@@ -50,7 +50,7 @@ class Manifest:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Finite values that belong to these weights, by full name."""
     reason: str = ""
-    """Why it was saved: a schedule, a signal, a callback's wish."""
+    """Why it was saved: a schedule, a signal, a callback's request."""
     saved_at: str = ""
     """Coordinated universal time, ISO 8601."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def _check(manifest: Any) -> None:
     seen = {MANIFEST_NAME}
     for file in manifest.files:
         if not isinstance(file.name, str) or not _FILE_NAME.fullmatch(file.name):
-            raise ValueError(f"it lists {file.name!r}, which is no name of a file in this format")
+            raise ValueError(f"it lists {file.name!r}, which is not a file of this format")
         if file.name in seen:
             raise ValueError(f"it lists {file.name!r} twice, or itself")
         kinds = (type(file.size_bytes), type(file.digest), type(file.grows))
@@ -99,17 +99,17 @@ def _check(manifest: Any) -> None:
     if any(type(number) is not int or number < 0 for number in numbers):
         raise ValueError("step, sequence and world size are not counts")
     if not isinstance(manifest.run_id, str) or not _RUN_ID.fullmatch(manifest.run_id):
-        raise ValueError(f"{manifest.run_id!r} is no id of a run")
+        raise ValueError(f"{manifest.run_id!r} is not an id of a run")
     for name in ("progress", "metrics", "versions"):
         if not isinstance(getattr(manifest, name), dict):
-            raise ValueError(f"{name} is no table")
+            raise ValueError(f"{name} is not a table")
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
     """The manifest of the checkpoint in `folder`, and its digest.
 
     Raises:
-        DamagedCheckpointError: when there is none, or none that is whole.
+        DamagedCheckpointError: when it is missing or damaged.
     """
     try:
         return parse_manifest(read_regular(folder / MANIFEST_NAME, limit_bytes=LIMIT_BYTES))

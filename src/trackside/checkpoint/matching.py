@@ -63,7 +63,7 @@ def match_model(state: Mapping[str, Any], model: nn.Module) -> ModelMatch:
 
     Args:
         state: A model's state by name, as `model.state_dict()` gives it.
-        model: What it shall be loaded into.
+        model: The model to load it into.
     """
     own = model.state_dict()
     matched: list[str] = []

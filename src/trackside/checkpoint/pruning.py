@@ -65,7 +65,7 @@ def _delete(ledger: Ledger, entry: Entry) -> str | None:
     """Delete one checkpoint. Returns what prevented it, or None."""
     folder = ledger.root / entry.name
     try:
-        # Once more, right before: between two saves somebody may have put another folder there.
+        # Once more, right before: between two saves another program may have put its folder there.
         manifest, digest = read_manifest(folder)
         if digest != entry.manifest_digest or folder.is_symlink():
             return f"{folder} was not deleted: it is not what this run wrote"
@@ -85,7 +85,7 @@ def _delete(ledger: Ledger, entry: Entry) -> str | None:
 
 
 def _delete_files(folder: Path, ours: set[str]) -> None:
-    """Delete the checkpoint from a folder in which somebody keeps other files."""
-    # The manifest first: what has none is no checkpoint.
+    """Delete the checkpoint from a folder that holds other files as well."""
+    # The manifest first: without it the folder is not a checkpoint.
     for name in sorted(ours, key=lambda name: name != MANIFEST_NAME):
         (folder / name).unlink(missing_ok=True)

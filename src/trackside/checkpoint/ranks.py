@@ -65,20 +65,20 @@ def together(
     result, problem = None, None
     try:
         result = work()
-    except BaseException as error:  # told to the others before it goes on: they are waiting
+    except BaseException as error:  # sent to the others before it goes on: they are waiting
         problem = error
-    told: list[Any] = [(result, None)]
+    results: list[Any] = [(result, None)]
     if ranks.size > 1:
-        told = ranks.gather((result, None if problem is None else _in_words(problem)))
+        results = ranks.gather((result, None if problem is None else _in_words(problem)))
     if isinstance(problem, OSError):
         message = f"{failure}: {explain(problem)}"
         raise CheckpointWriteError(message, remedy=remedy_for(problem)) from problem
     if problem is not None:
         raise problem
-    failed = [f"rank {rank}: {text}" for rank, (_, text) in enumerate(told) if text is not None]
+    failed = [f"rank {rank}: {text}" for rank, (_, text) in enumerate(results) if text is not None]
     if failed:
         raise CheckpointWriteError(f"{failure}: " + "; ".join(failed))
-    return [result for result, _ in told]
+    return [result for result, _ in results]
 
 
 def _in_words(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from trackside.history import HistorySnapshot
 from trackside.paths import local_path
 
 PlacedAs = Callable[[str, tuple[int, ...]], Tensor | None]
-"""From path and whole shape of a saved tensor to the DTensor that it shall be placed as, if any."""
+"""From path and whole shape of a saved tensor to the DTensor whose placement it gets, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Checkpoint:
                 single device. The number of ranks may differ from that of the save.
             placed_as: Asked for what `like` doesn't have, with path and shape: the DTensor whose
                 placement such a tensor gets, or None for a whole one.
-            enums: Types whose members shall come back as members, not as their values.
+            enums: Types whose members are restored as members, not as their values.
 
         Raises:
             DamagedCheckpointError: when the content isn't what a save makes.
@@ -182,7 +182,7 @@ class Checkpoint:
             problem = f"{name} can't be read ({explain(error)})"
             raise DamagedCheckpointError(self.path, (problem,)) from error
         except (ValueError, RecursionError) as error:
-            raise DamagedCheckpointError(self.path, (f"{name} is no JSON: {error}",)) from error
+            raise DamagedCheckpointError(self.path, (f"{name} is not JSON: {error}",)) from error
         return skeleton
 
     def rank_skeleton(self, rank: int) -> Json:

@@ -34,7 +34,7 @@ RECORDS_NAME = "history.records"
 class RecordFile:
     """Writes the records of a run, each once, for all checkpoints that a writer makes.
 
-    A history that was put back (a resume, a rollback) begins a file of its own: the former one
+    A history that was put back (a resume, a rollback) begins its own file: the former one
     belongs to the checkpoints that were made before.
 
     Args:
@@ -113,7 +113,7 @@ class _Open:
         except OSError as error:
             if error.errno == errno.EMLINK and self._links:
                 return None
-            # No links on this file system, or somebody has taken the name away: then whole.
+            # No links on this file system, or another process has taken the name: then whole.
             self._copy(path)
         else:
             self._links += 1

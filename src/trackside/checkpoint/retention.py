@@ -27,7 +27,7 @@ class Retention:
     mode: Literal["min", "max"] = "min"
     """Whether lower or higher values of `monitor` are better."""
     keep_every_steps: int | None = None
-    """One in every so many steps stays for ever: the first at or after each multiple."""
+    """One in every so many steps is never deleted: the first at or after each multiple."""
 
     def __post_init__(self) -> None:
         for name in ("keep_last", "keep_best", "keep_every_steps"):
@@ -98,7 +98,7 @@ def _without_replaced(by_age: list[Entry]) -> list[Entry]:
 def best_first(entries: Sequence[Entry], monitor: str, mode: Literal["min", "max"]) -> list[Entry]:
     """The entries with a finite value of `monitor`, best first; of equal ones the older is better.
 
-    That is what "has it improved?" says: an equal value is no improvement.
+    That is what "has it improved?" says: an equal value is not an improvement.
     """
     sign = 1.0 if mode == "min" else -1.0
     valued = [entry for entry in entries if math.isfinite(entry.metrics.get(monitor, math.nan))]

@@ -31,7 +31,7 @@ def unseal(data: bytes) -> tuple[dict[str, Any], str]:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"it is no JSON ({error})") from error
+        raise ValueError(f"it is not JSON ({error})") from error
     return content, digest
 
 

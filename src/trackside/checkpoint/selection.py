@@ -90,7 +90,7 @@ def _newest_first(found: list[Candidate]) -> list[Candidate]:
 def newest_valid(
     root: str | os.PathLike[str], *, run_id: str | None = None, ranks: Ranks = SINGLE_RANK
 ) -> Selection | None:
-    """The newest checkpoint that verifies, or None where there is none at all.
+    """The newest checkpoint that verifies, or None where there are no checkpoints at all.
 
     Args:
         root: Folder of the checkpoints.
@@ -98,7 +98,7 @@ def newest_valid(
         ranks: Share the reading; all of them have to call, and get the same answer.
 
     Raises:
-        NoValidCheckpointError: when there are some, and none verifies: to start anew in silence
+        NoValidCheckpointError: when there are some, and none verifies: to start again in silence
             would throw the work away.
     """
     return _first_valid(root, _shared(candidates(root, run_id=run_id), ranks), ranks)
@@ -142,7 +142,7 @@ def valid_at_step(
     run_id: str | None = None,
     ranks: Ranks = SINGLE_RANK,
 ) -> Selection | None:
-    """The newest checkpoint of exactly that step that verifies, or None where there is none.
+    """The newest checkpoint of exactly that step that verifies, or None without one.
 
     Raises:
         NoValidCheckpointError: when there are some, and none verifies.
@@ -176,5 +176,5 @@ def _first_valid(root: str | os.PathLike[str], paths: list[Path], ranks: Ranks) 
     raise NoValidCheckpointError(
         f"none of the {len(passed_over)} checkpoints in {root} can be trusted: "
         + "; ".join(map(str, passed_over)),
-        remedy="restore one from a copy, or start anew in another folder; nothing was changed",
+        remedy="restore one from a copy, or start again in another folder; nothing was changed",
     )

@@ -188,7 +188,7 @@ class _Encoder:
 
     def _set(self, value: set[Any] | frozenset[Any], path: str) -> Json:
         items = [self._key(item, f"{path}.{item!r}") for item in value]
-        # Sets have no order; the file shall be the same for the same state.
+        # Sets have no order; the file must be the same for the same state.
         items.sort(key=repr)
         return {"$frozenset" if isinstance(value, frozenset) else "$set": items}
 

@@ -5,7 +5,7 @@ where something is written or read.
 
 Every rank plans for itself and writes its own file, without collectives: the asynchronous writer
 must not take part in the loop's. What torch's storage writer leaves to be wished for, and why
-`write_data` is written anew, stands in docs/decisions/0031-checkpoint-storage.md.
+`write_data` is overridden, stands in docs/decisions/0031-checkpoint-storage.md.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def _check_whole(key: str, stored: TensorStorageMetadata) -> None:
         boxes = [box for box in boxes if 0 not in box[1]]
     for offsets, sizes in boxes:
         if len(offsets) != len(sizes) or any(type(at) is not int or at < 0 for at in offsets):
-            raise ValueError(f"{key!r} has a piece at {offsets}, which is no place")
+            raise ValueError(f"{key!r} has a piece at {offsets}, which is not a place")
     held, wanted = sum(math.prod(sizes) for _, sizes in boxes), math.prod(stored.size)
     if held != wanted or _overlapping(boxes):
         raise ValueError(

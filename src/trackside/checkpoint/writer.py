@@ -296,5 +296,5 @@ class CheckpointWriter:
             return Pruned()
         try:
             return prune(self._ledger, self._retention)
-        except OSError as error:  # the checkpoint is there: an old one too many is no failure
+        except OSError as error:  # the checkpoint is there: an old one too many is not a failure
             return Pruned(notes=(f"old checkpoints were not deleted: {explain(error)}",))

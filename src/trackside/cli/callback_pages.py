@@ -34,7 +34,7 @@ def pages() -> dict[str, str]:
     found = {"README.md": _index()}
     for name in builtin_callbacks():
         target = CALLBACKS.resolve(name)
-        assert isinstance(target, type), f"{name} is no class"
+        assert isinstance(target, type), f"{name} is not a class"
         found[f"{name}.md"] = page(reference_of(name, target))
     return found
 

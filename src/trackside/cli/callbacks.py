@@ -105,7 +105,7 @@ def _reference(name: str, listed: Listed) -> Reference:
     """What is known of a callback.
 
     Raises:
-        KindError: There is none of that name.
+        KindError: There is no callback of that name.
     """
     from trackside.config.checking.kinds import CALLBACKS, KindError, bare
     from trackside.config.experiment.sections import has_hooks
@@ -121,7 +121,7 @@ def _reference(name: str, listed: Listed) -> Reference:
     target = CALLBACKS.resolve(name)
     if not isinstance(target, type) or not has_hooks(target):
         raise KindError(
-            f"`{name}` is no callback", expected="a class with hooks, such as `on_step_end`"
+            f"`{name}` is not a callback", expected="a class with hooks, such as `on_step_end`"
         )
     return reference_of(name, target)
 

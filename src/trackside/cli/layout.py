@@ -1,4 +1,4 @@
-"""Text laid out for a terminal: wrapped, in colours; whole plain lines where there is none."""
+"""Text laid out for a terminal: wrapped, in colours; plain whole lines without a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def width(at_most: int | None = None, stream: TextIO | None = None) -> int | Non
     """Columns to wrap at; None where nobody looks, but a file or another program reads.
 
     Args:
-        at_most: Lines shall not be longer, however wide the terminal is.
+        at_most: Largest width of a line, however wide the terminal is.
         stream: Where it is written; None is standard output.
     """
     stream = stream or sys.stdout
@@ -47,7 +47,7 @@ def folded(text: str, columns: int | None, hang: int) -> str:
 
 
 def show(lines: str | Iterable[Text]) -> None:
-    """Print lines; without colours where `NO_COLOR` is set, or where it is no terminal."""
+    """Print lines; without colours where `NO_COLOR` is set, or where it is not a terminal."""
     if isinstance(lines, str):
         print(lines)
         return
@@ -86,7 +86,7 @@ def wrapped(text: str, columns: int | None, indent: int = 0, first: int | None =
 def described(
     name: str, text: str, column: int, columns: int | None, style: str = ""
 ) -> Iterator[Text]:
-    """A name, and beside it, in a column of its own, what is said of it."""
+    """A name, and beside it, in its own column, its description."""
     from rich.text import Text
 
     start = column + 2

@@ -1,4 +1,4 @@
-"""Errors on the command line: told in words, with the exit code that fits."""
+"""Errors on the command line: their text and their exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 def tell(error: BaseException, *, as_json: bool, with_traceback: bool) -> int:
     """Print what went wrong; the exit code.
 
-    A mistake in what was asked for is told without a traceback, which would only hide it.
+    A mistake in what was asked for is printed without a traceback, which would only hide it.
     """
     usage = isinstance(error, (ConfigurationError, RegistrationError, UsageError))
     if as_json:

@@ -1,4 +1,4 @@
-"""What the commands that run something share: errors told, results printed, processes started."""
+"""Shared by commands that run something: print errors and results, start processes."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback
 from trackside.schedule import AnyOf, Every
 
 UNITS = ("seconds", "bytes", "steps", "epochs", "batches", "samples", "percent")
-"""What the last word of an option's name tells."""
+"""The unit that the last word of an option's name stands for."""
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Example|Examples):$")
 
 
@@ -30,7 +30,7 @@ class OptionReference:
     type: str
     """What a value looks like in a file."""
     unit: str
-    """`seconds`, `steps`, ...; empty where its name tells none."""
+    """`seconds`, `steps`, ...; empty where its name has no unit."""
     default: str | None
     """As it would be written in a file; None where a value is needed."""
     doc: str

@@ -114,7 +114,7 @@ class Transfer:
 def prefetcher_for(
     device: torch.device, prefetch_batches: int | None, streams: Streams | None = None
 ) -> Callable[[Iterator[Batch], DataSource], Iterator[Batch]] | None:
-    """What lets the batches of a pass begin their way to `device` before they are asked for.
+    """The prefetcher for `device`: it copies the batches of a pass ahead of their use.
 
     Args:
         device: Where the model computes.
@@ -126,11 +126,11 @@ def prefetcher_for(
         is gained by more than moving each batch when its step begins.
 
     Raises:
-        ConfigurationError: `prefetch_batches` is no count.
+        ConfigurationError: `prefetch_batches` is not a count.
     """
     if prefetch_batches is not None and not is_count(prefetch_batches):
         raise ConfigurationError(
-            f"prefetch_batches={prefetch_batches!r} is no number of batches",
+            f"prefetch_batches={prefetch_batches!r} is not a number of batches",
             expected="a whole number, 0 or more; None for what helps on the device",
             option="prefetch_batches",
         )
@@ -180,7 +180,7 @@ def _arriving(batches: Iterator[Batch], transfer: Transfer, ahead: int) -> Itera
 
 
 def _tensors(batch: Batch) -> list[Tensor] | None:
-    """All tensors of a batch; None when an object in it moves by a way of its own."""
+    """All tensors of a batch; None when an object in it has its own `to`."""
     if isinstance(batch, Tensor):
         return [batch]
     if isinstance(batch, Mapping):

@@ -1,4 +1,4 @@
-"""Loaders that can begin a pass in its middle, and whose workers draw the same whoever they are.
+"""Loaders that can start mid-epoch; random numbers depend on the batch, not on the worker.
 
 Winding forward draws the same order again and skips indices: nothing is loaded to be thrown away.
 """
@@ -36,7 +36,7 @@ class ExcludedBatches:
         self.now = frozenset(self._by_epoch.get(epoch, ()))
 
     def place(self, done: int) -> int:
-        """Behind how many batches of the whole pass `done` of those that are not left out are."""
+        """Position in the full pass after `done` batches that were not excluded."""
         place = done
         for gap in sorted(self.now):
             place += gap < place
@@ -47,7 +47,7 @@ class ExcludedBatches:
         return whole - sum(gap < whole for gap in self.now)
 
     def leave_out(self, batches: Iterator[Any], *, done: int) -> Iterator[Any]:
-        """The others of `batches`, which begin behind the first `done` others of the pass."""
+        """`batches` without the excluded ones; the first is number `done` of the remaining."""
         if not self.now:
             return batches
         numbered = enumerate(batches, start=self.place(done))
@@ -55,7 +55,7 @@ class ExcludedBatches:
 
 
 class ExcludingSampler:
-    """A batch sampler that can leave out batches of a pass, by number, and tell what others held.
+    """A batch sampler that excludes batches by number, and reports the indices of the others.
 
     Args:
         batches: The batches of indices, all ranks' parts of each taken together.
@@ -94,7 +94,7 @@ class ExcludingSampler:
         indices = (held,) if isinstance(held, int) else held
         try:
             return tuple(int(index) for index in indices)
-        except (TypeError, ValueError):  # a sampler of its own kind: keys, slices
+        except (TypeError, ValueError):  # another kind of sampler: keys, slices
             return ()
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ class SeekableSampler:
 
     @property
     def chosen(self) -> ExcludingSampler:
-        """Below it: who leaves batches out."""
+        """The wrapped sampler that excludes batches."""
         part = self._sampler
         return (
             part if isinstance(part, ExcludingSampler) else part.batches

@@ -19,7 +19,7 @@ def ending_together(
 ) -> Iterator[Any]:
     """The training batches of a pass, which end on all ranks at once; a collective.
 
-    Where each rank has an iterable of its own whose length nobody can rely on, ranks agree before
+    Where each rank has its own iterable of unknown length, ranks agree before
     each batch, and the pass ends with the first that has none.
 
     Raises:
@@ -31,7 +31,7 @@ def ending_together(
     if len(set(lengths)) > 1:
         raise DataError(
             f"the data named {source.name!r} differs in length between ranks: they would wait for "
-            "each other for ever",
+            "each other without end",
             expected="equally many batches on every rank",
             received=", ".join(f"{n} on rank {rank}" for rank, n in enumerate(lengths)),
             remedy="give every rank the same data, which Trackside shares out; or an iterable "

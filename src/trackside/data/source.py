@@ -49,11 +49,11 @@ class DataSource:
         name: `train`, `val`, or any key.
         data: A `Dataset`, a `DataLoader`, tensors or arrays by name, or any iterable of batches.
         batch_size: Samples per batch, where `data` is neither a loader nor batches.
-        shuffle: Whether a map-style `Dataset` is shuffled anew in each pass.
+        shuffle: Whether a map-style `Dataset` is shuffled again in each pass.
         world: The ranks that share the data; None for one process.
-        training: Each rank gets a part of every batch; otherwise it gets every so many-th batch
-            whole. Data that has no sampler is shared in evaluations only: in training each rank
-            passes over what it was given.
+        training: Each rank gets a part of every batch; otherwise rank r gets every
+            `world_size`-th whole batch. Data that has no sampler is shared in evaluations only: in
+            training each rank passes over what it was given.
 
     Raises:
         DataError: Nothing to pass over, or not iterable.
@@ -133,7 +133,7 @@ class DataSource:
 
     @property
     def rewinds(self) -> bool:
-        """Whether a pass can be taken up again at a point that lies behind."""
+        """Whether a pass can restart from an earlier position."""
         return isinstance(self.loader, Stateful) or not isinstance(self.loader, Iterator)
 
     @property
@@ -183,7 +183,7 @@ class DataSource:
     def next_share(self) -> Share[Any] | None:
         """Which part of its global batch the training batch is that was just taken.
 
-        None where each rank has data of its own.
+        None where each rank has its own data.
         """
         if self._shares is None:
             return None
@@ -253,7 +253,7 @@ class DataSource:
         if isinstance(self.loader, (Iterator, Stateful)):
             raise DataError(
                 f"the data named {self.name!r} has no room for a second pass beside the first",
-                expected="a Dataset, a DataLoader, or an iterable that can be begun anew",
+                expected="a Dataset, a DataLoader, or an iterable that can be read again",
                 received=type(self.loader).__name__,
             )
         return self.loader
@@ -285,7 +285,7 @@ class DataSource:
         return True
 
     def check_whole(self, batches_done: int) -> None:
-        """Refuse an end of the data that is none, after `batches_done` batches of this pass.
+        """Refuse a false end of the data, after `batches_done` batches of this pass.
 
         Raises:
             DataError: The loader ended while it still had indices to load.

@@ -21,7 +21,7 @@ from trackside.lifecycle.signals import ALWAYS, StopOnSignals
 def started(loader: Iterable[Any]) -> Iterator[Any]:
     """`iter(loader)`; worker processes that it starts don't end by signals that ask for the end.
 
-    They end with the pass, when the loader tells them, or with this process. One that doesn't is
+    They end with the pass, when the loader ends them, or with this process. One that doesn't is
     killed by the loader's own clean-up: it waits 5 seconds, as torch has it, and then ends them by
     SIGTERM, which they ignore; so it is made to send SIGKILL.
     """

@@ -2,7 +2,7 @@
 
 Each rank calls `at_step` after every step. At some of these calls, the same on all ranks, a small
 vector of whole numbers is sent off to be reduced in the background, and the one sent before is
-read, which has long arrived: the loop does not wait. Only when the vector says that somebody asked
+read, which has long arrived: the loop does not wait. Only when the vector says that a rank asked
 are the requests themselves exchanged, once. `settle` does both at once, where ranks meet anyway:
 before an evaluation, at the end of an epoch.
 
@@ -69,7 +69,7 @@ class Agreement(ABC):
     def any(self, here: bool) -> bool:
         """Whether `here` is true on some rank. Waits for all; only for what can't come later.
 
-        A request to skip the step under way is of that kind: one rank's gradients are everybody's.
+        A request to skip the step under way is of that kind: one rank's gradients are those of all.
         """
 
 
@@ -133,7 +133,7 @@ def vote(requests: int, seconds: float, steps: int) -> list[int]:
 
 
 def read(reduced: Sequence[int]) -> tuple[bool, float]:
-    """Whether somebody asked, and the clock of rank 0 in seconds.
+    """Whether any rank asked, and the clock of rank 0 in seconds.
 
     Raises:
         TracksideError: The ranks are not at the same step.
@@ -201,7 +201,7 @@ class Pace:
         if self._fixed is None and self._last is not None:
             steps, took = step - self._last[0], seconds - self._last[1]
             wanted = steps * self.AIM_SECONDS / took if took > 0 else self.MOST_STEPS
-            # Down at once, up by doubling: one short interval is no proof of short steps.
+            # Down at once, up by doubling: one short interval does not prove short steps.
             self.steps = int(max(1, min(wanted, 2 * self.steps, self.MOST_STEPS)))
         self._last = (step, seconds)
 
@@ -308,7 +308,7 @@ class Together(Agreement):
         return agreed
 
     def any(self, here: bool) -> bool:
-        """One exchange of its own; the one under way stays under way."""
+        """A separate exchange; the one under way stays under way."""
         return self._exchange.send([int(here)])() != [0]
 
     def _send(self) -> None:

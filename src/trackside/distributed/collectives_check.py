@@ -52,7 +52,7 @@ CHECKED = (
 """Functions of torch.distributed that are compared; World's methods are made of them."""
 
 _checks = itertools.count()
-"""Each check compares under a prefix of its own: all ranks begin equally many."""
+"""Each check compares under its own prefix: all ranks begin equally many."""
 
 
 class CollectivesDifferError(TracksideError):

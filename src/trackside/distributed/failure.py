@@ -97,7 +97,7 @@ class PeerFailed(TracksideError):
             if failure.kind == "raised"
             else f"look at the log of {where} and of its machine",
         )
-        # What this rank was doing when it was stopped is no cause: the other's error comes first.
+        # What this rank was doing when it was stopped is not the cause: the other's error is.
         self.__suppress_context__ = True
 
 

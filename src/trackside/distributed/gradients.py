@@ -1,4 +1,4 @@
-"""Gradients that are right over ranks: clipped by the norm of the whole, whoever holds a part."""
+"""Gradient clipping over ranks: by the norm of the whole, wherever its parts are."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def launch(command: Sequence[str], processes: int, *, max_restarts: int = 0) -> 
 
     Returns:
         The exit code: 0, or that of the process that failed first (128 plus the signal's number
-        for one that was killed), or 128 plus the signal's number when this process was told to end.
+        for one that was killed), or 128 plus the signal's number when a signal ended this process.
 
     Raises:
         ConfigurationError: Fewer than one process, or restarts below zero.
@@ -63,8 +63,8 @@ def launch(command: Sequence[str], processes: int, *, max_restarts: int = 0) -> 
         sys.stderr.write(f"{error}\n")
         _, first = error.get_first_failure()
         return exit_code(first.exitcode)
-    except SignalException as told:
-        return 128 + told.sigval
+    except SignalException as signalled:
+        return 128 + signalled.sigval
     return 0
 
 

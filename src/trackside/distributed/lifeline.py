@@ -60,7 +60,7 @@ class Lifeline:
         word = torch.ones(1)
         with suppress(RuntimeError):  # the one who listens here is gone
             # Not `send`: when the other side closes at this very moment, gloo may miss that, and
-            # would wait for ever (seen with torch 2.13).
+            # would wait without end (seen with torch 2.13).
             sending = dist.isend(word, dst=self._before, group=self._group)
             if sending is not None:
                 sending.wait(timedelta(seconds=_BYE_SECONDS))

@@ -45,7 +45,7 @@ class Connections:
         self._sockets += [found for found in _sockets() if found not in before]
 
     def wait_for(self, work: Work, group: ProcessGroup) -> None:
-        """Wait until a collective over them is done, but not for ever once they are cut.
+        """Wait until a collective over them is done, but not after they are cut.
 
         Gloo forgets a sender that writes to a broken connection in the moment before it notices
         that (seen with torch 2.13): such a collective never ends, and neither does the destructor
@@ -68,7 +68,7 @@ class Connections:
         work.wait()  # raises what went wrong
 
     def sever(self) -> None:
-        """Cut them all: whoever waits for data over them gets an error instead.
+        """Cut them all: a wait for data over them raises an error instead.
 
         Only the direction towards this process is shut: gloo notices the end of what it reads, and
         closes; a broken direction of writing makes it lose what it was about to send, see above.

@@ -77,7 +77,7 @@ def materialize(model: nn.Module, device: torch.device) -> None:
 
     Args:
         model: Sharded or not, all on the meta device.
-        device: Where its tensors shall be.
+        device: The device of its tensors.
 
     Raises:
         ConfigurationError: No `reset_parameters` sets a parameter or buffer.
@@ -145,7 +145,7 @@ def _reset(twin: nn.Module) -> None:
 
 def _twin(module: nn.Module, make: Make) -> nn.Module:
     """A copy of `module` and all below it, with other tensors."""
-    twin: nn.Module = object.__new__(type(module))  # copy.copy would construct a sharded one anew
+    twin: nn.Module = object.__new__(type(module))  # copy.copy would construct a sharded one again
     twin.__dict__.update(module.__dict__)
     twin._parameters, twin._buffers = dict(module._parameters), dict(module._buffers)
     _replace(twin, make)
@@ -189,7 +189,7 @@ def _touched_by_reset(module: nn.Module) -> dict[int, Tensor]:
         for key, (tensor, stand_in) in shadows.items()
         if stand_in.untyped_storage()._cdata in writes.storages
     }
-    # A buffer may also be made anew instead of being written to.
+    # A buffer may also be replaced instead of being written to.
     for (_, tensor), (_, after) in zip(_own(module), _own(twin), strict=True):
         if after is not shadows[id(tensor)][1]:
             touched[id(tensor)] = tensor

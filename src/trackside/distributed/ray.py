@@ -38,7 +38,7 @@ def launch(
         function: What each process does. Ray sends it there, so it can't hold open files or models
             on a device.
         processes: How many, 1 or more.
-        accelerators: Whether each gets an accelerator of its own.
+        accelerators: Whether each gets its own accelerator.
         max_restarts: How often to start all again after a failure.
         resources: What each process needs, in Ray's words: `{"CPU": 4}`; None leaves it to Ray.
         storage: Where Ray writes about its runs; None takes its own folder in the home directory.

@@ -1,4 +1,4 @@
-"""Models spread over ranks: what the steps call while training, and what everybody else sees."""
+"""Models on several ranks: the wrapped module that steps call, the plain one that callbacks see."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def weigh(
 
     Args:
         world: The ranks; with `weight`, all of them have to call.
-        share: The part of the global batch; None where each rank has data of its own, which counts
+        share: The part of the global batch; None where each rank has its own data, which counts
             alike on each, unless the step says what it weighs.
         loss: The mean over this rank's batch, shape `()`.
         weight: What the step returned as weight.

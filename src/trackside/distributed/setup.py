@@ -44,7 +44,7 @@ class Place:
         """Read torchrun's variables; without `WORLD_SIZE`, one process.
 
         Raises:
-            ConfigurationError: Some are set and others aren't, or one is no number.
+            ConfigurationError: Some are set and others aren't, or one is not a number.
         """
         if "WORLD_SIZE" not in environment:
             return cls()
@@ -79,7 +79,9 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
         return int(text or "")
     except ValueError:
         raise ConfigurationError(
-            f"the environment's {name} is no number", expected="a whole number", received=repr(text)
+            f"the environment's {name} is not a number",
+            expected="a whole number",
+            received=repr(text),
         ) from None
 
 
@@ -152,7 +154,7 @@ def _link(place: Place, device: torch.device, timeout: timedelta, exists: bool) 
     global _store, _generation
     if _store is None:
         _store = dist.distributed_c10d._get_default_store() if exists else _meet(place, timeout)
-    # A prefix of its own per world: a second one over the same store would meet the addresses
+    # Its own prefix per world: a second one over the same store would meet the addresses
     # that the first left there, and wait for ranks that are gone.
     _generation += 1
     store = PrefixStore(f"trackside/{place.attempt}/{_generation}", _store)
@@ -247,7 +249,7 @@ def _meet_at_the_end(world: World, links: Links, patience_seconds: float) -> boo
 
 def _take_down(links: Links, met: bool) -> None:
     if not dist.is_initialized():
-        return  # somebody else did already
+        return  # another did already
     if not links.owned:
         dist.destroy_process_group(links.side)
     elif met:

@@ -2,7 +2,7 @@
 
 Training: all ranks together take exactly the batches that one process would take, each rank an
 equal part of every batch. Evaluation: all ranks together take exactly the batches that one process
-would take, each rank every so many-th batch whole, so that what a batch yields is bitwise the same.
+would take, rank r every `world_size`-th whole batch, so that a batch yields bitwise the same.
 Every sample counts once, also where numbers don't divide.
 """
 
@@ -70,7 +70,7 @@ def until_one_ends(batches: Iterator[T], any_rank: Callable[[bool], bool]) -> It
     """`batches` until they end on some rank; what the others have left is left out.
 
     For data of each rank's own, of which nobody knows how much it is: a rank that went on alone
-    would wait for the others for ever. Before each batch, all ranks wait for each other.
+    would wait for the others without end. Before each batch, all ranks wait for each other.
 
     Args:
         batches: This rank's.

@@ -69,7 +69,7 @@ def placement(
     A slot of an optimizer (`optimizers.adam.state.0.exp_avg`) is placed as its parameter; anything
     whose path ends with the name of a model's tensor (`models.model.0.weight`,
     `callbacks.ema.averages.0.9.model.0.weight`), as that tensor. The paths are those of a
-    checkpoint, whoever saved it: one process, DDP, or FSDP on another number of ranks.
+    checkpoint, however it was saved: one process, DDP, or FSDP on another number of ranks.
 
     Returns:
         A function that returns None for what is whole; None when nothing is sharded.

@@ -32,7 +32,7 @@ class Patience:
     """How long each stage of ending a rank may take."""
 
     poll_seconds: float = 0.2
-    """How often the store is asked whether somebody failed."""
+    """How often the store is asked whether a rank failed."""
     notice_seconds: float = 1.0
     """For the program to notice by itself, in a collective or at a step; then it is interrupted."""
     respond_seconds: float = 4.0
@@ -102,7 +102,7 @@ class FailureWatch:
         if self._links is None:
             return
         shared: Any = self._links.store  # the type stubs don't know `clone`
-        self._store = shared.clone()  # a connection of its own: whoever waits on one blocks it
+        self._store = shared.clone()  # its own connection: a wait blocks it for others
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
             self._former_handler = signal.signal(_SIGNAL, self._interrupted)
         self._thread = threading.Thread(

@@ -82,5 +82,5 @@ def adopt(callback: Any) -> Any:
 
 
 def original(callback: Callback[Any]) -> Any:
-    """The callback that somebody registered: itself, or what was adopted."""
+    """The callback as registered: itself, or the foreign one that was adopted."""
     return callback.foreign if isinstance(callback, Adopted) else callback

@@ -117,7 +117,7 @@ class Dispatcher:
     def fire(
         self, hook: Callable[Concatenate[Any, Any, P], object], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Call everybody who listens to `hook`, in order."""
+        """Call every listener of `hook`, in order."""
         # The method itself is the key: a misspelt or misused event is a type error.
         listeners = self.listeners.get(hook)
         if listeners is None:

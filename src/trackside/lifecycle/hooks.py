@@ -263,7 +263,7 @@ class Callback(Generic[R]):
 
     @hook()
     def on_measure(self, run: R, values: dict[str, float]) -> None:
-        """A record of training is about to be made; put numbers into `values` that it shall hold.
+        """A record of training is about to be made; put numbers for it into `values`.
 
         Comes at the logging interval and at the end of the pass over the training data. For what
         is measured rather than averaged: rates, sizes, learning rates. No hook per step is needed.
@@ -332,7 +332,7 @@ CONTEXTS: tuple[str, ...] = ("step_context", "evaluation_context")
 
 
 def is_overridden(callback: Callback[Any], name: str) -> bool:
-    """Whether `callback` (its class, or the instance itself) defines `name` anew, and uses it."""
+    """Whether `callback` (class or instance) overrides the hook `name`, and uses it."""
     if name in callback.unused_hooks:
         return False
     if name in vars(callback):
@@ -342,7 +342,7 @@ def is_overridden(callback: Callback[Any], name: str) -> bool:
 
 
 def _only_declares(method: object, name: str) -> bool:
-    """Whether `method` is where a custom event is declared, not somebody's answer to it."""
+    """Whether `method` declares a custom event, as opposed to handling one."""
     info: Hook | None = getattr(method, "__hook__", None)
     return info is not None and info.custom and info.name == name
 

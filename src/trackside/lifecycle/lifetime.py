@@ -1,4 +1,4 @@
-"""From attach to close: whatever happens in between, everybody is closed, the outcome known."""
+"""From attach to close: whatever happens, every callback is closed and the outcome is known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def live(
     body: Callable[[], Outcome],
     signals: StopOnSignals | None = None,
 ) -> Outcome:
-    """Attach everybody, run `body`, close everybody, in reverse order and exactly once.
+    """Attach all callbacks, run `body`, close all in reverse order and exactly once.
 
     Args:
         run: The run; its `outcome` is set before anybody is closed.

@@ -30,7 +30,7 @@ logger = logging.getLogger("trackside")
 
 
 def limit(epochs: int | None, steps: int | None) -> RunLimit:
-    """The limit of a run. Raises `UsageError` where there is none, or one that isn't a count."""
+    """The limit of a run. Raises `UsageError` where there is no limit, or it isn't a count."""
     if epochs is None and steps is None:
         raise UsageError(
             "`fit` has no limit: it would never end",
@@ -39,7 +39,9 @@ def limit(epochs: int | None, steps: int | None) -> RunLimit:
         )
     for name, value in (("epochs", epochs), ("steps", steps)):
         if value is not None and not is_count(value):
-            raise UsageError(f"{name}={value!r} is no limit", expected="a whole number, 0 or more")
+            raise UsageError(
+                f"{name}={value!r} is not a limit", expected="a whole number, 0 or more"
+            )
     return RunLimit(epochs, steps)
 
 
@@ -111,7 +113,7 @@ def check_parts(trainer: Any) -> None:
         )
     if not isinstance(trainer.clip, Clip | None):
         raise ConfigurationError(
-            f"clip={trainer.clip!r} is no limit",
+            f"clip={trainer.clip!r} is not a limit",
             expected="a number, or Clip(norm=...)",
             option="clip",
         )
@@ -123,7 +125,7 @@ def models(made: Any) -> dict[str, nn.Module]:
     for name, model in by_name.items():
         if not isinstance(model, nn.Module):
             raise ConfigurationError(
-                f"the model {name!r} is no torch.nn.Module",
+                f"the model {name!r} is not a torch.nn.Module",
                 received=type(model).__name__,
                 remedy="return the module from the function, or from `configure_model`",
                 option="model",
@@ -217,7 +219,7 @@ def check_passes(loop: Loop) -> None:
         if isinstance(loop.sources[name].loader, Iterator):
             raise UsageError(
                 f"the data named {name!r} can be passed over once only",
-                expected="data that can be begun anew: a Dataset, a DataLoader, a list",
+                expected="data that can be read again: a Dataset, a DataLoader, a list",
                 received=type(loop.sources[name].loader).__name__,
                 remedy="make a list of its batches"
                 + (", or limit the run by `steps`" if name == TRAIN else ""),
@@ -262,7 +264,7 @@ def check_monitors(loop: Loop, *, open_ended: bool) -> None:
         known |= {name for name in callback.logs if not name.endswith("*")}
         prefixes += tuple(name[:-1] for name in callback.logs if name.endswith("*"))
         ours = type(callback).__module__.startswith("trackside.")
-        ours = ours and not isinstance(callback, Adopted)  # whose own class is somebody else's
+        ours = ours and not isinstance(callback, Adopted)  # whose class is another framework's
         open_ended = open_ended or not (ours or callback.logs)
     watchers = [(name, m) for name, c in run.callbacks.items() for m in c.monitors]
     watchers += [("scheduler", s.monitor) for s in loop.schedulings if s.monitor]

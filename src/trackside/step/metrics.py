@@ -174,7 +174,7 @@ class MetricLog:
                 mean.fold()
 
     def recent(self) -> dict[str, float]:
-        """Means since the last record; they start anew."""
+        """Means since the last record; they start again."""
         sums = {}
         for name, mean in self._means.items():
             mean.fold()
@@ -185,7 +185,7 @@ class MetricLog:
         return read(sums, self._reduce)
 
     def epoch(self) -> dict[str, float]:
-        """Means over the epoch of the names under `train/`; they start anew."""
+        """Means over the epoch of the names under `train/`; they start again."""
         sums = {}
         for name, mean in self._means.items():
             mean.fold()
@@ -225,7 +225,7 @@ class MetricLog:
 
 
 def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The states of several ranks' logs as that of one: what each has summed up counts once."""
+    """Merge the log states of all ranks into one."""
     names = dict.fromkeys(name for state in states for name in state)
     together: dict[str, Any] = {}
     for name in names:

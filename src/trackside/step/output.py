@@ -33,7 +33,7 @@ class Output(NamedTuple):
 
 
 def default_step(step: F) -> F:
-    """Mark a step that does what the loop would do: it need not be called where nobody watches."""
+    """Mark a default step: the loop may inline it when no hook listens."""
     step.default_step = True  # type: ignore[attr-defined]
     return step
 
@@ -134,7 +134,7 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
 
 
 def compare(model: nn.Module, loss: Loss | None, batch: Any) -> Output:
-    """The step that is meant when nobody says otherwise: predict, and compare with the target.
+    """The default step: predict and compute the loss.
 
     Without a `loss`, the model gets the whole mapping and returns an object with `.loss`.
     """

@@ -1,4 +1,4 @@
-"""Number formats of a run: fp32, bf16, fp16 with a loss scaler; and which numbers are none."""
+"""Mixed precision (fp32, bf16, fp16 with loss scaling), and the check for non-finite values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from trackside.distributed.state import local_part
 from trackside.errors import ConfigurationError, did_you_mean
 
-Name = Literal["fp32", "bf16", "fp16"]
+PrecisionName = Literal["fp32", "bf16", "fp16"]
 SMALLEST_SCALE = 2.0**-14
 """Below it, a loss of 1 is no normal number of fp16: the gradients are to blame, not the range."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,11 +31,11 @@ class Precision:
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        if name not in get_args(Name):
+        if name not in get_args(PrecisionName):
             raise ConfigurationError(
                 f"precision={name!r} doesn't exist",
-                expected=", ".join(get_args(Name)),
-                remedy=did_you_mean(name, get_args(Name)),
+                expected=", ".join(get_args(PrecisionName)),
+                remedy=did_you_mean(name, get_args(PrecisionName)),
                 option="precision",
             )
         self.name = name
@@ -88,7 +88,7 @@ def non_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     Of a sharded tensor, the part is looked at that this rank holds: other ranks may find others.
 
     Args:
-        named: Name and tensor; those of whole numbers, and empty ones, are left out.
+        named: PrecisionName and tensor; those of whole numbers, and empty ones, are left out.
     """
     parts = ((name, _real(local_part(tensor))) for name, tensor in named)
     floating = {name: t for name, t in parts if t.is_floating_point() and t.numel()}

@@ -71,12 +71,12 @@ def check_callback(
     every hook, on a disk that is full, and on two simulated ranks.
 
     Args:
-        factory: Makes the callback: its class, or a function; called anew for every run.
+        factory: Makes the callback: its class, or a function; called again for every run.
         options: What `factory` is called with. With a class they are also written to a YAML file
             and read back.
         task: Makes the task to train on; its training data needs two batches or more.
         observer: Whether it only watches: the trained weights are then the same without it.
-        beside: Makes other callbacks that it needs, for each run anew.
+        beside: Makes other callbacks that it needs, new for each run.
         trainer: Options of the trainer, such as `accumulate`.
         measured: Names of logged values that depend on the machine (`memory/*`): they need not be
             the same after a resume. Those that differ between two runs are noticed without it.

@@ -115,7 +115,7 @@ class Grammar:
 
     def _check_custom(self, event: str) -> None:
         if not event.startswith("on_"):
-            self._refuse(f"{event!r} is no event", remedy=did_you_mean(event, HOOKS))
+            self._refuse(f"{event!r} is not an event", remedy=did_you_mean(event, HOOKS))
 
     def _close(self, hook: Hook) -> None:
         opening = hook.closes

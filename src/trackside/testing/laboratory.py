@@ -52,7 +52,7 @@ class Trial:
     error: BaseException | None
     weights: Tensor
     events: list[str]
-    """What somebody heard who joined before the callback."""
+    """The events of a callback that joined before it."""
     closed: int
     """How often the callback was closed."""
     history: dict[tuple[int, int, str], float] = field(default_factory=dict)

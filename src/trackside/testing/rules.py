@@ -34,7 +34,7 @@ class NotApplicable(Exception):
 
 
 def registration(laboratory: Laboratory) -> None:
-    """It is made anew in each call, joins a collection, and trains to the end."""
+    """It is constructed in each call, joins a collection, and trains to the end."""
     one = laboratory.make()
     if one is laboratory.make():
         raise Broken("the factory returns the same callback twice", "make a new one in each call")
@@ -188,7 +188,7 @@ def second_fit(laboratory: Laboratory) -> None:
     with folder() as place, folder() as control:
         twice = laboratory.run(place, callback=laboratory.make(), fits=2)
         without = laboratory.run(control, fits=2)
-    fix = "begin anew in `on_attach` or `on_fit_start`: nothing of the first run may be left"
+    fix = "begin again in `on_attach` or `on_fit_start`: nothing of the first run may be left"
     _must_complete(twice, "a second `fit` with the same trainer fails", fix)
     if laboratory.observer and not torch.equal(twice.weights, without.weights):
         raise Broken("after two `fit`s the weights differ from those of runs without it", fix)
@@ -293,7 +293,7 @@ class _Power(BaseException):
 
 
 class _Injected(Exception):
-    """An error of somebody else."""
+    """An error of another callback."""
 
 
 def _must_complete(trial: Trial, what: str, fix: str = "see the traceback of the cause") -> None:

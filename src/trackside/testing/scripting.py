@@ -70,7 +70,7 @@ class ScriptedRun(Run):
         self.callbacks = CallbackCollection(several, type(self))
         self.limit = RunLimit(epochs, steps, epoch_steps, epoch_steps * samples)
         self.recorder = Recorder()
-        """Everything that was fired, as somebody hears it who comes before all callbacks."""
+        """Everything that was fired, as a callback hears it that comes before all others."""
         self.saves: list[Request] = []
         """Requests for a checkpoint that were taken."""
         self.evaluations: list[str] = []
@@ -346,7 +346,7 @@ class _Logged:
         }
 
     def epoch(self) -> dict[str, float]:
-        """Means over the epoch of the names under `train/`; they start anew."""
+        """Means over the epoch of the names under `train/`; they start again."""
         means = {name: mean for name, mean in _means(self._epoch).items() if _topic(name) == TRAIN}
         self._epoch.clear()
         return means

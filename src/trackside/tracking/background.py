@@ -1,4 +1,4 @@
-"""Deliveries to somebody slow: a bounded queue, a thread, retries, and an end that waits briefly.
+"""Deliveries to a slow receiver: a bounded queue, a thread, retries, and an end that waits briefly.
 
 A tracker on the network must neither stop training nor slow it down. What it is to be told is put
 in a queue and told by a thread. When the queue is full, what is new is dropped and counted. What
@@ -168,7 +168,7 @@ class BackgroundQueue:
         return False
 
     def _wait(self, seconds: float) -> None:
-        """Wait, but not beyond the beginning of the end: then the rest is tried without delay."""
+        """Sleep, but return as soon as `close` was called."""
         until = monotonic() + seconds
         while monotonic() < until and not self._closing.wait(min(0.05, seconds)):
             pass

@@ -1,4 +1,4 @@
-"""What callbacks show that is no number: pictures and histograms, and the events that carry them.
+"""Media that callbacks show: pictures and histograms, and the events that carry them.
 
 Who makes one says `run.emit(Media.on_picture, name, picture)`; a tracker that can show it has a
 method of that name.

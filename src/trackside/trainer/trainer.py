@@ -34,8 +34,7 @@ from trackside.step import optimization
 from trackside.step.metrics import check_metrics
 from trackside.step.optimization import Clip, Scheduler, build_optimizers, build_schedulings
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
-from trackside.step.precision import Name as PrecisionName
-from trackside.step.precision import Precision
+from trackside.step.precision import Precision, PrecisionName
 from trackside.trainer import rehearsal
 from trackside.trainer.defaults import collect
 from trackside.trainer.ending import run_to_its_end

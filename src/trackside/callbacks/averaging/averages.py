@@ -245,7 +245,7 @@ class Substitution:
 
 
 def _drop_gathered(models: Mapping[str, nn.Module]) -> None:
-    """Let sharded modules gather anew: what they have gathered shows the values of before."""
+    """Drop gathered FSDP parameters, which still hold the old values."""
     for model in models.values():
         for module in model.modules():
             sharded: Any = module

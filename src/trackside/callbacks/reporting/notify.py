@@ -79,7 +79,7 @@ class Notify(Callback):
         return "Notify(...)"
 
     def rehearse_in(self, folder: Path) -> bool:
-        """Whether to take part in a rehearsal: people shall not hear of it."""
+        """False: a rehearsal must not notify anybody."""
         return False
 
     def on_close(self, run: Run, outcome: Outcome) -> None:

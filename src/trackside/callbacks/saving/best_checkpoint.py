@@ -170,7 +170,7 @@ class BestCheckpoint(Callback):
         return len(others) < self.keep or has_improved(value, others[-1], self.mode, self.min_delta)
 
     def _write(self, run: Run, known: list[Entry], entry: Entry, states: Any) -> list[Entry]:
-        """Weights first, then the list, then what is no longer in it: no list tells of nothing."""
+        """Write weights, then the list, then delete: the list never names a missing file."""
         for name, state in states.items():
             began = plain_names(run.models[name], self._began_infinite.get(name, frozenset()))
             if bad := [key for key in non_finite(state.items()) if key not in began]:

@@ -103,7 +103,7 @@ def _blueprints_in(value: Any) -> Iterator[Blueprint]:
 
 
 class Refusals:
-    """A context in which an error of a constructor is told as a problem with a place."""
+    """A context that turns an error of a constructor into a problem with a place."""
 
     def __init__(self, blueprint: Blueprint) -> None:
         self.blueprint = blueprint

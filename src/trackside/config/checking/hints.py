@@ -2,7 +2,7 @@
 
 pydantic checks the values; what it is given is the hint with every class that a file can't write
 down replaced by "made by a `kind:`", and with numbers, text and truth values taken strictly: `"5"`
-is no number, `1` is not `true`. Lists become tuples, sets or paths where the hint asks for them.
+is not a number, `1` is not `true`. Lists become tuples, sets or paths where the hint asks for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trackside.errors import ScheduleError
 from trackside.schedule import AnyOf, Every
 
 STRICT = (int, float, bool, str)
-"""Types that take nothing but themselves (and a whole number where a number is wanted)."""
+"""Types that accept no other type; `float` also accepts a whole number."""
 AS_PYDANTIC_DOES = (
     pathlib.PurePath,
     enum.Enum,

@@ -188,7 +188,7 @@ def import_name(name: str) -> Any:
 
 
 def _import_module(name: str) -> ModuleType | None:
-    """The module; None when there is none of that name."""
+    """The module; None when there is no module of that name."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

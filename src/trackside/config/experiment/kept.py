@@ -30,7 +30,7 @@ from trackside.run_folder.identity import identity
 
 
 def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment | KeptProgram:
-    """The experiment that a run's folder tells of, to go on or to be evaluated there.
+    """The experiment that a run's folder describes, to resume or evaluate there.
 
     Args:
         folder: The run's folder, with the `config.yaml` that `trackside train` left in it.
@@ -66,7 +66,7 @@ def find_checkpoint(
         which: `auto` for the newest that is whole, `best`, a step, or a path.
 
     Raises:
-        CheckpointError: There is none like that.
+        CheckpointError: There is no such checkpoint.
     """
     if which not in ("auto", "best") and local_path(which, "checkpoint").is_dir():
         return open_checkpoint(which)
@@ -151,7 +151,7 @@ def _check_names(names: list[str], experiment: Experiment | KeptProgram) -> None
 
 @dataclass(frozen=True, slots=True)
 class KeptRun:
-    """One run, as its folder tells it."""
+    """One run, as its folder describes it."""
 
     folder: Path
     status: str

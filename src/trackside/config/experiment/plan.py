@@ -68,7 +68,7 @@ class Plan:
     data: Mapping[str, DataSet]
     memory: Memory
     hooks: Mapping[str, list[str]]
-    """For every hook that somebody listens to: who, in order."""
+    """The listeners of every hook that has any, in order."""
     schedules: list[Planned]
     disk: Disk | None
     findings: list[Diagnostic] = field(default_factory=list)

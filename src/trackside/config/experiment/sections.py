@@ -125,7 +125,7 @@ class Sections:
             return Trainer
         if isinstance(found, type) and issubclass(found, Trainer):
             return found
-        self._add(f"`{kind}` is no trainer", path, expected="a subclass of trackside.Trainer")
+        self._add(f"`{kind}` is not a trainer", path, expected="a subclass of trackside.Trainer")
         return Trainer
 
     def _trainer(self, keys: Any, data: set[str]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ class Sections:
             )
             if made is not None and isinstance(made.target, type) and not has_hooks(made.target):
                 self._add(
-                    f"`{made.kind}` is no callback: it has no hooks",
+                    f"`{made.kind}` is not a callback: it has no hooks",
                     (*path, "kind"),
                     expected="a subclass of trackside.Callback",
                 )
@@ -270,7 +270,7 @@ class Sections:
         return found
 
     def _names_below(self) -> set[str]:
-        """Names that any file gives a callback to: taking one away again is no mistake."""
+        """Names that any file gives a callback to: removing one again is not a mistake."""
         layers = [layer.value for layer in self.document.layers if isinstance(layer.value, dict)]
         sections = [value.get("callbacks") for value in layers]
         return {n for s in sections if isinstance(s, dict) for n, v in s.items() if v is not None}

@@ -185,7 +185,7 @@ class _Reader:
                     "a second document begins here",
                     self.place(mark, None),
                     expected="one document in a file",
-                    remedy="put it into a file of its own: files are merged in order",
+                    remedy="put it into its own file: files are merged in order",
                 )
             return self.layer
         finally:

@@ -34,7 +34,7 @@ def is_override(argument: str) -> bool:
 
 
 def parse_override(argument: str, findings: Findings) -> Override | None:
-    """Read one override; None, with the reason in `findings`, when it is none."""
+    """Read one override; None, with the reason in `findings`, when it is not an override."""
     removes = argument.startswith("~")
     key, equals, text = argument.partition("=")
     keys = tuple(key.removeprefix("~").split("."))

@@ -1,4 +1,4 @@
-"""What is wrong in a configuration: collected, and told all at once."""
+"""Problems of a configuration: collected, and reported all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trackside.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, told in the order in which a person needs it."""
+    """One problem; its fields are in the order in which a person needs them."""
 
     message: str
     """What is wrong, in one sentence without a full stop."""
@@ -72,7 +72,7 @@ class ExperimentError(ConfigurationError):
 
 
 class Findings:
-    """Collects problems, so that a person is told all of them and not one per attempt."""
+    """Collects problems, so that one attempt reports all of them."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""R8: a loss that is not a number: no step after it, no file with it, and a message that names it."""
+"""R8: a loss that is not finite: no step after it, no file with it, and a message that names it."""
 
 from __future__ import annotations
 

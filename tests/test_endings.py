@@ -107,7 +107,7 @@ def run_to_its_end(name: str) -> tuple[Trainer, Happening, BaseException | None]
         precision="fp16" if overflows else "fp32",
         settings=Settings(directory="run", device="cpu", stop_signals=("SIGUSR1",)),
     )
-    data = [] if name.startswith("wrong usage") else task.train
+    data: Any = [] if name.startswith("wrong usage") else task.train
     try:
         trainer.fit(data, steps=4)
     except BaseException as error:

@@ -26,6 +26,7 @@ class Life:
         kill_after: Kill it and its workers once it has told so many lines.
         send: Signals to send, one after the other, ...
         at: ... when it tells this word and number for the first time; it waits until they are sent.
+        to_group: Send them to its whole process group: its loader's workers get them, too.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Life:
         kill_after: int | None = None,
         send: Sequence[int] = (),
         at: tuple[str, int] = ("", 0),
+        to_group: bool = False,
     ) -> None:
         start_server()
         self.lines: list[list[Any]] = []
@@ -55,7 +57,7 @@ class Life:
                 if tuple(self.lines[-1][:2]) == at and not self.signalled:
                     self.signalled = True
                     for number in send:
-                        os.kill(process.pid, number)
+                        (os.killpg if to_group else os.kill)(process.pid, number)
                     line.send("go on")
         except (EOFError, ConnectionResetError):
             process.join()

@@ -75,6 +75,38 @@ def test_signalled_it_closes_saves_and_goes_on_bitwise(
     check([first, Life(options)], unbroken, may_lose=0 if once else 2 * 4)
 
 
+WITH_WORKERS = Options("", workers=2, save_every="4 steps")
+AGAIN = [pytest.param(time, marks=() if time == 0 else pytest.mark.slow) for time in range(20)]
+
+
+@pytest.fixture(scope="module")
+def unbroken_with_workers(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    folder = str(tmp_path_factory.mktemp("unbroken"))
+    return Life(dataclasses.replace(WITH_WORKERS, directory=folder))
+
+
+@pytest.mark.parametrize("order", ["SIGINT", "SIGTERM", "SIGHUP", "SIGTERM twice"])
+@pytest.mark.parametrize("time", AGAIN)
+def test_signalled_with_its_workers_it_closes_saves_and_goes_on_bitwise(
+    tmp_path: Path, unbroken_with_workers: Life, order: str, time: int, figure: Figure
+) -> None:
+    figure("R7", f"{order} to the process group, 2 workers: closed, exit code, bitwise after")
+    places = list(PLACES.values())
+    options = dataclasses.replace(WITH_WORKERS, directory=str(tmp_path))
+
+    first = Life(options, send=ORDERS[order], at=places[time % len(places)], to_group=True)
+
+    code = 128 + ORDERS[order][0]
+    # The second of two may come when the run is over, and ends the process as it ends any other.
+    assert first.exit_code in [code, *(-number for number in ORDERS[order][1:])]
+    [[status, step, told]] = first.closed
+    assert (status, told) == ("interrupted", code)
+    selection = newest_valid(tmp_path / "checkpoints")
+    assert selection is not None
+    assert selection.checkpoint.manifest.step == step == first.steps[-1]
+    check([first, Life(options)], unbroken_with_workers, may_lose=0)
+
+
 def test_a_loop_written_by_hand_passes(tmp_path: Path, figure: Figure) -> None:
     figure("R7", "control: a loop written by hand")
     unbroken = Life(ControlOptions(str(tmp_path / "unbroken")))

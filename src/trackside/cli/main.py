@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from inspect import getdoc
+from typing import TextIO
 
 import typer
 
@@ -22,6 +23,7 @@ from trackside.cli.runs import runs
 from trackside.cli.schema import schema
 from trackside.cli.train import train
 from trackside.outcome import exit_code_of
+from trackside.tracking.streams import LastingStream
 
 EXIT_CODES = """\b
 Exit codes:
@@ -75,4 +77,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(run(sys.argv[1:]))
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:  # as under `pythonw`
+            setattr(sys, name, _lasting(stream))
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _lasting(stream: TextIO) -> LastingStream:
+    return LastingStream(lambda: stream)

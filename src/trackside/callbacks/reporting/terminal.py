@@ -10,15 +10,26 @@ import os
 import sys
 from functools import cache
 from textwrap import wrap
+from typing import Any
 
 import rich
 from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
 
+from trackside.tracking.streams import LastingStream
+
 
 def console() -> Console:
-    """The console of this process; it writes to whatever `sys.stdout` is at that moment."""
-    return rich.get_console()
+    """The console of this process; it writes to whatever `sys.stdout` is at that moment.
+
+    What it writes never ends a run: see `LastingStream`.
+    """
+    target = rich.get_console()
+    own: Any = target._file
+    if not isinstance(own, LastingStream):
+        stream: Any = LastingStream(lambda: sys.stdout if own is None else own)
+        target.file = stream
+    return target
 
 
 def say(text: RenderableType, *, hang: int | None = None) -> None:

@@ -6,6 +6,7 @@ is exact. The loop alone writes them; all others read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -98,3 +99,25 @@ class RunLimit:
         if self.steps is None and by_epochs is None:
             return None
         return min(known)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """Which batch of the training data: enough to know it when it comes again."""
+
+    epoch: int
+    """The pass it belongs to: epochs completed before it."""
+    number: int
+    """Its place in the pass, from 0; the parts that ranks take of one batch have one number."""
+    samples: tuple[int, ...] = ()
+    """Indices of its samples in the data set; empty where they can't be known."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.samples[:8])) + (", ..." if len(self.samples) > 8 else "")
+        where = f"batch {self.number} of epoch {self.epoch}, both from 0"
+        return where + (f" (samples {shown})" if shown else "")
+
+
+def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
+    """Batches as they were before `asdict`, and JSON, took them apart."""
+    return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)

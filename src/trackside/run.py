@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from trackside.history import History
 from trackside.outcome import Outcome
 from trackside.progress import Progress, RunLimit
+from trackside.progress import TrainingBatch as TrainingBatch
+from trackside.progress import training_batches as training_batches
 from trackside.renamed import refuses_old_names
 
 if TYPE_CHECKING:
@@ -31,28 +33,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
 Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back", "settle"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingBatch:
-    """Which batch of the training data: enough to know it when it comes again."""
-
-    epoch: int
-    """The pass it belongs to: epochs completed before it."""
-    number: int
-    """Its place in the pass, from 0; the parts that ranks take of one batch have one number."""
-    samples: tuple[int, ...] = ()
-    """Indices of its samples in the data set; empty where they can't be known."""
-
-    def __str__(self) -> str:
-        shown = ", ".join(map(str, self.samples[:8])) + (", ..." if len(self.samples) > 8 else "")
-        where = f"batch {self.number} of epoch {self.epoch}, both from 0"
-        return where + (f" (samples {shown})" if shown else "")
-
-
-def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
-    """Batches as they were before `asdict`, and JSON, took them apart."""
-    return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trackside.errors import UsageError
 from trackside.run import Run
 from trackside.testing import ScriptedRun, SpyCallback, script
 
@@ -35,7 +36,7 @@ def test_outside_of_a_hook_the_trainer_asks() -> None:
     run = Run("fit")
     run.stop("from outside")
 
-    assert run.requests[0].asked_by == "trainer"
+    assert next(iter(run.requests)).asked_by == "trainer"
     assert run.stopping
 
 
@@ -43,12 +44,14 @@ def test_only_data_that_is_there_can_be_evaluated() -> None:
     run = Run("fit")
     run.data = {"val": None}
 
-    with pytest.raises(KeyError, match="no data named 'test'; there is val"):
+    with pytest.raises(
+        UsageError, match=r"no data named 'test' to evaluate\s+expected: one of val"
+    ):
         run.evaluate("test")
 
 
 def test_values_can_be_logged_while_training_only() -> None:
-    with pytest.raises(RuntimeError, match="from `on_fit_start` on"):
+    with pytest.raises(UsageError, match="from `on_fit_start` on"):
         Run("fit").log("x", 1.0)
 
 

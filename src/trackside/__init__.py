@@ -49,11 +49,12 @@ if TYPE_CHECKING:
     from trackside.outcome import Status as Status
     from trackside.progress import Progress as Progress
     from trackside.progress import RunLimit as RunLimit
+    from trackside.requests import Request as Request
+    from trackside.requests import TrainingBatch as TrainingBatch
     from trackside.run import Evaluation as Evaluation
-    from trackside.run import Request as Request
     from trackside.run import Rollback as Rollback
     from trackside.run import Run as Run
-    from trackside.run import TrainingBatch as TrainingBatch
+    from trackside.run import SkippedStep as SkippedStep
     from trackside.schedule import AnyOf as AnyOf
     from trackside.schedule import Every as Every
     from trackside.schedule import Schedule as Schedule
@@ -127,12 +128,12 @@ else:
                 "Progress",
                 "RunLimit",
             ),
+            "requests": ("Request", "TrainingBatch"),
             "run": (
                 "Evaluation",
-                "Request",
                 "Rollback",
                 "Run",
-                "TrainingBatch",
+                "SkippedStep",
             ),
             "schedule": (
                 "AnyOf",
@@ -151,6 +152,7 @@ else:
             "trainer.settings": (
                 "Result",
                 "Settings",
+                "SkippedStep",
             ),
             "trainer.trainer": ("Trainer",),
         },
@@ -202,6 +204,7 @@ __all__ = [
     "ScheduleError",
     "Scheduler",
     "Settings",
+    "SkippedStep",
     "Status",
     "StopTraining",
     "TracksideError",

@@ -13,18 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 
+from trackside.errors import UnknownDataError, UsageError, WrongTimeError
 from trackside.history import History
+from trackside.later import known_from
 from trackside.outcome import Outcome
 from trackside.progress import Progress, RunLimit
 from trackside.progress import TrainingBatch as TrainingBatch
 from trackside.progress import training_batches as training_batches
 from trackside.renamed import refuses_old_names
+from trackside.requests import Kind, Request, Requests, TrainingBatch
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+    from trackside.checkpoint.saver import Saver
     from trackside.distributed.world import World
     from trackside.lifecycle.collection import CallbackCollection
     from trackside.step.output import Steps
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
-Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +53,14 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Something asked for, with who asked and why; taken at the next safe point."""
+class SkippedStep:
+    """One update that was asked to be skipped: it was counted, and the weights stayed."""
 
-    kind: Kind
+    step: int
+    """Steps completed with it."""
     reason: str
     asked_by: str
-    name: str = ""
-    """Name of the data set, for `evaluate`."""
-    signal: int | None = None
-    """Number of the signal behind a stop."""
-    diverged: bool = False
-    """Whether a stop is for numbers that went wrong."""
-    leave_out: tuple[TrainingBatch, ...] = ()
-    """Batches that shall not come again, for `roll_back`."""
-    all_ranks: bool = False
-    """Whether all ranks ask for it at this very step: it is taken here, and not a little later."""
+    """Who asked, and on which ranks, unless all did."""
 
 
 @dataclass(slots=True)
@@ -96,41 +91,6 @@ class Log(Protocol):
         """Add `value` with `weight` to the mean kept under `name`."""
 
 
-class _Nowhere:
-    """Where values go that shall not be recorded."""
-
-    def add(self, name: str, value: Tensor | float, weight: float) -> None:
-        """Drop the value."""
-
-
-class Saver(Protocol):
-    """Who writes checkpoints; the callback `Checkpoint` puts itself there."""
-
-    needs_attention: bool
-    """Set when a checkpoint has become whole, or has failed, since the last `settle`."""
-    save_on_failure: bool
-    """Whether to save when an evaluation fails, before its error ends the run."""
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether a checkpoint is being written in the background."""
-
-    def root(self, run: Run) -> Path:
-        """The folder that holds the run's checkpoints."""
-
-    def prepare(self, run: Run, shared: dict[str, Any], own: dict[str, Any]) -> None:
-        """See before the first step that a state like this can be saved."""
-
-    def save(self, run: Run, shared: dict[str, Any], own: dict[str, Any], reason: str) -> None:
-        """Take a copy of the state and have it written."""
-
-    def settle(self, run: Run) -> None:
-        """Announce checkpoints that have become whole; raise what went wrong in the background."""
-
-    def wait(self, run: Run) -> None:
-        """Wait for the checkpoint that is being written, and settle."""
-
-
 class Events(Protocol):
     """What fires events and knows who is being called (`dispatch.py`)."""
 
@@ -138,7 +98,7 @@ class Events(Protocol):
     def current_callback(self) -> str | None:
         """Name of the callback whose hook is being called now."""
 
-    def shares(self) -> dict[str, float]:
+    def seconds_by_callback(self) -> dict[str, float]:
         """Seconds spent in each callback so far, by name, the costliest first."""
 
     def fire(
@@ -157,28 +117,44 @@ class Run:
 
     mode: Mode
     """`fit`, `evaluate` or `predict`."""
-    model: nn.Module
+    model: nn.Module = known_from("on_configure_end")
     """The model; with several, the one named `model`, else the first."""
-    optimizers: Mapping[str, Optimizer]
-    """All optimizers by name; a single one is called `optimizer`."""
-    schedulers: Mapping[str, Any]
+    optimizers: Mapping[str, Optimizer] = known_from("on_optimizers_ready")
+    """All optimizers by name; a single one is called `optimizer`. Empty outside of `fit`."""
+    schedulers: Mapping[str, Any] = known_from("on_setup_end")
     """All learning-rate schedulers by name of their optimizer."""
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = known_from("on_configure_end")
     """Named data: `train`, and every set that can be evaluated."""
-    device: torch.device
-    steps: Steps
+    device: torch.device = known_from("on_attach")
+    steps: Steps = known_from("on_setup_start")
     """What is done with a batch: the trainer's `training_step`, `predict_step`, `backward`, ..."""
-    precision: Precision
+    precision: Precision = known_from("on_setup_start")
     """Number formats: what passes over a model are cast to, and the scaler of the loss."""
-    world: World
+    world: World = known_from("on_attach")
     """Ranks and collectives; a world of one process has size 1."""
-    callbacks: CallbackCollection
+    callbacks: CallbackCollection = known_from("on_attach")
+    _models: Mapping[str, nn.Module] = known_from("on_configure_end", "models")
+    metric_log: Log = known_from("on_setup_end")
+    """Where logged values go; `run.log` adds to it."""
     directory: Path
     """The run's folder. It may not exist yet: whoever writes first makes it."""
     config: Mapping[str, Any]
     """Settings and configuration of the run, as plain values, for loggers."""
 
-    def __init__(self, mode: Mode, directory: Path | str = ".") -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        directory: Path | str = ".",
+        *,
+        events: Callable[[Run], Events] | None = None,
+    ) -> None:
+        """See the class.
+
+        Args:
+            mode: `fit`, `evaluate` or `predict`.
+            directory: The run's folder.
+            events: Makes, of this run, what calls its callbacks; None: nobody is called.
+        """
         self.mode = mode
         self.directory = Path(directory)
         self.id = secrets.token_hex(8)
@@ -188,17 +164,13 @@ class Run:
         self.progress = Progress()
         self.limit = RunLimit()
         self.history = History()
-        self._models: Mapping[str, nn.Module] = {}
-        self.optimizers = {}
-        self.schedulers = {}
-        self.data = {}
         self.config = {}
-        self.requests: list[Request] = []
-        """Asked for and not taken yet, oldest first."""
-        self.stop_request: Request | None = None
-        """The request that ends the run, once it is agreed."""
+        self.requests = Requests()
+        """What was asked for and is not taken yet."""
         self.rollbacks: list[Rollback] = []
         """How often the run went back to a checkpoint, over all its resumes, the oldest first."""
+        self.skipped_steps: list[SkippedStep] = []
+        """Updates that were asked to be skipped, over all resumes, the oldest first."""
         self.evaluation: Evaluation | None = None
         """The evaluation under way, if there is one."""
         self.outcome: Outcome | None = None
@@ -213,8 +185,8 @@ class Run:
         """Time spent waiting for training batches so far in this process."""
         self.saver: Saver | None = None
         """Who writes checkpoints; None where nothing is saved."""
-        self._events: Events | None = None
-        self._log: Log | None = None
+        self._discards = False
+        self._events: Events | None = None if events is None else events(self)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -231,7 +203,15 @@ class Run:
 
     @property
     def optimizer(self) -> Optimizer:
-        """The optimizer; with several, the first."""
+        """The optimizer; with several, the first.
+
+        Raises:
+            UsageError: There is none: the run doesn't train.
+        """
+        if not self.optimizers:
+            raise UsageError(
+                f"a run of mode {self.mode!r} has no optimizer", expected="a `fit` with one"
+            )
         return next(iter(self.optimizers.values()))
 
     @property
@@ -250,12 +230,25 @@ class Run:
     @property
     def callback_seconds(self) -> dict[str, float]:
         """Seconds spent in each callback so far, by name, the costliest first."""
-        return self._events.shares() if self._events is not None else {}
+        return self._events.seconds_by_callback() if self._events is not None else {}
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody has asked for the end."""
-        return any(request.kind == "stop" for request in self.requests)
+        """Whether somebody has asked for the end: from then on, until the run is over.
+
+        What is asked on another rank is known here once the ranks have agreed.
+        """
+        return self.requests.stopping
+
+    @property
+    def stop_request(self) -> Request | None:
+        """The request that ends the run, once all ranks agreed and it was taken."""
+        return self.requests.stop
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person or the cluster ends the run: by Ctrl-C, or SIGTERM."""
+        return self.requests.stop is not None and self.requests.stop.signal is not None
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -275,8 +268,7 @@ class Run:
             signal: Number of the signal behind it: the run is then interrupted.
             diverged: The numbers of the run went wrong: it has then diverged, with exit code 3.
         """
-        who = self._who(asked_by)
-        self._ask(Request("stop", reason, who, signal=signal, diverged=diverged))
+        self._ask("stop", reason, asked_by, signal=signal, diverged=diverged)
 
     def save(
         self,
@@ -294,7 +286,7 @@ class Run:
                 progress decides. It is then saved at the end of this step; otherwise, on several
                 ranks, some steps later, when all have heard of it.
         """
-        self._ask(Request("save", reason, self._who(asked_by), all_ranks=all_ranks))
+        self._ask("save", reason, asked_by, all_ranks=all_ranks)
 
     def evaluate(
         self,
@@ -313,12 +305,11 @@ class Run:
             all_ranks: Whether all ranks ask for it at this same step; see `save`.
 
         Raises:
-            KeyError: There is no data of that name.
+            UnknownDataError: There is no data of that name.
         """
         if name not in self.data:
-            raise KeyError(f"no data named {name!r}; there is " + (", ".join(self.data) or "none"))
-        who = self._who(asked_by)
-        self._ask(Request("evaluate", reason, who, name=name, all_ranks=all_ranks))
+            raise UnknownDataError.among(self.data, name, "to evaluate")
+        self._ask("evaluate", reason, asked_by, name=name, all_ranks=all_ranks)
 
     def skip_step(self, reason: str, *, asked_by: str | None = None) -> None:
         """Ask to drop the gradients of the step under way instead of applying them.
@@ -326,7 +317,7 @@ class Run:
         Counts until just before the update: in `on_batch_end`, `on_backward_end` and
         `on_optimizer_step_start`. The step is counted all the same.
         """
-        self._ask(Request("skip_step", reason, self._who(asked_by)))
+        self._ask("skip_step", reason, asked_by)
 
     def roll_back(
         self,
@@ -348,26 +339,26 @@ class Run:
                 them, and checkpoints do. Without any, the same steps are taken again.
             asked_by: Who asks; None takes the callback whose hook is being called.
         """
-        who = self._who(asked_by)
-        self._ask(Request("roll_back", reason, who, leave_out=tuple(leave_out)))
+        self._ask("roll_back", reason, asked_by, leave_out=tuple(leave_out))
 
-    def _ask(self, request: Request) -> None:
-        self.requests.append(request)
-
-    def _who(self, asked_by: str | None) -> str:
-        return asked_by or (self._events.current_callback if self._events else None) or "trainer"
+    def _ask(self, kind: Kind, reason: str, asked_by: str | None, **details: Any) -> None:
+        who = asked_by or self.current_callback or "trainer"
+        step = self.progress.steps_completed
+        self.requests.ask(Request(kind, reason, who, step=step, **details))
 
     @contextmanager
     def discarding(self) -> Iterator[None]:
-        """For steps that don't count: what is logged or asked for inside is dropped."""
-        log, asked, samples = self._log, list(self.requests), self.batch_samples
-        self._log = _Nowhere()
+        """For steps that don't count: what is logged or asked for inside is dropped.
+
+        A signal that comes meanwhile is meant for the run, and stays.
+        """
+        outer, samples = self._discards, self.batch_samples
+        self._discards = True
         try:
-            yield
+            with self.requests.discarding():
+                yield
         finally:
-            self._log, self.batch_samples = log, samples
-            # A signal that came meanwhile is meant for the run.
-            self.requests[:] = [r for r in self.requests if r in asked or r.asked_by == "signal"]
+            self._discards, self.batch_samples = outer, samples
 
     # --- saying --------------------------------------------------------------------------------
 
@@ -380,18 +371,27 @@ class Run:
             value: A number, or a tensor of one element, which stays on its device until then.
             weight: Weight in the mean; None takes the samples of the batch in hand, or 1 outside.
         """
+        if self._discards:
+            return
+        if "metric_log" not in vars(self):
+            raise WrongTimeError(
+                f"{name!r} was logged before training starts",
+                expected="`run.log` from `on_fit_start` on",
+                remedy="log it in `on_fit_start` or in a later hook",
+            )
         if "/" not in name:
             name = f"{self.evaluation.name if self.evaluation else 'train'}/{name}"
-        if self._log is None:
-            raise RuntimeError("values can be logged from `on_fit_start` on, not before")
         if weight is None:
             weight = self.batch_samples or 1.0
-        self._log.add(name, value, weight)
+        self.metric_log.add(name, value, weight)
 
     def emit(
         self, event: Callable[Concatenate[Any, Any, P], object], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Fire a custom event: every callback that has a method of its name is called."""
         if self._events is None:
-            raise RuntimeError("events can be fired between `on_attach` and `on_close` only")
+            raise WrongTimeError(
+                f"nobody hears `{event.__name__}`: this run was not started by a trainer",
+                expected="`run.emit` between `on_attach` and `on_close`",
+            )
         self._events.fire(event, *args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -12,24 +13,27 @@ import torch
 from torch import Tensor
 
 from trackside import Callback, Trainer
+from trackside.checkpoint.saver import Saver
 from trackside.checkpoint.splitting import check_savable
 from trackside.loop import resume as resuming
 from trackside.loop.snapshot import restore
-from trackside.loop.state import Loop
+from trackside.loop.state import Training
 from trackside.run import Run
 
 Fit = Callable[[Trainer], Any]
 State = tuple[dict[str, Any], dict[str, Any]]
 
 
-class MemorySaver:
+class MemorySaver(Saver):
     """Keeps a deep copy of every state that is saved; each must be one that a file can hold."""
 
-    needs_attention = False
-    save_on_failure = False
+    is_writing = False
 
     def __init__(self) -> None:
         self.states: list[State] = []
+
+    def root(self, run: Run) -> Path:
+        return run.directory
 
     def prepare(self, run: Run, shared: dict[str, Any], own: dict[str, Any]) -> None:
         check_savable(shared)
@@ -38,10 +42,11 @@ class MemorySaver:
         check_savable(shared)
         self.states.append(copy.deepcopy((shared, own)))
 
-    def settle(self, run: Run) -> None:
+    def poll(self, run: Run) -> None:
         """Nothing happens in the background."""
 
-    wait = settle
+    def finish_saves(self, run: Run) -> None:
+        """Nothing is under way."""
 
 
 class SaveEverywhere(Callback):
@@ -53,7 +58,7 @@ class SaveEverywhere(Callback):
         self.saver = MemorySaver()
 
     def on_attach(self, run: Run) -> None:
-        run.saver = self.saver  # type: ignore[assignment]
+        run.saver = self.saver
 
     def on_step_end(self, run: Run) -> None:
         run.save("step")
@@ -97,13 +102,13 @@ def going_on_from(state: State) -> Iterator[None]:
     """Inside, every `fit` goes on from `state`; there must be one."""
     resumed = []
 
-    def put_back(loop: Loop, resume: Any, *, made_up: bool) -> None:
+    def put_back(training: Training, which: Any, *, is_new_directory: bool) -> None:
         shared, own = copy.deepcopy(state)
-        loop.fire(Callback.on_checkpoint_load, shared)
-        restore(loop, shared, own)
-        resumed.append(loop)
+        training.fire(Callback.on_checkpoint_load, shared)
+        restore(training, shared, own)
+        resumed.append(training)
 
-    with mock.patch.object(resuming, "go_on", put_back):
+    with mock.patch.object(resuming, "resume", put_back):
         yield
     assert resumed, "the run was not resumed: nothing was compared"
 

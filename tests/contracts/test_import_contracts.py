@@ -22,7 +22,7 @@ VIOLATIONS = {
     "torch-free": ("schedule.py", "import torch"),
     "front-ends": ("history.py", "import rich"),
     "no-trainer-below": ("lifecycle/hooks.py", "import trackside.trainer.trainer"),
-    "callbacks-see-a-run": ("callbacks/planted/one.py", "import trackside.loop.passes"),
+    "callbacks-see-a-run": ("callbacks/planted/one.py", "import trackside.loop.evaluate"),
     "callback-folders": ("callbacks/planted/one.py", "import trackside.callbacks.other.two"),
     "public-names": ("run.py", "from trackside import Callback"),
     "optional-packages": ("data/source.py", "import wandb"),

@@ -13,7 +13,7 @@ from tests.distributed.simulation import Deadlock, Ranks, SimulatedExchange
 from trackside.distributed.agreement import Alone, Pace, Together, agree, merge, read, vote
 from trackside.distributed.world import World
 from trackside.errors import TracksideError
-from trackside.run import Request
+from trackside.requests import Request
 
 STOP = Request("stop", "val/loss did not improve", "EarlyStopping")
 SAVE = Request("save", "requested", "Checkpoint")
@@ -53,7 +53,7 @@ def run_all(
             ranks.pause()
             todo = list(agreement.at_step(asked.get((rank, now), [])))
             if now in settles or now == steps:
-                todo += agreement.settle([])
+                todo += agreement.agree_now([])
             if todo:
                 applied.append((now, todo))
         return applied
@@ -148,7 +148,7 @@ def test_ranks_with_different_numbers_of_steps_get_an_error_instead_of_waiting()
         agreement = Together(SimulatedExchange(ranks, rank), lambda: 0.0, Pace(1), speaks=rank == 0)
         for _ in range(5 + rank):
             agreement.at_step([])
-        agreement.settle([])
+        agreement.agree_now([])
 
     with pytest.raises(TracksideError, match="not at the same step"):
         ranks.run(program)
@@ -160,7 +160,7 @@ def test_the_simulation_notices_a_deadlock() -> None:
     def program(rank: int) -> None:
         agreement = Together(SimulatedExchange(ranks, rank), lambda: 0.0, Pace(1), speaks=rank == 0)
         if rank == 0:
-            agreement.settle([])
+            agreement.agree_now([])
 
     with pytest.raises(Deadlock):
         ranks.run(program)
@@ -230,7 +230,7 @@ def test_the_time_after_settling_is_not_taken_for_long_steps() -> None:
             for _ in range(10):
                 now[0] += 0.001  # a step
                 agreement.at_step([])
-            agreement.settle([])
+            agreement.agree_now([])
             paces.append(pace.steps)
             now[0] += 60.0  # an evaluation
         return paces
@@ -260,7 +260,7 @@ def test_the_vector_tells_whether_somebody_asked_and_the_latest_clock(
     ranks: list[tuple[int, float]],
 ) -> None:
     votes = [vote(requests, seconds, 7) for requests, seconds in ranks]
-    somebody, seconds = read([max(column) for column in zip(*votes, strict=True)])
+    somebody, _, seconds = read([max(column) for column in zip(*votes, strict=True)])
     assert somebody == any(requests for requests, _ in ranks)
     assert seconds == pytest.approx(max(s for _, s in ranks), abs=1e-3)
 
@@ -270,14 +270,14 @@ def test_the_same_request_of_all_ranks_comes_once() -> None:
 
 
 def test_a_request_of_some_ranks_says_which() -> None:
-    assert [r.asked_by for r in merge([[], [STOP], [STOP, SAVE]])] == [
+    assert [r.who for r in merge([[], [STOP], [STOP, SAVE]])] == [
         "EarlyStopping on ranks 1, 2",
         "Checkpoint on rank 2",
     ]
 
 
 def test_a_rank_that_asks_twice_does_not_speak_for_two() -> None:
-    assert [r.asked_by for r in merge([[STOP, STOP], []])] == ["EarlyStopping on rank 0"]
+    assert [r.who for r in merge([[STOP, STOP], []])] == ["EarlyStopping on rank 0"]
 
 
 def test_two_reasons_to_stop_keep_the_order_of_ranks() -> None:
@@ -292,7 +292,7 @@ def test_in_one_process_a_request_is_done_at_once() -> None:
     agreement = agree(World(), clock=lambda: 12.5)
     assert isinstance(agreement, Alone)
     assert agreement.at_step([STOP]) == [STOP]
-    assert agreement.settle([SAVE]) == [SAVE]
+    assert agreement.agree_now([SAVE]) == [SAVE]
     assert agreement.seconds == 12.5
     assert agreement.any(True) is True
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.errors import StopTraining
+from trackside.errors import StopTraining, UsageError
 from trackside.lifecycle import dispatch
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import FAILURES_IN_A_ROW, Dispatcher
@@ -40,11 +40,16 @@ class Says(Callback[Run]):
 
 def joined(*callbacks: Callback[Any], rank: int = 0) -> tuple[Run, Dispatcher, CallbackCollection]:
     """A run that callbacks have attached to."""
-    run = Run("fit")
+    made: list[Dispatcher] = []
+
+    def make_events(run: Run) -> Dispatcher:
+        made.append(Dispatcher(run, rank=rank))
+        return made[0]
+
+    run = Run("fit", events=make_events)
     run.callbacks = CallbackCollection(callbacks)
-    run._events = events = Dispatcher(run, rank=rank)
-    run.callbacks.enter(events)
-    return run, events, run.callbacks
+    run.callbacks.enter(made[0])
+    return run, made[0], run.callbacks
 
 
 # --- who and in what order ---------------------------------------------------------------------
@@ -516,7 +521,7 @@ def test_a_function_can_answer_a_custom_event() -> None:
 
 
 def test_outside_of_a_run_nothing_can_be_emitted() -> None:
-    with pytest.raises(RuntimeError, match="between `on_attach` and `on_close`"):
+    with pytest.raises(UsageError, match="between `on_attach` and `on_close`"):
         Run("fit").emit(Painting.on_painted, "red")
 
 
@@ -554,7 +559,7 @@ def test_time_of_nested_events_is_counted_once(own: list[tuple[int, int]], inner
         _, events, _ = joined(Outer(), Inner())
         events.fire(Callback.on_step_end)
 
-    shares = events.shares()
+    shares = events.seconds_by_callback()
     assert shares["outer"] == sum(before + after for before, after in own)
     assert shares["inner"] == inner * len(own)
     assert sum(shares.values()) == clock.now
@@ -573,7 +578,7 @@ def test_time_in_a_failing_hook_counts_too() -> None:
         with pytest.raises(ValueError):
             events.fire(Callback.on_step_end)
 
-    assert events.shares() == {"spy_callback": 2.0}
+    assert events.seconds_by_callback() == {"spy_callback": 2.0}
 
 
 def test_the_costliest_comes_first_and_who_left_is_still_listed() -> None:
@@ -593,7 +598,7 @@ def test_the_costliest_comes_first_and_who_left_is_still_listed() -> None:
         callbacks.append(working("b", 1))
         events.fire(Callback.on_step_end)
 
-    assert list(events.shares().items()) == [("b", 4.0), ("c", 4.0), ("a", 2.0)]
+    assert list(events.seconds_by_callback().items()) == [("b", 4.0), ("c", 4.0), ("a", 2.0)]
 
 
 @pytest.mark.parametrize("hook", ["on_step_end", "on_attach", "on_close", "on_exception"])

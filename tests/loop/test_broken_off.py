@@ -18,14 +18,14 @@ def broken() -> Iterator[int]:
 
 
 def a_pass(*, signal: int | None = 15, lost: bool = True, ranks: int = 1) -> Pass:
-    run = SimpleNamespace(
+    run: Any = SimpleNamespace(
+        requests=SimpleNamespace(signal=signal),
         progress=SimpleNamespace(steps_completed=4),
         world=SimpleNamespace(size=ranks),
         evaluation=None,
     )
-    loop: Any = SimpleNamespace(signal=signal, run=run)
     source: Any = SimpleNamespace(workers=SimpleNamespace(exist=True, lost=lost))
-    made = breaking_off(loop, source, broken())
+    made = breaking_off(run, source, broken())
     assert isinstance(made, Pass)
     assert next(made) == 1
     return made
@@ -33,7 +33,7 @@ def a_pass(*, signal: int | None = 15, lost: bool = True, ranks: int = 1) -> Pas
 
 def test_between_two_steps_the_data_ends_there() -> None:
     batches = a_pass()
-    batches._loop.run.progress.steps_completed = 5
+    batches._run.progress.steps_completed = 5
 
     assert list(batches) == []
     assert is_broken_off(batches)
@@ -46,7 +46,7 @@ def test_within_a_step_the_run_ends_at_once() -> None:
 
 def test_an_evaluation_ends_there() -> None:
     batches = a_pass()
-    batches._loop.run.evaluation = object()  # type: ignore[assignment]
+    batches._run.evaluation = object()
 
     assert list(batches) == []
 
@@ -54,7 +54,7 @@ def test_an_evaluation_ends_there() -> None:
 @pytest.mark.parametrize("why", [{"signal": None}, {"lost": False}])
 def test_another_error_stays_an_error(why: dict[str, Any]) -> None:
     batches = a_pass(**why)
-    batches._loop.run.progress.steps_completed = 5
+    batches._run.progress.steps_completed = 5
 
     with pytest.raises(RuntimeError, match="exited unexpectedly"):
         next(batches)
@@ -63,7 +63,7 @@ def test_another_error_stays_an_error(why: dict[str, Any]) -> None:
 
 def test_on_several_ranks_the_others_hear_of_it() -> None:
     batches = a_pass(ranks=2)
-    batches._loop.run.progress.steps_completed = 5
+    batches._run.progress.steps_completed = 5
 
     with pytest.raises(Terminated):
         next(batches)

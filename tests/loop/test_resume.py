@@ -113,7 +113,7 @@ def test_best_is_the_one_with_the_best_value(
 
 
 def test_best_asks_for_a_metric_to_go_by(folder: Path) -> None:
-    with pytest.raises(UsageError, match="which metric is meant"):
+    with pytest.raises(UsageError, match="which checkpoint is the best"):
         fit(trainer(folder), resume="best")
 
 

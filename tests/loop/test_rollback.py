@@ -27,7 +27,8 @@ from trackside.callbacks import (
 )
 from trackside.checkpoint import writer
 from trackside.errors import CheckpointError, UsageError
-from trackside.run import Rollback, Run, TrainingBatch
+from trackside.requests import TrainingBatch
+from trackside.run import Rollback, Run
 from trackside.testing import Recorder, check_grammar
 
 SAMPLES, SIZE = 30, 4

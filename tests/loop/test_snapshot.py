@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from trackside import Callback, PeriodicCallback, Settings, Trainer
+from trackside.checkpoint.saver import Saver
 from trackside.loop.snapshot import restore
-from trackside.loop.state import Loop
+from trackside.loop.state import Training
 from trackside.run import Run
 from trackside.step.optimization import Scheduler
 
@@ -31,7 +32,7 @@ class Noisy(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.full((3,), float(index) / 22) + 0.1 * noise, torch.tensor([float(index)])
 
 
-class MemorySaver:
+class MemorySaver(Saver):
     """Keeps deep copies of every state that is saved."""
 
     needs_attention = False
@@ -50,10 +51,11 @@ class MemorySaver:
     def save(self, run: Run, shared: dict[str, Any], own: dict[str, Any], reason: str) -> None:
         self.states.append(copy.deepcopy((shared, own)))
 
-    def settle(self, run: Run) -> None:
+    def poll(self, run: Run) -> None:
         """Nothing happens in the background."""
 
-    wait = settle
+    def finish_saves(self, run: Run) -> None:
+        """Nothing is under way."""
 
 
 class SaveEverywhere(Callback):
@@ -93,11 +95,11 @@ class Counting(PeriodicCallback):
 
 @pytest.fixture(autouse=True)
 def _resume_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def go_on(loop: Loop, resume: Any, *, made_up: bool) -> None:
-        if resume is not None:
-            restore(loop, *copy.deepcopy(resume))
+    def put_back(training: Training, which: Any, *, is_new_directory: bool) -> None:
+        if which is not None:
+            restore(training, *copy.deepcopy(which))
 
-    monkeypatch.setattr("trackside.loop.resume.go_on", go_on)
+    monkeypatch.setattr("trackside.loop.resume.resume", put_back)
 
 
 def model() -> nn.Module:

@@ -26,7 +26,7 @@ class Kept:
 
 def test_what_a_trial_logs_and_asks_for_is_dropped_but_for_signals() -> None:
     run, kept = Run("fit"), Kept()
-    run._log = kept  # type: ignore[assignment]
+    run.metric_log = kept  # type: ignore[assignment]
     run.stop("before", asked_by="me")
     run.batch_samples = 7
 
@@ -44,7 +44,7 @@ def test_what_a_trial_logs_and_asks_for_is_dropped_but_for_signals() -> None:
 
 def test_a_trial_that_fails_leaves_the_log_in_place() -> None:
     run, kept = Run("fit"), Kept()
-    run._log = kept  # type: ignore[assignment]
+    run.metric_log = kept  # type: ignore[assignment]
 
     with pytest.raises(ValueError, match="broken"), run.discarding():
         raise ValueError("broken")
@@ -83,7 +83,7 @@ def test_optimizers_are_built_before_schedulers_and_only_to_train() -> None:
 
     class Listening(Callback):
         def on_optimizers_ready(self, run: Run) -> None:
-            heard.append((run.mode, bool(run.schedulers)))
+            heard.append((run.mode, hasattr(run, "schedulers")))
 
     task = tiny_regression()
     trainer = task.trainer(callbacks=[Listening()])

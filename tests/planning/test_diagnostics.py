@@ -40,6 +40,7 @@ def run_with(*callbacks: Callback[Any], limit: RunLimit = EPOCH, directory: str 
     run.limit = limit
     run.accumulate = 1
     run.data = {"train": DataSource()}
+    run.models, run.optimizers, run.schedulers = {}, {}, {}
     run.callbacks = CallbackCollection(
         {f"{type(c).__name__.lower()}_{i}": c for i, c in enumerate(callbacks)}
     )

@@ -110,7 +110,7 @@ def test_requests_are_taken_and_can_be_looked_at() -> None:
 
     assert [(r.reason, r.asked_by) for r in run.saves] == [("because", "spy_callback")]
     assert run.evaluations == ["test"]
-    assert run.requests == []
+    assert list(run.requests) == []
 
 
 def test_a_schedule_can_be_tried_in_milliseconds() -> None:

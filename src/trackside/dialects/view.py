@@ -113,7 +113,7 @@ class View:
     @property
     def stops(self) -> bool:
         """Whether somebody has asked for the end."""
-        return self.run.stopping or self.run.stop_request is not None
+        return self.run.stopping
 
     # --- attributes that nobody declared -------------------------------------------------------
 

@@ -3,7 +3,7 @@
 Each rank calls `at_step` after every step. At some of these calls, the same on all ranks, a small
 vector of whole numbers is sent off to be reduced in the background, and the one sent before is
 read, which has long arrived: the loop does not wait. Only when the vector says that a rank asked
-are the requests themselves exchanged, once. `settle` does both at once, where ranks meet anyway:
+are the requests themselves exchanged, once. `agree_now` does both at once, where ranks meet anyway:
 before an evaluation, at the end of an epoch.
 
 How often: every step when steps are long, and every few milliseconds' worth of steps when they are
@@ -18,7 +18,7 @@ Example:
             train_step(batch)
             for request in agreement.at_step(requests_since_the_last_call):
                 apply(request)
-        for request in agreement.settle(requests_since_the_last_call):
+        for request in agreement.agree_now(requests_since_the_last_call):
             apply(request)
 """
 
@@ -34,7 +34,7 @@ import torch
 import torch.distributed as dist
 
 from trackside.errors import TracksideError
-from trackside.run import Request, training_batches
+from trackside.requests import Request, training_batches
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -51,7 +51,7 @@ class Agreement(ABC):
         """Seconds since the run began by the clock of rank 0: the same number on every rank.
 
         Decide by it whatever depends on time (wall-clock schedules, time limits), at the calls of
-        `at_step` and `settle`, and every rank decides the same at the same step.
+        `at_step` and `agree_now`, and every rank decides the same at the same step.
         """
 
     @abstractmethod
@@ -62,15 +62,31 @@ class Agreement(ABC):
         """
 
     @abstractmethod
-    def settle(self, asked: Sequence[Request]) -> Sequence[Request]:
+    def agree_now(self, asked: Sequence[Request]) -> Sequence[Request]:
         """As `at_step`, but waits for all ranks: afterwards, nothing asked anywhere is open."""
 
     @abstractmethod
     def any(self, here: bool) -> bool:
-        """Whether `here` is true on some rank. Waits for all; only for what can't come later.
+        """Whether `here` is true on some rank. Waits for all; only for what can't come later."""
+
+    @abstractmethod
+    def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """What was asked on any rank, at once; for what can't come later. Waits for all.
 
         A request to skip the step under way is of that kind: one rank's gradients are those of all.
         """
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Let all ranks know, at one step, that something has happened on rank 0.
+
+        For what happens beside the loop (a checkpoint is written): it needs no words, and comes
+        with the next exchange.
+        """
+
+    @abstractmethod
+    def take_notice(self) -> bool:
+        """Whether a notice has come since the last call; the same on all ranks at one step."""
 
 
 def agree(world: World, *, clock: Clock | None = None, every: int | None = None) -> Agreement:
@@ -101,6 +117,7 @@ class Alone(Agreement):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._notice = False
 
     @property
     def seconds(self) -> float:
@@ -111,7 +128,7 @@ class Alone(Agreement):
         """What was asked, without copies of the same."""
         return merge([asked]) if asked else ()
 
-    def settle(self, asked: Sequence[Request]) -> Sequence[Request]:
+    def agree_now(self, asked: Sequence[Request]) -> Sequence[Request]:
         """What was asked, without copies of the same."""
         return self.at_step(asked)
 
@@ -119,26 +136,40 @@ class Alone(Agreement):
         """`here`."""
         return here
 
+    def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """What was asked, without copies of the same."""
+        return self.at_step(asked)
+
+    def notify(self) -> None:
+        """Note it."""
+        self._notice = True
+
+    def take_notice(self) -> bool:
+        """Whether it was noted."""
+        notice, self._notice = self._notice, False
+        return notice
+
 
 # --- the pure part: what the vectors say ------------------------------------------------------
 
-FIELDS = ("requests", "milliseconds", "steps", "minus_steps")
-"""The vector: how many requests this rank has, the clock (rank 0 only), and the calls so far, once
-with each sign, so that their maximum over ranks shows ranks that aren't at the same step."""
+FIELDS = ("requests", "notice", "milliseconds", "steps", "minus_steps")
+"""The vector: how many requests this rank has, whether it has a notice, the clock (rank 0 only),
+and the calls so far, once with each sign, so that their maximum over ranks shows ranks that aren't
+at the same step."""
 
 
-def vote(requests: int, seconds: float, steps: int) -> list[int]:
+def vote(requests: int, seconds: float, steps: int, *, notice: bool = False) -> list[int]:
     """The vector of one rank, by `FIELDS`. Reduced over ranks by the maximum."""
-    return [requests, int(seconds * 1000), steps, -steps]
+    return [requests, int(notice), int(seconds * 1000), steps, -steps]
 
 
-def read(reduced: Sequence[int]) -> tuple[bool, float]:
-    """Whether any rank asked, and the clock of rank 0 in seconds.
+def read(reduced: Sequence[int]) -> tuple[bool, bool, float]:
+    """Whether any rank asked, whether there is a notice, and the clock of rank 0 in seconds.
 
     Raises:
         TracksideError: The ranks are not at the same step.
     """
-    requests, milliseconds, most, minus_least = reduced
+    requests, notice, milliseconds, most, minus_least = reduced
     if most != -minus_least:
         raise TracksideError(
             "the ranks are not at the same step",
@@ -147,31 +178,28 @@ def read(reduced: Sequence[int]) -> tuple[bool, float]:
             remedy="give every rank equally many batches (an IterableDataset of its own length "
             "per rank is the usual cause)",
         )
-    return requests > 0, milliseconds / 1000
+    return requests > 0, notice > 0, milliseconds / 1000
 
 
 def merge(asked: Sequence[Sequence[Request]]) -> list[Request]:
     """The requests of all ranks in the one order that every rank applies them in.
 
     By rank, and on each rank in the order of asking; what several asked for in the same words
-    comes once. Who asked says on which rank, unless all did.
+    comes once, and says on which ranks it was asked, unless all did.
     """
-    ranks: dict[Request, list[int]] = {}
+    found: dict[Request, tuple[Request, list[int]]] = {}
     for rank, requests in enumerate(asked):
         for request in requests:
-            found = ranks.setdefault(request, [])
-            if rank not in found:
-                found.append(rank)
+            words = replace(request, step=0, ranks=())
+            first, ranks = found.setdefault(words, (request, []))
+            if request.step < first.step:
+                found[words] = (request, ranks)
+            if rank not in ranks:
+                ranks.append(rank)
     return [
-        request if len(found) == len(asked) else _asked_on(request, found)
-        for request, found in ranks.items()
+        request if len(ranks) == len(asked) else replace(request, ranks=tuple(ranks))
+        for request, ranks in found.values()
     ]
-
-
-def _asked_on(request: Request, ranks: list[int]) -> Request:
-    word = "rank" if len(ranks) == 1 else "ranks"
-    where = ", ".join(map(str, ranks))
-    return replace(request, asked_by=f"{request.asked_by} on {word} {where}")
 
 
 @final
@@ -280,6 +308,9 @@ class Together(Agreement):
         self._arrived: Callable[[], list[int]] | None = None
         self._sent_at = 0
         self._seconds = 0.0
+        self._has_notice = False
+        """A notice of this rank, not sent off yet."""
+        self._noticed = False
 
     @property
     def seconds(self) -> float:
@@ -298,7 +329,7 @@ class Together(Agreement):
         self._next_call = self._calls + self._pace.steps
         return agreed
 
-    def settle(self, asked: Sequence[Request]) -> Sequence[Request]:
+    def agree_now(self, asked: Sequence[Request]) -> Sequence[Request]:
         """Read the exchange under way, then send off one more and wait for it."""
         self._open += asked
         agreed = self._receive()
@@ -311,24 +342,42 @@ class Together(Agreement):
         """A separate exchange; the one under way stays under way."""
         return self._exchange.send([int(here)])() != [0]
 
+    def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """One exchange of its own, and a second one where somebody asked."""
+        return self._gather(asked) if self.any(bool(asked)) else ()
+
+    def notify(self) -> None:
+        """The next exchange that is sent off says it."""
+        self._has_notice = True
+
+    def take_notice(self) -> bool:
+        """Whether an exchange that was read since the last call said so."""
+        noticed, self._noticed = self._noticed, False
+        return noticed
+
     def _send(self) -> None:
         self._sent, self._open = self._open, []
         self._sent_at = self._calls
         seconds = self._clock() if self._speaks else 0.0
-        self._arrived = self._exchange.send(vote(len(self._sent), seconds, self._calls))
+        notice, self._has_notice = self._has_notice, False
+        own = vote(len(self._sent), seconds, self._calls, notice=notice)
+        self._arrived = self._exchange.send(own)
 
     def _receive(self) -> list[Request]:
         if self._arrived is None:
             return []
         arrived, self._arrived = self._arrived, None
-        somebody_asked, self._seconds = read(arrived())
+        somebody_asked, notice, self._seconds = read(arrived())
+        self._noticed |= notice
         self._pace.observe(self._sent_at, self._seconds)
-        if not somebody_asked:
-            return []
-        parts = self._exchange.gather([asdict(request) for request in self._sent])
+        return self._gather(self._sent) if somebody_asked else []
+
+    def _gather(self, asked: Sequence[Request]) -> list[Request]:
+        parts = self._exchange.gather([asdict(request) for request in asked])
         return merge([[_request(fields) for fields in part] for part in parts])
 
 
 def _request(fields: dict[str, Any]) -> Request:
     """A request as it was before `asdict`, and JSON, took it apart."""
-    return Request(**{**fields, "leave_out": training_batches(fields["leave_out"])})
+    ranks, batches = tuple(fields["ranks"]), training_batches(fields["leave_out"])
+    return Request(**{**fields, "ranks": ranks, "leave_out": batches})

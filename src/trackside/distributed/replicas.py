@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +33,6 @@ class Replicas:
         self.placed = dict(placed)
         self.own = {name: strategy.unwrap(model) for name, model in placed.items()}
 
-    def training_step(self, step: Callable[[Run, Any], Any], run: Run, batch: Any) -> Any:
-        """What `step` returns of the batch, where `run.models` are the wrapped ones."""
-        own, run.models = run.models, self.placed  # no context manager: once per batch
-        try:
-            return step(run, batch)
-        finally:
-            run.models = own
-
     @contextmanager
     def no_sync(self) -> Iterator[None]:
         """Within it, gradients stay on their rank: all batches of a step but the last."""
@@ -49,6 +41,28 @@ class Replicas:
                 if any(parameter.requires_grad for parameter in model.parameters()):
                     stack.enter_context(self.strategy.no_sync(model))
             yield
+
+
+class StepRun:
+    """A run as the training step sees it on several ranks: its models are the wrapped ones.
+
+    Calling these lets gradients be averaged over ranks. Everybody else has the plain models in
+    `run.models`; all but the models is the run's own, read or set.
+
+    Args:
+        run: The run.
+        placed: The wrapped models by name.
+    """
+
+    def __init__(self, run: Run, placed: Mapping[str, nn.Module]) -> None:
+        model = placed["model"] if "model" in placed else next(iter(placed.values()))
+        vars(self).update(_run=run, models=placed, model=model)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_run"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_run"], name, value)
 
 
 def weigh(

@@ -246,7 +246,7 @@ class Dispatcher:
     def _is_for_us(self, member: Member) -> bool:
         return self._rank == 0 or not member.callback.rank_zero_only
 
-    def shares(self) -> dict[str, float]:
+    def seconds_by_callback(self) -> dict[str, float]:
         """Seconds spent in each callback so far, by name, the costliest first."""
         seconds: defaultdict[str, float] = defaultdict(float)
         for member in [*self._left, *self._attached]:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from trackside.data.batches import Batch
 from trackside.data.source import DataSource
 from trackside.lifecycle.signals import ending
-from trackside.loop.state import Loop
+from trackside.run import Run
 
 
 class Pass(Iterator[Batch]):
     """The batches of a pass, and whether it was broken off."""
 
-    def __init__(self, loop: Loop, source: DataSource, batches: Iterator[Batch]) -> None:
-        self._loop = loop
+    def __init__(self, run: Run, source: DataSource, batches: Iterator[Batch]) -> None:
+        self._run = run
         self._source = source
         self._batches = batches
         self._given_at = -1
@@ -22,15 +22,15 @@ class Pass(Iterator[Batch]):
         """Whether the data ended because a worker process was gone."""
 
     def __next__(self) -> Batch:
-        progress = self._loop.run.progress
+        progress = self._run.progress
         try:
             batch = next(self._batches)
         except (RuntimeError, EOFError, OSError) as error:  # torch's word, or a broken pipe
-            number = self._loop.signal
+            number = self._run.requests.signal
             if number is None or not self._source.workers.lost:
                 raise
             in_a_step = self._given_at == progress.steps_completed
-            if self._loop.run.world.size > 1 or (self._loop.run.evaluation is None and in_a_step):
+            if self._run.world.size > 1 or (self._run.evaluation is None and in_a_step):
                 # Others wait for this rank, or half of a step is done: there is no safe point.
                 raise ending(number) from error
             self.broken_off = True
@@ -39,9 +39,9 @@ class Pass(Iterator[Batch]):
         return batch
 
 
-def breaking_off(loop: Loop, source: DataSource, batches: Iterator[Batch]) -> Iterator[Batch]:
+def breaking_off(run: Run, source: DataSource, batches: Iterator[Batch]) -> Iterator[Batch]:
     """`batches`; where worker processes load them, as a `Pass`."""
-    return Pass(loop, source, batches) if source.workers.exist else batches
+    return Pass(run, source, batches) if source.workers.exist else batches
 
 
 def is_broken_off(batches: Iterator[Batch]) -> bool:

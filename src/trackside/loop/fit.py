@@ -1,4 +1,4 @@
-"""Train, evaluate, predict: the loop that reads aloud.
+"""The training loop, to be read aloud from `fit` down to `train_batch`.
 
 `fit` is made of epochs, an epoch of steps and evaluations, a step of batches and one update. After
 each step and each evaluation comes a safe point, where what was asked for is taken: evaluations,
@@ -17,244 +17,246 @@ from torch.optim import Optimizer
 from trackside import randomness
 from trackside.data.batches import Batch, move, samples_in
 from trackside.data.shares import ending_together
-from trackside.distributed.replicas import Replicas, weigh
+from trackside.distributed.replicas import weigh
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
+from trackside.loop.evaluate import arriving
+from trackside.loop.recording import flush, measured, record
 from trackside.loop.rollback import roll_back, too_late
-from trackside.loop.safe_points import safe_point
+from trackside.loop.safe_points import notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
-from trackside.loop.state import (
-    TRAIN,
-    Loop,
-    begin_schedules,
-    flush,
-    interrupted,
-    measured,
-    outcome,
-    record,
-    settle,
-)
+from trackside.loop.state import TRAIN, Ended, Training
 from trackside.outcome import Outcome
-from trackside.run import Run
+from trackside.run import Run, SkippedStep
 from trackside.step.optimization import drop_gradients
 from trackside.step.output import Output, as_output, check_loss
 
-# --- training ----------------------------------------------------------------------------------
 
-
-def fit(loop: Loop) -> Outcome:
+def fit(training: Training) -> Outcome:
     """Train until the limit is reached or somebody asks for the end."""
-    run = loop.run
-    loop.clock_origin = perf_counter() - run.progress.seconds
-    begin_schedules(loop)
+    run, position = training.run, training.position
+    position.clock_origin = perf_counter() - run.progress.seconds
+    training.begin_schedules()
     for model in run.models.values():
         model.train()
     if run.saver is not None:
-        run.saver.prepare(run, shared_state(loop), rank_state(loop))
-    loop.fire(Callback.on_fit_start)
-    safe_point(loop)
-    train(loop)
-    while loop.back:
-        roll_back(loop)
-        safe_point(loop)
-        train(loop)
-    loop.fire(Callback.on_fit_end)
-    flush(loop)
-    safe_point(loop)
-    if loop.back:
-        raise too_late(loop.back[0])
-    return outcome(loop, "reached " + _limit_text(run))
+        run.saver.prepare(run, shared_state(training), rank_state(training))
+    training.fire(Callback.on_fit_start)
+    safe_point(training)
+    train(training)
+    while position.rollback_requests:
+        roll_back(training)
+        safe_point(training)
+        train(training)
+    training.fire(Callback.on_fit_end)
+    flush(training)
+    safe_point(training)
+    if position.rollback_requests:
+        raise too_late(position.rollback_requests[0])
+    return training.outcome("reached " + _limit_text(run))
 
 
-def train(loop: Loop) -> None:
+def train(training: Training) -> None:
     """Epochs until the limit, an agreed stop, or a return to a checkpoint."""
-    run = loop.run
-    while not loop.leaving and (loop.phase == "evaluating" or not run.limit.reached(run.progress)):
-        epoch(loop)
-    if not loop.leaving:
-        loop.pending += loop.not_evaluated()
-        safe_point(loop)
+    run, position = training.run, training.position
+    while not training.leaving and (
+        position.phase == "evaluating" or not run.limit.reached(run.progress)
+    ):
+        epoch(training)
+    if not training.leaving:
+        position.pending_evaluations += training.due_evaluations()
+        safe_point(training)
 
 
-def epoch(loop: Loop) -> None:
+def epoch(training: Training) -> None:
     """One pass over the training data, and the evaluations that are due after it."""
-    progress = loop.run.progress
-    loop.fire(Callback.on_epoch_start)
-    if loop.phase != "evaluating":
-        complete = train_epoch(loop)
-        if loop.back:  # the end of the epoch comes when it has been trained anew
-            with loop.run.discarding():
-                loop.fire(Callback.on_epoch_end, dict(loop.epoch_metrics))
+    position, progress = training.position, training.run.progress
+    training.fire(Callback.on_epoch_start)
+    if position.phase != "evaluating":
+        ended = train_epoch(training)
+        if ended is not Ended.DATA or training.run.requests.interrupted:
+            end_epoch(training, ended)
             return
-        if not complete or interrupted(loop):
-            loop.fire(Callback.on_epoch_end, dict(loop.epoch_metrics))
-            flush(loop)
-            return
-        loop.phase = "evaluating"
-        if loop.evaluate_after_epochs.crossed(progress):
-            loop.pending += loop.not_evaluated()
-    safe_point(loop)
-    if loop.back or loop.pending:
+        position.phase = "evaluating"
+        if training.schedules.evaluate_after_epochs.crossed(progress):
+            position.pending_evaluations += training.due_evaluations()
+    safe_point(training)
+    if position.rollback_requests or position.pending_evaluations:
         # Interrupted, or going back: the evaluation, and the end of the epoch, come after that.
         return
-    for scheduling in loop.schedulings:
-        scheduling.after_epoch(loop.epoch_metrics, loop.sources)
-    loop.phase = "between"
+    for scheduling in training.setup.schedulings:
+        scheduling.after_epoch(position.epoch_metrics, training.setup.sources)
+    position.phase = "between"
     progress.epochs_ended += 1
-    loop.fire(Callback.on_epoch_end, dict(loop.epoch_metrics))
-    flush(loop)
-    loop.epoch_metrics.clear()
-    safe_point(loop)
+    end_epoch(training, Ended.DATA)
+    position.epoch_metrics.clear()
+    safe_point(training)
 
 
-def train_epoch(loop: Loop) -> bool:
-    """Take steps until the data ends, the limit is reached or a stop is agreed.
+def end_epoch(training: Training, ended: Ended) -> None:
+    """Close the span of an epoch, however its training ended."""
+    metrics = dict(training.position.epoch_metrics)
+    if ended is Ended.ROLLBACK:  # its end comes when it has been trained again
+        with training.run.discarding():
+            training.fire(Callback.on_epoch_end, metrics)
+        return
+    training.fire(Callback.on_epoch_end, metrics)
+    flush(training)
 
-    Returns:
-        Whether the data came to its end.
-    """
-    run, progress, limit = loop.run, loop.run.progress, loop.run.limit
-    loop.fire(Callback.on_train_epoch_start)
-    batches = breaking_off(loop, loop.sources[TRAIN], _begin_epoch(loop))
-    taken = batches
-    if loop.arriving is not None:
-        batches = loop.arriving(batches, loop.sources[TRAIN])
-    origin, now = loop.clock_origin, perf_counter()
-    loop.look_ahead()
+
+def train_epoch(training: Training) -> Ended:
+    """Take steps until the data ends, the limit is reached or a stop is agreed."""
+    training.fire(Callback.on_train_epoch_start)
+    ended = take_steps(training)
+    if ended is Ended.ROLLBACK:  # what these steps have logged is dropped with them
+        with training.run.discarding():
+            training.fire(Callback.on_train_epoch_end, training.setup.log.epoch())
+        return ended
+    training.run.progress.epochs_completed += ended is Ended.DATA
+    means = training.setup.log.epoch()
+    record(training, {**means, **training.setup.log.recent(), **measured(training)})
+    training.fire(Callback.on_train_epoch_end, means)
+    flush(training)
+    return ended
+
+
+def take_steps(training: Training) -> Ended:
+    """The steps of an epoch that are still to come, and why there are no more."""
+    run, progress, limit = training.run, training.run.progress, training.run.limit
+    position, setup = training.position, training.setup
+    taken, asked = _begin_epoch(training), run.requests.asked
+    batches = arriving(training, setup.sources[TRAIN], taken)
+    origin, now = position.clock_origin, perf_counter()
+    training.schedule_next_check()
     for batch in batches:
         run.data_wait_seconds += perf_counter() - now
-        if loop.has_step_context:
-            with loop.events.context("step_context"):
-                train_step(loop, batch, batches)
+        if training.listeners.step_context:
+            with setup.events.context("step_context"):
+                train_step(training, batch, batches)
         else:
-            train_step(loop, batch, batches)
+            train_step(training, batch, batches)
         now = perf_counter()
         progress.seconds = now - origin
-        if progress.steps_completed >= loop.look_at_step or run.requests:
-            after_step(loop)
-            if loop.leaving or progress.steps_completed == limit.steps:
+        if progress.steps_completed >= position.next_check_step or asked:
+            after_step(training)
+            if training.leaving or progress.steps_completed == limit.steps:
                 break
     if is_broken_off(taken):
-        after_step(loop)
-    if loop.back:  # what these steps have logged is dropped with them
-        with run.discarding():
-            loop.fire(Callback.on_train_epoch_end, loop.log.epoch())
-        return False
-    complete = loop.sources[TRAIN].completed(
-        progress.epoch_batches_completed,
-        stopped=loop.stop is not None or progress.steps_completed == limit.steps,
-    )
-    progress.epochs_completed += complete
-    means = loop.log.epoch()
-    record(loop, {**means, **loop.log.recent(), **measured(loop)})
-    loop.fire(Callback.on_train_epoch_end, means)
-    flush(loop)
-    return complete
+        after_step(training)
+    if position.rollback_requests:
+        return Ended.ROLLBACK
+    at_limit = progress.steps_completed == limit.steps
+    stopped = run.requests.stop is not None
+    if setup.sources[TRAIN].completed(
+        progress.epoch_batches_completed, stopped=stopped or at_limit
+    ):
+        return Ended.DATA
+    return Ended.STOP if stopped else Ended.LIMIT
 
 
-def after_step(loop: Loop) -> None:
+def after_step(training: Training) -> None:
     """What may be due between two steps: a record, an evaluation, a request, a saved checkpoint."""
-    run, progress = loop.run, loop.run.progress
-    if loop.log_due.crossed(progress):
-        record(loop, {**loop.log.recent(), **measured(loop)})
-        if loop.precision.loss_scale_is_gone and not run.stopping:
+    run, progress, setup = training.run, training.run.progress, training.setup
+    if run.skipped_steps and run.skipped_steps[-1].step == progress.steps_completed:
+        record(training, {"train/skipped_steps": float(len(run.skipped_steps))})
+    if training.schedules.log.crossed(progress):
+        record(training, {**setup.log.recent(), **measured(training)})
+        if setup.precision.loss_scale_is_gone and not run.stopping:
             words = "the loss scale has fallen to nothing: every step has gradients not finite"
             run.stop(words, asked_by="trainer", diverged=True)
-    if loop.evaluate_after_steps.crossed(progress):
-        loop.pending += loop.not_evaluated()
-    if loop.spread is not None:
-        progress.seconds = loop.agreement.seconds  # the clock of rank 0 decides
-    safe_point(loop, wait=False)
-    if run.saver is not None and run.saver.needs_attention:
-        settle(loop, run.saver)
-    loop.log.fold()
-    loop.look_ahead()
+    if training.schedules.evaluate_after_steps.crossed(progress):
+        training.position.pending_evaluations += training.due_evaluations()
+    if setup.replicas is not None:
+        progress.seconds = setup.agreement.seconds  # the clock of rank 0 decides
+    safe_point(training, wait=False)
+    notice_saves(training)
+    setup.log.fold()
+    training.schedule_next_check()
 
 
-def train_step(loop: Loop, batch: Batch, batches: Iterator[Batch]) -> None:
-    """One optimizer update: `batch`, and as many more as are accumulated."""
-    run = loop.run
-    if loop.hears_step_start:
-        loop.fire(Callback.on_step_start)
+def train_step(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
+    """One optimizer update: `batch`, and as many more of `batches` as are accumulated."""
+    run, setup, listeners = training.run, training.setup, training.listeners
+    if listeners.step_start:
+        training.fire(Callback.on_step_start)
     if run.accumulate == 1:
-        train_batch(loop, batch, 1)
-    elif loop.spread is not None:
-        _accumulate_spread(loop, loop.spread, batch, batches)
+        train_batch(training, batch, 1)
+    elif setup.replicas is not None:
+        _accumulate_replicas(training, batch, batches)
     else:
-        _accumulate(loop, batch, batches)
-    if loop.plain_update and not run.requests:
-        for optimizer in loop.optimizers:
+        _accumulate(training, batch, batches)
+    if training.listeners.plain_update and not run.requests.asked:
+        for optimizer in setup.optimizers:
             optimizer.step()
             drop_gradients(optimizer)
-    elif not loop.steps.manual_optimization:
-        update(loop, loop.optimizers)
+    elif not setup.steps.manual_optimization:
+        update(training, setup.optimizers)
     run.progress.steps_completed += 1
-    for scheduling in loop.schedulings:
+    for scheduling in setup.schedulings:
         scheduling.after_step()
-    if loop.hears_step_end:
-        loop.fire(Callback.on_step_end)
+    if training.listeners.step_end:
+        training.fire(Callback.on_step_end)
 
 
-def _accumulate(loop: Loop, batch: Batch, batches: Iterator[Batch]) -> None:
+def _accumulate(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
     """Several batches into one step; the last step of an epoch may have fewer."""
-    run, source, window = loop.run, loop.sources[TRAIN], loop.run.accumulate
+    run, source, window = training.run, training.setup.sources[TRAIN], training.run.accumulate
     done, whole = run.progress.epoch_batches_completed, source.batches_of_pass
     if whole is None or done >= whole:
         # Nobody knows how many are left: fetched first, each batch gets its share of the step.
         fetched = [batch, *islice(batches, window - 1)]
-        for batch in fetched:
-            train_batch(loop, batch, len(fetched))
+        for each in fetched:
+            train_batch(training, each, len(fetched))
         return
     window = min(window, whole - done)
-    train_batch(loop, batch, window)
-    for _ in range(window - 1):
-        # A sentinel, not `for batch in batches`: an error must not look like the end of the data.
-        batch = next(batches, loop)
-        if batch is loop:
-            source.check_whole(run.progress.epoch_batches_completed)
-            break
-        train_batch(loop, batch, window)
+    train_batch(training, batch, window)
+    taken = 1
+    for each in islice(batches, window - 1):
+        train_batch(training, each, window)
+        taken += 1
+    if taken < window:  # an error in the data must not look like its end
+        source.check_whole(run.progress.epoch_batches_completed)
 
 
-def _accumulate_spread(
-    loop: Loop, spread: Replicas, batch: Batch, batches: Iterator[Batch]
-) -> None:
+def _accumulate_replicas(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
     """The same on several ranks: gradients are averaged with the last batch of the step."""
-    fetched = [batch, *islice(batches, loop.run.accumulate - 1)]
-    with spread.no_sync():
-        for each in fetched[:-1]:
-            train_batch(loop, each, len(fetched))
-    train_batch(loop, fetched[-1], len(fetched))
+    fetched = [batch, *islice(batches, training.run.accumulate - 1)]
+    if (replicas := training.setup.replicas) is not None:
+        with replicas.no_sync():
+            for each in fetched[:-1]:
+                train_batch(training, each, len(fetched))
+    train_batch(training, fetched[-1], len(fetched))
 
 
-def train_batch(loop: Loop, batch: Batch, window: int) -> None:
+def train_batch(training: Training, batch: Batch, window: int) -> None:
     """Forward and backward of one batch of a step that has `window` of them."""
-    run = loop.run
-    if loop.moves:
+    run, setup, listeners = training.run, training.setup, training.listeners
+    several = setup.replicas is not None
+    if run.device.type != "cpu":
         batch = move(batch, run.device)
-    if loop.hears_batch_start:
-        batch = loop.events.transform(Callback.on_batch_start, batch)
-    share = loop.share = loop.sources[TRAIN].next_share() if loop.spread is not None else None
+    if listeners.batch_start:
+        batch = setup.events.transform(Callback.on_batch_start, batch)
+    share = training.position.share = setup.sources[TRAIN].next_share() if several else None
     run.batch_samples = samples = samples_in(batch) if share is None else share.samples
-    if loop.precision.autocast is None:
-        returned = loop.training_step(run, batch)
+    if setup.precision.autocast is None:
+        returned = setup.training_step(setup.step_run, batch)
     else:
-        with loop.precision.autocast:
-            returned = loop.training_step(run, batch)
+        with setup.precision.autocast:
+            returned = setup.training_step(setup.step_run, batch)
     loss, _, _, weight = returned if type(returned) is Output else as_output(returned)
     try:
         scaled = loss
-        if loop.spread is not None:
+        if several:
             scaled, weight = weigh(run.world, share, loss, weight)
         # Kept on the device; `after_step` folds them.
-        loop.keep_loss((loss.detach(), samples if weight is None else weight))
+        setup.record_loss((loss.detach(), samples if weight is None else weight))
         loss = scaled if window == 1 else scaled / window
-        if loop.plain_backward:
+        if listeners.plain_backward:
             loss.backward()  # type: ignore[no-untyped-call]
-        elif not loop.steps.manual_optimization:
+        elif not setup.steps.manual_optimization:
             run.output = returned
-            backward(loop, loss)
+            backward(training, loss)
             run.output = None  # activations in it are not kept through the update
     except (AttributeError, RuntimeError):
         check_loss(loss)  # says what is wrong with the loss, where it is the loss
@@ -262,80 +264,90 @@ def train_batch(loop: Loop, batch: Batch, window: int) -> None:
     progress = run.progress
     progress.batches_completed += 1
     progress.samples_completed += samples if share is None else share.total
-    if loop.hears_batch_end:
-        loop.fire(Callback.on_batch_end, batch, returned)
+    if listeners.batch_end:
+        training.fire(Callback.on_batch_end, batch, returned)
 
 
-def backward(loop: Loop, loss: Tensor) -> None:
+def backward(training: Training, loss: Tensor) -> None:
     """Add the gradients of `loss`, with everything that can stand around it."""
-    loop.fire(Callback.on_backward_start, loss)
-    scaler = loop.precision.scaler
-    loop.steps.backward(loop.run, loss if scaler is None else scaler.scale(loss))
-    loop.fire(Callback.on_backward_end, loss)
+    setup = training.setup
+    training.fire(Callback.on_backward_start, loss)
+    scaler = setup.precision.scaler
+    setup.steps.backward(training.run, loss if scaler is None else scaler.scale(loss))
+    training.fire(Callback.on_backward_end, loss)
 
 
-def update(loop: Loop, optimizers: Iterable[Optimizer]) -> None:
+def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
     """Apply and drop the gradients, with everything that can stand around it."""
-    run, scaler = loop.run, loop.precision.scaler
+    setup, scaler = training.setup, training.setup.precision.scaler
     for optimizer in optimizers:
         if scaler is not None:
             scaler.unscale_(optimizer)
-        if loop.options.clip is not None:
-            loop.options.clip(optimizer)
-        loop.fire(Callback.on_optimizer_step_start, optimizer)
-        if not _skips(loop):
+        if setup.options.clip is not None:
+            setup.options.clip(optimizer)
+        training.fire(Callback.on_optimizer_step_start, optimizer)
+        if not _skips(training):
             if scaler is None:
-                loop.steps.optimizer_step(run, optimizer)
+                setup.steps.optimizer_step(training.run, optimizer)
             else:
                 scaler.step(optimizer)
-                loop.precision.count(optimizer)
-        loop.fire(Callback.on_optimizer_step_end, optimizer)
-        loop.fire(Callback.on_zero_grad_start, optimizer)
+                setup.precision.count(optimizer)
+        training.fire(Callback.on_optimizer_step_end, optimizer)
+        training.fire(Callback.on_zero_grad_start, optimizer)
         optimizer.zero_grad()
-        loop.fire(Callback.on_zero_grad_end, optimizer)
+        training.fire(Callback.on_zero_grad_end, optimizer)
     if scaler is not None:
         scaler.update()
-    run.requests[:] = [request for request in run.requests if request.kind != "skip_step"]
+    _note_skipped(training)
 
 
-def _skips(loop: Loop) -> bool:
+def _skips(training: Training) -> bool:
     """Whether the step under way is to be dropped: by all ranks, if one of them asks."""
-    asked = [request for request in loop.run.requests if request.kind == "skip_step"]
-    if loop.spread is None:
-        return bool(asked)
-    if any(callback.skips_steps for callback in loop.run.callbacks):
-        return loop.agreement.any(bool(asked))
-    if asked:
+    requests = training.run.requests
+    if training.setup.replicas is None or training.listeners.may_skip:
+        return requests.agree_on_skip(training.setup.agreement)
+    asked = next((one for one in requests.asked if one.kind == "skip_step"), None)
+    if asked is not None:
         raise UsageError(
-            f"{asked[0].asked_by!r} asks to skip a step, and the other ranks wait for no such wish",
-            remedy="set `skips_steps = True` on the callback: ranks then agree before each update",
+            f"{asked.asked_by!r} asks to skip a step, and the other ranks don't wait for that",
+            remedy="set `skips_steps = True` on its class: ranks then agree before each update",
         )
     return False
 
 
-def optimize(loop: Loop, loss: Tensor, optimizer: Optimizer) -> None:
+def _note_skipped(training: Training) -> None:
+    """Keep who skipped the step under way, and why; the step's end records it."""
+    run = training.run
+    step = run.progress.steps_completed + 1
+    for request in run.requests.take("skip_step"):
+        run.skipped_steps.append(SkippedStep(step, request.reason, request.who))
+        training.position.next_check_step = step
+
+
+def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
     """Backward and update in one, for steps that optimize by hand."""
-    if loop.spread is not None:
-        loss, _ = weigh(loop.run.world, loop.share, loss)
-    backward(loop, loss)
-    update(loop, [optimizer])
+    if training.setup.replicas is not None:
+        loss, _ = weigh(training.run.world, training.position.share, loss)
+    backward(training, loss)
+    update(training, [optimizer])
 
 
-def _begin_epoch(loop: Loop) -> Iterator[Batch]:
+def _begin_epoch(training: Training) -> Iterator[Batch]:
     """The batches of the epoch that are still to come."""
-    source, progress = loop.sources[TRAIN], loop.run.progress
-    if loop.phase == "between":
-        loop.phase = "training"
+    setup, position, progress = training.setup, training.position, training.run.progress
+    source = setup.sources[TRAIN]
+    if position.phase == "between":
+        position.phase = "training"
         progress.begin_epoch()
         batches = source.begin(progress.epochs_completed)
     else:
         batches = source.resume(progress.epochs_completed, progress.epoch_batches_completed)
-        if loop.resumed_random_state is not None:
-            randomness.restore(loop.resumed_random_state)
-            loop.resumed_random_state = None
-    if loop.spread is None:
-        return batches
-    return ending_together(loop.run, source, batches, loop.agreement.any)
+        if position.resumed_random_state is not None:
+            randomness.restore(position.resumed_random_state)
+            position.resumed_random_state = None
+    if setup.replicas is not None:
+        batches = ending_together(training.run, source, batches, setup.agreement.any)
+    return breaking_off(training.run, source, batches)
 
 
 def _limit_text(run: Run) -> str:

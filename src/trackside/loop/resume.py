@@ -10,12 +10,11 @@ from trackside import randomness
 from trackside.checkpoint import (
     Checkpoint,
     Selection,
-    best_valid,
     candidates,
+    lookup,
     match_model,
     newest_valid,
     open_checkpoint,
-    valid_at_step,
 )
 from trackside.checkpoint.errors import StateMismatchError
 from trackside.distributed import World
@@ -23,8 +22,7 @@ from trackside.distributed.state import placement
 from trackside.errors import CheckpointError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.snapshot import restore
-from trackside.loop.state import Loop
-from trackside.paths import local_path
+from trackside.loop.state import Training
 from trackside.run import Run
 from trackside.run_folder.identity import identity
 from trackside.step.metrics import merged
@@ -35,21 +33,20 @@ Resume = str | int | Path | None
 """`auto`, `best`, a step, or the path of a checkpoint; None starts anew."""
 
 
-def go_on(loop: Loop, resume: Resume, *, made_up: bool) -> None:
+def resume(training: Training, which: Resume, *, is_new_directory: bool) -> None:
     """Put a run back to a checkpoint, if one is asked for and there is one; see `find`."""
-    loop.go_back = go_back
-    found = find(loop.run, resume, made_up=made_up)
+    found = find(training.run, which, is_new_directory=is_new_directory)
     if found is not None:
-        _put_back(loop, found)
+        _restore(training, found)
 
 
-def _put_back(loop: Loop, found: Selection) -> None:
-    shared, own = read(loop.run, found)
-    loop.fire(Callback.on_checkpoint_load, shared)
-    restore(loop, shared, own)
+def _restore(training: Training, found: Selection) -> None:
+    shared, own = read(training.run, found)
+    training.fire(Callback.on_checkpoint_load, shared)
+    restore(training, shared, own)
 
 
-def go_back(loop: Loop, reason: str) -> None:
+def restore_newest(training: Training, reason: str) -> None:
     """Put a run that is under way back to its newest checkpoint that verifies, for `reason`.
 
     Where it has none of its own yet, to the one that it was resumed from.
@@ -57,7 +54,7 @@ def go_back(loop: Loop, reason: str) -> None:
     Raises:
         CheckpointError: There is none.
     """
-    run = loop.run
+    run = training.run
     found, origin = None, run.resumed_from
     if run.saver is not None:
         found = newest_valid(run.saver.root(run), run_id=run.id, ranks=run.world)
@@ -71,61 +68,41 @@ def go_back(loop: Loop, reason: str) -> None:
             if run.saver is not None
             else "add the callback `Checkpoint()`",
         )
-    _put_back(loop, found)
+    _restore(training, found)
     run.resumed_from = origin
 
 
-def find(run: Run, resume: Resume, *, made_up: bool) -> Selection | None:
-    """The checkpoint that `resume` means, verified; None to start anew.
+def find(run: Run, which: Resume, *, is_new_directory: bool) -> Selection | None:
+    """The checkpoint that `which` means, verified; None to start anew.
 
     Args:
         run: The run that shall go on.
-        resume: What was asked for.
-        made_up: The run's folder is a new one: there can't be a checkpoint in it.
+        which: What was asked for.
+        is_new_directory: The run's folder was just named: it holds no checkpoint.
 
     Raises:
         UsageError: It can't be told where to look.
         CheckpointError: What was asked for isn't there, or nothing that is there verifies.
     """
-    if resume is None:
+    if which is None:
         return None
-    if isinstance(resume, str) and resume.isdecimal():  # from a command line
-        resume = int(resume)
-    if isinstance(resume, Path) or (isinstance(resume, str) and resume not in ("auto", "best")):
-        resume = local_path(resume, "resume")
-        if not resume.is_dir():
-            raise CheckpointError(
-                f"there is no checkpoint at {resume}",
-                expected="'auto', 'best', a step, or the folder of a checkpoint",
-            )
-        return Selection(open_checkpoint(resume, ranks=run.world))
-    if made_up:
+    if lookup.is_path(which):
+        return lookup.at_path(which, ranks=run.world)
+    if is_new_directory:
         raise UsageError(
-            f"resume={resume!r} has no folder to look in",
+            f"resume={which!r} has no folder to look in",
             expected="the folder of the run that shall go on",
             remedy="name it: Trainer(..., settings=Settings(directory='runs/mine'))",
         )
     if run.saver is None:
         raise UsageError(
-            f"resume={resume!r}, and no callback saves checkpoints",
+            f"resume={which!r}, and no callback saves checkpoints",
             remedy="add the callback `Checkpoint()`, or give the path of a checkpoint",
         )
     root, run_id = run.saver.root(run), _run_of_the_folder(run)
-    if resume == "auto":
-        newest = newest_valid(root, run_id=run_id, ranks=run.world)
-        if newest is None:
-            _tell_of_others(root, run_id)
-        return newest
-    found = (
-        _best(run, root, run_id)
-        if resume == "best"
-        else valid_at_step(root, int(resume), run_id=run_id, ranks=run.world)
-    )
+    found = lookup.find(which, root, run.saver.retention, run_id=run_id, ranks=run.world)
     if found is None:
-        raise CheckpointError(
-            f"there is no checkpoint for resume={resume!r} in {root}",
-            remedy="`trackside inspect` lists what a run's folder has",
-        )
+        _tell_of_others(root, run_id)
     return found
 
 
@@ -144,17 +121,6 @@ def _tell_of_others(root: Path, run_id: str | None) -> None:
             root,
             len(others),
         )
-
-
-def _best(run: Run, root: Path, run_id: str | None) -> Selection | None:
-    retention = getattr(run.saver, "retention", None)
-    monitor = getattr(retention, "monitor", None)
-    if retention is None or monitor is None:
-        raise UsageError(
-            "resume='best' needs to know which metric is meant",
-            remedy="Checkpoint(keep_best=1, monitor='val/loss')",
-        )
-    return best_valid(root, monitor, retention.mode, run_id=run_id, ranks=run.world)
 
 
 def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -190,7 +156,11 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
 def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """What all ranks share; of what is sharded now, only this rank's part is read."""
     placed_as = placement(run.models, run.optimizers)
-    known = {"callbacks": run.callbacks.state_dict()} if placed_as is not None else None
+    known = (
+        {"callbacks": run.callbacks.state_dict(), "trainer": run.steps.state_dict()}
+        if placed_as is not None
+        else None
+    )
     shared: dict[str, Any] = checkpoint.state(like=known, placed_as=placed_as)
     return shared
 

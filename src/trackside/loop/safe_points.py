@@ -4,85 +4,116 @@ from __future__ import annotations
 
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
-from trackside.loop.passes import evaluate
+from trackside.loop.evaluate import evaluate
 from trackside.loop.snapshot import rank_state, shared_state
-from trackside.loop.state import Loop, interrupted, poll, stop, take
-from trackside.run import Evaluation, Request
+from trackside.loop.state import Training, agree, stop
+from trackside.requests import SIGNAL, Request
+from trackside.run import Evaluation
 
 
-def safe_point(loop: Loop, *, wait: bool = True) -> None:
+def safe_point(training: Training, *, wait: bool = True) -> None:
     """Take what is due and what was asked for: evaluations, checkpoints, the end; in that order.
 
     A return to a checkpoint comes before all of them: what is under way is left at once for it.
 
     Args:
-        loop: The loop.
-        wait: Whether to wait for the other ranks; see `poll`.
+        training: The run.
+        wait: Whether to wait for the other ranks; see `Requests.agree`.
     """
-    poll(loop, wait=wait)
-    while loop.agreed or loop.pending:
-        loop.back += take(loop, "roll_back")
-        if loop.back:
+    position, requests = training.position, training.run.requests
+    agree(training, wait=wait)
+    while True:
+        position.rollback_requests += requests.take("roll_back")
+        if position.rollback_requests:
             return
-        if take(loop, "settle") and loop.run.saver is not None:
-            loop.asked_to_settle = False
-            loop.run.saver.wait(loop.run)
-        loop.pending += [request.name for request in take(loop, "evaluate")]
-        if loop.pending and not interrupted(loop):
-            if _evaluate(loop, loop.pending[0]) is not None:
-                loop.evaluated_at[loop.pending.pop(0)] = loop.run.progress.steps_completed
+        _finish_saves(training)
+        if not requests.agreed and not position.pending_evaluations:
+            return
+        pending = position.pending_evaluations
+        pending += [request.name for request in requests.take("evaluate")]
+        if pending and not requests.interrupted:
+            if _evaluate(training, pending[0]) is not None:
+                position.evaluated_at[pending.pop(0)] = training.run.progress.steps_completed
         else:
-            saves, stops = take(loop, "save"), take(loop, "stop")
+            saves, stops = requests.take("save"), requests.take("stop")
             if not saves and not stops:  # interrupted, with evaluations left for the resume
                 return
-            _save(loop, saves)
-            stop(loop, stops)
-        poll(loop)
+            _save(training, saves)
+            stop(training, stops)
+        agree(training)
 
 
-def _evaluate(loop: Loop, name: str) -> Evaluation | None:
+def _evaluate(training: Training, name: str) -> Evaluation | None:
     """Evaluate. If that fails, the steps before are saved first: it is repeated after a resume."""
-    run = loop.run
+    run = training.run
     records = len(run.history)
     try:
-        return evaluate(loop, name)
+        return evaluate(training, name)
     except Exception as error:
         # Other ranks may not have failed, and would be waited for. What has been recorded can't be
         # measured again.
         if run.world.size == 1 and len(run.history) == records:
-            _save_before_failing(loop, name, error)
+            _save_before_failing(training, name, error)
         raise
 
 
-def _save_before_failing(loop: Loop, name: str, error: Exception) -> None:
-    saver = loop.run.saver
+def _save_before_failing(training: Training, name: str, error: Exception) -> None:
+    saver = training.run.saver
     if saver is None or not saver.save_on_failure:
         return
-    loop.log.abandon_evaluation()
+    training.setup.log.abandon_evaluation()
     request = Request("save", f"the evaluation of {name!r} fails", "trainer")
     try:
-        _save(loop, [request])
+        _save(training, [request])
     except Exception as second:  # the first is the one to be told
         error.add_note(f"the steps before could not be saved: {second}")
 
 
-def _save(loop: Loop, requests: list[Request]) -> None:
+# --- checkpoints -------------------------------------------------------------------------------
+
+
+def _save(training: Training, requests: list[Request]) -> None:
     """One checkpoint for all who asked."""
-    run = loop.run
+    run = training.run
     if not requests:
         return
     if run.saver is None:
-        asked = next((r.asked_by for r in requests if r.asked_by != "signal"), None)
+        asked = next((r.who for r in requests if r.asked_by != SIGNAL), None)
         if asked is not None:
             raise UsageError(
                 f"{asked!r} asked for a checkpoint, and nothing saves any",
                 remedy="add the callback `Checkpoint()`",
             )
         return
-    loop.asked_to_settle = False
-    shared = shared_state(loop)
-    loop.fire(Callback.on_checkpoint_save, shared)
-    if loop.agreement.any(any(request.kind == "roll_back" for request in run.requests)):
-        return  # whoever asks to go back now has seen that this state is no good
-    reason = ", ".join(f"{request.reason} ({request.asked_by})" for request in requests)
-    run.saver.save(run, shared, rank_state(loop), reason)
+    training.position.notified = False
+    shared = shared_state(training)
+    training.fire(Callback.on_checkpoint_save, shared)
+    vetoed = any(request.kind == "roll_back" for request in run.requests.asked)
+    if training.setup.agreement.any(vetoed):
+        return  # a rollback requested by `on_checkpoint_save`: the state is not worth saving
+    reason = ", ".join(f"{request.reason} ({request.who})" for request in requests)
+    run.saver.save(run, shared, rank_state(training), reason)
+
+
+def notice_saves(training: Training) -> None:
+    """See what has become of checkpoints; on several ranks, at the same step on each.
+
+    They are written by threads, which end at other times on other ranks: rank 0 tells all ranks of
+    its end with the next exchange, and each then waits for its own.
+    """
+    run, position = training.run, training.position
+    if run.saver is None or not run.saver.needs_attention:
+        return
+    if training.setup.replicas is None:
+        run.saver.poll(run)
+    elif run.world.is_global_zero and not run.saver.is_writing and not position.notified:
+        position.notified = True
+        training.setup.agreement.notify()
+
+
+def _finish_saves(training: Training) -> None:
+    """Wait for the checkpoint that rank 0 has told of, on every rank."""
+    run = training.run
+    if training.setup.agreement.take_notice() and run.saver is not None:
+        training.position.notified = False
+        run.saver.finish_saves(run)

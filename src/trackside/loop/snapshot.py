@@ -15,64 +15,75 @@ from typing import Any
 from trackside import randomness
 from trackside.errors import CheckpointError
 from trackside.loop.same_optimizer import refuse_other_optimizers
-from trackside.loop.state import TRAIN, Loop
+from trackside.loop.state import TRAIN, Training
 
 State = dict[str, Any]
 
 
-def shared_state(loop: Loop) -> State:
+def shared_state(training: Training) -> State:
     """What all ranks share. Tensors are those of the run itself: copy them before the next step."""
-    run = loop.run
+    run = training.run
     return {
         "models": {name: model.state_dict() for name, model in run.models.items()},
         "optimizers": {name: one.state_dict() for name, one in run.optimizers.items()},
         "schedulers": {name: one.state_dict() for name, one in run.schedulers.items()},
-        "precision": loop.precision.state_dict(),
+        "precision": training.setup.precision.state_dict(),
         "progress": run.progress.state_dict(),
         "history": run.history.snapshot(),
         "callbacks": run.callbacks.state_dict(),
-        "loop": loop.state_dict(),
+        "trainer": training.setup.steps.state_dict(),
+        "loop": training.state_dict(),
         "config": dict(run.config),
     }
 
 
-def rank_state(loop: Loop) -> State:
+def rank_state(training: Training) -> State:
     """What this rank alone knows."""
     return {
-        "data": loop.sources[TRAIN].state_dict(),
+        "data": training.setup.sources[TRAIN].state_dict(),
         # What a resume in the middle of an epoch has not put back yet is what holds.
-        "random": loop.resumed_random_state or randomness.capture(),
-        "log": loop.log.state_dict(),
+        "random": training.position.resumed_random_state or randomness.capture(),
+        "log": training.setup.log.state_dict(),
     }
 
 
-def restore(loop: Loop, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Put a run back to where `shared_state` and `rank_state` were taken.
 
     Args:
-        loop: A loop between two epochs' spans: not started, or about to go back.
+        training: A run between two epochs' spans: not started, or about to go back.
         shared: What `shared_state` returned.
         own: What `rank_state` returned on this rank.
     """
-    run = loop.run
+    run = training.run
     _restore_named("model", run.models, shared["models"])
     refuse_other_optimizers(run.optimizers, shared["optimizers"])
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
     _tell_other_options(run.schedulers, shared["schedulers"])
     _restore_named("scheduler", run.schedulers, shared["schedulers"])
-    loop.precision.load_state_dict(shared["precision"])
+    training.setup.precision.load_state_dict(shared["precision"])
     run.progress.load_state_dict(shared["progress"])
     run.history.load_state_dict(shared["history"])
     run.callbacks.load_state_dict(shared["callbacks"])
-    loop.load_state_dict(shared["loop"])
-    loop.log.load_state_dict(own["log"], run.device)
-    loop.sources[TRAIN].load_state_dict(own["data"])
-    if loop.phase == "training":
+    _restore_trainer(training, shared.get("trainer", {}))
+    training.load_state_dict(shared["loop"])
+    training.setup.log.load_state_dict(own["log"], run.device)
+    training.setup.sources[TRAIN].load_state_dict(own["data"])
+    if training.position.phase == "training":
         # The data is wound forward first, which draws from the generators.
-        loop.resumed_random_state = own["random"]
+        training.position.resumed_random_state = own["random"]
     else:
-        loop.resumed_random_state = None
+        training.position.resumed_random_state = None
         randomness.restore(own["random"])
+
+
+def _restore_trainer(training: Training, state: dict[str, Any]) -> None:
+    """The state of a trainer that has one of its own; older checkpoints have none."""
+    trainer = training.setup.steps
+    if state:
+        trainer.load_state_dict(state)
+    elif trainer.state_dict():
+        warnings.warn("the trainer starts anew: the checkpoint has no state of it", stacklevel=3)
 
 
 def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:

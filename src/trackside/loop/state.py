@@ -1,7 +1,8 @@
-"""What the loop holds between its start and its end, where it stands, what it has seen."""
+"""State of the training loop: what is fixed for the run, its position, who listens."""
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch.optim import Optimizer
 
 from trackside.data.source import DataSource
-from trackside.distributed.agreement import agree
+from trackside.distributed.agreement import Agreement
 from trackside.distributed.replicas import Replicas
 from trackside.distributed.sharding import Share
-from trackside.history import Record
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status, status_of_stop
-from trackside.run import Kind, Request, Rollback, Run, Saver, training_batches
+from trackside.requests import Request, training_batches
+from trackside.run import Rollback, Run, SkippedStep
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.step.metrics import BLOCK, Metric, MetricFunction, MetricLog
 from trackside.step.optimization import Clip, Scheduling, drops_plainly
@@ -32,6 +33,19 @@ TRAIN = "train"
 Phase = Literal["between", "training", "evaluating"]
 
 
+class Ended(enum.Enum):
+    """The ways in which the pass over the training data of an epoch ends."""
+
+    DATA = "data"
+    """The data came to its end: the epoch is complete."""
+    LIMIT = "limit"
+    """The run has taken all its steps."""
+    STOP = "stop"
+    """A stop was agreed."""
+    ROLLBACK = "rollback"
+    """The run goes back to a checkpoint, and trains the epoch again from there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How the loop shall run."""
@@ -43,272 +57,226 @@ class Options:
     """Names of the data sets evaluated on that schedule, and at the end."""
 
 
-class Loop:
-    """Everything a run needs between its start and its end, and where it stands."""
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is fixed for a run once it is set up."""
 
-    def __init__(
-        self,
-        run: Run,
-        events: Dispatcher,
-        steps: Steps,
-        precision: Precision,
-        sources: Mapping[str, DataSource],
-        metrics: Mapping[str, Metric | MetricFunction],
-        options: Options,
-    ) -> None:
-        self.run = run
-        self.events = events
-        self.steps = steps
-        self.precision = precision
-        self.sources = sources
-        self.options = options
-        self.metrics = {n: m for n, m in metrics.items() if isinstance(m, Metric)}
-        self.functions = {n: m for n, m in metrics.items() if not isinstance(m, Metric)}
-        self.log = MetricLog(run.world.sum_by_name if run.world.size > 1 else None)
-        self.agreement = agree(run.world, clock=self.clock)
-        self.agreed: list[Request] = []
-        """Requests that all ranks know and that are not taken yet."""
-        self.spread: Replicas | None = None
-        """How the models are spread over ranks; None in one process."""
-        self.watch: FailureWatch | None = None
-        """Notices when another rank fails; None in one process."""
-        self.schedulings: Sequence[Scheduling] = ()
-        self.optimizers: tuple[Optimizer, ...] = tuple(run.optimizers.values())
-        self.keep_loss = self.log.mean("train/loss").keep
-        self.moves = run.device.type != "cpu"
-        self.arriving: Callable[[Iterator[Any], DataSource], Iterator[Any]] | None = None
-        """Lets batches begin their way to the device before their turn; None: at their turn."""
-        self.log_due = Due(options.log_every, STEP_UNITS)
-        self.evaluate_after_steps = Due(options.evaluate_every, STEP_UNITS)
-        self.evaluate_after_epochs = Due(options.evaluate_every, {"epochs"})
+    run: Run
+    events: Dispatcher
+    steps: Steps
+    precision: Precision
+    sources: Mapping[str, DataSource]
+    metrics: Mapping[str, Metric]
+    functions: Mapping[str, MetricFunction]
+    """Metrics that are plain functions, by name."""
+    options: Options
+    log: MetricLog
+    record_loss: Callable[[Any], None]
+    """Keeps a pair of loss and weight of a training batch, for its mean."""
+    agreement: Agreement
+    optimizers: tuple[Optimizer, ...]
+    schedulings: tuple[Scheduling, ...]
+    training_step: Callable[[Any, Any], Any]
+    step_run: Any
+    """The run as `training_step` sees it: on several ranks, its models are the wrapped ones."""
+    replicas: Replicas | None = None
+    """The models spread over ranks; None in one process."""
+    watch: FailureWatch | None = None
+    """Notices when another rank fails; None in one process."""
+    prefetcher: Callable[[Iterator[Any], DataSource], Iterator[Any]] | None = None
+    """Lets batches begin their way to the device before their turn; None: at their turn."""
 
-        # Where the loop stands beyond `run.progress`; part of a checkpoint.
-        self.phase: Phase = "between"
-        self.pending: list[str] = []
-        """Evaluations that are due and not done."""
-        self.epoch_metrics: dict[str, float] = {}
-        self.evaluated_at: dict[str, int] = {}
-        """Steps completed at the last evaluation of each data set."""
-        self.stop: Request | None = None
-        """The request that ends the run, once it is agreed."""
-        self.resumed_random_state: dict[str, Any] | None = None
-        """Generators as they stood at the checkpoint, put back once the data is wound forward."""
-        self.back: list[Request] = []
-        """Agreed requests to go back to a checkpoint: what is under way is left for that."""
-        self.go_back: Callable[[Loop, str], None] | None = None
-        """Puts all back to the newest checkpoint, for a reason; set by who can read them."""
-        self.share: Share[Any] | None = None
-        """This rank's part of the batch under way; None in one process, or of data of its own."""
-        self.asked_to_settle = False
-        """Whether rank 0 has asked all to look at what has become of the last save."""
 
-        self.clock_origin = perf_counter()
-        """When training would have begun, had it never been interrupted; by `perf_counter`."""
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Which parts of a step anybody listens to: the others are done without asking."""
 
-        # Looked up once instead of in every step.
-        self.look_at_step: float = 0
-        """The step after which something may be due; see `look_ahead`."""
-        self.training_step: Callable[[Run, Any], Any] = steps.training_step
-        events.on_change = self.refresh_listeners
-        self.refresh_listeners()
+    step_start: bool
+    step_end: bool
+    batch_start: bool
+    batch_end: bool
+    step_context: bool
+    plain_backward: bool
+    """Whether the backward pass is torch's own, with nothing around it."""
+    plain_update: bool
+    """Whether the update is torch's own, with nothing around it."""
+    may_skip: bool
+    """Whether somebody may ask to skip a step: several ranks then agree before each update."""
 
-    def refresh_listeners(self) -> None:
-        """Note which parts of a step nobody listens to: they are then done without a look."""
-        has_listeners = self.events.has_listeners
-        self.hears_step_start = has_listeners(Callback.on_step_start)
-        self.hears_step_end = has_listeners(Callback.on_step_end)
-        self.hears_batch_start = has_listeners(Callback.on_batch_start)
-        self.hears_batch_end = has_listeners(Callback.on_batch_end)
-        self.has_step_context = bool(self.events.contexts["step_context"])
-        unscaled = self.precision.scaler is None and not self.steps.manual_optimization
-        self.plain_backward = (
-            unscaled
-            and hasattr(self.steps.backward, "default_step")
-            and not has_listeners(Callback.on_backward_start, Callback.on_backward_end)
-        )
-        skips = self.spread is not None and any(c.skips_steps for c in self.run.callbacks)
-        self.plain_update = (
-            unscaled
-            and not skips
-            and self.options.clip is None
-            and hasattr(self.steps.optimizer_step, "default_step")
-            and all(map(drops_plainly, self.optimizers))
-            and not has_listeners(
+    @classmethod
+    def of(cls, setup: Setup) -> Listeners:
+        """Those of a run, as its callbacks are now."""
+        heard, events, steps = setup.events.has_listeners, setup.events, setup.steps
+        unscaled = setup.precision.scaler is None and not steps.manual_optimization
+        skips = any(member.skips_steps for member in (steps, *setup.run.callbacks))
+        return cls(
+            step_start=heard(Callback.on_step_start),
+            step_end=heard(Callback.on_step_end),
+            batch_start=heard(Callback.on_batch_start),
+            batch_end=heard(Callback.on_batch_end),
+            step_context=bool(events.contexts["step_context"]),
+            plain_backward=unscaled
+            and hasattr(steps.backward, "default_step")
+            and not heard(Callback.on_backward_start, Callback.on_backward_end),
+            plain_update=unscaled
+            and not (skips and setup.replicas is not None)
+            and setup.options.clip is None
+            and hasattr(steps.optimizer_step, "default_step")
+            and all(map(drops_plainly, setup.optimizers))
+            and not heard(
                 Callback.on_optimizer_step_start,
                 Callback.on_optimizer_step_end,
                 Callback.on_zero_grad_start,
                 Callback.on_zero_grad_end,
-            )
+            ),
+            may_skip=skips,
         )
 
-    def look_ahead(self) -> None:
-        """Set the step after which the loop has to look whether something is due."""
-        run = self.run
-        waiting = run.saver is not None and run.saver.needs_attention
-        now = run.progress.steps_completed
-        if self.spread is not None:  # ranks talk after every step
-            self.look_at_step = now + 1
-            return
-        limit = math.inf if run.limit.steps is None else run.limit.steps
-        self.look_at_step = min(
-            self.log_due.earliest_step(run.progress),
-            self.evaluate_after_steps.earliest_step(run.progress),
-            limit,
-            now + (1 if waiting else BLOCK),
-        )
 
-    @property
-    def leaving(self) -> bool:
-        """Whether what is under way is to be left: for the end, or to go back."""
-        return self.stop is not None or bool(self.back)
+class Schedules:
+    """What is due by counts of a run: records and evaluations."""
 
-    @property
-    def signal(self) -> int | None:
-        """Number of the signal that asked for the end, as far as this rank knows."""
-        asked = [*self.run.requests, *self.agreed, *([self.stop] if self.stop else [])]
-        return next((one.signal for one in asked if one.signal is not None), None)
+    def __init__(self, options: Options) -> None:
+        self.log = Due(options.log_every, STEP_UNITS)
+        self.evaluate_after_steps = Due(options.evaluate_every, STEP_UNITS)
+        self.evaluate_after_epochs = Due(options.evaluate_every, {"epochs"})
 
-    def not_evaluated(self) -> list[str]:
-        """Data sets evaluated on schedule, without those that have seen the present weights."""
-        now, known = self.run.progress.steps_completed, self.evaluated_at
-        return [name for name in self.options.evaluations if known.get(name) != now]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands beyond the counters of `run.progress`."""
-        return {
-            "phase": self.phase,
-            "pending": list(self.pending),
-            "epoch_metrics": dict(self.epoch_metrics),
-            "evaluated_at": dict(self.evaluated_at),
-            "rollbacks": [asdict(rollback) for rollback in self.run.rollbacks],
-        }
+class Position:
+    """Where the loop stands beyond `run.progress`; the first part is what a checkpoint holds."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where `state` was taken. Evaluations of data that is gone are dropped."""
-        self.phase = state["phase"]
-        self.pending = [name for name in state["pending"] if name in self.sources]
-        self.epoch_metrics = dict(state["epoch_metrics"])
-        self.evaluated_at = dict(state["evaluated_at"])
-        kept = [_rollback(fields) for fields in state.get("rollbacks", ())]
-        if len(kept) > len(self.run.rollbacks):  # going back forgets neither this nor former times
-            self.run.rollbacks = kept
-        for rollback in kept:
-            self.sources[TRAIN].leave_out(rollback.left_out)
+    def __init__(self) -> None:
+        self.phase: Phase = "between"
+        self.pending_evaluations: list[str] = []
+        """Data sets whose evaluation is due and not done."""
+        self.epoch_metrics: dict[str, float] = {}
+        self.evaluated_at: dict[str, int] = {}
+        """Steps completed at the last evaluation of each data set."""
+
+        self.rollback_requests: list[Request] = []
+        """Agreed requests to go back to a checkpoint: what is under way is left for that."""
+        self.resumed_random_state: dict[str, Any] | None = None
+        """Generators as they stood at the checkpoint, put back once the data is at its place."""
+        self.share: Share[Any] | None = None
+        """This rank's part of the batch under way; None in one process, or of data of its own."""
+        self.notified = False
+        """Whether rank 0 has told all ranks that the last checkpoint is written."""
+        self.clock_origin = perf_counter()
+        """When training would have begun, had it never been interrupted; by `perf_counter`."""
+        self.next_check_step: float = 0
+        """The step after which something may be due."""
 
     def clock(self) -> float:
         """Seconds of training so far, over all resumes, by the clock of this rank."""
         return perf_counter() - self.clock_origin
 
+
+class Training:
+    """A run under way: what is fixed, where it stands, who listens. Requests are the run's."""
+
+    def __init__(self, setup: Setup, position: Position) -> None:
+        self.setup = setup
+        self.run = setup.run
+        self.position = position
+        self.schedules = Schedules(setup.options)
+        self.listeners = Listeners.of(setup)
+        setup.events.on_change = self.refresh_listeners
+
+    def refresh_listeners(self) -> None:
+        """See again who listens: a callback has joined or left."""
+        self.listeners = Listeners.of(self.setup)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether what is under way is to be left: for the end, or to go back."""
+        return self.run.requests.stop is not None or bool(self.position.rollback_requests)
+
+    def schedule_next_check(self) -> None:
+        """Set the step after which the loop has to look whether something is due."""
+        run, now = self.run, self.run.progress.steps_completed
+        if self.setup.replicas is not None:  # ranks talk after every step
+            self.position.next_check_step = now + 1
+            return
+        waiting = run.saver is not None and run.saver.needs_attention
+        self.position.next_check_step = min(
+            self.schedules.log.earliest_step(run.progress),
+            self.schedules.evaluate_after_steps.earliest_step(run.progress),
+            math.inf if run.limit.steps is None else run.limit.steps,
+            now + (1 if waiting else BLOCK),
+        )
+
+    def due_evaluations(self) -> list[str]:
+        """Data sets evaluated on schedule, without those that have seen the present weights."""
+        now, known = self.run.progress.steps_completed, self.position.evaluated_at
+        return [name for name in self.setup.options.evaluations if known.get(name) != now]
+
+    def begin_schedules(self) -> None:
+        """Advance the schedules to the restored counters and clear stale gradients."""
+        schedules, progress = self.schedules, self.run.progress
+        for due in (
+            schedules.log,
+            schedules.evaluate_after_steps,
+            schedules.evaluate_after_epochs,
+        ):
+            due.start(progress)
+        for optimizer in self.setup.optimizers:
+            optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands beyond the counters of `run.progress`."""
+        position, run = self.position, self.run
+        return {
+            "phase": position.phase,
+            "pending": list(position.pending_evaluations),
+            "epoch_metrics": dict(position.epoch_metrics),
+            "evaluated_at": dict(position.evaluated_at),
+            "rollbacks": [asdict(rollback) for rollback in run.rollbacks],
+            "skipped_steps": [asdict(skipped) for skipped in run.skipped_steps],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Stand where `state` was taken. Evaluations of data that is gone are dropped."""
+        position, run, sources = self.position, self.run, self.setup.sources
+        position.phase = state["phase"]
+        position.pending_evaluations = [name for name in state["pending"] if name in sources]
+        position.epoch_metrics = dict(state["epoch_metrics"])
+        position.evaluated_at = dict(state["evaluated_at"])
+        kept = [_rollback(fields) for fields in state.get("rollbacks", ())]
+        if len(kept) > len(run.rollbacks):  # going back forgets neither this nor former times
+            run.rollbacks = kept
+        # Those after the checkpoint are dropped with their steps. Older checkpoints have none.
+        run.skipped_steps = [SkippedStep(**fields) for fields in state.get("skipped_steps", ())]
+        for rollback in kept:
+            sources[TRAIN].leave_out(rollback.left_out)
+
     def fire(self, hook: Callable[..., Any], *args: Any) -> None:
         """Fire `hook` with the run and `args`."""
-        self.events.fire(hook, *args)
+        self.setup.events.fire(hook, *args)
 
-
-def begin_schedules(loop: Loop) -> None:
-    """What the counters have crossed is not due again; gradients that were left behind are gone."""
-    for due in (loop.log_due, loop.evaluate_after_steps, loop.evaluate_after_epochs):
-        due.start(loop.run.progress)
-    for optimizer in loop.optimizers:
-        optimizer.zero_grad()
+    def outcome(self, completed: str) -> Outcome:
+        """How the run ended, if no error did."""
+        step, stop = self.run.progress.steps_completed, self.run.requests.stop
+        if stop is None and self.run.mode == "fit" and self.setup.precision.made_no_update:
+            reason = "no update was made: with fp16, every step had values that aren't finite"
+            return Outcome(Status.DIVERGED, reason, "trainer", step)
+        if stop is None:
+            return Outcome(Status.COMPLETED, completed, step=step)
+        status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
+        return Outcome(status, stop.reason, stop.who, step, signal=stop.signal)
 
 
 def _rollback(fields: Mapping[str, Any]) -> Rollback:
     return Rollback(**{**fields, "left_out": training_batches(fields["left_out"])})
 
 
-def record(loop: Loop, values: Mapping[str, float]) -> None:
-    """Add `values`, with all axes, to the history, and tell the loggers."""
-    if not values:
-        return
-    run, progress = loop.run, loop.run.progress
-    if loop.spread is None:
-        progress.seconds = loop.clock()
-    new = Record(
-        {name: float(value) for name, value in values.items()},
-        progress.steps_completed,
-        progress.epochs_completed,
-        progress.samples_completed,
-        progress.seconds,
-    )
-    run.history.append(new)
-    loop.epoch_metrics.update(
-        {n: v for n, v in values.items() if n.partition("/")[0] in loop.sources}
-    )
-    loop.fire(Callback.on_log, new)
+def agree(training: Training, *, wait: bool = True) -> None:
+    """Learn what all ranks have agreed on; see `Requests.agree`."""
+    training.run.requests.agree(training.setup.agreement, wait=wait)
+    if training.setup.watch is not None:
+        training.setup.watch.check()
 
 
-def measured(loop: Loop) -> dict[str, float]:
-    """What callbacks measure at this point, such as rates."""
-    values: dict[str, float] = {}
-    if loop.events.listeners[Callback.on_measure]:
-        loop.fire(Callback.on_measure, values)
-    return values
-
-
-def flush(loop: Loop) -> None:
-    """Record what callbacks have logged since the last record."""
-    record(loop, loop.log.recent())
-
-
-def outcome(loop: Loop, completed: str) -> Outcome:
-    """How the run ended, if no error did."""
-    step, stop = loop.run.progress.steps_completed, loop.stop
-    if stop is None and loop.run.mode == "fit" and loop.precision.made_no_update:
-        reason = "no update was made: with fp16, every step had values that aren't finite"
-        return Outcome(Status.DIVERGED, reason, "trainer", step)
-    if stop is None:
-        return Outcome(Status.COMPLETED, completed, step=step)
-    status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
-    return Outcome(status, stop.reason, stop.asked_by, step, signal=stop.signal)
-
-
-def poll(loop: Loop, *, wait: bool = True) -> None:
-    """Learn what all ranks have agreed on; in one process, what was asked for.
-
-    Args:
-        loop: The loop.
-        wait: Wait for all ranks, so that nothing asked anywhere stays open. Otherwise what was
-            asked may come up a few calls later, on all ranks at once.
-    """
-    run = loop.run
-    asked = [request for request in run.requests if request.kind != "skip_step"]
-    for request in asked:
-        run.requests.remove(request)
-    loop.agreed += [request for request in asked if request.all_ranks]
-    asked = [request for request in asked if not request.all_ranks]
-    loop.agreed += loop.agreement.settle(asked) if wait else loop.agreement.at_step(asked)
-    if loop.watch is not None:
-        loop.watch.check()
-
-
-def take(loop: Loop, kind: Kind) -> list[Request]:
-    """Agreed requests of one kind, no longer open."""
-    taken = [request for request in loop.agreed if request.kind == kind]
-    loop.agreed = [request for request in loop.agreed if request.kind != kind]
-    return taken
-
-
-def stop(loop: Loop, requests: Sequence[Request]) -> None:
+def stop(training: Training, requests: Sequence[Request]) -> None:
     """Let the run end for the first of `requests`, if there is one and it isn't ending yet."""
-    if requests and loop.stop is None:
-        loop.stop = loop.run.stop_request = requests[0]
-        loop.fire(Callback.on_stop, loop.stop.reason)
-
-
-def settle(loop: Loop, saver: Saver) -> None:
-    """Tell what has become of checkpoints; on several ranks, at the same step on each.
-
-    They are written by threads, which end at other times on other ranks: rank 0's end is a request
-    like any other, and all wait for theirs when it is agreed.
-    """
-    if loop.spread is None:
-        saver.settle(loop.run)
-    elif loop.run.world.is_global_zero and not saver.is_writing and not loop.asked_to_settle:
-        loop.asked_to_settle = True
-        loop.run.requests.append(Request("settle", "a checkpoint was written", "trainer"))
-
-
-def interrupted(loop: Loop) -> bool:
-    """Whether it is agreed that the run ends because of a signal."""
-    asked = [*loop.agreed, *([loop.stop] if loop.stop else [])]
-    return any(request.signal is not None for request in asked)
+    if requests and training.run.requests.end(requests[0]):
+        training.fire(Callback.on_stop, requests[0].reason)

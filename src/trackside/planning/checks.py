@@ -18,7 +18,7 @@ from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, MonitorError, UsageError, did_you_mean
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import HOOKS, Callback
-from trackside.loop.state import TRAIN, Loop
+from trackside.loop.state import TRAIN, Setup
 from trackside.paths import local_path
 from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
@@ -199,40 +199,43 @@ def logs_of_its_own(kind: type, base: type) -> bool:
     return any(getattr(kind, name) is not getattr(base, name) for name in places)
 
 
-def check(loop: Loop, *, open_ended: bool) -> None:
+def check(setup: Setup, *, open_ended: bool) -> None:
     """Refuse what can be known to fail later: data that runs out, monitors that nothing logs.
 
     Args:
-        loop: The loop, set up and not started.
+        setup: The run, set up and not started.
         open_ended: Overridden steps may log values that can't be known beforehand.
     """
-    check_passes(loop)
-    check_monitors(loop, open_ended=open_ended)
-    _tell(loop)
+    check_passes(setup)
+    check_monitors(setup, open_ended=open_ended)
+    _tell(setup)
 
 
-def check_passes(loop: Loop) -> None:
+def check_passes(setup: Setup) -> None:
     """Refuse iterators that would have to be passed over again. Raises `UsageError`."""
-    epochs = loop.run.limit.epochs
-    again = [*loop.options.evaluations, *([TRAIN] if epochs is not None and epochs > 1 else [])]
+    epochs = setup.run.limit.epochs
+    again = [
+        *setup.options.evaluations,
+        *([TRAIN] if epochs is not None and epochs > 1 else []),
+    ]
     for name in again:
-        if isinstance(loop.sources[name].loader, Iterator):
+        if isinstance(setup.sources[name].loader, Iterator):
             raise UsageError(
                 f"the data named {name!r} can be passed over once only",
                 expected="data that can be read again: a Dataset, a DataLoader, a list",
-                received=type(loop.sources[name].loader).__name__,
+                received=type(setup.sources[name].loader).__name__,
                 remedy="make a list of its batches"
                 + (", or limit the run by `steps`" if name == TRAIN else ""),
             )
 
 
-def _tell(loop: Loop) -> None:
+def _tell(setup: Setup) -> None:
     """Refuse what foresight says will fail; log what it finds suspicious.
 
     Raises:
         ConfigurationError: Two callbacks write one file, or the run's folder can't be written.
     """
-    run, options = loop.run, loop.options
+    run, options = setup.run, setup.options
     for finding in findings(run, options.evaluate_every, options.evaluations, options.log_every):
         if finding.severity == "error":
             raise ConfigurationError(
@@ -246,7 +249,7 @@ def _tell(loop: Loop) -> None:
             logger.warning("%s", finding)
 
 
-def check_monitors(loop: Loop, *, open_ended: bool) -> None:
+def check_monitors(setup: Setup, *, open_ended: bool) -> None:
     """Refuse a callback or scheduler that watches a value which nothing will log.
 
     Where overridden steps, or callbacks that don't declare what they log, may log more than is
@@ -255,11 +258,11 @@ def check_monitors(loop: Loop, *, open_ended: bool) -> None:
     Raises:
         MonitorError: Names the values that are logged.
     """
-    run = loop.run
+    run = setup.run
     known = {"train/loss"}
-    for name in loop.options.evaluations:
-        known |= {f"{name}/{metric}" for metric in ("loss", *loop.metrics, *loop.functions)}
-    prefixes = tuple(f"{n}/{m}_" for n in loop.options.evaluations for m in loop.metrics)
+    for name in setup.options.evaluations:
+        known |= {f"{name}/{metric}" for metric in ("loss", *setup.metrics, *setup.functions)}
+    prefixes = tuple(f"{n}/{m}_" for n in setup.options.evaluations for m in setup.metrics)
     for callback in run.callbacks:
         known |= {name for name in callback.logs if not name.endswith("*")}
         prefixes += tuple(name[:-1] for name in callback.logs if name.endswith("*"))
@@ -267,7 +270,7 @@ def check_monitors(loop: Loop, *, open_ended: bool) -> None:
         ours = ours and not isinstance(callback, Adopted)  # whose class is another framework's
         open_ended = open_ended or not (ours or callback.logs)
     watchers = [(name, m) for name, c in run.callbacks.items() for m in c.monitors]
-    watchers += [("scheduler", s.monitor) for s in loop.schedulings if s.monitor]
+    watchers += [("scheduler", s.monitor) for s in setup.schedulings if s.monitor]
     for watcher, monitor in watchers:
         if monitor in known or monitor.startswith(prefixes):
             continue
@@ -275,14 +278,14 @@ def check_monitors(loop: Loop, *, open_ended: bool) -> None:
         if (
             open_ended
             and new_value(monitor) is None
-            and not (metric == "loss" and topic not in loop.options.evaluations)
+            and not (metric == "loss" and topic not in setup.options.evaluations)
         ):
             continue
         raise MonitorError(
             f"{watcher!r} watches {monitor!r}, and nothing logs it",
             expected="one of " + ", ".join(sorted(known)),
             received=monitor,
-            remedy=_monitor_remedy(monitor, topic, known, loop),
+            remedy=_monitor_remedy(monitor, topic, known, setup),
             option=_option_watching(run.callbacks.get(watcher), monitor),
             callback=watcher if watcher in run.callbacks else None,
         )
@@ -301,12 +304,12 @@ def _option_watching(watcher: object, monitor: str) -> str | None:
     return None if isinstance(watcher, Callback) else "monitor"
 
 
-def _monitor_remedy(monitor: str, topic: str, known: set[str], loop: Loop) -> str | None:
+def _monitor_remedy(monitor: str, topic: str, known: set[str], setup: Setup) -> str | None:
     if (new := new_value(monitor)) is not None:
         now = f"it is called `{new}` now, and recorded within epochs"
         return f"{now}: watch `train/{monitor.partition('/')[2]}`"
-    if topic in loop.sources and topic != TRAIN and topic not in loop.options.evaluations:
+    if topic in setup.sources and topic != TRAIN and topic not in setup.options.evaluations:
         return f"give {topic!r} to `fit` as `validation`, so that it is evaluated"
-    if topic not in loop.sources and not loop.options.evaluations:
+    if topic not in setup.sources and not setup.options.evaluations:
         return "give `fit` validation data: fit(train, validation, ...)"
     return did_you_mean(monitor, known)

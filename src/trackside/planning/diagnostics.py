@@ -289,7 +289,7 @@ def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:
 
 def _checkpoints(run: Run) -> Iterator[Diagnostic]:
     steps = run.limit.total_steps or 0
-    saves = any(hasattr(callback, "retention") for callback in run.callbacks)
+    saves = run.saver is not None
     if steps >= _WITHOUT_CHECKPOINTS_STEPS and not saves:
         yield Diagnostic(
             "warning",

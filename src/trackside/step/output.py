@@ -42,6 +42,8 @@ class Steps(Protocol):
     """What the loop calls for each batch; the trainer offers them, subclasses override them."""
 
     manual_optimization: bool
+    skips_steps: bool
+    """Whether its steps or hooks may call `run.skip_step`."""
 
     def training_step(self, run: Any, batch: Any) -> Any:
         """The loss of a batch, with gradient."""
@@ -57,6 +59,12 @@ class Steps(Protocol):
 
     def optimizer_step(self, run: Any, optimizer: Optimizer) -> None:
         """Apply the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs of the trainer's own, beside models and optimizers."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
 
 
 def as_output(returned: Any) -> Output:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-import torch
 from torch import Tensor
 
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
-from trackside.run import Mode, Run
+from trackside.run import Run
 from trackside.testing.recording import Recorder
 from trackside.testing.simulated_world import SimulatedWorld
 from trackside.testing.tasks import Task
+from trackside.trainer.assembly import events_of
 from trackside.trainer.settings import Result, Settings
 from trackside.trainer.trainer import Trainer
 
@@ -197,11 +197,11 @@ class _SimulatedRank(Trainer):
         if self.simulated is not None:
             run.world = self.simulated[1]
 
-    def _start(self, mode: Mode) -> tuple[Run, Dispatcher]:
-        run, events = super()._start(mode)
+    def make_events(self, run: Run) -> Dispatcher:
+        events = super().make_events(run)
         if self.simulated is not None:
-            events = Dispatcher(run, torch.no_grad, self.simulated[0])
-        return run, events
+            events = self._events = events_of(run, self.simulated[0])
+        return events
 
 
 class _Closings:

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from trackside.errors import WrongTimeError
 from trackside.history import Record
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
@@ -21,7 +20,8 @@ from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.lifecycle.lifetime import live
 from trackside.outcome import Outcome, Status, status_of_stop
 from trackside.progress import RunLimit
-from trackside.run import Evaluation, Request, Run
+from trackside.requests import Kind, Request
+from trackside.run import Evaluation, Run, SkippedStep
 from trackside.testing.recording import Recorder
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class ScriptedRun(Run):
         data: Iterable[str] = (TRAIN, "val", "test"),
         directory: Path | str = ".",
     ) -> None:
-        super().__init__("fit", directory)
+        super().__init__("fit", directory, events=Dispatcher)
         several = [callbacks] if isinstance(callbacks, Callback) else callbacks
         self.callbacks = CallbackCollection(several, type(self))
         self.limit = RunLimit(epochs, steps, epoch_steps, epoch_steps * samples)
@@ -85,7 +85,6 @@ class ScriptedRun(Run):
         self._samples = samples
         self._seconds = seconds
         self._logged = _Logged()
-        self._agreed: Request | None = None
         self._in_epoch = False
 
     # --- the whole -----------------------------------------------------------------------------
@@ -101,7 +100,7 @@ class ScriptedRun(Run):
         Raises:
             BaseException: What the story or a callback raised.
         """
-        self._events = events = Dispatcher(self, rank=self.world.rank)
+        events = self._dispatcher()
 
         def body() -> Outcome:
             for hook in (
@@ -113,7 +112,7 @@ class ScriptedRun(Run):
                 Callback.on_setup_end,
             ):
                 self.fire(hook)
-            self._log = self._logged
+            self.metric_log = self._logged
             self.fire(Callback.on_fit_start)
             self.safe_point()
             if callable(story):
@@ -127,15 +126,12 @@ class ScriptedRun(Run):
             self.safe_point()
             return self._ended()
 
-        try:
-            ended = live(self, self.callbacks, events, self.recorder, body)
-        finally:
-            self._log = None
+        ended = live(self, self.callbacks, events, self.recorder, body)
         self.recorder.check(ended)
         return ended
 
     def _ended(self) -> Outcome:
-        stop, step = self._agreed, self.progress.steps_completed
+        stop, step = self.requests.stop, self.progress.steps_completed
         if stop is None:
             return Outcome(Status.COMPLETED, "the story is told", step=step)
         status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
@@ -144,15 +140,13 @@ class ScriptedRun(Run):
     @property
     def stopped(self) -> bool:
         """Whether a request to stop was taken: what is told from here on isn't heard."""
-        return self._agreed is not None
+        return self.requests.stop is not None
 
     # --- what can be told ----------------------------------------------------------------------
 
     def fire(self, hook: Callable[..., Any], *arguments: Any) -> None:
         """Fire `hook` with the run and `arguments`."""
-        if self._events is None:
-            raise WrongTimeError("a story is told by `play`")
-        self._events.fire(hook, *arguments)
+        self._dispatcher().fire(hook, *arguments)
 
     def tell_epoch(self, metrics: Metrics, steps: int | None = None) -> None:
         """One epoch with its steps, its record and its evaluations.
@@ -226,7 +220,9 @@ class ScriptedRun(Run):
             self.fire(Callback.on_optimizer_step_end, optimizer)
             self.fire(Callback.on_zero_grad_start, optimizer)
             self.fire(Callback.on_zero_grad_end, optimizer)
-            self._take("skip_step")
+            for request in self._take("skip_step"):
+                step = progress.steps_completed + 1
+                self.skipped_steps.append(SkippedStep(step, request.reason, request.who))
             progress.steps_completed += 1
             progress.seconds += self._seconds
             self.fire(Callback.on_step_end)
@@ -258,8 +254,7 @@ class ScriptedRun(Run):
                 self._evaluate(request.name, {}, (None,))
             saves, stops = self._take("save"), self._take("stop")
             self.saves += saves
-            if stops and self._agreed is None:
-                self._agreed = stops[0]
+            if stops and self.requests.end(stops[0]):
                 self.fire(Callback.on_stop, stops[0].reason)
             if not (evaluations or saves or stops):
                 return
@@ -283,15 +278,14 @@ class ScriptedRun(Run):
         self.fire(Callback.on_evaluation_end, evaluation)
         self.record({})
 
-    def _take(self, kind: str) -> list[Request]:
-        taken = [request for request in self.requests if request.kind == kind]
-        for request in taken:
-            self.requests.remove(request)
-        return taken
+    def _take(self, kind: Kind) -> list[Request]:
+        self.requests.agree(_Alone())
+        self.requests.agree_on_skip(_Alone())
+        return self.requests.take(kind)
 
     def _dispatcher(self) -> Dispatcher:
         if not isinstance(self._events, Dispatcher):
-            raise WrongTimeError("a story is told by `play`")
+            raise AssertionError("a scripted run is made with a dispatcher")
         return self._events
 
 
@@ -354,6 +348,16 @@ class _Logged:
 
 def _means(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     return {name: total / weight for name, (total, weight) in sums.items()}
+
+
+class _Alone:
+    """The agreement of one process, as that of `distributed/agreement.py`, without torch."""
+
+    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """What was asked."""
+        return asked
+
+    agree_now = exchange = at_step
 
 
 class _OneProcess:

@@ -45,7 +45,6 @@ def run_to_its_end(
         BaseException: The error that ended the run.
     """
     former = torch.are_deterministic_algorithms_enabled()
-    run._events = events
     more = signal_numbers(settings.stop_signals)
     with StopOnSignals(run, events, more, settings.stop_grace_seconds) as signals:
         try:
@@ -57,7 +56,7 @@ def run_to_its_end(
             raise
         finally:
             torch.use_deterministic_algorithms(former)
-            for source in run.data.values():
+            for source in getattr(run, "data", {}).values():
                 source.workers.end()
             result = _result(run, events)
             over(result)
@@ -72,4 +71,12 @@ def run_to_its_end(
 def _result(run: Run, events: Dispatcher) -> Result:
     assert run.outcome is not None  # set before anybody is closed
     failures = run.callbacks.failures()
-    return Result(run.outcome, run.history, run.directory, events.shares(), failures)
+    return Result(
+        run.outcome,
+        run.history,
+        run.directory,
+        events.seconds_by_callback(),
+        failures,
+        rollbacks=tuple(run.rollbacks),
+        skipped_steps=tuple(run.skipped_steps),
+    )

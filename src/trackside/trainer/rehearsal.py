@@ -26,6 +26,7 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from trackside import randomness
+from trackside.checkpoint.saver import saver_among
 from trackside.data.tensors import as_dataset
 from trackside.distributed import Place
 from trackside.errors import ConfigurationError, TracksideError, UsageError
@@ -130,7 +131,7 @@ def go_through(stage: Stage) -> Rehearsal:
 def _go_through(stage: Stage, folder: Path) -> None:
     with _part(stage, "train, evaluate, save and close"):
         trainer, result = _fit(stage, folder, epochs=2)
-    saves = any(hasattr(callback, "retention") for callback in trainer.callbacks)
+    saves = saver_among(trainer.callbacks) is not None
     if saves and result.outcome.status is Status.COMPLETED:
         with _part(stage, "resume"):
             _fit(stage, folder, epochs=3, resume="auto")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -17,6 +17,7 @@ from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.renamed import refuses_old_names
+from trackside.run import Rollback, SkippedStep
 from trackside.schedule import Schedule
 
 
@@ -62,7 +63,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a `fit` leaves behind."""
+    """What a run leaves behind: a `fit`, or an evaluation or prediction."""
 
     outcome: Outcome
     history: History
@@ -71,6 +72,10 @@ class Result:
     """Time spent in each callback."""
     failed_callbacks: Mapping[str, int] = field(default_factory=dict)
     """How often each callback with `on_error="warn"` failed."""
+    rollbacks: Sequence[Rollback] = ()
+    """Returns to a checkpoint, over all resumes."""
+    skipped_steps: Sequence[SkippedStep] = ()
+    """Updates that were asked to be skipped, with who asked and why, over all resumes."""
 
     def __repr__(self) -> str:
         records = len(self.history)

@@ -10,32 +10,28 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trackside import randomness
-from trackside.data.prefetch import prefetcher_for
-from trackside.data.source import DataSource
-from trackside.distributed import Place, World
 from trackside.distributed.session import RankSession
 from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.registration import check_hooks
 from trackside.loop import fit as loops
-from trackside.loop import passes
+from trackside.loop import predict as predicting
 from trackside.loop import resume as resuming
+from trackside.loop.evaluate import evaluate
 from trackside.loop.resume import Resume
-from trackside.loop.state import TRAIN, Loop, Options, outcome, stop, take
-from trackside.models.compilation import compile_models
+from trackside.loop.state import TRAIN, Options, Training, stop
 from trackside.outcome import Outcome
 from trackside.planning import checks as preflight
-from trackside.progress import is_count
+from trackside.progress import RunLimit, is_count
 from trackside.run import Mode, Run
 from trackside.schedule import Every, Schedule
 from trackside.step import optimization
 from trackside.step.metrics import check_metrics
-from trackside.step.optimization import Clip, Scheduler, build_optimizers, build_schedulings
+from trackside.step.optimization import Clip, Scheduler
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
-from trackside.trainer import rehearsal
+from trackside.trainer import assembly, rehearsal
 from trackside.trainer.defaults import collect
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
@@ -129,7 +125,8 @@ class Trainer(Callback[Any]):
         """How the last run ended, and what it leaves behind; kept also where it raised an error."""
         self._models: dict[str, nn.Module] | None = None
         self._run: Run | None = None
-        self._loop: Loop | None = None
+        self._training: Training | None = None
+        self._events: Dispatcher
         self._ranks = RankSession()
         self._folder = RunFolder()
 
@@ -184,40 +181,42 @@ class Trainer(Callback[Any]):
             evaluate_every=Every.parse(evaluate_every, option="evaluate_every"),
             evaluations=evaluations,
         )
-        run, events = self._start("fit")
-        run.accumulate = self.accumulate
 
-        def body() -> Outcome:
-            loop = self._prepare(run, events, sets, batch_size, options)
-            run.limit = preflight.with_epoch_length(limit, loop.sources[TRAIN], run.accumulate)
-            self._folder.take(run, made_up=self.settings.directory is None)
-            resuming.go_on(loop, resume, made_up=self.settings.directory is None)
+        def body(training: Training) -> Outcome:
+            run = training.run
+            source = training.setup.sources[TRAIN]
+            run.limit = preflight.with_epoch_length(limit, source, run.accumulate)
+            is_new = self.settings.directory is None
+            self._folder.take(run, made_up=is_new)
+            resuming.resume(training, resume, is_new_directory=is_new)
             self._folder.sign(run)
-            events.fire(Callback.on_setup_end)
-            preflight.check(loop, open_ended=preflight.logs_of_its_own(type(self), Trainer))
-            return loops.fit(loop)
+            training.fire(Callback.on_setup_end)
+            open_ended = preflight.logs_of_its_own(type(self), Trainer)
+            preflight.check(training.setup, open_ended=open_ended)
+            return loops.fit(training)
 
-        return self._live(run, events, body)
+        return self._live("fit", sets, batch_size, options, body, limit)
 
     def evaluate(self, data: Data, *, name: str = "test", batch_size: int = 32) -> dict[str, float]:
         """Evaluate the model on `data` without training it.
 
         Returns:
-            The metrics by full name, such as `test/loss`; empty when interrupted.
+            The metrics by full name, such as `test/loss`.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: A signal ended it, in order; `trainer.result` says how.
         """
         preflight.check_name(name)
-        run, events = self._start("evaluate")
         found: dict[str, float] = {}
 
-        def body() -> Outcome:
-            loop = self._prepare(run, events, {name: data}, batch_size, Options())
-            events.fire(Callback.on_setup_end)
-            evaluation = passes.evaluate(loop, name)
+        def body(training: Training) -> Outcome:
+            training.fire(Callback.on_setup_end)
+            evaluation = evaluate(training, name)
             found.update(evaluation.metrics if evaluation else {})
-            stop(loop, take(loop, "stop"))
-            return outcome(loop, f"evaluated {name!r}")
+            stop(training, training.run.requests.take("stop"))
+            return training.outcome(f"evaluated {name!r}")
 
-        self._live(run, events, body)
+        self._live("evaluate", {name: data}, batch_size, Options(), body)
         return found
 
     def predict(self, data: Data, *, batch_size: int = 32) -> Any:
@@ -225,19 +224,21 @@ class Trainer(Callback[Any]):
 
         Returns:
             The predictions in the order of the data, on the host: tensors concatenated along
-            their first dimension, anything else as a list over batches.
+            their first dimension, anything else as a list over batches. Of the batches until then,
+            where a callback asked to stop: `trainer.result` tells.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: A signal ended it, in order; `trainer.result` says how.
         """
-        run, events = self._start("predict")
         predictions: list[Any] = []
 
-        def body() -> Outcome:
-            loop = self._prepare(run, events, {"predict": data}, batch_size, Options())
-            events.fire(Callback.on_setup_end)
-            ended, made = passes.predict(loop, "predict")
+        def body(training: Training) -> Outcome:
+            training.fire(Callback.on_setup_end)
+            ended, made = predicting.predict(training, "predict")
             predictions.extend(made)
             return ended
 
-        self._live(run, events, body)
+        self._live("predict", {"predict": data}, batch_size, Options(), body)
         return joined(predictions)
 
     # --- to override ---------------------------------------------------------------------------
@@ -298,12 +299,12 @@ class Trainer(Callback[Any]):
 
         Fires the same hooks, clips and scales as the loop does.
         """
-        if self._loop is None or not self.manual_optimization:
+        if self._training is None or not self.manual_optimization:
             raise UsageError(
                 "`optimize` was called outside of a step that optimizes by hand",
                 remedy="set `manual_optimization = True` and call it from `training_step`",
             )
-        loops.optimize(self._loop, loss, optimizer)
+        loops.optimize(self._training, loss, optimizer)
 
     @property
     def models(self) -> Mapping[str, nn.Module]:
@@ -312,86 +313,50 @@ class Trainer(Callback[Any]):
         Raises:
             UsageError: There was no run yet, and they are made when one begins.
         """
+        if self._run is not None and hasattr(self._run, "models"):
+            return self._run.models
         if self._models is None:
             raise UsageError("the models are made when a run begins, and there was none yet")
         return self._models
 
     # --- putting it together -------------------------------------------------------------------
 
-    def _start(self, mode: Mode) -> tuple[Run, Dispatcher]:
+    def make_events(self, run: Run) -> Dispatcher:
+        """What calls the callbacks of `run`, which begins."""
+        self._events = assembly.events_of(run)
+        return self._events
+
+    def _live(
+        self,
+        mode: Mode,
+        sets: Mapping[str, Data],
+        batch_size: int,
+        options: Options,
+        body: Callable[[Training], Outcome],
+        limit: RunLimit | None = None,
+    ) -> Result:
+        """One run from attach to close; `body` is what it does once it is set up."""
         if self._run is not None:
             raise UsageError(
                 f"`{mode}` was called while the same trainer is running",
                 remedy="from a callback, ask: `run.evaluate(name)`",
             )
-        run = self.run_class(mode, preflight.directory(self.settings.directory))
-        place = Place.from_environment()
-        # Until `on_launch_start` is over there are no process groups: a world of one, of this rank.
-        run.world = World(rank=place.rank, local_rank=place.local_rank)
-        run.device = preflight.check_device(self.settings.device)
-        run.callbacks = self.callbacks
-        run.config = preflight.describe(self)
-        return run, Dispatcher(run, torch.no_grad, run.world.rank)
+        run = assembly.start(self, mode, limit or RunLimit())
+        events = self._events
 
-    def _live(self, run: Run, events: Dispatcher, body: Callable[[], Outcome]) -> Result:
+        def assembled() -> Outcome:
+            self._training = assembly.assemble(
+                self, run, events, self._ranks, sets, batch_size, options, self._models
+            )
+            self._models = dict(run.models)
+            return body(self._training)
+
         self._run = run
-        watched = partial(self._ranks.watched, body)
+        watched = partial(self._ranks.watched, assembled)
         return run_to_its_end(self, self.settings, run, events, watched, self._over)
 
     def _over(self, result: Result) -> None:
         self.result = result
-        self._run = self._loop = None
+        self._run = self._training = None
         self._ranks.stop_watching()
         self._folder.release()
-
-    def _prepare(
-        self,
-        run: Run,
-        events: Dispatcher,
-        sets: Mapping[str, Data],
-        batch_size: int,
-        options: Options,
-    ) -> Loop:
-        """Configure and set up: models, optimizers, data, each in its place."""
-        events.fire(Callback.on_launch_start)
-        self._ranks.join(run, self.settings.device)
-        if self.seed is not None:
-            randomness.seed_everything(self.seed)
-        events.fire(Callback.on_configure_start)
-        training = run.mode == "fit"
-        if training or self._models is None:
-            self._models = preflight.models(self.configure_model(run))
-        run.models = self._models
-        sources = {
-            n: DataSource(
-                n, s, batch_size, shuffle=n == TRAIN, world=run.world, training=n == TRAIN
-            )
-            for n, s in sets.items()
-        }
-        run.data = sources
-        events.fire(Callback.on_configure_end)
-        run.steps = self
-        run.precision = precision = Precision(self.precision, run.device)
-        events.fire(Callback.on_setup_start)
-        spread = self._ranks.place(run, self.settings.strategy)
-        self._models = dict(run.models)
-        if training:
-            run.optimizers = build_optimizers(self.configure_optimizers(run), run.models)
-            events.fire(Callback.on_optimizers_ready)
-        schedulings = build_schedulings(self.scheduler, run.optimizers) if training else {}
-        run.schedulers = {name: one.scheduler for name, one in schedulings.items()}
-        compile_models(run.models.values(), self.settings.compile)
-        metrics = {
-            n: m.to(run.device) if isinstance(m, nn.Module) else m for n, m in self.metrics.items()
-        }
-        loop = Loop(run, events, self, precision, sources, metrics, options)
-        loop.schedulings = tuple(schedulings.values())
-        loop.spread, loop.watch = spread, self._ranks.watch
-        loop.arriving = prefetcher_for(run.device, self.settings.prefetch_batches)
-        if spread is not None:
-            loop.training_step = partial(spread.training_step, self.training_step)
-            if self.seed is not None and run.world.rank > 0:  # the same weights, other dropout
-                randomness.seed_everything(randomness.mixed(self.seed, run.world.rank))
-        loop.refresh_listeners()
-        run._log, self._loop = loop.log, loop
-        return loop

@@ -15,7 +15,8 @@ from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonF
 from trackside.checkpoint import open_checkpoint
 from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.lifecycle.hooks import Callback
-from trackside.run import Run, TrainingBatch
+from trackside.requests import TrainingBatch
+from trackside.run import Run
 from trackside.schedule import Every
 from trackside.testing import Task, tiny_classification, tiny_regression
 from trackside.trainer.settings import Result

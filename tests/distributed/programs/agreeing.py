@@ -7,7 +7,7 @@ from claims import claim
 
 from trackside.distributed.agreement import agree
 from trackside.distributed.setup import join, leave
-from trackside.run import Request
+from trackside.requests import Request
 
 world = join()
 agreement = agree(world)
@@ -29,11 +29,11 @@ while stop_step is None and step < 2000:
     todo = agreement.at_step(asked)
     clock.append(agreement.seconds)
     if todo:
-        applied.append([step, [[r.kind, r.reason, r.asked_by] for r in todo]])
+        applied.append([step, [[r.kind, r.reason, r.who] for r in todo]])
         if any(r.kind == "stop" for r in todo):
             stop_step = step
 claim("applied", applied)
 claim("clock", clock)
 claim("stop asked and applied", [asked_step, stop_step])
-agreement.settle([])
+agreement.agree_now([])
 leave()

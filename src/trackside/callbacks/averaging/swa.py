@@ -128,7 +128,7 @@ class SWA(Callback):
             self._averaged.undo()
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.stop_request is not None and run.stop_request.signal is not None
+        interrupted = run.interrupted
         if self.replace and self.count and not interrupted:
             try:
                 self._put(run)  # measures: there is no data any more when the run closes

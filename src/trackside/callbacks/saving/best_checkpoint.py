@@ -141,7 +141,7 @@ class BestCheckpoint(Callback):
         self.kept = run.world.on_rank_zero(lambda: self._write(run, known, entry, states))
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.stop_request is not None and run.stop_request.signal is not None
+        interrupted = run.interrupted
         if not self.restore or not self.kept or interrupted:
             return
         entry = self.kept[0]

@@ -18,6 +18,7 @@ from trackside.checkpoint import (
     SizeEstimate,
 )
 from trackside.checkpoint.commit import Saved, Saving
+from trackside.checkpoint.saver import Saver
 from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
@@ -35,7 +36,7 @@ logger = logging.getLogger("trackside")
 
 @final
 @refuses_old_names
-class Checkpoint(PeriodicCallback):
+class Checkpoint(PeriodicCallback, Saver):
     """Saves checkpoints of the whole run: on a schedule, at the end, on a stop, on a signal.
 
     A checkpoint is a folder `step-0000001200/`; what is saved later at the same step is
@@ -232,7 +233,7 @@ class Checkpoint(PeriodicCallback):
         )
         writer.save(shared, saving, rank_state=own)
 
-    def settle(self, run: Run) -> None:
+    def poll(self, run: Run) -> None:
         """Tell what has become whole since the last time, and what went wrong."""
         if self._writer is None:
             return
@@ -245,7 +246,7 @@ class Checkpoint(PeriodicCallback):
             self._announce(run, self._untold.popleft())
         self.needs_attention = self._writer.in_flight
 
-    def wait(self, run: Run) -> None:
+    def finish_saves(self, run: Run) -> None:
         """Wait for the checkpoint that is being written, and tell of it."""
         if self._writer is None:
             return
@@ -256,7 +257,7 @@ class Checkpoint(PeriodicCallback):
             seconds = 0.0
         if seconds > 1:
             logger.info("waited %.1f s for a checkpoint to be written", seconds)
-        self.settle(run)
+        self.poll(run)
 
     def _announce(self, run: Run, saved: Saved) -> None:
         self.last = saved.path
@@ -275,7 +276,7 @@ class Checkpoint(PeriodicCallback):
         )
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        self.wait(run)
+        self.finish_saves(run)
         if self._writer is not None:
             self._writer.end()
         self._writer = None

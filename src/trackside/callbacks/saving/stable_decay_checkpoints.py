@@ -89,7 +89,7 @@ class StableDecayCheckpoints(Callback):
         self._look(run)
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.stop_request is not None and run.stop_request.signal is not None
+        interrupted = run.interrupted
         position, end = self._decay.position(run), self._decay.end
         if self._decay.start < position and (end is None or position < end) and not interrupted:
             _keep(run, "the end of training, within the decay")

@@ -98,7 +98,7 @@ class EarlyStopping(Callback):
             run.stop(self._reason(value))
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.stop_request is not None and run.stop_request.signal is not None
+        interrupted = run.interrupted
         if self.restore_best and self._weights and not interrupted:
             for name, model in run.models.items():
                 model.load_state_dict(self._weights[name])

@@ -79,7 +79,7 @@ class StopAt(Callback):
         self._check(run)
 
     def _check(self, run: Run) -> None:
-        if run.stop_request is None and not run.stopping and (reason := self._reached(run)):
+        if not run.stopping and (reason := self._reached(run)):
             run.stop(reason)
 
     def _reached(self, run: Run) -> str | None:

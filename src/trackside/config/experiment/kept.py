@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trackside.callbacks.reporting.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
-from trackside.checkpoint import (
-    Checkpoint,
-    best_valid,
-    candidates,
-    load_model,
-    newest_valid,
-    open_checkpoint,
-    valid_at_step,
-)
+from trackside.checkpoint import Checkpoint, load_model, lookup
+from trackside.checkpoint.saver import saver_among
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.loading import load
 from trackside.config.experiment.programs import KeptProgram, is_of_python, load_program
@@ -68,35 +61,19 @@ def find_checkpoint(
     Raises:
         CheckpointError: There is no such checkpoint.
     """
-    if which not in ("auto", "best") and local_path(which, "checkpoint").is_dir():
-        return open_checkpoint(which)
-    saver: Any = next(
-        (one for one in experiment.trainer().callbacks if hasattr(one, "retention")), None
+    saver = saver_among(experiment.trainer().callbacks)
+    run = Run("evaluate", local_path(folder))
+    root = run.directory / "checkpoints" if saver is None else saver.root(run)
+    known = identity(run.directory)
+    found = lookup.find(
+        which,
+        root,
+        None if saver is None else saver.retention,
+        run_id=None if known is None else known.run_id,
     )
-    root = local_path(folder) / (saver.folder if saver is not None else "checkpoints")
-    known = identity(local_path(folder))
-    run_id = None if known is None else known.run_id
-    if which == "auto":
-        found = newest_valid(root, run_id=run_id)
-    elif which == "best":
-        if saver is None or saver.retention.monitor is None:
-            raise UsageError(
-                "nothing says which checkpoint is the best",
-                remedy="train with `checkpoint: {keep_best: 1, monitor: val/loss}`",
-            )
-        found = best_valid(root, saver.retention.monitor, saver.retention.mode, run_id=run_id)
-    elif which.isdecimal():
-        found = valid_at_step(root, int(which), run_id=run_id)
-    else:
-        raise UsageError(
-            f"{which!r} names no checkpoint",
-            expected="auto, best, a step, or the folder of a checkpoint",
-        )
     if found is None:
-        steps = ", ".join(str(one.step) for one in candidates(root, run_id=run_id))
         raise CheckpointError(
-            f"there is no checkpoint for {which!r} in {root}",
-            received=f"steps {steps}" if steps else "no checkpoint at all",
+            f"there is no checkpoint for {which!r} in {root}", received="no checkpoint at all"
         )
     return found.checkpoint
 

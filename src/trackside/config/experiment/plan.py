@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trackside import randomness
+from trackside.checkpoint.saver import saver_among
 from trackside.config.checking.options import options_of
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.text.place import Path
@@ -101,6 +102,7 @@ def make_plan(experiment: Experiment) -> Plan:
         arguments = experiment.fit_arguments(experiment.make_data())
         run, found = _look(experiment, trainer, arguments)
     run.callbacks = trainer.callbacks
+    run.saver = saver_among(trainer.callbacks)  # nobody is attached to a run that is looked at
     evaluate_every: Schedule = Every.parse(arguments.get("evaluate_every", "1 epoch"))
     log_every = Every.parse(trainer.settings.log_every)
     names = experiment.validation()
@@ -246,7 +248,7 @@ def _optimizer_bytes(optimizers: Iterable[Optimizer]) -> int | None:
 
 
 def _disk(run: Run, memory: Memory) -> Disk | None:
-    saver: Any = next((c for c in run.callbacks if hasattr(c, "retention")), None)
+    saver = run.saver
     if saver is None:
         return None
     kept = saver.retention.keep_last

@@ -324,7 +324,7 @@ def take(control: TrainerControl, run: Run) -> None:
             expected="an epoch ends with its data",
             remedy="`control.should_training_stop = True` ends training",
         )
-    if control.should_training_stop and run.stop_request is None and not run.stopping:
+    if control.should_training_stop and not run.stopping:
         run.stop("a transformers callback set should_training_stop")
     if control.should_save:
         control.should_save = False

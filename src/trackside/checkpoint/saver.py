@@ -1,0 +1,54 @@
+"""Saver: who writes a run's checkpoints; the callback `Checkpoint` is one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trackside.checkpoint.retention import Retention
+
+if TYPE_CHECKING:
+    from trackside.run import Run
+
+
+class Saver(ABC):
+    """Writes checkpoints of a run, and knows which of them stay."""
+
+    retention: Retention
+    """Which checkpoints stay, and which metric tells the best."""
+    needs_attention: bool = False
+    """Set when a checkpoint has become whole, or has failed, since the last `poll`."""
+    save_on_failure: bool = False
+    """Whether to save when an evaluation fails, before its error ends the run."""
+
+    @property
+    @abstractmethod
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is being written in the background."""
+
+    @abstractmethod
+    def root(self, run: Run) -> Path:
+        """The folder that holds the run's checkpoints."""
+
+    @abstractmethod
+    def prepare(self, run: Run, shared: dict[str, Any], own: dict[str, Any]) -> None:
+        """See before the first step that a state like this can be saved."""
+
+    @abstractmethod
+    def save(self, run: Run, shared: dict[str, Any], own: dict[str, Any], reason: str) -> None:
+        """Take a copy of the state and have it written."""
+
+    @abstractmethod
+    def poll(self, run: Run) -> None:
+        """Announce checkpoints that have become whole; raise what went wrong in the background."""
+
+    @abstractmethod
+    def finish_saves(self, run: Run) -> None:
+        """Wait for the checkpoint that is being written, and announce it."""
+
+
+def saver_among(callbacks: Iterable[object]) -> Saver | None:
+    """The one of `callbacks` that saves; None where nothing does. For a run that isn't started."""
+    return next((callback for callback in callbacks if isinstance(callback, Saver)), None)

@@ -1,0 +1,144 @@
+"""Evaluation: a pass over a named data set without gradients. It leaves training as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from trackside import randomness
+from trackside.data.batches import Batch, move, samples_in
+from trackside.data.source import DataSource
+from trackside.errors import DataError, UsageError
+from trackside.lifecycle.hooks import Callback
+from trackside.loop.broken_off import breaking_off, is_broken_off
+from trackside.loop.recording import flush, record
+from trackside.loop.state import Training, agree
+from trackside.run import Evaluation
+from trackside.step.evaluation import evaluating
+from trackside.step.metrics import scalars
+from trackside.step.output import as_output
+
+
+def evaluate(training: Training, name: str) -> Evaluation | None:
+    """Pass over `run.data[name]` without gradients and leave training as it was.
+
+    Returns:
+        The evaluation with its final metrics, or None when a signal cut it short.
+    """
+    run, setup = training.run, training.setup
+    source = setup.sources[name]
+    evaluation = Evaluation(name, source.rounds)
+    # Its own generators, too, may be those of the training data.
+    with unchanged(training), source.generators_kept(), evaluation.exits:
+        run.evaluation = evaluation
+        setup.log.begin_evaluation(name)
+        training.fire(Callback.on_evaluation_start, evaluation)
+        if not _evaluate_batches(training, evaluation, source):
+            setup.log.abandon_evaluation()
+            return None
+        evaluation.metrics.update(setup.log.end_evaluation())
+        _compute_metrics(training, evaluation)
+        run.evaluation = None
+        record(training, evaluation.metrics)
+        training.fire(Callback.on_evaluation_end, evaluation)
+    flush(training)
+    return evaluation
+
+
+def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSource) -> bool:
+    """All batches of a pass; False when a signal cut it short."""
+    requests, setup = training.run.requests, training.setup
+    rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
+    batches = arriving(training, source, taken)
+    for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
+        if requests.asked or setup.replicas is not None:
+            agree(training, wait=False)
+            if requests.interrupted:
+                return False
+        if source.counts():
+            evaluate_batch(training, evaluation, batch)
+        else:
+            fill_round(training, batch, setup.steps.evaluation_step)
+    if is_broken_off(taken):
+        return False
+    source.check_whole(rounds)
+    if rounds == 0:
+        raise DataError(
+            f"the data named {evaluation.name!r} is empty", expected="at least one batch"
+        )
+    return True
+
+
+def evaluate_batch(training: Training, evaluation: Evaluation, batch: Batch) -> None:
+    """The loss and the metrics of one batch."""
+    setup, run = training.setup, training.run
+    listeners = setup.events.listeners
+    if run.device.type != "cpu":
+        batch = move(batch, run.device)
+    if listeners[Callback.on_evaluation_batch_start]:
+        batch = setup.events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
+    samples = samples_in(batch)
+    run.batch_samples = samples
+    with setup.events.context("evaluation_context"), setup.precision.autocast or nullcontext():
+        returned = setup.steps.evaluation_step(run, batch)
+    output = as_output(returned)
+    weight = samples if output.weight is None else output.weight
+    setup.log.add(f"{evaluation.name}/loss", output.loss, weight)
+    if (setup.metrics or setup.functions) and output.prediction is None:
+        raise UsageError(
+            "there are metrics, and the evaluation step returned no prediction",
+            remedy="return `Output(loss, prediction, target)` from `evaluation_step`",
+        )
+    for metric in setup.metrics.values():
+        metric.update(output.prediction, output.target)
+    for name, function in setup.functions.items():
+        value = function(output.prediction, output.target)
+        setup.log.add(f"{evaluation.name}/{name}", value, samples)
+    evaluation.batches_completed += 1
+    evaluation.samples_completed += samples
+    if listeners[Callback.on_evaluation_batch_end]:
+        training.fire(Callback.on_evaluation_batch_end, evaluation, batch, returned)
+
+
+def fill_round(training: Training, batch: Batch, step: Callable[[Any, Batch], object]) -> None:
+    """Take part in a round in which this rank has no batch of its own: nothing of it counts.
+
+    Only where the model's forward pass is a collective; elsewhere nobody waits for this rank.
+    """
+    setup, run = training.setup, training.run
+    if setup.replicas is None or not setup.replicas.strategy.forward_is_collective:
+        return
+    if run.device.type != "cpu":
+        batch = move(batch, run.device)
+    with run.discarding(), setup.precision.autocast or nullcontext():
+        step(run, batch)
+
+
+def _compute_metrics(training: Training, evaluation: Evaluation) -> None:
+    for name, metric in training.setup.metrics.items():
+        numbers, others = scalars(f"{evaluation.name}/{name}", metric.compute())
+        evaluation.metrics.update(numbers)
+        evaluation.results.update(others)
+        metric.reset()
+
+
+def arriving(training: Training, source: DataSource, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches of a pass, on their way to the device before their turn where that helps."""
+    prefetcher = training.setup.prefetcher
+    return batches if prefetcher is None else prefetcher(batches, source)
+
+
+@contextmanager
+def unchanged(training: Training) -> Iterator[None]:
+    """Modules evaluate inside; afterwards modes and random generators are as they were before."""
+    run = training.run
+    batch_samples = run.batch_samples
+    for metric in training.setup.metrics.values():
+        metric.reset()
+    try:
+        with randomness.preserved(), evaluating(run.models):
+            yield
+    finally:
+        run.evaluation = None
+        run.batch_samples = batch_samples

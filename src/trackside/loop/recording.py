@@ -1,0 +1,43 @@
+"""From logged values to records: in the history, and to the loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trackside.history import Record
+from trackside.lifecycle.hooks import Callback
+from trackside.loop.state import Training
+
+
+def record(training: Training, values: Mapping[str, float]) -> None:
+    """Add `values`, with all axes, to the history, and tell the loggers."""
+    if not values:
+        return
+    run, progress, setup = training.run, training.run.progress, training.setup
+    if setup.replicas is None:
+        progress.seconds = training.position.clock()
+    new = Record(
+        {name: float(value) for name, value in values.items()},
+        progress.steps_completed,
+        progress.epochs_completed,
+        progress.samples_completed,
+        progress.seconds,
+    )
+    run.history.append(new)
+    training.position.epoch_metrics.update(
+        {name: v for name, v in values.items() if name.partition("/")[0] in setup.sources}
+    )
+    training.fire(Callback.on_log, new)
+
+
+def measured(training: Training) -> dict[str, float]:
+    """What callbacks measure at this point, such as rates."""
+    values: dict[str, float] = {}
+    if training.setup.events.listeners[Callback.on_measure]:
+        training.fire(Callback.on_measure, values)
+    return values
+
+
+def flush(training: Training) -> None:
+    """Record what callbacks have logged since the last record."""
+    record(training, training.setup.log.recent())

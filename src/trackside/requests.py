@@ -1,0 +1,202 @@
+"""Requests: what is asked for in a run, from the asking to the taking, in one place.
+
+Somebody asks on a rank; at the next safe point all ranks agree; then the loop takes what was
+agreed, kind by kind. A request to skip the step under way can't wait for a safe point: it is agreed
+just before the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back"]
+SIGNAL = "signal"
+"""Who asks where a signal does."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """Which batch of the training data: enough to know it when it comes again."""
+
+    epoch: int
+    """The pass it belongs to: epochs completed before it."""
+    number: int
+    """Its place in the pass, from 0; the parts that ranks take of one batch have one number."""
+    samples: tuple[int, ...] = ()
+    """Indices of its samples in the data set; empty where they can't be known."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.samples[:8])) + (", ..." if len(self.samples) > 8 else "")
+        where = f"batch {self.number} of epoch {self.epoch}, both from 0"
+        return where + (f" (samples {shown})" if shown else "")
+
+
+def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
+    """Batches as they were before `asdict`, and JSON, took them apart."""
+    return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something asked for: what, who, why, at which step, on which ranks."""
+
+    kind: Kind
+    reason: str
+    asked_by: str
+    """Name of the callback, `"signal"`, or `"trainer"`."""
+    name: str = ""
+    """Name of the data set, for `evaluate`."""
+    signal: int | None = None
+    """Number of the signal behind a stop."""
+    diverged: bool = False
+    """Whether a stop is for numbers that went wrong."""
+    leave_out: tuple[TrainingBatch, ...] = ()
+    """Batches that shall not come again, for `roll_back`."""
+    all_ranks: bool = False
+    """Whether all ranks ask for it at this very step: it is taken here, and not a little later."""
+    step: int = 0
+    """Steps completed when it was asked first."""
+    ranks: tuple[int, ...] = ()
+    """Ranks that asked; empty when all did."""
+
+    @property
+    def who(self) -> str:
+        """Who asked, and on which ranks, unless all did."""
+        if not self.ranks:
+            return self.asked_by
+        word = "rank" if len(self.ranks) == 1 else "ranks"
+        return f"{self.asked_by} on {word} {', '.join(map(str, self.ranks))}"
+
+    @property
+    def outlives_rollback(self) -> bool:
+        """Whether it still holds when the steps in which it was made are dropped."""
+        return self.kind == "stop" or self.asked_by == SIGNAL
+
+
+class Agreement(Protocol):
+    """How requests become decisions of all ranks (`distributed/agreement.py`)."""
+
+    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """Hand in what was asked here since the last call; get what is to be done now."""
+
+    def agree_now(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """As `at_step`, but waits for all ranks: nothing asked anywhere is open afterwards."""
+
+    def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
+        """What was asked on any rank, at once; whatever is under way stays under way."""
+
+
+class Requests:
+    """The inbox of a run: asked here, agreed with the other ranks, taken by the loop."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+        """Asked on this rank and not handed to the agreement yet, oldest first. Always the same
+        list: the loop looks at it after every step."""
+        self._agreed: list[Request] = []
+        self.stop: Request | None = None
+        """The request that ends the run, once it is agreed and taken."""
+        self.stopping = False
+        """Whether somebody has asked for the end: from then on, until the run is over. What is
+        asked on another rank is known here once the ranks have agreed."""
+
+    def __iter__(self) -> Iterator[Request]:
+        """All that is known here and not taken yet."""
+        return iter([*self._agreed, *self.asked])
+
+    def __len__(self) -> int:
+        return len(self._agreed) + len(self.asked)
+
+    # --- asking and agreeing -------------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """Ask for something; taken at the next safe point."""
+        self.asked.append(request)
+        if request.kind == "stop":
+            self.stopping = True
+
+    def agree(self, agreement: Agreement, *, wait: bool = True) -> None:
+        """Learn what all ranks have agreed on; in one process, what was asked for.
+
+        Args:
+            agreement: The way to the other ranks.
+            wait: Wait for all ranks, so that nothing asked anywhere stays open. Otherwise what was
+                asked may come up a few calls later, on all ranks at once.
+        """
+        handed = self._take_asked(lambda request: request.kind != "skip_step")
+        self._agreed += [request for request in handed if request.all_ranks]
+        handed = [request for request in handed if not request.all_ranks]
+        self._add(agreement.agree_now(handed) if wait else agreement.at_step(handed))
+
+    def agree_on_skip(self, agreement: Agreement) -> bool:
+        """Whether the step under way is to be skipped; all ranks have to call.
+
+        `take("skip_step")` tells who asked.
+        """
+        self._add(agreement.exchange(self._take_asked(lambda one: one.kind == "skip_step")))
+        return any(request.kind == "skip_step" for request in self._agreed)
+
+    def _add(self, agreed: Sequence[Request]) -> None:
+        self._agreed += agreed
+        if not self.stopping and any(request.kind == "stop" for request in agreed):
+            self.stopping = True
+
+    def _take_asked(self, wanted: Callable[[Request], bool]) -> list[Request]:
+        if not self.asked:
+            return []
+        taken = [request for request in self.asked if wanted(request)]
+        for request in taken:  # one by one: a signal may add another meanwhile
+            self.asked.remove(request)
+        return taken
+
+    # --- taking --------------------------------------------------------------------------------
+
+    @property
+    def agreed(self) -> bool:
+        """Whether something is agreed and not taken yet."""
+        return bool(self._agreed)
+
+    def take(self, kind: Kind) -> list[Request]:
+        """Agreed requests of one kind, oldest first; they are no longer open."""
+        taken = [request for request in self._agreed if request.kind == kind]
+        if taken:
+            self._agreed = [request for request in self._agreed if request.kind != kind]
+        return taken
+
+    def end(self, request: Request) -> bool:
+        """Let the run end for `request`; False when it is ending already."""
+        if self.stop is not None:
+            return False
+        self.stop, self.stopping = request, True
+        return True
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is agreed that the run ends because of a signal."""
+        asked = [*self._agreed, *([self.stop] if self.stop else [])]
+        return any(request.signal is not None for request in asked)
+
+    @property
+    def signal(self) -> int | None:
+        """Number of the signal that asked for the end, as far as this rank knows."""
+        asked = [*self, *([self.stop] if self.stop else [])]
+        return next((one.signal for one in asked if one.signal is not None), None)
+
+    # --- dropping ------------------------------------------------------------------------------
+
+    def drop_with_steps(self) -> None:
+        """The steps in which the agreed requests were made are dropped: so are most of them."""
+        self._agreed = [request for request in self._agreed if request.outlives_rollback]
+
+    @contextmanager
+    def discarding(self) -> Iterator[None]:
+        """What is asked for inside is dropped, except by a signal, which is meant for the run."""
+        before, stopping = list(self.asked), self.stopping
+        try:
+            yield
+        finally:
+            self.asked[:] = [r for r in self.asked if r in before or r.asked_by == SIGNAL]
+            self.stopping = stopping or any(request.kind == "stop" for request in self.asked)

@@ -1,0 +1,144 @@
+"""Building a run: `start` makes it, `assemble` its parts, each in its place; both return it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from trackside import randomness
+from trackside.data.prefetch import prefetcher_for
+from trackside.data.source import DataSource
+from trackside.distributed import Place, World
+from trackside.distributed.agreement import agree
+from trackside.distributed.replicas import Replicas, StepRun
+from trackside.distributed.session import RankSession
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.hooks import Callback
+from trackside.loop.state import TRAIN, Options, Position, Setup, Training
+from trackside.models.compilation import compile_models
+from trackside.planning import checks
+from trackside.progress import RunLimit
+from trackside.run import Mode, Run
+from trackside.step.metrics import Metric, MetricLog
+from trackside.step.optimization import build_optimizers, build_schedulings
+from trackside.step.precision import Precision
+
+if TYPE_CHECKING:
+    from trackside.trainer.trainer import Trainer
+
+
+def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
+    """A run at its beginning: who takes part, where it writes, on which device."""
+    directory = checks.directory(trainer.settings.directory)
+    run = trainer.run_class(mode, directory, events=trainer.make_events)
+    place = Place.from_environment()
+    # Until `on_launch_start` is over there are no process groups: a world of one, of this rank.
+    run.world = World(rank=place.rank, local_rank=place.local_rank)
+    run.device = checks.check_device(trainer.settings.device)
+    run.callbacks = trainer.callbacks
+    run.config = checks.describe(trainer)
+    run.accumulate, run.limit = trainer.accumulate if mode == "fit" else 1, limit
+    return run
+
+
+def events_of(run: Run, rank: int | None = None) -> Dispatcher:
+    """What calls the callbacks of `run`, as global rank `rank`; None takes this process's."""
+    return Dispatcher(run, torch.no_grad, Place.from_environment().rank if rank is None else rank)
+
+
+def assemble(
+    trainer: Trainer,
+    run: Run,
+    events: Dispatcher,
+    ranks: RankSession,
+    sets: Mapping[str, Any],
+    batch_size: int,
+    options: Options,
+    models: Mapping[str, nn.Module] | None,
+) -> Training:
+    """Join the ranks, make models, data, optimizers and schedulers, each in its place.
+
+    Args:
+        trainer: What it is all made by.
+        run: Started.
+        events: Calls its callbacks.
+        ranks: This process among others.
+        sets: Data by name.
+        batch_size: Samples per batch, where data is given as a `Dataset`.
+        options: Of the loop.
+        models: Those of an earlier run, to evaluate or predict with; None makes them.
+    """
+    settings, training = trainer.settings, run.mode == "fit"
+    events.fire(Callback.on_launch_start)
+    ranks.join(run, settings.device)
+    if trainer.seed is not None:
+        randomness.seed_everything(trainer.seed)
+    events.fire(Callback.on_configure_start)
+    made = models is None or training
+    run.models = checks.models(trainer.configure_model(run)) if made else dict(models or {})
+    run.data = sources = _sources(run, sets, batch_size)
+    events.fire(Callback.on_configure_end)
+    run.steps = trainer
+    run.precision = Precision(trainer.precision, run.device)
+    events.fire(Callback.on_setup_start)
+    replicas = ranks.place(run, settings.strategy)
+    run.optimizers = {}
+    if training:
+        run.optimizers = build_optimizers(trainer.configure_optimizers(run), run.models)
+        events.fire(Callback.on_optimizers_ready)
+    schedulings = build_schedulings(trainer.scheduler, run.optimizers) if training else {}
+    run.schedulers = {name: one.scheduler for name, one in schedulings.items()}
+    compile_models(run.models.values(), settings.compile)
+    if replicas is not None and trainer.seed is not None and run.world.rank > 0:
+        # The same weights on all ranks, other dropout.
+        randomness.seed_everything(randomness.mixed(trainer.seed, run.world.rank))
+    run.metric_log = log = MetricLog(run.world.sum_by_name if run.world.size > 1 else None)
+    metrics = _on_device(trainer.metrics, run.device)
+    position = Position()
+    setup = Setup(
+        run=run,
+        events=events,
+        steps=trainer,
+        precision=run.precision,
+        sources=sources,
+        metrics={name: m for name, m in metrics.items() if isinstance(m, Metric)},
+        functions={name: m for name, m in metrics.items() if not isinstance(m, Metric)},
+        options=options,
+        log=log,
+        record_loss=log.mean("train/loss").keep,
+        agreement=agree(run.world, clock=position.clock),
+        optimizers=tuple(run.optimizers.values()),
+        schedulings=tuple(schedulings.values()),
+        training_step=trainer.training_step,
+        step_run=_step_run(run, replicas),
+        replicas=replicas,
+        watch=ranks.watch,
+        prefetcher=prefetcher_for(run.device, settings.prefetch_batches),
+    )
+    return Training(setup, position)
+
+
+def _sources(run: Run, sets: Mapping[str, Any], batch_size: int) -> dict[str, DataSource]:
+    return {
+        name: DataSource(
+            name,
+            data,
+            batch_size,
+            shuffle=name == TRAIN,
+            world=run.world,
+            training=name == TRAIN,
+        )
+        for name, data in sets.items()
+    }
+
+
+def _step_run(run: Run, replicas: Replicas | None) -> Any:
+    return run if replicas is None else StepRun(run, replicas.placed)
+
+
+def _on_device(metrics: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Metrics with states of their own, where predictions are."""
+    return {n: m.to(device) if isinstance(m, nn.Module) else m for n, m in metrics.items()}

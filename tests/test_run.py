@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trackside.errors import UsageError
+from trackside.errors import UnknownDataError, UsageError
 from trackside.run import Run
 from trackside.testing import ScriptedRun, SpyCallback, script
 
@@ -45,7 +45,7 @@ def test_only_data_that_is_there_can_be_evaluated() -> None:
     run.data = {"val": None}
 
     with pytest.raises(
-        UsageError, match=r"no data named 'test' to evaluate\s+expected: one of val"
+        UnknownDataError, match=r"no data named 'test' to evaluate\s+expected: one of val"
     ):
         run.evaluate("test")
 

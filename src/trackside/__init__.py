@@ -152,7 +152,6 @@ else:
             "trainer.settings": (
                 "Result",
                 "Settings",
-                "SkippedStep",
             ),
             "trainer.trainer": ("Trainer",),
         },

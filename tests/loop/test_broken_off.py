@@ -10,6 +10,7 @@ import pytest
 
 from trackside.errors import Terminated
 from trackside.loop.broken_off import Pass, breaking_off, is_broken_off
+from trackside.run import Evaluation
 
 
 def broken() -> Iterator[int]:
@@ -46,7 +47,7 @@ def test_within_a_step_the_run_ends_at_once() -> None:
 
 def test_an_evaluation_ends_there() -> None:
     batches = a_pass()
-    batches._run.evaluation = object()
+    batches._run.evaluation = Evaluation("val")
 
     assert list(batches) == []
 

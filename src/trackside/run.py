@@ -248,7 +248,8 @@ class Run:
     @property
     def interrupted(self) -> bool:
         """Whether a person or the cluster ends the run: by Ctrl-C, or SIGTERM."""
-        return self.requests.stop is not None and self.requests.stop.signal is not None
+        stop = self.stop_request
+        return stop is not None and stop.signal is not None
 
     # --- asking --------------------------------------------------------------------------------
 

@@ -69,7 +69,9 @@ def test_an_option_of_before_is_refused_with_the_new_one(owner: str, old: str, n
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    {pair for o, t in renamed.OPTIONS.items() if not o.startswith("Run.") for pair in t.items()},
+    sorted(
+        {pair for o, t in renamed.OPTIONS.items() if not o.startswith("Run.") for pair in t.items()}
+    ),
 )
 def test_a_key_of_before_is_refused_with_the_new_one(old: str, new: str) -> None:
     write(FILES[old])

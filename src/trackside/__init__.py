@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from trackside.outcome import Status as Status
     from trackside.progress import Progress as Progress
     from trackside.progress import RunLimit as RunLimit
+    from trackside.progress import TrainingBatch as TrainingBatch
     from trackside.requests import Request as Request
-    from trackside.requests import TrainingBatch as TrainingBatch
     from trackside.run import Evaluation as Evaluation
     from trackside.run import Rollback as Rollback
     from trackside.run import Run as Run
@@ -127,8 +127,9 @@ else:
             "progress": (
                 "Progress",
                 "RunLimit",
+                "TrainingBatch",
             ),
-            "requests": ("Request", "TrainingBatch"),
+            "requests": ("Request",),
             "run": (
                 "Evaluation",
                 "Rollback",

@@ -7,36 +7,16 @@ just before the update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+from trackside.progress import TrainingBatch
 
 Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back"]
 SIGNAL = "signal"
 """Who asks where a signal does."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingBatch:
-    """Which batch of the training data: enough to know it when it comes again."""
-
-    epoch: int
-    """The pass it belongs to: epochs completed before it."""
-    number: int
-    """Its place in the pass, from 0; the parts that ranks take of one batch have one number."""
-    samples: tuple[int, ...] = ()
-    """Indices of its samples in the data set; empty where they can't be known."""
-
-    def __str__(self) -> str:
-        shown = ", ".join(map(str, self.samples[:8])) + (", ..." if len(self.samples) > 8 else "")
-        where = f"batch {self.number} of epoch {self.epoch}, both from 0"
-        return where + (f" (samples {shown})" if shown else "")
-
-
-def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
-    """Batches as they were before `asdict`, and JSON, took them apart."""
-    return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,9 @@ from trackside.errors import UnknownDataError, UsageError, WrongTimeError
 from trackside.history import History
 from trackside.later import known_from
 from trackside.outcome import Outcome
-from trackside.progress import Progress, RunLimit
-from trackside.progress import TrainingBatch as TrainingBatch
-from trackside.progress import training_batches as training_batches
+from trackside.progress import Progress, RunLimit, TrainingBatch
 from trackside.renamed import refuses_old_names
-from trackside.requests import Kind, Request, Requests, TrainingBatch
+from trackside.requests import Kind, Request, Requests
 
 if TYPE_CHECKING:
     import torch

@@ -63,6 +63,7 @@ def test_only_history_checkpoints_and_provenance_are_written_into_the_runs_folde
         "environment.json",
         "history.jsonl",
         "outcome.json",
+        "run.json",
         "settings.json",
     ]
 

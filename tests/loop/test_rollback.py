@@ -27,7 +27,7 @@ from trackside.callbacks import (
 )
 from trackside.checkpoint import writer
 from trackside.errors import CheckpointError, UsageError
-from trackside.requests import TrainingBatch
+from trackside.progress import TrainingBatch
 from trackside.run import Rollback, Run
 from trackside.testing import Recorder, check_grammar
 

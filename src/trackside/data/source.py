@@ -23,7 +23,7 @@ from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds, Share
 from trackside.errors import DataError
-from trackside.requests import TrainingBatch
+from trackside.progress import TrainingBatch
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World

@@ -34,7 +34,8 @@ import torch
 import torch.distributed as dist
 
 from trackside.errors import TracksideError
-from trackside.requests import Request, training_batches
+from trackside.progress import training_batches
+from trackside.requests import Request
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World

@@ -76,7 +76,7 @@ def _of_closing(errors: list[BaseException]) -> BaseException:
 def _settle(run: Run) -> None:
     """Let everybody hear of the last checkpoint while they listen."""
     if run.saver is not None:
-        run.saver.wait(run)
+        run.saver.finish_saves(run)
 
 
 def _settle_after(run: Run) -> list[BaseException]:

@@ -12,7 +12,8 @@ from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.resume import restore_newest
 from trackside.loop.state import TRAIN, Training, agree
-from trackside.requests import Request, TrainingBatch
+from trackside.progress import TrainingBatch
+from trackside.requests import Request
 from trackside.run import Rollback
 
 logger = logging.getLogger("trackside")

@@ -18,7 +18,8 @@ from trackside.distributed.sharding import Share
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status, status_of_stop
-from trackside.requests import Request, training_batches
+from trackside.progress import training_batches
+from trackside.requests import Request
 from trackside.run import Rollback, Run, SkippedStep
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.step.metrics import BLOCK, Metric, MetricFunction, MetricLog

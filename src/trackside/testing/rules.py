@@ -19,6 +19,7 @@ from trackside.config.checking.kinds import KindError, import_name
 from trackside.errors import RegistrationError, TracksideError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS
+from trackside.run_folder.claim import unclaimed
 from trackside.testing import failing_disk as faulty
 from trackside.testing.comparing import differing
 from trackside.testing.laboratory import Broken, Laboratory, Trial, folder
@@ -233,7 +234,9 @@ def failing_disk(laboratory: Laboratory) -> None:
     """On a full disk and without a network it does what its `on_error` says, and is closed."""
     callback = laboratory.make()
     policy = getattr(callback, "on_save_error", callback.on_error)
-    with folder() as place, faulty.failing_disk_and_network(place / "run") as attempts:
+    # The run's own claim of its folder is not the callback's to speak of.
+    disk = faulty.failing_disk_and_network
+    with folder() as place, unclaimed(), disk(place / "run") as attempts:
         trial = laboratory.run(place / "run", callback=callback)
     if trial.closed != 1:
         raise Broken(f"it was closed {trial.closed} times", "leave `on_close` to the run")

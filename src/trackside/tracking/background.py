@@ -30,7 +30,8 @@ class BackgroundQueue:
         to: Who gets the deliveries, for messages and the thread's name.
         start: Done first; when it fails for good, nothing else is tried.
         capacity: Pieces of work that may wait.
-        attempts: How often a piece is tried.
+        attempts: How often a piece is tried; with more than one, also once more when another has
+            got through, or at the end.
         delay_seconds: Wait before the second attempt; it doubles from one to the next.
         flush_seconds: How long `close` waits for what is left.
     """
@@ -124,7 +125,8 @@ class BackgroundQueue:
                     break
                 continue
             if not self._try(work):
-                self._keep(work)
+                if self._attempts > 1:
+                    self._keep(work)
             elif self._put_by:
                 self._try_those_put_by()
         self._try_those_put_by()

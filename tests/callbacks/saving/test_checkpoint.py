@@ -176,7 +176,7 @@ class Failing(Callback):
 
     def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         if run.saver is not None and run.progress.epochs_completed == 1:
-            run.saver.wait(run)
+            run.saver.finish_saves(run)
             self.patch.undo()
 
     def on_close(self, run: Run, outcome: Outcome) -> None:

@@ -15,7 +15,7 @@ from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonF
 from trackside.checkpoint import open_checkpoint
 from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.lifecycle.hooks import Callback
-from trackside.requests import TrainingBatch
+from trackside.progress import TrainingBatch
 from trackside.run import Run
 from trackside.schedule import Every
 from trackside.testing import Task, tiny_classification, tiny_regression

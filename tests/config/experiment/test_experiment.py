@@ -226,7 +226,9 @@ assert "named" in new
 strangers = {m.partition(".")[0] for m in new} & {"bait", "sklearn", "torchmetrics", "wandb"}
 assert not strangers, strangers
 callbacks = {b.reference.rpartition(".")[0] for b in builtin_callbacks().values()}
-assert callbacks & new == {"trackside.callbacks.saving.checkpoint"}, callbacks & new
+# `provenance` accompanies every run from a file.
+own = {"trackside.callbacks.saving.checkpoint", "trackside.callbacks.reporting.provenance"}
+assert callbacks & new == own, callbacks & new
 """
 
 

@@ -17,8 +17,7 @@ from trackside.callbacks.stopping.finiteness import (
 )
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
-from trackside.requests import TrainingBatch
+from trackside.progress import TrainingBatch, is_count
 from trackside.run import Rollback, Run
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite

@@ -30,8 +30,9 @@ class BackgroundQueue:
         to: Who gets the deliveries, for messages and the thread's name.
         start: Done first; when it fails for good, nothing else is tried.
         capacity: Pieces of work that may wait.
-        attempts: How often a piece is tried; with more than one, also once more when another has
-            got through, or at the end.
+        attempts: How often a piece is tried.
+        try_again: Whether a piece that failed is tried once more when another has got through, or
+            at the end.
         delay_seconds: Wait before the second attempt; it doubles from one to the next.
         flush_seconds: How long `close` waits for what is left.
     """
@@ -43,6 +44,7 @@ class BackgroundQueue:
         *,
         capacity: int = 10_000,
         attempts: int = 4,
+        try_again: bool = True,
         delay_seconds: float = 0.5,
         flush_seconds: float = 30.0,
     ) -> None:
@@ -52,6 +54,7 @@ class BackgroundQueue:
         self.lost = 0
         """Pieces of work that failed once more after others had got through, or at the end."""
         self._attempts = attempts
+        self._try_again = try_again
         self._delay_seconds = delay_seconds
         self._flush_seconds = flush_seconds
         self._queue: Queue[Work] = Queue(capacity)
@@ -125,7 +128,7 @@ class BackgroundQueue:
                     break
                 continue
             if not self._try(work):
-                if self._attempts > 1:
+                if self._try_again:
                     self._keep(work)
             elif self._put_by:
                 self._try_those_put_by()

@@ -93,6 +93,7 @@ class Gallery:
                 f"the pictures of {self.owner}",
                 capacity=WAITING_AT_MOST,
                 attempts=1,  # a drawing that fails will fail again
+                try_again=False,
                 flush_seconds=FLUSH_SECONDS,
             )
         self._delivery.put(partial(self._make, name, draw, size_inches, path, caption, step))

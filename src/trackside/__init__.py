@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from trackside.schedule import AnyOf as AnyOf
     from trackside.schedule import Every as Every
     from trackside.schedule import Schedule as Schedule
+    from trackside.step.accuracy import accuracy as accuracy
     from trackside.step.evaluation import EvaluationCallback as EvaluationCallback
-    from trackside.step.metrics import accuracy as accuracy
     from trackside.step.optimization import Clip as Clip
     from trackside.step.optimization import Scheduler as Scheduler
     from trackside.step.output import Output as Output
@@ -142,7 +142,7 @@ else:
                 "Schedule",
             ),
             "step.evaluation": ("EvaluationCallback",),
-            "step.metrics": ("accuracy",),
+            "step.accuracy": ("accuracy",),
             "step.optimization": (
                 "Clip",
                 "Scheduler",

@@ -58,7 +58,7 @@ def test_what_is_shown_as_json_has_an_example_in_both_languages(
         ("checkpoints", "did you mean `checkpoint`"),
         ("stoping", "`stopping` (a purpose)?"),
         ("torch.nn.Linear", "is not a callback"),
-        ("trackside.step.metrics.accuracy", "is not a callback"),
+        ("trackside.step.accuracy.accuracy", "is not a callback"),
     ],
 )
 def test_an_unknown_name_ends_with_2_and_the_nearest_right_ones(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+import torch
 from torch import Tensor
 
 from trackside import Callback, Run
+from trackside.step.output import joined
 from trackside.testing import tiny_regression
 
 
@@ -37,3 +40,11 @@ def test_what_the_step_returned_is_there_during_the_backward_pass_only() -> None
 
     assert outputs.seen["start"] is outputs.seen["end"] is outputs.seen["returned"]
     assert outputs.seen["before"] is outputs.seen["after"] is None
+
+
+@pytest.mark.parametrize("name", [None, "logits"])
+def test_outputs_of_different_length_are_a_list_over_batches(name: str | None) -> None:
+    ragged = [torch.zeros(2, 3), torch.ones(2, 5)]
+    made = ragged if name is None else [{name: part} for part in ragged]
+    together = joined(made)
+    assert (together if name is None else together[name]) == ragged

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
@@ -27,10 +27,10 @@ def loader_of(name: str, data: object, batch_size: int, shuffle: bool) -> Iterab
     data = as_dataset(name, data) or data
     if isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=batch_size)
-    if isinstance(data, Dataset):
+    if isinstance(data, Dataset) or is_map_style(data):
         if isinstance(data, Sized) and len(data) == 0:
             raise DataError(f"the data set named {name!r} is empty", expected="at least one sample")
-        return DataLoader(data, batch_size=batch_size, shuffle=shuffle)
+        return DataLoader(cast("Dataset[Any]", data), batch_size=batch_size, shuffle=shuffle)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes, Tensor, Mapping)):
         return data
     raise DataError(
@@ -40,6 +40,37 @@ def loader_of(name: str, data: object, batch_size: int, shuffle: bool) -> Iterab
         remedy="wrap tensors in `torch.utils.data.TensorDataset`"
         if isinstance(data, Tensor)
         else None,
+    )
+
+
+def is_map_style(data: object) -> bool:
+    """Whether `data` holds samples by number, as torch's own data sets do, and no batches.
+
+    That is anything with `__len__` and `__getitem__` but loaders, mappings, text and tensors. Lists
+    and tuples hold samples where the first entry has a part without dimensions: a number, a text,
+    a tensor of shape `()`; otherwise they hold batches.
+    """
+    if isinstance(data, (DataLoader, Iterator, Mapping, str, bytes, Tensor)):
+        return False
+    if isinstance(data, (list, tuple)):
+        return bool(data) and _is_sample(data[0])
+    if hasattr(data, "iloc"):
+        raise DataError(
+            "a table of columns is neither samples nor batches",
+            expected="a data set that gives a sample by its number",
+            received=type(data).__name__,
+            remedy="give its arrays by name: {'x': table[names].to_numpy(), 'target': ...}",
+        )
+    return hasattr(data, "__len__") and hasattr(data, "__getitem__")
+
+
+def _is_sample(entry: object) -> bool:
+    parts = list(entry.values()) if isinstance(entry, Mapping) else entry
+    if not isinstance(parts, (list, tuple)):
+        parts = [parts]
+    return any(
+        isinstance(part, (bool, int, float, str)) or getattr(part, "shape", None) == ()
+        for part in parts
     )
 
 

@@ -262,16 +262,6 @@ MetricFunction = Callable[[Any, Any], Tensor]
 """From prediction and target of a batch to its mean, shape `()`."""
 
 
-def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Share of samples whose largest score is at the target.
-
-    Args:
-        prediction: Scores, shape `(B, C)` or `(B, C, ...)`.
-        target: Class indices, shape `(B)` or `(B, ...)`.
-    """
-    return (prediction.argmax(dim=1) == target).double().mean()
-
-
 def check_metrics(metrics: Mapping[str, object]) -> None:
     """Refuse what is neither a metric nor a function. Raises `ConfigurationError`."""
     for name, metric in metrics.items():

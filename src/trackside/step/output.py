@@ -176,9 +176,16 @@ def predict(model: nn.Module, batch: Any) -> Any:
 
 
 def joined(predictions: list[Any]) -> Any:
-    """Predictions of all batches as one: tensors are concatenated along their first dimension."""
+    """Predictions of all batches as one: tensors are concatenated along their first dimension.
+
+    Whatever does not fit together, such as padding of another length in each batch, stays a list
+    over batches: nothing that was computed is lost.
+    """
     if predictions and all(isinstance(part, Tensor) and part.ndim for part in predictions):
-        return torch.cat(predictions)
-    if predictions and all(isinstance(part, Mapping) for part in predictions):
+        alike = len({part.shape[1:] for part in predictions}) == 1
+        return torch.cat(predictions) if alike else predictions
+    if predictions and all(
+        isinstance(part, Mapping) and part.keys() == predictions[0].keys() for part in predictions
+    ):
         return {key: joined([part[key] for part in predictions]) for key in predictions[0]}
     return predictions

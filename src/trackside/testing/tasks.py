@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import randomness
-from trackside.step.metrics import accuracy
+from trackside.step.accuracy import accuracy
 from trackside.trainer.trainer import Trainer
 
 

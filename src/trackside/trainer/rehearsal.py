@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from trackside import randomness
 from trackside.checkpoint.saver import saver_among
+from trackside.data.loaders import is_map_style
 from trackside.data.tensors import as_dataset
 from trackside.distributed import Place
 from trackside.errors import ConfigurationError, TracksideError, UsageError
@@ -277,7 +278,8 @@ def _copied(trainer: Rehearsed) -> Rehearsed:
 def first_batches(data: Any, batch_size: int) -> Any:
     """The first batches of a data set, in the form that the data set itself has."""
     data = as_dataset("rehearsed", data) or data
-    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+    map_style = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
+    if map_style or is_map_style(data):
         samples = len(data) if isinstance(data, Sized) else BATCHES * batch_size
         return Subset(data, range(min(samples, BATCHES * batch_size)))
     batched = isinstance(data, DataLoader) and data.batch_size is not None

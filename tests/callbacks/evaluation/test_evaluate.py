@@ -17,7 +17,7 @@ from trackside.callbacks.stopping.early_stopping import EarlyStopping
 from trackside.errors import ConfigurationError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Evaluation, Run
-from trackside.step.metrics import accuracy
+from trackside.step.accuracy import accuracy
 from trackside.testing import SpyCallback, tiny_classification, tiny_regression
 from trackside.trainer.settings import Result, Settings
 

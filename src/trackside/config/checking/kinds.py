@@ -108,7 +108,7 @@ def _callbacks() -> dict[str, str]:
     return {b.name: b.reference for b in builtin_callbacks().values()} | registered
 
 
-_OWN_METRICS = {"accuracy": "trackside.step.metrics.accuracy"}
+_OWN_METRICS = {"accuracy": "trackside.step.accuracy.accuracy"}
 
 
 def _metrics() -> dict[str, str]:

@@ -131,7 +131,7 @@ def test_on_a_device_that_gains_nothing_batches_come_as_they_are() -> None:
 
 @pytest.mark.parametrize("count", [-1, 1.5, True])
 def test_what_is_no_count_is_refused(count: Any) -> None:
-    with pytest.raises(ConfigurationError, match="no number of batches"):
+    with pytest.raises(ConfigurationError, match="number of batches"):
         prefetcher_for(CPU, count)
 
 

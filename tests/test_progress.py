@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.progress import Progress, RunLimit, is_count
+from trackside.errors import ConfigurationError
+from trackside.progress import Progress, RunLimit, is_count, whole_number
 
 counts = st.none() | st.integers(0, 9)
 
@@ -82,3 +83,15 @@ def test_without_the_length_of_an_epoch_only_steps_tell_the_total() -> None:
     assert RunLimit(epochs=3).total_steps is None
     assert RunLimit(epochs=3, steps=10).total_steps == 10
     assert RunLimit().total_steps is None
+
+
+@pytest.mark.parametrize("value", [0, 1.0, True, "1", None, -1])
+def test_a_number_that_cannot_be_used_is_refused_with_the_name_of_its_option(value: object) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        whole_number(value, "patience", at_least=1)
+    assert caught.value.option == "patience"
+    assert caught.value.expected == "a whole number, 1 or more"
+
+
+def test_a_number_that_can_be_used_is_returned() -> None:
+    assert whole_number(3, "patience", at_least=1) == 3

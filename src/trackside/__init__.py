@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from trackside.errors import CheckpointError as CheckpointError
     from trackside.errors import ConfigurationError as ConfigurationError
     from trackside.errors import DataError as DataError
+    from trackside.errors import DeclarationError as DeclarationError
     from trackside.errors import DuplicateCallbackError as DuplicateCallbackError
     from trackside.errors import HistoryError as HistoryError
+    from trackside.errors import HookSignatureError as HookSignatureError
     from trackside.errors import LossError as LossError
     from trackside.errors import MissingRequirementError as MissingRequirementError
     from trackside.errors import MisspeltNameError as MisspeltNameError
@@ -83,8 +85,10 @@ else:
                 "CheckpointError",
                 "ConfigurationError",
                 "DataError",
+                "DeclarationError",
                 "DuplicateCallbackError",
                 "HistoryError",
+                "HookSignatureError",
                 "LossError",
                 "MissingRequirementError",
                 "MisspeltNameError",
@@ -171,12 +175,14 @@ __all__ = [
     "Clip",
     "ConfigurationError",
     "DataError",
+    "DeclarationError",
     "DuplicateCallbackError",
     "Evaluation",
     "EvaluationCallback",
     "Every",
     "History",
     "HistoryError",
+    "HookSignatureError",
     "LossError",
     "MissingRequirementError",
     "MisspeltNameError",

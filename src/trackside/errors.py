@@ -142,6 +142,14 @@ class UnknownHookError(RegistrationError):
     """A method begins with `on_` but is no hook: it would never be called."""
 
 
+class HookSignatureError(RegistrationError):
+    """A hook is defined with parameters that it isn't called with."""
+
+
+class DeclarationError(RegistrationError):
+    """An attribute of a callback is nearly a declaration, or a declaration has a wrong value."""
+
+
 class DuplicateCallbackError(RegistrationError):
     """The same instance twice, or two callbacks under one name."""
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from trackside.errors import ConfigurationError
+
 
 @dataclass(slots=True)
 class Progress:
@@ -64,8 +66,28 @@ class Progress:
 
 
 def is_count(value: object, at_least: int = 0) -> bool:
-    """Whether `value` is a whole number of at least `at_least`; True and 2.0 are none."""
+    """Whether `value` is a whole number of at least `at_least`; True and 2.0 aren't."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+def whole_number(value: object, option: str, *, at_least: int = 0) -> int:
+    """`value`, if it is a whole number of at least `at_least`.
+
+    Args:
+        value: What was given.
+        option: Name of the parameter that it was given for.
+        at_least: The smallest number that has a meaning.
+
+    Raises:
+        ConfigurationError: It is something else; the error names the option.
+    """
+    if not is_count(value, at_least):
+        raise ConfigurationError(
+            f"{option}={value!r} can't be used",
+            expected=f"a whole number, {at_least} or more",
+            option=option,
+        )
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True, slots=True)

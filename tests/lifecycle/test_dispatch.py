@@ -52,6 +52,24 @@ def joined(*callbacks: Callback[Any], rank: int = 0) -> tuple[Run, Dispatcher, C
     return run, made[0], run.callbacks
 
 
+# --- in which runs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["fit", "evaluate", "predict"])
+def test_a_callback_hears_only_the_kinds_of_runs_that_it_takes_part_in(mode: Any) -> None:
+    callback = SpyCallback("on_step_end", lambda run: None, counts=("on_attach", "on_close"))
+    callback.runs_in = ("fit",)
+    run = Run(mode)
+    run.callbacks = CallbackCollection([callback])
+    events = Dispatcher(run)
+    run.callbacks.enter(events)
+    heard = events.has_listeners(Callback.on_step_end)
+    events.close(DONE)
+
+    assert heard == (mode == "fit")
+    assert (callback.counts["on_attach"], callback.counts["on_close"]) == (heard, heard)
+
+
 # --- who and in what order ---------------------------------------------------------------------
 
 

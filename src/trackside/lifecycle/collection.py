@@ -18,7 +18,7 @@ from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.lifecycle.ordering import in_order, is_a
-from trackside.lifecycle.registration import check_hooks, check_run
+from trackside.lifecycle.registration import check_callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 
@@ -147,8 +147,7 @@ class CallbackCollection:
                     f"the same instance of `{type(original(callback)).__name__}` was added twice",
                     remedy="make a second instance, with a name of its own",
                 )
-        check_hooks(callback)
-        check_run(callback, self._run_class)
+        check_callback(callback, self._run_class)
         if isinstance(callback, Adopted):
             callback.check(self._run_class, [member.callback for member in others])
         explicit = name or callback.name

@@ -244,7 +244,9 @@ class Dispatcher:
                 self._call(member, hook, getattr(member.callback, hook), *args)
 
     def _is_for_us(self, member: Member) -> bool:
-        return self._rank == 0 or not member.callback.rank_zero_only
+        callback = member.callback
+        on_this_rank = self._rank == 0 or not callback.rank_zero_only
+        return on_this_rank and self._run.mode in callback.runs_in
 
     def seconds_by_callback(self) -> dict[str, float]:
         """Seconds spent in each callback so far, by name, the costliest first."""

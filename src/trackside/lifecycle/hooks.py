@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from trackside.run import Evaluation, Rollback, Run
+from trackside.lifecycle.description import described
+from trackside.run import Evaluation, Mode, Rollback, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", default=Run, contravariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
+OnError = Literal["raise", "warn"]
+"""What an error in a hook of a callback does; see `Callback.on_error`."""
 
 Batch = Any
 """What the loader gives: `(inputs, target)`, a mapping of tensors, or what the steps understand."""
@@ -71,8 +74,8 @@ def hook(*inside: str | None) -> Callable[[F], F]:
     return declare
 
 
-CUSTOM_EVENTS: set[str] = set()
-"""Names declared with `@event` so far."""
+CUSTOM_EVENTS: dict[str, list[Callable[..., Any]]] = {}
+"""What was declared with `@event` so far, by name."""
 
 
 def event(method: F) -> F:
@@ -86,7 +89,7 @@ def event(method: F) -> F:
         ...     def on_sample_drawn(self, run, image): ...
     """
     method.__hook__ = Hook(method.__name__, ANYWHERE, custom=True)  # type: ignore[attr-defined]
-    CUSTOM_EVENTS.add(method.__name__)
+    CUSTOM_EVENTS.setdefault(method.__name__, []).append(method)
     return method
 
 
@@ -105,9 +108,11 @@ class Callback(Generic[R]):
     """Callbacks (classes or names) that come after this one in every hook."""
     requires: tuple[type[Callback[Any]], ...] = ()
     """Callbacks without which this one is refused."""
+    runs_in: tuple[Mode, ...] = ("fit", "evaluate", "predict")
+    """Kinds of runs that it takes part in; in others none of its hooks is called."""
     rank_zero_only: bool = False
     """Whether its hooks run on global rank 0 only."""
-    on_error: Literal["raise", "warn"] = "raise"
+    on_error: OnError = "raise"
     """`"raise"`: an error in a hook ends the run. `"warn"`: it is logged once and counted, and the
     callback is switched off after three in a row (for loggers and pictures)."""
 
@@ -122,6 +127,9 @@ class Callback(Generic[R]):
     those of its base classes. Numbers, choices and schedules: never a command, file or address."""
     unused_hooks: frozenset[str] = frozenset()
     """Hooks that the class overrides and this instance has no need of: they are never called."""
+
+    def __repr__(self) -> str:
+        return described(self)
 
     # --- joining and preparing -----------------------------------------------------------------
 

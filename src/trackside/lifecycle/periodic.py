@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from trackside.errors import ScheduleError, UnknownHookError, did_you_mean
 from trackside.lifecycle.hooks import ANYWHERE, HOOKS, Callback, Hook, R
+from trackside.lifecycle.signatures import check_function
 from trackside.progress import Progress
 from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
@@ -118,6 +119,7 @@ def on(
     schedule = None if every is None else Every.parse(every, option="every")
 
     def adapt(function: Callable[Concatenate[R, P], T]) -> Callback[Any]:
+        check_function(function, at)
         call: Callable[..., T] = function
         due = None if schedule is None else Due(schedule)
 

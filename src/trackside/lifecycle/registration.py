@@ -1,4 +1,4 @@
-"""What is checked when a callback is registered: its hooks, and the run that it needs."""
+"""What is checked when a callback is registered: hooks, declarations, the run that it needs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,35 @@ from typing_extensions import TypeVar
 
 from trackside import renamed
 from trackside.errors import MissingRequirementError, UnknownHookError, did_you_mean
+from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
+from trackside.lifecycle.signatures import check_signatures
 from trackside.run import Run
 
 
+def check_callback(callback: Callback[Any], run_class: type[Run]) -> None:
+    """Refuse a callback with wrong hooks or declarations, or that needs another kind of run.
+
+    Raises:
+        RegistrationError: The subclasses tell why.
+    """
+    check_hooks(callback)
+    check_declarations(callback)
+    check_run(callback, run_class)
+
+
 def check_hooks(callback: Callback[Any]) -> None:
-    """Refuse a callback with a method that looks like a hook and is none.
+    """Refuse methods whose name looks like a hook but isn't one, and hooks that can't be called.
 
     Raises:
         UnknownHookError: Names the method and the nearest right one.
+        HookSignatureError: Names the method and shows the right signature.
     """
+    _check_names(callback)
+    check_signatures(callback)
+
+
+def _check_names(callback: Callback[Any]) -> None:
     names = [name for cls in type(callback).__mro__ for name in vars(cls)] + list(vars(callback))
     for name in names:
         if not name.startswith("on_") or name in HOOKS or name in CUSTOM_EVENTS:

@@ -175,5 +175,5 @@ def test_a_start_in_seconds_is_refused() -> None:
 
 
 def test_a_number_of_batches_below_zero_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="no number of batches"):
+    with pytest.raises(ConfigurationError, match="batch_norm_batches=-1"):
         SWA(start="1 epoch", batch_norm_batches=-1)

@@ -212,7 +212,7 @@ def test_a_resumed_run_records_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"batch_size": 0}, "is no number of samples"),
+        ({"batch_size": 0}, "batch_size=0"),
         ({"average": True}, "doesn't tell whose averages"),
         ({"data": "train"}, "can't be recorded as 'train'"),
         ({"record_as": "a/b"}, "can't be recorded as 'a/b'"),

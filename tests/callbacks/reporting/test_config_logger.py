@@ -19,7 +19,7 @@ def test_configuration_callbacks_and_versions_are_written(tmp_path: Path) -> Non
 
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["config"] == {"seed": 7, "data": {"batch_size": 32}}
-    assert written["callbacks"] == {"config_logger": "ConfigLogger('config.json')"}
+    assert written["callbacks"] == {"config_logger": "ConfigLogger()"}
     assert set(written["versions"]) == {"trackside", "torch", "python"}
 
 

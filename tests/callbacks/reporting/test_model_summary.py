@@ -77,5 +77,5 @@ def test_a_compiled_model_is_shown_without_shapes(plain: io.StringIO) -> None:
 
 @pytest.mark.parametrize("depth", [-1, 1.5, True])
 def test_a_depth_that_is_no_number_of_levels_is_refused(depth: int) -> None:
-    with pytest.raises(ConfigurationError, match="levels"):
+    with pytest.raises(ConfigurationError, match="depth="):
         ModelSummary(depth=depth)

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from trackside.callbacks.averaging.averages import Averaged, take_over
 from trackside.callbacks.averaging.batch_norm import measure, statistics
-from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule, reached
 
@@ -47,6 +46,8 @@ class SWA(Callback):
     Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
     """
 
+    runs_in = ("fit",)
+
     def __init__(
         self,
         start: Schedule | str,
@@ -57,11 +58,8 @@ class SWA(Callback):
         replace: bool = True,
         models: Sequence[str] | None = None,
     ) -> None:
-        if batch_norm_batches is not None and not is_count(batch_norm_batches):
-            raise ConfigurationError(
-                f"batch_norm_batches={batch_norm_batches!r} is no number of batches",
-                expected="a whole number, 0 or more, or None",
-            )
+        if batch_norm_batches is not None:
+            whole_number(batch_norm_batches, "batch_norm_batches")
         self.start = Every.parse(start, option="start")
         self.evaluate = evaluate
         self.batch_norm_batches = batch_norm_batches
@@ -114,7 +112,7 @@ class SWA(Callback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self.evaluate and run.mode == "fit" and evaluation.average is None:
+        if self.evaluate and evaluation.average is None:
             evaluation.exits.enter_context(self.averaged(run))
 
     @contextmanager
@@ -138,7 +136,7 @@ class SWA(Callback):
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self._averaged.undo()
         ended = outcome.status in (Status.COMPLETED, Status.STOPPED)
-        if self.replace and self.count and ended and run.mode == "fit":
+        if self.replace and self.count and ended:
             self._averaged.put(self._statistics)
             self._averaged.keep()
 

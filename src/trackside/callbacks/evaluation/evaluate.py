@@ -12,7 +12,7 @@ from trackside.callbacks.evaluation.own_batches import own_batches
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, UnknownDataError, UsageError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Schedule
 from trackside.step.metrics import Metric, MetricFunction, check_metrics, scalars
@@ -69,10 +69,8 @@ class Evaluate(PeriodicCallback):
         average: str | bool | None = None,
     ) -> None:
         super().__init__(every)
-        if batch_size is not None and not is_count(batch_size, at_least=1):
-            raise ConfigurationError(
-                f"batch_size={batch_size!r} is no number of samples", expected="1 or more"
-            )
+        if batch_size is not None:
+            whole_number(batch_size, "batch_size", at_least=1)
         if average is True:
             raise ConfigurationError(
                 "average=True doesn't tell whose averages",

@@ -8,9 +8,9 @@ from typing import final
 import torch
 
 from trackside.data.batches import move
-from trackside.errors import ConfigurationError, NonFiniteError
+from trackside.errors import NonFiniteError
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.step.evaluation import evaluating
 from trackside.step.output import as_output
@@ -35,11 +35,7 @@ class SanityCheck(Callback):
     """
 
     def __init__(self, batches: int = 2) -> None:
-        if not is_count(batches, at_least=1):
-            raise ConfigurationError(
-                f"batches={batches!r} is no number of batches", expected="1 or more"
-            )
-        self.batches = batches
+        self.batches = whole_number(batches, "batches", at_least=1)
 
     def on_fit_start(self, run: Run) -> None:
         for name, source in run.data.items():

@@ -12,9 +12,8 @@ from torch.optim import Optimizer
 from trackside.callbacks.gradients.counting import histogram, whole
 from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import matching, named_parameters
-from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.run_folder.inside import folder_inside, unlinked
 from trackside.schedule import Schedule
@@ -58,17 +57,11 @@ class Histograms(Callback):
         bins: int = 64,
         files: bool = True,
     ) -> None:
-        if not is_count(bins, at_least=1):
-            raise ConfigurationError(f"bins={bins!r} is no number of bins", expected="1 or more")
-        if not (parameters or gradients):
-            raise ConfigurationError(
-                "there is nothing to count: neither parameters nor gradients", option="parameters"
-            )
         self._steps = DuringSteps(every)
         self.patterns = tuple(patterns)
         self.parameters = parameters
         self.gradients = gradients
-        self.bins = bins
+        self.bins = whole_number(bins, "bins", at_least=1)
         self.files = files
         self._names: dict[int, str] = {}
         self._found: dict[str, Histogram] = {}

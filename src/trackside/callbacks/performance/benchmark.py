@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside.callbacks.performance.stopwatch import Stopwatch, summary
-from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Batch, Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.run_folder.inside import replace_inside
 
@@ -39,13 +38,8 @@ class Benchmark(Callback):
     logs = ("benchmark/*",)
 
     def __init__(self, steps: int = 100, *, skip: int = 10) -> None:
-        if not is_count(steps, at_least=1) or not is_count(skip):
-            raise ConfigurationError(
-                f"steps={steps!r}, skip={skip!r} can't be timed",
-                expected="whole numbers; steps of at least 1, skip of at least 0",
-            )
-        self.steps = steps
-        self.skip = skip
+        self.steps = whole_number(steps, "steps", at_least=1)
+        self.skip = whole_number(skip, "skip")
         self.results: dict[str, dict[str, float]] = {}
         """Seconds by phase: median, mean, p10, p90; known once the steps are done."""
         self._watch: Stopwatch | None = None

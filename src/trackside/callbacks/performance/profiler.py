@@ -12,10 +12,9 @@ from typing import Any, final
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.run_folder.inside import folder_inside, unlinked
 
@@ -72,8 +71,7 @@ class Profiler(Callback):
     ) -> None:
         counts = {"skip": skip, "wait": wait, "warmup": warmup, "repeat": repeat}
         for name, value in {**counts, "active": active, "rows": rows}.items():
-            if not is_count(value, at_least=int(name in ("active", "rows"))):
-                raise ConfigurationError(f"{name}={value!r} is no number", expected="a count")
+            whole_number(value, name, at_least=int(name in ("active", "rows")))
         with _no_warnings():
             self._schedule = schedule(
                 skip_first=skip, wait=wait, warmup=warmup, active=active, repeat=repeat

@@ -12,7 +12,7 @@ from trackside.callbacks.performance.prefetching import backward_prefetches, for
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
@@ -46,14 +46,14 @@ class TuneFSDP(Callback):
         backward: int = 1,
         order: Literal["observed", "definition"] = "observed",
     ) -> None:
-        counts = is_count(forward) and is_count(backward)
-        if not counts or order not in ("observed", "definition"):
+        if order not in ("observed", "definition"):
             raise ConfigurationError(
-                f"forward={forward!r}, backward={backward!r}, order={order!r} tune nothing",
-                expected="whole numbers from 0, and order='observed' or 'definition'",
+                f"order={order!r} can't be used",
+                expected="'observed' or 'definition'",
+                option="order",
             )
-        self.forward = forward
-        self.backward = backward
+        self.forward = whole_number(forward, "forward")
+        self.backward = whole_number(backward, "backward")
         self.order = order
         self.blocks: list[nn.Module] = []
         """Sharded blocks, in the order in which they run, once it is known."""

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from trackside.callbacks.pictures.attention import attention_weights
 from trackside.callbacks.pictures.gallery import PictureCallback
-from trackside.callbacks.pictures.samples import check_count, first_samples, undisturbed
+from trackside.callbacks.pictures.samples import first_samples, undisturbed
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import Sheet, Tile
 from trackside.data.batches import Batch, move
 from trackside.errors import DataError, UnknownModelError
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -69,8 +70,8 @@ class AttentionMaps(PictureCallback):
         super().__init__(every)
         self.layers = tuple(layers)
         self.data = data
-        self.count = check_count(count)
-        self.heads = check_count(heads, "heads")
+        self.count = whole_number(count, "count", at_least=1)
+        self.heads = whole_number(heads, "heads", at_least=1)
         self.model = model
         self._batch: Batch = None
 

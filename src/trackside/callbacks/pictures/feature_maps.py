@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.samples import (
-    check_count,
     first_samples,
     inputs_of,
     layers_of,
@@ -23,6 +22,7 @@ from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import Sheet, Tile, as_images, range_of, to_pixels
 from trackside.data.batches import Batch, describe, move
 from trackside.errors import ConfigurationError, DataError, UnknownModelError, did_you_mean
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -74,8 +74,8 @@ class FeatureMaps(PictureCallback):
         super().__init__(every)
         self.layers = None if layers is None else tuple(layers)
         self.data = data
-        self.count = check_count(count)
-        self.channels = check_count(channels, "channels")
+        self.count = whole_number(count, "count", at_least=1)
+        self.channels = whole_number(channels, "channels", at_least=1)
         self.model = model
         self._batch: Batch = None
 

@@ -12,7 +12,6 @@ from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.prediction_sheets import prediction_sheet
 from trackside.callbacks.pictures.samples import (
     check_average,
-    check_count,
     first_samples,
     inputs_of,
     undisturbed,
@@ -21,6 +20,7 @@ from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import check_range, check_shape
 from trackside.data.batches import Batch, move
 from trackside.errors import DataError
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.schedule import Schedule
 from trackside.step.output import split
@@ -79,7 +79,7 @@ class PredictionImages(PictureCallback):
     ) -> None:
         super().__init__(every)
         self.data = data
-        self.count = check_count(count)
+        self.count = whole_number(count, "count", at_least=1)
         self.classes = None if classes is None else tuple(map(str, classes))
         self.shape = check_shape(shape)
         self.value_range = check_range(value_range)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trackside import randomness
 from trackside.callbacks.pictures.gallery import PictureCallback
-from trackside.callbacks.pictures.samples import check_average, check_count, undisturbed
+from trackside.callbacks.pictures.samples import check_average, undisturbed
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
 from trackside.callbacks.pictures.tiles import (
     Sheet,
@@ -25,6 +25,7 @@ from trackside.callbacks.pictures.tiles import (
 )
 from trackside.data.batches import describe
 from trackside.errors import ConfigurationError, DataError, UnknownModelError
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -86,8 +87,10 @@ class SampleImages(PictureCallback):
             raise ConfigurationError(
                 f"seed={seed} can't seed the noise", expected="0 up to 2**32 - 1", option="seed"
             )
-        self.count = check_count(count)
-        self.latent = None if latent is None else tuple(check_count(n, "latent") for n in latent)
+        self.count = whole_number(count, "count", at_least=1)
+        self.latent = (
+            None if latent is None else tuple(whole_number(n, "latent", at_least=1) for n in latent)
+        )
         self.method = method
         self.model = model
         self.shape = check_shape(shape)

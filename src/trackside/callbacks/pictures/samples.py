@@ -18,22 +18,10 @@ from trackside.errors import (
     UsageError,
     did_you_mean,
 )
-from trackside.progress import is_count
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
 
 _HOST = torch.device("cpu")
-
-
-def check_count(count: object, name: str = "count") -> int:
-    """`count` itself when it is a positive whole number. Raises `ConfigurationError`."""
-    if not is_count(count, at_least=1):
-        raise ConfigurationError(
-            f"{name}={count!r} is nothing that could be shown",
-            expected="a whole number, 1 or more",
-            option=name,
-        )
-    return int(count)  # type: ignore[call-overload, no-any-return]
 
 
 def first_samples(run: Run, data: str, count: int) -> Batch:

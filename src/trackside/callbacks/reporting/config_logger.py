@@ -6,19 +6,19 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 
 from trackside.callbacks.reporting import row_files, terminal
 from trackside.callbacks.reporting.flat import flat
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.paths import local_path
 from trackside.run import Run
 
 
 @final
-class ConfigLogger(Callback):
+class ConfigLogger(RankZeroCallback):
     """Writes the configuration of the run, and the versions it ran with, as a JSON file.
 
     When the file is there already, with other contents, it is set aside as `config.1.json`: so a
@@ -30,18 +30,14 @@ class ConfigLogger(Callback):
 
     Example:
         >>> ConfigLogger(show=True)
-        ConfigLogger('config.json')
+        ConfigLogger(show=True)
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(self, file: str | Path = "config.json", *, show: bool = False) -> None:
         self.file = local_path(file, "file")
         self.show = show
-
-    def __repr__(self) -> str:
-        return f"ConfigLogger({str(self.file)!r})"
 
     def on_fit_start(self, run: Run) -> None:
         path = run.directory / self.file

@@ -6,11 +6,11 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 from trackside.callbacks.reporting.record_rows import RecordRows
 from trackside.history import Record
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.run import Rollback, Run
@@ -19,7 +19,7 @@ AXES = ("step", "epoch", "samples", "seconds")
 
 
 @final
-class CSVLogger(Callback):
+class CSVLogger(RankZeroCallback):
     """Writes each record as a row of a CSV file: step, epoch, samples, seconds, then the values.
 
     A value that is logged for the first time adds a column: the file is written again with the
@@ -38,15 +38,12 @@ class CSVLogger(Callback):
         CSVLogger('metrics.csv')
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    runs_in = ("fit",)
+    on_error = "warn"
 
     def __init__(self, file: str | Path = "history.csv") -> None:
         self.file = local_path(file, "file")
         self._rows: RecordRows | None = None
-
-    def __repr__(self) -> str:
-        return f"CSVLogger({str(self.file)!r})"
 
     def on_fit_start(self, run: Run) -> None:
         self._rows = RecordRows(run.directory / self.file, table, header)

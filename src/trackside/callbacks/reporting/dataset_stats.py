@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Any, final
 
 from trackside.callbacks.reporting import terminal
 from trackside.lifecycle.hooks import Callback
@@ -25,15 +25,12 @@ class DatasetStats(Callback):
         DatasetStats()
     """
 
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
     logs = ("data/*",)
 
     def __init__(self, *, show: bool = True) -> None:
         self.show = show
         self._sizes: dict[str, float] = {}
-
-    def __repr__(self) -> str:
-        return "DatasetStats()" if self.show else "DatasetStats(show=False)"
 
     def on_fit_start(self, run: Run) -> None:
         known = sizes(run.data)

@@ -12,12 +12,12 @@ from rich.text import Text
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.epoch_rows import Columns, folded, is_best, way_of
 from trackside.history import Mode, check_mode
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.run import Evaluation, Rollback, Run
 
 
 @final
-class EpochTable(Callback):
+class EpochTable(RankZeroCallback):
     """Prints one row per epoch: its number, steps so far, metrics, seconds.
 
     An evaluation within an epoch, or after the last one, has its own row; within an epoch, the
@@ -34,11 +34,10 @@ class EpochTable(Callback):
 
     Example:
         >>> EpochTable(columns=["train/loss", "val/margin"], modes={"val/margin": "max"})
-        EpochTable(...)
+        EpochTable(('train/loss', 'val/margin'), modes={'val/margin': 'max'})
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(
         self,
@@ -55,9 +54,6 @@ class EpochTable(Callback):
         self._began_with = 0
         self._unprinted: dict[str, float] = {}
         self._within_epoch = False
-
-    def __repr__(self) -> str:
-        return "EpochTable(...)"
 
     def on_fit_start(self, run: Run) -> None:
         self._table = Columns()

@@ -6,18 +6,18 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 from trackside.callbacks.reporting.record_rows import RecordRows
 from trackside.history import Record
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.run import Rollback, Run
 
 
 @final
-class JSONLinesLogger(Callback):
+class JSONLinesLogger(RankZeroCallback):
     """Writes each record as a line of JSON: step, epoch, samples, seconds, then the values.
 
     `pandas.read_json(path, lines=True)` reads it. JSON has no word for values that aren't finite:
@@ -32,18 +32,14 @@ class JSONLinesLogger(Callback):
 
     Example:
         >>> JSONLinesLogger()
-        JSONLinesLogger('history.jsonl')
+        JSONLinesLogger()
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(self, file: str | Path = "history.jsonl") -> None:
         self.file = local_path(file, "file")
         self._rows: RecordRows | None = None
-
-    def __repr__(self) -> str:
-        return f"JSONLinesLogger({str(self.file)!r})"
 
     def on_fit_start(self, run: Run) -> None:
         self._rows = RecordRows(run.directory / self.file, lines)

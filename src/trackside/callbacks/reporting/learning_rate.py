@@ -30,9 +30,6 @@ class LearningRate(Callback):
         self.also = tuple(also)
         self.logs = ("lr/*", *(f"{setting}/*" for setting in self.also))
 
-    def __repr__(self) -> str:
-        return f"LearningRate(also={self.also})" if self.also else "LearningRate()"
-
     def on_fit_start(self, run: Run) -> None:
         """Refuse a setting that no group has."""
         for setting in self.also:

@@ -6,12 +6,12 @@ import math
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from trackside.callbacks.reporting.flat import flat
 from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.tracking.background import BackgroundQueue
@@ -31,7 +31,7 @@ _STATUS = {
 
 
 @final
-class MLflow(Callback):
+class MLflow(RankZeroCallback):
     """Sends records, the configuration and pictures to MLflow.
 
     The run's id is part of checkpoints: a resumed run goes on under the same id. The configuration
@@ -56,8 +56,8 @@ class MLflow(Callback):
         MLflow('digits')
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    runs_in = ("fit",)
+    on_error = "warn"
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class MLflow(Callback):
         self._delivery: BackgroundQueue | None = None
 
     def __repr__(self) -> str:
-        return f"MLflow({self.experiment!r})"
+        return f"MLflow({self.experiment!r})"  # the server's address may hold a password
 
     def rehearse_in(self, folder: Path) -> bool:
         """Keep a rehearsal in a store of its own; whether to take part in it."""
@@ -86,8 +86,7 @@ class MLflow(Callback):
         return True
 
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self.run_id = None  # unless a checkpoint brings one
+        self.run_id = None  # unless a checkpoint brings one
 
     def on_fit_start(self, run: Run) -> None:
         name = self.run_name or run.directory.name

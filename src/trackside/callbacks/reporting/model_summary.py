@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 from rich.text import Text
 
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.layer_table import layers, one_line, shape_of, table
-from trackside.errors import ConfigurationError
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @final
-class ModelSummary(Callback):
+class ModelSummary(RankZeroCallback):
     """Prints what is trained: one line per model, or a table of its layers.
 
     The table has each layer's name, class, the shape it gave for the first batch, its parameters
@@ -37,19 +36,11 @@ class ModelSummary(Callback):
         ModelSummary(depth=1)
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(self, *, depth: int = 0) -> None:
-        if not is_count(depth):
-            raise ConfigurationError(
-                f"depth={depth!r} is no number of levels", expected="a whole number, 0 or more"
-            )
-        self.depth = depth
+        self.depth = whole_number(depth, "depth")
         self._handles: list[RemovableHandle] = []
-
-    def __repr__(self) -> str:
-        return f"ModelSummary(depth={self.depth})"
 
     def on_fit_start(self, run: Run) -> None:
         for name, model in run.models.items():

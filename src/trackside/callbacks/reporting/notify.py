@@ -12,14 +12,14 @@ from typing import Any, Literal, final
 
 from trackside.callbacks.reporting.summary_lines import ending
 from trackside.errors import ConfigurationError
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.tracking.background import BackgroundQueue
 
 
 @final
-class Notify(Callback):
+class Notify(RankZeroCallback):
     """Tells somebody when the run has ended: a webhook, or a command of this machine.
 
     Both get a JSON object: `text` (one line, what chat services show), `status`, `reason`,
@@ -41,8 +41,8 @@ class Notify(Callback):
         Notify(...)
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    runs_in = ("fit",)
+    on_error = "warn"
 
     def __init__(
         self,
@@ -76,16 +76,14 @@ class Notify(Callback):
         self.timeout_seconds = timeout_seconds
 
     def __repr__(self) -> str:
-        return "Notify(...)"
+        return "Notify(...)"  # the address of a web hook is a secret
 
     def rehearse_in(self, folder: Path) -> bool:
         """False: a rehearsal must not notify anybody."""
         return False
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        if run.mode != "fit" or (
-            self.when == "failure" and outcome.status not in (Status.FAILED, Status.DIVERGED)
-        ):
+        if self.when == "failure" and outcome.status not in (Status.FAILED, Status.DIVERGED):
             return
         body = json.dumps(message(run, outcome), default=str).encode()
         delivery = BackgroundQueue("Notify", attempts=2, flush_seconds=self.timeout_seconds)

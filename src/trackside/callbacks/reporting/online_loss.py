@@ -28,6 +28,7 @@ class OnlineLoss(PeriodicCallback):
         OnlineLoss('50,000 samples')
     """
 
+    runs_in = ("fit",)
     logs = ("online/loss",)
 
     def __init__(self, every: str | Schedule = "1000 steps") -> None:
@@ -36,13 +37,9 @@ class OnlineLoss(PeriodicCallback):
         self._weight = 0.0
         self._loaded: dict[str, Any] | None = None
 
-    def __repr__(self) -> str:
-        return f"OnlineLoss({str(self.every)!r})"
-
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self._mean, self._weight = Mean(), 0.0
-            self._loaded = None
+        self._mean, self._weight = Mean(), 0.0
+        self._loaded = None
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)

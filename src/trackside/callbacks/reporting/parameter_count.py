@@ -28,9 +28,6 @@ class ParameterCount(Callback):
         self._counted: dict[str, float] = {}
         self._recorded: dict[str, float] = {}
 
-    def __repr__(self) -> str:
-        return "ParameterCount()"
-
     def on_fit_start(self, run: Run) -> None:
         self._recorded = {
             name: value

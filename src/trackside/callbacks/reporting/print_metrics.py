@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, final
+from typing import final
 
 from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.figures import figure
 from trackside.history import Record
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.run import Rollback, Run
 from trackside.schedule import Due, Schedule
 
 
 @final
-class PrintMetrics(Callback):
+class PrintMetrics(RankZeroCallback):
     """Prints values when they are recorded: `step 100  train_recent/loss 0.4321  lr/0 0.0010`.
 
     Args:
@@ -24,11 +24,10 @@ class PrintMetrics(Callback):
 
     Example:
         >>> PrintMetrics(["train_recent/*", "lr/*"], every="500 steps")
-        PrintMetrics(['train_recent/*', 'lr/*'])
+        PrintMetrics(('train_recent/*', 'lr/*'))
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(
         self,
@@ -38,9 +37,6 @@ class PrintMetrics(Callback):
     ) -> None:
         self.names = tuple(names)
         self._due = None if every is None else Due(every)
-
-    def __repr__(self) -> str:
-        return f"PrintMetrics({list(self.names)})"
 
     def on_fit_start(self, run: Run) -> None:
         if self._due is not None:

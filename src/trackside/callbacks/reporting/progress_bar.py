@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Literal, final
+from typing import Any, final
 
 from rich.live import Live
 from rich.text import Text
@@ -14,13 +14,13 @@ from trackside.callbacks.reporting import terminal
 from trackside.callbacks.reporting.notebook import NotebookLine
 from trackside.callbacks.reporting.status_line import Pace, bar, fraction, standing, words
 from trackside.errors import ConfigurationError
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
 
 
 @final
-class ProgressBar(Callback):
+class ProgressBar(RankZeroCallback):
     """Shows where the run stands: a live bar in a terminal, plain lines where there is none.
 
     The bar shows epoch, step, the loss of the last record, samples per second, the time left, and
@@ -35,13 +35,11 @@ class ProgressBar(Callback):
 
     Example:
         >>> ProgressBar(plain_every_seconds=60)
-        ProgressBar(...)
+        ProgressBar(plain_every_seconds=60)
     """
 
     settable = ("refresh_per_second", "plain_every_seconds")
-
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(
         self, *, refresh_per_second: float = 4.0, plain_every_seconds: float = 30.0
@@ -60,9 +58,6 @@ class ProgressBar(Callback):
         self._clock: _Clock | None = None
         self._pace = Pace()
         self._predicted_batches = 0
-
-    def __repr__(self) -> str:
-        return "ProgressBar(...)"
 
     def on_attach(self, run: Run) -> None:
         self._run, self._pace, self._predicted_batches = run, Pace(), 0

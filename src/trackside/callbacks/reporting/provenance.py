@@ -48,6 +48,7 @@ class Provenance(RankZeroCallback):
         Provenance()
     """
 
+    runs_in = ("fit",)
     on_error = "warn"  # what is lost is a note about the run, not the run
 
     def __init__(self, configuration: str | None = None, search_path: Sequence[str] = ()) -> None:
@@ -74,7 +75,7 @@ class Provenance(RankZeroCallback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Write how it ended."""
-        if run.mode != "fit" or not (run.directory / ENVIRONMENT).is_file():
+        if not (run.directory / ENVIRONMENT).is_file():
             return
         told = {
             "status": outcome.status.value,

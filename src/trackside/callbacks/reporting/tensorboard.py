@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
 from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.run import Rollback, Run
@@ -20,7 +20,7 @@ from trackside.tracking.media import Histogram, Picture
 
 
 @final
-class TensorBoard(Callback):
+class TensorBoard(RankZeroCallback):
     """Writes records, pictures and histograms as TensorBoard event files.
 
     Look at them with `tensorboard --logdir runs`. The horizontal axis is steps; the time of each
@@ -38,11 +38,11 @@ class TensorBoard(Callback):
 
     Example:
         >>> TensorBoard()
-        TensorBoard('tensorboard')
+        TensorBoard()
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    runs_in = ("fit",)
+    on_error = "warn"
 
     def __init__(self, folder: str | Path = "tensorboard") -> None:
         module = optional_package(
@@ -52,9 +52,6 @@ class TensorBoard(Callback):
         self._make_writer = module.SummaryWriter
         self._writer: Any = None
         self._delivery: BackgroundQueue | None = None
-
-    def __repr__(self) -> str:
-        return f"TensorBoard({str(self.folder)!r})"
 
     def on_fit_start(self, run: Run) -> None:
         step = run.progress.steps_completed

@@ -18,7 +18,7 @@ from trackside.callbacks.reporting.summary_lines import (
     speed,
 )
 from trackside.history import Mode, check_mode
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 
@@ -32,7 +32,7 @@ _COLOURS = {
 
 
 @final
-class TrainerSummary(Callback):
+class TrainerSummary(RankZeroCallback):
     """Says at the start of `fit` where it runs, and at its end how it went, whatever the end was.
 
     At the start: device, precision, ranks, folder, and the checkpoint that a resumed run goes on
@@ -46,11 +46,11 @@ class TrainerSummary(Callback):
 
     Example:
         >>> TrainerSummary(modes={"val/margin": "max"})
-        TrainerSummary(...)
+        TrainerSummary(modes={'val/margin': 'max'})
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    runs_in = ("fit",)
+    on_error = "warn"
 
     def __init__(self, *, modes: Mapping[str, Literal["min", "max"]] | None = None) -> None:
         self.modes: dict[str, Mode] = {
@@ -58,9 +58,6 @@ class TrainerSummary(Callback):
         }
         self._began = 0.0
         self._before: tuple[float, int, int] = (0.0, 0, 0)
-
-    def __repr__(self) -> str:
-        return "TrainerSummary(...)"
 
     def on_attach(self, run: Run) -> None:
         self._began = perf_counter()
@@ -74,8 +71,6 @@ class TrainerSummary(Callback):
         self._before = (progress.seconds, progress.steps_completed, progress.samples_completed)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        if run.mode != "fit":
-            return
         wall_seconds = perf_counter() - self._began
         progress, (seconds, steps, samples) = run.progress, self._before
         terminal.say(Text(ending(outcome), _COLOURS[outcome.status]))

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 
 from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.tracking.background import BackgroundQueue
@@ -20,7 +20,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @final
-class WandB(Callback):
+class WandB(RankZeroCallback):
     """Sends records, pictures and histograms to Weights & Biases.
 
     The run's id is part of checkpoints: a resumed run goes on under the same id. `step` is the
@@ -47,8 +47,8 @@ class WandB(Callback):
         WandB('digits')
     """
 
-    rank_zero_only = True
-    on_error: Literal["raise", "warn"] = "warn"
+    runs_in = ("fit",)
+    on_error = "warn"
 
     def __init__(
         self,
@@ -69,17 +69,13 @@ class WandB(Callback):
         self._run: Any = None
         self._delivery: BackgroundQueue | None = None
 
-    def __repr__(self) -> str:
-        return f"WandB({self.project!r})"
-
     def rehearse_in(self, folder: Path) -> bool:
         """Tell nobody of a rehearsal; whether to take part in it."""
         self._options["mode"] = "disabled"
         return True
 
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self.run_id = None  # unless a checkpoint brings one
+        self.run_id = None  # unless a checkpoint brings one
 
     def on_fit_start(self, run: Run) -> None:
         # Not from Python's generator: observing must not change what training draws.

@@ -22,7 +22,7 @@ from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Rollback, Run
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
@@ -64,6 +64,7 @@ class BestCheckpoint(Callback):
         >>> BestCheckpoint("val/accuracy", mode="max", keep=3)
     """
 
+    runs_in = ("fit",)
     settable = ("keep", "min_delta")
 
     runs_after = ("ema", "swa", "early_stopping")
@@ -78,11 +79,6 @@ class BestCheckpoint(Callback):
         restore: bool = False,
         folder: str = "best",
     ) -> None:
-        if not is_count(keep, at_least=1):
-            raise ConfigurationError(
-                f"keep={keep!r} is no number of weights to keep",
-                expected="a whole number, 1 or more",
-            )
         if not min_delta >= 0:
             raise ConfigurationError(
                 f"min_delta={min_delta!r} can't be negative",
@@ -92,7 +88,7 @@ class BestCheckpoint(Callback):
         self.monitor = monitor
         self.monitors = (monitor,)
         self.mode = check_mode(mode)
-        self.keep = keep
+        self.keep = whole_number(keep, "keep", at_least=1)
         self.min_delta = min_delta
         self.restore = restore
         self.folder = str(local_path(folder, "folder"))
@@ -112,8 +108,7 @@ class BestCheckpoint(Callback):
         return read_weights(self._root(run) / self.kept[0]["files"][model])
 
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self.kept = []
+        self.kept = []
 
     def on_fit_start(self, run: Run) -> None:
         self._began_infinite = began_infinite(run.models)
@@ -133,7 +128,7 @@ class BestCheckpoint(Callback):
 
     def on_log(self, run: Run, record: Record) -> None:
         value = record.values.get(self.monitor)
-        if value is None or run.mode != "fit" or not self._belongs(value, record.step):
+        if value is None or not self._belongs(value, record.step):
             return
         states = {name: whole_state(model, run.world) for name, model in run.models.items()}
         known = list(self.kept)

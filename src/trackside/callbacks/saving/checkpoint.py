@@ -75,6 +75,8 @@ class Checkpoint(PeriodicCallback, Saver):
         >>> Checkpoint(every="10 minutes", keep_last=2, keep_best=1, monitor="val/loss")
     """
 
+    runs_in = ("fit",)
+
     def __init__(
         self,
         every: Schedule | str | None = "1 epoch",
@@ -121,8 +123,6 @@ class Checkpoint(PeriodicCallback, Saver):
         return self._writer is not None and self._writer.in_flight
 
     def on_attach(self, run: Run) -> None:
-        if run.mode != "fit":
-            return
         if run.saver is not None:
             raise ConfigurationError(
                 "two callbacks want to save the run's checkpoints",

@@ -34,6 +34,8 @@ class AccumulationSchedule(Callback):
     Smith et al., "Don't decay the learning rate, increase the batch size", 2018.
     """
 
+    runs_in = ("fit",)
+
     def __init__(
         self, batches: Mapping[int, int], *, unit: Literal["epochs", "steps"] = "epochs"
     ) -> None:
@@ -54,10 +56,9 @@ class AccumulationSchedule(Callback):
         self.unused_hooks = frozenset({"on_step_start" if unit == "epochs" else "on_epoch_start"})
 
     def on_setup_end(self, run: Run) -> None:
-        if run.mode == "fit":
-            self._before_first = run.accumulate
-            run.limit = replace(run.limit, epoch_steps=None)
-            self._set(run)
+        self._before_first = run.accumulate
+        run.limit = replace(run.limit, epoch_steps=None)
+        self._set(run)
 
     def on_epoch_start(self, run: Run) -> None:
         self._set(run)

@@ -51,6 +51,7 @@ class Unfreeze(Callback):
     Howard and Ruder, "Universal language model fine-tuning for text classification", 2018.
     """
 
+    runs_in = ("fit",)
     logs = ("parameter/trainable",)
 
     def __init__(
@@ -95,8 +96,6 @@ class Unfreeze(Callback):
             self.unused_hooks = frozenset({"on_step_start"})
 
     def on_configure_end(self, run: Run) -> None:
-        if run.mode != "fit":
-            return
         # Optimizers take what requires gradients: all groups shall be in them.
         found = parameters_by_group(run.models, list(self.groups))
         self._flags = [(p, p.requires_grad) for some in found.values() for p in some]

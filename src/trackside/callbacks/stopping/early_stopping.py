@@ -9,7 +9,7 @@ from trackside.callbacks.stopping.patience import Patience
 from trackside.errors import ConfigurationError
 from trackside.history import Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class EarlyStopping(Callback):
         EarlyStopping('val/accuracy', patience=5, mode='max')
     """
 
+    runs_in = ("fit",)
     settable = ("patience", "min_delta", "baseline")
 
     def __init__(
@@ -54,11 +55,6 @@ class EarlyStopping(Callback):
         check_finite: bool = True,
         restore_best: bool = False,
     ) -> None:
-        if not is_count(patience, at_least=1):
-            raise ConfigurationError(
-                f"patience={patience!r} is no number of evaluations",
-                expected="a whole number, 1 or more",
-            )
         if not min_delta >= 0:
             raise ConfigurationError(
                 f"min_delta={min_delta!r} can't be negative",
@@ -68,7 +64,7 @@ class EarlyStopping(Callback):
             )
         self.monitor = monitor
         self.monitors = (monitor,)
-        self.patience = patience
+        self.patience = whole_number(patience, "patience", at_least=1)
         self.mode = check_mode(mode)
         self.restore_best = restore_best
         self._limits = (self.mode, patience, min_delta, baseline, check_finite)
@@ -76,16 +72,12 @@ class EarlyStopping(Callback):
         self._best_step = 0
         self._weights: dict[str, dict[str, Tensor]] = {}
 
-    def __repr__(self) -> str:
-        return f"EarlyStopping({self.monitor!r}, patience={self.patience}, mode={self.mode!r})"
-
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self._start_anew()
+        self._start_anew()
 
     def on_log(self, run: Run, record: Record) -> None:
         value = record.values.get(self.monitor)
-        if value is None or run.mode != "fit":
+        if value is None:
             return
         verdict = self._watch.judge(value)
         if verdict.improved:

@@ -8,7 +8,7 @@ from trackside.callbacks.stopping.plateau import Plateau
 from trackside.errors import ConfigurationError
 from trackside.history import Record, check_mode
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 
@@ -32,9 +32,10 @@ class MetricPlateau(Callback):
 
     Example:
         >>> MetricPlateau("val/loss", window=5, min_improvement=0.01)
-        MetricPlateau('val/loss', window=5, min_improvement=0.01)
+        MetricPlateau()
     """
 
+    runs_in = ("fit",)
     settable = ("min_improvement",)
 
     def __init__(
@@ -45,10 +46,7 @@ class MetricPlateau(Callback):
         min_improvement: float = 0.01,
         mode: Literal["min", "max"] = "min",
     ) -> None:
-        if not is_count(window, at_least=1):
-            raise ConfigurationError(
-                f"window={window!r} is no number of values", expected="a whole number, 1 or more"
-            )
+        whole_number(window, "window", at_least=1)
         if not min_improvement >= 0:
             raise ConfigurationError(
                 f"min_improvement={min_improvement!r} can't be negative",
@@ -60,17 +58,12 @@ class MetricPlateau(Callback):
         self.min_improvement = min_improvement
         self._plateau = Plateau(window, check_mode(mode))
 
-    def __repr__(self) -> str:
-        options = f"window={self._plateau.window}, min_improvement={self.min_improvement}"
-        return f"MetricPlateau({self.monitor!r}, {options})"
-
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self._plateau.restore(())
+        self._plateau.restore(())
 
     def on_log(self, run: Run, record: Record) -> None:
         value = record.values.get(self.monitor)
-        if value is None or run.mode != "fit":
+        if value is None:
             return
         improved = self._plateau.add(value)
         if improved is not None and improved < self.min_improvement:

@@ -7,7 +7,7 @@ from typing import Any, Literal, final
 from trackside.errors import ConfigurationError
 from trackside.history import Record, check_mode
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 
@@ -32,9 +32,10 @@ class OverfitGuard(Callback):
 
     Example:
         >>> OverfitGuard(0.5, relative=True, patience=2)
-        OverfitGuard(0.5, 'train/loss', 'val/loss')
+        OverfitGuard(0.5, patience=2, relative=True)
     """
 
+    runs_in = ("fit",)
     settable = ("max_gap", "patience")
 
     def __init__(
@@ -49,31 +50,22 @@ class OverfitGuard(Callback):
     ) -> None:
         if not max_gap >= 0:
             raise ConfigurationError(f"max_gap={max_gap!r} can't be negative", option="max_gap")
-        if not is_count(patience, at_least=1):
-            raise ConfigurationError(
-                f"patience={patience!r} is no number of evaluations",
-                expected="a whole number, 1 or more",
-            )
         self.max_gap = max_gap
         self.train = train
         self.evaluation = evaluation
         self.monitors = (train, evaluation)
-        self.patience = patience
+        self.patience = whole_number(patience, "patience", at_least=1)
         self.relative = relative
         self.mode = check_mode(mode)
         self._waited = 0
 
-    def __repr__(self) -> str:
-        return f"OverfitGuard({self.max_gap}, {self.train!r}, {self.evaluation!r})"
-
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self._waited = 0
+        self._waited = 0
 
     def on_log(self, run: Run, record: Record) -> None:
         evaluated = record.values.get(self.evaluation)
         trained = run.history.latest(self.train)
-        if evaluated is None or trained is None or run.mode != "fit":
+        if evaluated is None or trained is None:
             return
         gap = evaluated - trained if self.mode == "min" else trained - evaluated
         limit = self.max_gap * abs(trained) if self.relative else self.max_gap

@@ -17,7 +17,7 @@ from trackside.callbacks.stopping.finiteness import (
 )
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import TrainingBatch, is_count
+from trackside.progress import TrainingBatch, whole_number
 from trackside.run import Rollback, Run
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
@@ -70,7 +70,7 @@ class TerminateOnNonFinite(Callback):
 
     Example:
         >>> TerminateOnNonFinite("roll_back", gradients=True, max_rollbacks=3)
-        TerminateOnNonFinite('roll_back')
+        TerminateOnNonFinite('roll_back', gradients=True, max_rollbacks=3)
     """
 
     settable = ("max_skips", "max_rollbacks")
@@ -89,18 +89,10 @@ class TerminateOnNonFinite(Callback):
                 remedy=did_you_mean(str(policy), POLICIES),
                 option="policy",
             )
-        for name, count, what in (
-            ("max_skips", max_skips, "number of steps"),
-            ("max_rollbacks", max_rollbacks, "number of returns to a checkpoint"),
-        ):
-            if not is_count(count, at_least=1):
-                raise ConfigurationError(
-                    f"{name}={count!r} is no {what}", expected="a whole number, 1 or more"
-                )
         self.policy: Policy = policy
         self.gradients = gradients
-        self.max_skips = max_skips
-        self.max_rollbacks = max_rollbacks
+        self.max_skips = whole_number(max_skips, "max_skips", at_least=1)
+        self.max_rollbacks = whole_number(max_rollbacks, "max_rollbacks", at_least=1)
         self.unused_hooks = frozenset() if gradients else frozenset({"on_optimizer_step_start"})
         self._batch: Any = None
         self._began_infinite: dict[str, frozenset[str]] = {}
@@ -108,9 +100,6 @@ class TerminateOnNonFinite(Callback):
         self._found_in_step = self._done = self._is_over = False
         self._skips = 0
         self._start_anew()
-
-    def __repr__(self) -> str:
-        return f"TerminateOnNonFinite({self.policy!r})"
 
     def on_attach(self, run: Run) -> None:
         self._start_anew()

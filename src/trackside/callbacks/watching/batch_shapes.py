@@ -7,9 +7,8 @@ from collections import Counter
 from typing import Any, final
 
 from trackside.data.batches import describe
-from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")
@@ -34,27 +33,18 @@ class BatchShapes(Callback):
         BatchShapes(warn_above=4)
     """
 
+    runs_in = ("fit",)
     settable = ("warn_above",)
-
     logs = ("batch/distinct_shapes",)
 
     def __init__(self, *, warn_above: int = 8) -> None:
-        if not is_count(warn_above, at_least=1):
-            raise ConfigurationError(
-                f"warn_above={warn_above!r} is no number of shapes",
-                expected="a whole number, 1 or more",
-            )
-        self.warn_above = warn_above
+        self.warn_above = whole_number(warn_above, "warn_above", at_least=1)
         self.shapes: Counter[str] = Counter()
         """Batches by shape, such as `list(float32 (32, 64), int64 (32,))`."""
         self._warned = False
 
-    def __repr__(self) -> str:
-        return f"BatchShapes(warn_above={self.warn_above})"
-
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self.shapes, self._warned = Counter(), False
+        self.shapes, self._warned = Counter(), False
 
     def on_batch_start(self, run: Run, batch: Any) -> None:
         self.shapes[describe(batch)] += 1

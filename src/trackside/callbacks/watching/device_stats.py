@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 
@@ -37,15 +37,12 @@ class DeviceStats(Callback):
         DeviceStats()
     """
 
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
     logs = ("device/*",)
 
     def __init__(self) -> None:
         self._psutil = optional_package("psutil", needed_by="DeviceStats", extra="watching")
         self._process: Any = None
-
-    def __repr__(self) -> str:
-        return "DeviceStats()"
 
     def on_fit_start(self, run: Run) -> None:
         self._process = self._psutil.Process()

@@ -51,9 +51,6 @@ class GarbageCollection(PeriodicCallback):
         self.generation = generation
         self._was_automatic: bool | None = None
 
-    def __repr__(self) -> str:
-        return f"GarbageCollection({str(self.every)!r})"
-
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
         self._was_automatic = gc.isenabled()

@@ -33,9 +33,6 @@ class PeakMemory(Callback):
 
     logs = ("memory/*",)
 
-    def __repr__(self) -> str:
-        return "PeakMemory()"
-
     def on_fit_start(self, run: Run) -> None:
         _reset(run.device)
 

@@ -41,7 +41,7 @@ class SlowRank(PeriodicCallback):
 
     Example:
         >>> SlowRank(every="500 steps", warn_above=1.5)
-        SlowRank('500 steps')
+        SlowRank('500 steps', warn_above=1.5)
     """
 
     settable = ("warn_above",)
@@ -69,9 +69,6 @@ class SlowRank(PeriodicCallback):
         self._forward_seconds = 0.0
         self._waited_before = 0.0
         self._steps_before = 0
-
-    def __repr__(self) -> str:
-        return f"SlowRank({str(self.every)!r})"
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)

@@ -41,9 +41,6 @@ class Throughput(Callback):
         self._data_wait_seconds = 0.0
         self._tokens: Tensor | float = 0.0
 
-    def __repr__(self) -> str:
-        return "Throughput(tokens=True)" if self.tokens else "Throughput()"
-
     def on_train_epoch_start(self, run: Run) -> None:
         self._mark(run)
 

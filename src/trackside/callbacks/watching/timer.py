@@ -28,6 +28,7 @@ class Timer(Callback):
         Timer()
     """
 
+    runs_in = ("fit",)
     logs = ("time/*",)
 
     def __init__(self) -> None:
@@ -35,9 +36,6 @@ class Timer(Callback):
         self._steps = 0
         self._data_wait_seconds = 0.0
         self._callback_seconds = 0.0
-
-    def __repr__(self) -> str:
-        return "Timer()"
 
     def on_epoch_start(self, run: Run) -> None:
         self._epoch_began = perf_counter()
@@ -62,10 +60,9 @@ class Timer(Callback):
         self._evaluation_began = perf_counter()
 
     def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
-        if run.mode == "fit":
-            seconds = perf_counter() - self._evaluation_began
-            self._last += seconds  # as if it had not happened between two steps
-            run.log("time/evaluation_seconds", seconds, weight=1)
+        seconds = perf_counter() - self._evaluation_began
+        self._last += seconds  # as if it had not happened between two steps
+        run.log("time/evaluation_seconds", seconds, weight=1)
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         run.log("time/epoch_seconds", perf_counter() - self._epoch_began, weight=1)

@@ -25,18 +25,15 @@ class TrainTime(Callback):
         TrainTime()
     """
 
+    runs_in = ("fit",)
     logs = ("train_time/*",)
 
     def __init__(self) -> None:
         self._began = 0.0
         self._total = 0.0
 
-    def __repr__(self) -> str:
-        return "TrainTime()"
-
     def on_attach(self, run: Run) -> None:
-        if run.mode == "fit":
-            self._total = 0.0
+        self._total = 0.0
 
     def on_train_epoch_start(self, run: Run) -> None:
         self._began = perf_counter()

@@ -7,7 +7,7 @@ import logging
 import threading
 from pathlib import Path
 from time import monotonic
-from typing import Literal, final
+from typing import final
 
 from trackside.callbacks.watching.standstill import Standstill
 from trackside.errors import ConfigurationError
@@ -41,12 +41,11 @@ class Watchdog(Callback):
 
     Example:
         >>> Watchdog(timeout_seconds=600)
-        Watchdog(timeout_seconds=600)
+        Watchdog(600)
     """
 
     settable = ("timeout_seconds",)
-
-    on_error: Literal["raise", "warn"] = "warn"
+    on_error = "warn"
 
     def __init__(
         self, timeout_seconds: float = 300.0, *, folder: str = "stacks", stop: bool = False
@@ -64,9 +63,6 @@ class Watchdog(Callback):
         """Files that were written in this run."""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def __repr__(self) -> str:
-        return f"Watchdog(timeout_seconds={self.timeout_seconds})"
 
     def on_fit_start(self, run: Run) -> None:
         self.reports = []

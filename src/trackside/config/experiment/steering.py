@@ -40,6 +40,7 @@ class Steering(Callback[Run]):
         clock: Seconds, for tests.
     """
 
+    runs_in = ("fit",)
     on_error = "warn"
 
     def __init__(
@@ -61,8 +62,7 @@ class Steering(Callback[Run]):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Refuse what came too late."""
-        if run.mode == "fit":
-            self._refuse_the_rest(run, "the run has ended")
+        self._refuse_the_rest(run, "the run has ended")
 
     def on_step_end(self, run: Run) -> None:
         """Look for wishes now and then; on rank 0, which tells the others."""

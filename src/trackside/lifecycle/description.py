@@ -1,0 +1,55 @@
+"""How an object is shown: the call of its constructor, as far as its attributes tell."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from trackside.schedule import AnyOf, Every
+
+_CONTAINERS = (tuple, list, dict, frozenset)
+_PLAIN = (str, int, float, type(None), *_CONTAINERS)
+_LONGEST = 60
+"""Characters of a value; of longer ones the beginning is shown."""
+_KEYWORDS = (inspect.Parameter.KEYWORD_ONLY,)
+_ARGUMENTS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, *_KEYWORDS)
+
+
+def described(thing: object) -> str:
+    """`EarlyStopping('val/loss', patience=5)`: options that the constructor took, under their name.
+
+    An option is shown when an attribute of its name has another value than the default, the first
+    one by its place. Options that are kept under another name, as secrets should be, are left out.
+    """
+    kind = type(thing)
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    kept = vars(thing)
+    given: list[str] = []
+    for index, parameter in enumerate(parameters):
+        if parameter.kind not in _ARGUMENTS or parameter.name not in kept:
+            continue
+        value = _plain(kept[parameter.name], parameter.default)
+        if _is_default(value, parameter.default):
+            continue
+        first = index == 0 and parameter.kind not in _KEYWORDS
+        given.append(_short(value) if first else f"{parameter.name}={_short(value)}")
+    return f"{kind.__name__}({', '.join(given)})"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if isinstance(value, _CONTAINERS) and not value:  # None often stands for an empty one
+        return default is None or default == value
+    return value is default or (isinstance(value, _PLAIN) and bool(value == default))
+
+
+def _plain(value: Any, default: Any) -> Any:
+    """The value as somebody would write it: schedules and paths as text."""
+    if isinstance(value, (Every, AnyOf)):
+        return default if isinstance(default, str) and value == Every.parse(default) else str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

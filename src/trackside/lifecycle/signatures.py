@@ -1,0 +1,125 @@
+"""The signatures of hooks: refused when a callback joins, not when the hook first fires."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from inspect import Parameter, Signature
+from typing import Any
+
+from trackside.errors import HookSignatureError
+from trackside.lifecycle.hooks import CONTEXTS, CUSTOM_EVENTS, HOOKS, Callback, is_overridden
+
+_BUILT_IN = (*HOOKS, *CONTEXTS, "state_dict", "load_state_dict")
+_BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_OPEN = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+def check_signatures(callback: Callback[Any]) -> None:
+    """Refuse a callback with a method that can't be called as its hook is called.
+
+    Raises:
+        HookSignatureError: Names the method and shows the right signature.
+    """
+    for name, declared in _called(callback):
+        method = getattr(callback, name)
+        title = f"{type(callback).__name__}.{name}"
+        _check(method, title, f"def {name}", declared, ("self",))
+
+
+def check_function(function: Callable[..., Any], hook: Callable[..., Any]) -> None:
+    """Refuse a function given to `on(hook)` that can't be called as the hook is.
+
+    Raises:
+        HookSignatureError: Names the function and shows the right signature.
+    """
+    name = getattr(function, "__name__", repr(function))
+    _check(function, f"{name}` as `{hook.__name__}", f"def {name}", [_arguments(hook)], ())
+
+
+def _called(callback: Callback[Any]) -> Iterator[tuple[str, list[Signature]]]:
+    """Methods that will be called, each with the signatures it may be called by."""
+    for name in _BUILT_IN:
+        if is_overridden(callback, name):
+            yield name, [_arguments(getattr(Callback, name))]
+    own = [name for cls in type(callback).__mro__ for name in vars(cls)]
+    for name in dict.fromkeys([*CUSTOM_EVENTS, *own]):
+        declared = CUSTOM_EVENTS.get(name) or _declared_by_a_base(callback, name)
+        if name not in _BUILT_IN and declared and hasattr(callback, name):
+            yield name, [_arguments(one) for one in declared]
+
+
+def _declared_by_a_base(callback: Callback[Any], name: str) -> list[Callable[..., Any]]:
+    found = [vars(cls).get(name) for cls in type(callback).__mro__]
+    return [method for method in found if callable(method) and hasattr(method, "__hook__")]
+
+
+def _arguments(hook: Callable[..., Any]) -> Signature:
+    """What a hook is called with: its parameters without `self`."""
+    signature = inspect.signature(hook)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def _check(
+    method: Any, title: str, opening: str, declared: list[Signature], before: tuple[str, ...]
+) -> None:
+    problem = _problem(method, declared)
+    if problem is not None:
+        right = f"{opening}{_shown(declared[0], before)}"
+        raise HookSignatureError(
+            f"`{title}` {problem}",
+            expected=right,
+            received=_received(method, opening),
+            remedy=f"define it as `{right}: ...`",
+        )
+
+
+def _problem(method: Any, declared: list[Signature]) -> str | None:
+    """Why `method` can't be called by any of the `declared` signatures; None when it can."""
+    if not callable(method):
+        return "is not a method: it can't be called"
+    if inspect.iscoroutinefunction(method):
+        return "is a coroutine: nothing would await it"
+    if inspect.isgeneratorfunction(method):
+        return "is a generator: its body would never run"
+    try:
+        signature = inspect.signature(method)
+    except ValueError:  # a method without `self`, or a function written in C that doesn't tell
+        return "doesn't take `self`" if inspect.ismethod(method) else None
+    problems = [_mismatch(signature, one) for one in declared]
+    return None if None in problems else problems[0]
+
+
+def _mismatch(own: Signature, declared: Signature) -> str | None:
+    kinds = {parameter.kind for parameter in declared.parameters.values()}
+    if kinds & set(_OPEN):
+        return None  # it says itself that it may be called with anything
+    by_place = [p.name for p in declared.parameters.values() if p.kind in _BY_PLACE]
+    by_name = {p.name: None for p in declared.parameters.values() if p.name not in by_place}
+    try:
+        own.bind(*by_place, **by_name)
+    except TypeError:
+        return "can't be called with the arguments of the hook"
+    taken = [p.name for p in own.parameters.values() if p.kind in _BY_PLACE]
+    for given, meant in zip(taken, by_place, strict=False):
+        if given != meant and given in by_place:
+            return f"takes `{given}` in the place of `{meant}`"
+    return None
+
+
+def _received(method: Any, opening: str) -> str:
+    if not callable(method):
+        return repr(method)
+    function = method.__func__ if inspect.ismethod(method) else method
+    shown = f"{opening}{_shown(inspect.signature(function), ())}"
+    return f"async {shown}" if inspect.iscoroutinefunction(method) else shown
+
+
+def _shown(signature: Signature, before: tuple[str, ...]) -> str:
+    """The names of the parameters, without types: `(self, run, metrics)`."""
+    own = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in before]
+    rest = [p.replace(annotation=Parameter.empty) for p in signature.parameters.values()]
+    if own and rest and rest[0].kind in _BY_PLACE:
+        own = [p.replace(kind=rest[0].kind) for p in own]
+    text = str(Signature([*own, *rest]))
+    return text.replace("(self, /", "(self")

@@ -14,7 +14,16 @@ from trackside.run import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 _POLICIES: tuple[OnError, ...] = get_args(OnError)
-_SEQUENCES = ("runs_after", "runs_before", "runs_in", "requires", "monitors", "logs", "settable")
+_SEQUENCES = (
+    "runs_after",
+    "runs_before",
+    "runs_in",
+    "requires",
+    "monitors",
+    "logs",
+    "settable",
+    "writes",
+)
 _FLAGS = ("rank_zero_only", "skips_steps")
 _DECLARATIONS = (*_SEQUENCES, *_FLAGS, "on_error", "unused_hooks")
 _NEAR = 0.8

@@ -24,7 +24,9 @@ def described(thing: object) -> str:
     """
     kind = type(thing)
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
-    kept = vars(thing)
+    own = vars(thing)
+    properties = (p for p in own if isinstance(getattr(kind, p[1:], None), property))
+    kept = {**own, **{name[1:]: own[name] for name in properties}}
     given: list[str] = []
     for index, parameter in enumerate(parameters):
         if parameter.kind not in _ARGUMENTS or parameter.name not in kept:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
@@ -120,6 +121,9 @@ class Callback(Generic[R]):
     """Names of the logged values that it watches; a name that nothing logs is refused."""
     logs: tuple[str, ...] = ()
     """Names that it logs; `grad/*` stands for any name that begins so."""
+    writes: tuple[str, ...] = ()
+    """Names of its attributes that hold what it writes: files, or folders, below the run's folder.
+    Two callbacks that write to the same one are refused before the first step."""
     skips_steps: bool = False
     """Whether it may call `run.skip_step`. On several ranks these then agree before each update."""
     settable: tuple[str, ...] = ()
@@ -130,6 +134,13 @@ class Callback(Generic[R]):
 
     def __repr__(self) -> str:
         return described(self)
+
+    def rehearse_in(self, folder: Path) -> bool:
+        """A rehearsal begins: keep what it writes elsewhere to `folder`, which is then removed.
+
+        Returns whether to take part in it: whoever would tell people doesn't.
+        """
+        return True
 
     # --- joining and preparing -----------------------------------------------------------------
 

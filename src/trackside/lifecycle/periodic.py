@@ -40,12 +40,25 @@ class PeriodicCallback(Callback[PR]):
     settable = ("every",)
 
     def __init__(self, every: Schedule | str | None) -> None:
-        self.every = None if every is None else Every.parse(every, option="every")
-        self._after_steps = Due(self.every, STEP_UNITS)
-        self._after_epochs = Due(self.every, ("epochs",))
-        units = {part.unit for part in self.every.parts} if self.every is not None else set()
+        self.every = every
+
+    @property
+    def every(self) -> Schedule | None:
+        """When it is due; a new value counts from the beginning of the next run."""
+        return self._every
+
+    @every.setter
+    def every(self, every: Schedule | str | None) -> None:
+        self._every = None if every is None else Every.parse(every, option="every")
+        self._after_steps = Due(self._every, STEP_UNITS)
+        self._after_epochs = Due(self._every, ("epochs",))
+        self.unused_hooks = self.idle_hooks()
+
+    def idle_hooks(self) -> frozenset[str]:
+        """Hooks that have nothing to do under the schedule; asked again when it changes."""
+        units = {part.unit for part in self._every.parts} if self._every is not None else set()
         idle = {"on_step_end": units <= {"epochs"}, "on_epoch_end": "epochs" not in units}
-        self.unused_hooks = frozenset(
+        return frozenset(
             hook
             for hook, is_idle in idle.items()
             if is_idle and getattr(type(self), hook) is getattr(PeriodicCallback, hook)

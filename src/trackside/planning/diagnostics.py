@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.lifecycle.roles import HasPatience
 from trackside.progress import RunLimit
 from trackside.run import Run
 from trackside.schedule import AnyOf, Every, Schedule, firings
 
 Severity = Literal["error", "warning", "hint"]
 
-_PATHS = ("file", "folder", "path", "directory")
-"""Attributes of a callback that name what it writes, below the run's folder."""
 _WITHOUT_CHECKPOINTS_STEPS = 10_000
 """Runs of so many steps should be saved now and then."""
 _SMALL_TENSOR = 2**14
@@ -77,7 +78,9 @@ def planned(run: Run, settings: Mapping[str, Schedule]) -> list[Planned]:
     return found
 
 
-def _schedules_of(callback: object) -> Iterator[tuple[str, Schedule]]:
+def _schedules_of(callback: Callback[Any]) -> Iterator[tuple[str, Schedule]]:
+    if isinstance(callback, PeriodicCallback) and callback.every is not None:
+        yield "every", callback.every
     for option, value in vars(callback).items():
         if isinstance(value, (Every, AnyOf)) and not option.startswith("_"):
             yield option, value
@@ -142,10 +145,7 @@ def _folder(run: Run) -> Iterator[Diagnostic]:
         why = f"{folder} can't be written to"
     else:
         return
-    needed = any(
-        callback.on_error == "raise" and any(name in vars(callback) for name in _PATHS)
-        for callback in run.callbacks
-    )
+    needed = any(one.on_error == "raise" and one.writes for one in run.callbacks)
     yield Diagnostic(
         "error" if needed else "warning",
         "directory",
@@ -160,9 +160,8 @@ def _shared_paths(run: Run) -> Iterator[Diagnostic]:
     """Two callbacks that write one file would overwrite each other."""
     writers: dict[Path, list[tuple[str, str]]] = defaultdict(list)
     for name, callback in run.callbacks.items():
-        for attribute in _PATHS:
-            value = vars(callback).get(attribute)
-            if isinstance(value, (str, Path)) and str(value):
+        for attribute in callback.writes:
+            if value := vars(callback).get(attribute):
                 writers[Path(os.path.normpath(run.directory / value))].append((name, attribute))
     for path, given in writers.items():
         if len(given) > 1:
@@ -235,12 +234,11 @@ def _patience(run: Run, evaluations: int | None) -> Iterator[Diagnostic]:
     if evaluations is None:
         return
     for name, callback in run.callbacks.items():
-        patience = vars(callback).get("patience")
-        if isinstance(patience, int) and patience >= evaluations > 0:
+        if isinstance(callback, HasPatience) and callback.patience >= evaluations > 0:
             yield Diagnostic(
                 "hint",
                 name,
-                f"patience={patience} can't run out in {evaluations} evaluations",
+                f"patience={callback.patience} can't run out in {evaluations} evaluations",
                 "less patience, or evaluate more often",
             )
 
@@ -289,8 +287,7 @@ def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:
 
 def _checkpoints(run: Run) -> Iterator[Diagnostic]:
     steps = run.limit.total_steps or 0
-    saves = run.saver is not None
-    if steps >= _WITHOUT_CHECKPOINTS_STEPS and not saves:
+    if steps >= _WITHOUT_CHECKPOINTS_STEPS and run.saver is None:
         yield Diagnostic(
             "warning",
             "checkpoint",

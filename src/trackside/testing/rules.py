@@ -19,6 +19,7 @@ from trackside.config.checking.kinds import KindError, import_name
 from trackside.errors import RegistrationError, TracksideError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS
+from trackside.lifecycle.roles import SavesInBackground
 from trackside.run_folder.claim import unclaimed
 from trackside.testing import failing_disk as faulty
 from trackside.testing.comparing import differing
@@ -233,7 +234,9 @@ def clean_up(laboratory: Laboratory) -> None:
 def failing_disk(laboratory: Laboratory) -> None:
     """On a full disk and without a network it does what its `on_error` says, and is closed."""
     callback = laboratory.make()
-    policy = getattr(callback, "on_save_error", callback.on_error)
+    policy = callback.on_error
+    if isinstance(callback, SavesInBackground):
+        policy = callback.on_save_error
     # The run's own claim of its folder is not the callback's to speak of.
     disk = faulty.failing_disk_and_network
     with folder() as place, unclaimed(), disk(place / "run") as attempts:

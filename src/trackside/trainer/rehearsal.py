@@ -184,12 +184,11 @@ def _fit(
     trainer: Rehearsed = stage.trainer(folder)
     for name, callback in trainer.callbacks.items():
         # Trackers keep it to the folder, and who would tell people takes no part.
-        rehearse_in = getattr(callback, "rehearse_in", None)
-        if rehearse_in is not None and not rehearse_in(folder.parent):
+        if not callback.rehearse_in(folder.parent):
             stage.left_out.add(name)
             del trainer.callbacks[name]
         elif isinstance(callback, PeriodicCallback) and callback.every is not None:
-            PeriodicCallback.__init__(callback, Every(steps=1) | Every(epochs=1))
+            callback.every = Every(steps=1) | Every(epochs=1)
     if fault is not None:
         trainer.callbacks.append(fault)
     arguments = stage.arguments() | {"epochs": epochs, "steps": None, "resume": resume}

@@ -12,6 +12,7 @@ from trackside.callbacks.evaluation.own_batches import own_batches
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, UnknownDataError, UsageError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.lifecycle.roles import KeepsAverages
 from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Schedule
@@ -91,9 +92,11 @@ class Evaluate(PeriodicCallback):
                 option="record_as",
             )
         self.logs = (f"{self.record_as}/*",)
+
+    def idle_hooks(self) -> frozenset[str]:
         # After the training of an epoch, not after its end: its values are among the epoch's.
-        late = "on_train_epoch_end" if "on_epoch_end" in self.unused_hooks else "on_epoch_end"
-        self.unused_hooks |= {"on_epoch_end", late}
+        idle = super().idle_hooks()
+        return idle | {"on_train_epoch_end" if "on_epoch_end" in idle else "on_epoch_end"}
 
     def on_configure_end(self, run: Run) -> None:
         if run.mode != "fit":
@@ -173,11 +176,11 @@ class Evaluate(PeriodicCallback):
                 for full_name, value in numbers.items():
                     run.log(full_name, value, weight=1.0)
 
-    def _averaging(self, run: Run) -> Any:
+    def _averaging(self, run: Run) -> KeepsAverages:
         """The callback that keeps the averages."""
         found = run.callbacks.get(str(self.average))
-        if not hasattr(found, "averaged"):
-            known = [name for name, one in run.callbacks.items() if hasattr(one, "averaged")]
+        if not isinstance(found, KeepsAverages):
+            known = [n for n, one in run.callbacks.items() if isinstance(one, KeepsAverages)]
             raise UsageError(
                 f"`Evaluate` finds no averages: no callback {self.average!r} has any",
                 expected="the name of a callback with a method `averaged`, such as `EMA`",

@@ -40,6 +40,8 @@ class SavePredictions(EvaluationCallback):
         >>> SavePredictions("test", every="10 epochs")
     """
 
+    writes = ("folder",)
+
     def __init__(
         self,
         data: str = "val",

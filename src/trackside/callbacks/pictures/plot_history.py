@@ -46,6 +46,7 @@ class PlotHistory(PictureCallback):
         >>> PlotHistory(values=["*/loss", "val/accuracy"], axis="epoch", log_scale=["*/loss"])
     """
 
+    writes = ("file",)
     rank_zero_only = True
 
     def __init__(

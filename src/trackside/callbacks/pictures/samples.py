@@ -18,6 +18,7 @@ from trackside.errors import (
     UsageError,
     did_you_mean,
 )
+from trackside.lifecycle.roles import KeepsAverages
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
 
@@ -92,9 +93,9 @@ def inputs_of(batch: Batch) -> Tensor | None:
 
 def check_average(run: Run, average: str | None) -> None:
     """Refuse the name of a callback that has no averages. Raises `ConfigurationError`."""
-    if average is None or hasattr(run.callbacks.get(average), "averaged"):
+    if average is None or isinstance(run.callbacks.get(average), KeepsAverages):
         return
-    known = [name for name, one in run.callbacks.items() if hasattr(one, "averaged")]
+    known = [n for n, one in run.callbacks.items() if isinstance(one, KeepsAverages)]
     raise ConfigurationError(
         f"no callback {average!r} has averages to look at",
         expected="the name of a callback with a method `averaged`, such as `EMA`",

@@ -33,6 +33,7 @@ class ConfigLogger(RankZeroCallback):
         ConfigLogger(show=True)
     """
 
+    writes = ("file",)
     on_error = "warn"
 
     def __init__(self, file: str | Path = "config.json", *, show: bool = False) -> None:

@@ -35,6 +35,7 @@ class JSONLinesLogger(RankZeroCallback):
         JSONLinesLogger()
     """
 
+    writes = ("file",)
     on_error = "warn"
 
     def __init__(self, file: str | Path = "history.jsonl") -> None:

@@ -41,6 +41,7 @@ class TensorBoard(RankZeroCallback):
         TensorBoard()
     """
 
+    writes = ("folder",)
     runs_in = ("fit",)
     on_error = "warn"
 

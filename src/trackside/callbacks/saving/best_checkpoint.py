@@ -64,6 +64,7 @@ class BestCheckpoint(Callback):
         >>> BestCheckpoint("val/accuracy", mode="max", keep=3)
     """
 
+    writes = ("folder",)
     runs_in = ("fit",)
     settable = ("keep", "min_delta")
 

@@ -75,6 +75,7 @@ class Checkpoint(PeriodicCallback, Saver):
         >>> Checkpoint(every="10 minutes", keep_last=2, keep_best=1, monitor="val/loss")
     """
 
+    writes = ("folder",)
     runs_in = ("fit",)
 
     def __init__(

@@ -34,6 +34,7 @@ from trackside.errors import (
 )
 from trackside.extras import optional_package
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.lifecycle.roles import HasWeights
 from trackside.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
@@ -91,6 +92,7 @@ class ExportModel(PeriodicCallback):
         >>> ExportModel(weights="ema")  # model.pt2, at the end of training
     """
 
+    writes = ("file",)
     runs_after = ("ema", "swa", "early_stopping", "best_checkpoint")
 
     def __init__(
@@ -257,4 +259,4 @@ class ExportModel(PeriodicCallback):
 
 
 def _has_weights(callback: object) -> bool:
-    return isinstance(callback, BestCheckpoint) or hasattr(callback, "weights")
+    return isinstance(callback, (BestCheckpoint, HasWeights))

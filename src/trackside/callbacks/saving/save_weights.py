@@ -11,6 +11,7 @@ from trackside.callbacks.saving.file_names import filled_in, metrics_in
 from trackside.callbacks.saving.weight_files import plain_names, whole_state, write_weights
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.lifecycle.roles import HasWeights
 from trackside.paths import local_path
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
@@ -50,6 +51,7 @@ class SaveWeights(PeriodicCallback):
         >>> SaveWeights(every="1 epoch", average="ema")
     """
 
+    writes = ("file",)
     runs_after = ("ema", "swa", "early_stopping", "best_checkpoint")
 
     def __init__(
@@ -102,8 +104,8 @@ class SaveWeights(PeriodicCallback):
             )
         if self.average is None:
             return
-        if not hasattr(run.callbacks.get(self.average), "weights"):
-            known = [name for name, one in run.callbacks.items() if hasattr(one, "weights")]
+        if not isinstance(run.callbacks.get(self.average), HasWeights):
+            known = [n for n, one in run.callbacks.items() if isinstance(one, HasWeights)]
             raise ConfigurationError(
                 f"`SaveWeights` can't write averages: no callback {self.average!r} has any",
                 expected="the name of a callback with a method `weights`, such as `EMA`",

@@ -8,6 +8,7 @@ from typing import Any, final
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.errors import ConfigurationError, ScheduleError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.roles import HasSchedulers
 from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 
@@ -145,7 +146,8 @@ def schedulers(run: Run) -> Iterator[Any]:
     """The schedulers of the trainer, and of callbacks that have any."""
     yield from run.schedulers.values()
     for callback in run.callbacks:
-        yield from getattr(callback, "schedulers", {}).values()
+        if isinstance(callback, HasSchedulers):
+            yield from callback.schedulers.values()
 
 
 def _keep(run: Run, why: str) -> None:

@@ -1,0 +1,57 @@
+"""Roles that a callback can have for others, each a protocol: a callback has it by having its part.
+
+Ask with `isinstance(callback, KeepsAverages)`. Roles that every callback has, with a default, are
+attributes and methods of `Callback` itself: `writes`, `rehearse_in`, `monitors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from trackside.lifecycle.hooks import OnError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@runtime_checkable
+class KeepsAverages(Protocol):
+    """Keeps averages of the weights, and can put them in the place of the weights: `EMA`, `SWA`."""
+
+    def averaged(self, run: Any) -> AbstractContextManager[None]:
+        """Inside, the models have the averages; afterwards what they had before."""
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """Has weights of its own that can be written to a file or exported: `EMA`."""
+
+    def weights(self, *, model: str) -> Mapping[str, Tensor]:
+        """Tensors of one of the run's models, by the names of its `state_dict`."""
+
+
+@runtime_checkable
+class HasSchedulers(Protocol):
+    """Moves learning rates by schedulers of torch that the trainer doesn't know: `LRScheduler`."""
+
+    @property
+    def schedulers(self) -> Mapping[str, Any]:
+        """Schedulers by name of their optimizer."""
+
+
+@runtime_checkable
+class HasPatience(Protocol):
+    """Stops after a number of evaluations without improvement; `plan` sees whether they come."""
+
+    patience: int
+    """Evaluations in a row."""
+
+
+@runtime_checkable
+class SavesInBackground(Protocol):
+    """Writes in the background: what fails there has a policy of its own: `Checkpoint`."""
+
+    on_save_error: OnError
+    """What a failed save does; as `Callback.on_error`."""

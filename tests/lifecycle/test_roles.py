@@ -1,0 +1,50 @@
+"""Who has a role: built-in callbacks, and those of users, by having its part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from trackside.callbacks import EMA, SWA, Checkpoint, EarlyStopping, LRScheduler
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.roles import (
+    HasPatience,
+    HasSchedulers,
+    HasWeights,
+    KeepsAverages,
+    SavesInBackground,
+)
+
+
+class Lookahead(Callback[Any]):
+    """A user's own."""
+
+    @contextmanager
+    def averaged(self, run: Any) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    ("callback", "role"),
+    [
+        (EMA(), KeepsAverages),
+        (EMA(), HasWeights),
+        (SWA("1 epoch"), KeepsAverages),
+        (LRScheduler("StepLR", {"step_size": 1}), HasSchedulers),
+        (EarlyStopping(), HasPatience),
+        (Checkpoint(), SavesInBackground),
+        (Lookahead(), KeepsAverages),
+    ],
+)
+def test_a_callback_has_the_role_whose_part_it_has(callback: Callback[Any], role: type) -> None:
+    assert isinstance(callback, role)
+
+
+@pytest.mark.parametrize(
+    "role", [KeepsAverages, HasWeights, HasSchedulers, HasPatience, SavesInBackground]
+)
+def test_a_callback_has_no_role_by_default(role: type) -> None:
+    assert not isinstance(Callback[Any](), role)

@@ -25,5 +25,5 @@ def test_training_is_bitwise_what_it_is_without_the_check() -> None:
 
 
 def test_no_batches_are_no_check() -> None:
-    with pytest.raises(ConfigurationError, match="no number of batches"):
+    with pytest.raises(ConfigurationError, match="batches=0"):
         SanityCheck(batches=0)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from trackside.callbacks.gradients.counting import histogram, whole
 from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import matching, named_parameters
+from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
@@ -57,6 +58,10 @@ class Histograms(Callback):
         bins: int = 64,
         files: bool = True,
     ) -> None:
+        if not (parameters or gradients):
+            raise ConfigurationError(
+                "there is nothing to count: neither parameters nor gradients", option="parameters"
+            )
         self._steps = DuringSteps(every)
         self.patterns = tuple(patterns)
         self.parameters = parameters

@@ -11,10 +11,10 @@ from typing import Any, final
 import torch
 
 from trackside.callbacks.reporting import row_files, terminal
-from trackside.callbacks.reporting.flat import flat
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.paths import local_path
 from trackside.run import Run
+from trackside.tracking.flat import flat
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -11,16 +11,14 @@ import numpy as np
 
 from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.paths import local_path
-from trackside.run import Rollback, Run
-from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.media import Histogram, Picture
+from trackside.tracking.tracker import Beginning, Tracker
 
 
 @final
-class TensorBoard(RankZeroCallback):
+class TensorBoard(Tracker):
     """Writes records, pictures and histograms as TensorBoard event files.
 
     Look at them with `tensorboard --logdir runs`. The horizontal axis is steps; the time of each
@@ -41,9 +39,9 @@ class TensorBoard(RankZeroCallback):
         TensorBoard()
     """
 
+    title = "TensorBoard"
+    metrics_at_once = 1
     writes = ("folder",)
-    runs_in = ("fit",)
-    on_error = "warn"
 
     def __init__(self, folder: str | Path = "tensorboard") -> None:
         module = optional_package(
@@ -51,66 +49,45 @@ class TensorBoard(RankZeroCallback):
         )
         self.folder = local_path(folder, "folder")
         self._make_writer = module.SummaryWriter
+        self._folder = Path()
         self._writer: Any = None
-        self._delivery: BackgroundQueue | None = None
 
-    def on_fit_start(self, run: Run) -> None:
-        step = run.progress.steps_completed
-        folder, config = run.directory / self.folder, dict(run.config)
+    def rehearse_in(self, folder: Path) -> bool:
+        """Take part: what it writes is in the run's folder."""
+        return True
 
-        def start() -> None:
-            self._writer = self._open(folder, step)
-            text = json.dumps(config, indent=2, default=str)
-            self._writer.add_text("config", f"```json\n{text}\n```", step)
+    def open(self, beginning: Beginning) -> None:
+        """Begin a file of events, with the configuration as text."""
+        self._folder = beginning.directory / self.folder
+        self._begin_after(beginning.step)
+        text = json.dumps(beginning.config, indent=2, default=str)
+        self._writer.add_text("config", f"```json\n{text}\n```", beginning.step)
 
-        self._delivery = BackgroundQueue("TensorBoard", start)
+    def rewind(self, step: int) -> None:
+        """Begin another file, which tells TensorBoard to drop what lies after `step`."""
+        self._writer.close()
+        self._begin_after(step)
 
-    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
-        folder = run.directory / self.folder
+    def _begin_after(self, step: int) -> None:
+        self._writer = self._make_writer(str(self._folder), purge_step=step + 1 if step else None)
 
-        def begin_anew() -> None:
-            self._writer.close()
-            self._writer = self._open(folder, rollback.to_step)
+    def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
+        """Write values under their step."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, record.step, walltime=unix_time)
 
-        if self._delivery is not None:
-            self._delivery.put(begin_anew)
-
-    def _open(self, folder: Path, step: int) -> Any:
-        """A writer whose file tells TensorBoard to drop what lies after `step`."""
-        return self._make_writer(str(folder), purge_step=step + 1 if step else None)
-
-    def on_log(self, run: Run, record: Record) -> None:
-        if self._delivery is not None:
-            self._delivery.put(partial(self._write, record))
-
-    def on_picture(self, run: Run, name: str, picture: Picture) -> None:
+    def write_picture(self, name: str, picture: Picture, step: int) -> None:
         """Show a picture under its step."""
-        if self._delivery is not None:
-            step = picture.step_of(run.progress)
-            pixels = picture.pixels.copy()
-            self._delivery.put(
-                lambda: self._writer.add_image(name, pixels, step, dataformats="HWC")
-            )
+        self._writer.add_image(name, picture.pixels, step, dataformats="HWC")
 
-    def on_histogram(self, run: Run, name: str, histogram: Histogram) -> None:
-        """Show a histogram under the step of now."""
-        if self._delivery is not None:
-            values = raw_histogram(histogram)
-            step = run.progress.steps_completed
-            self._delivery.put(
-                lambda: self._writer.add_histogram_raw(name, global_step=step, **values)
-            )
+    def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
+        """Show a histogram under its step."""
+        self._writer.add_histogram_raw(name, global_step=step, **raw_histogram(histogram))
 
-    def on_close(self, run: Run, outcome: Outcome) -> None:
-        if self._delivery is None:
-            return
-        delivery, self._delivery = self._delivery, None
-        delivery.close(last=lambda: self._writer.close())  # noqa: PLW0108 - made in the thread
+    def close(self, outcome: Outcome) -> None:
+        """Write what is left, and close the file."""
+        self._writer.close()
         self._writer = None
-
-    def _write(self, record: Record) -> None:
-        for name, value in {**record.values, "epoch": record.epoch}.items():
-            self._writer.add_scalar(name, value, record.step)
 
 
 def raw_histogram(histogram: Histogram) -> dict[str, Any]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.extras import optional_package
 from trackside.history import Record
-from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run
-from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.media import Histogram, Picture
+from trackside.tracking.tracker import Beginning, Tracker
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @final
-class WandB(RankZeroCallback):
+class WandB(Tracker):
     """Sends records, pictures and histograms to Weights & Biases.
 
     The run's id is part of checkpoints: a resumed run goes on under the same id. `step` is the
@@ -47,8 +45,7 @@ class WandB(RankZeroCallback):
         WandB('digits')
     """
 
-    runs_in = ("fit",)
-    on_error = "warn"
+    title = "Weights & Biases"
 
     def __init__(
         self,
@@ -64,77 +61,52 @@ class WandB(RankZeroCallback):
         self.project = project
         self.run_name = name
         self._options = {"group": group, "tags": list(tags), "mode": mode, **(options or {})}
-        self.run_id: str | None = None
-        """Id of the run at W&B; None before the first `fit`."""
         self._run: Any = None
-        self._delivery: BackgroundQueue | None = None
 
     def rehearse_in(self, folder: Path) -> bool:
         """Tell nobody of a rehearsal; whether to take part in it."""
         self._options["mode"] = "disabled"
         return True
 
-    def on_attach(self, run: Run) -> None:
-        self.run_id = None  # unless a checkpoint brings one
-
     def on_fit_start(self, run: Run) -> None:
         # Not from Python's generator: observing must not change what training draws.
         self.run_id = self.run_id or "".join(secrets.choice(_LETTERS) for _ in range(8))
         run.directory.mkdir(parents=True, exist_ok=True)
+        super().on_fit_start(run)
+
+    def open(self, beginning: Beginning) -> None:
+        """Log in, and begin the run or go on with it."""
         arguments: dict[str, Any] = {
             "project": self.project,
-            "name": self.run_name or run.directory.name,
+            "name": self.run_name or beginning.name,
             "id": self.run_id,
             "resume": "allow",
-            "dir": str(run.directory),
-            "config": dict(run.config),
+            "dir": str(beginning.directory),
+            "config": dict(beginning.config),
             "reinit": "create_new",
             **self._options,
         }
-        self._delivery = BackgroundQueue("Weights & Biases", partial(self._start, arguments))
-
-    def on_log(self, run: Run, record: Record) -> None:
-        if self._delivery is not None:
-            row = record.row()
-            self._delivery.put(lambda: self._run.log(row))
-
-    def on_picture(self, run: Run, name: str, picture: Picture) -> None:
-        """Show a picture under its step."""
-        if self._delivery is not None:
-            step, pixels = picture.step_of(run.progress), picture.pixels.copy()
-            caption = picture.caption or None
-            self._delivery.put(
-                lambda: self._run.log(
-                    {name: self._wandb.Image(pixels, caption=caption), "step": step}
-                )
-            )
-
-    def on_histogram(self, run: Run, name: str, histogram: Histogram) -> None:
-        """Show a histogram under the step of now."""
-        if self._delivery is not None:
-            step = run.progress.steps_completed
-            pair = (histogram.counts, histogram.edges)
-            self._delivery.put(
-                lambda: self._run.log(
-                    {name: self._wandb.Histogram(np_histogram=pair), "step": step}
-                )
-            )
-
-    def on_close(self, run: Run, outcome: Outcome) -> None:
-        if self._delivery is None:
-            return
-        delivery, self._delivery = self._delivery, None
-        delivery.close(last=lambda: self._run.finish(exit_code=outcome.exit_code))
-        self._run = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"run_id": self.run_id}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.run_id = state["run_id"]
-
-    def _start(self, arguments: Mapping[str, Any]) -> None:
         self._run = self._wandb.init(**arguments)
         # Its own counter can't go back to the checkpoint after a resume: ours is the axis.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
+
+    def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
+        """Send a row: the metrics, and all axes."""
+        axes = {name: value for name, value in record.row().items() if name not in record.values}
+        self._run.log({**values, **axes})
+
+    def write_picture(self, name: str, picture: Picture, step: int) -> None:
+        """Show a picture under its step."""
+        image = self._wandb.Image(picture.pixels, caption=picture.caption or None)
+        self._run.log({name: image, "step": step})
+
+    def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
+        """Show a histogram under its step."""
+        pair = (histogram.counts, histogram.edges)
+        self._run.log({name: self._wandb.Histogram(np_histogram=pair), "step": step})
+
+    def close(self, outcome: Outcome) -> None:
+        """End the run with the exit code of its outcome."""
+        self._run.finish(exit_code=outcome.exit_code)
+        self._run = None

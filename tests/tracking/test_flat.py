@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trackside.callbacks.reporting.flat import flat
+from trackside.tracking.flat import flat
 
 
 def test_nested_settings_become_one_level() -> None:

@@ -1,0 +1,228 @@
+"""Tracker: the base of callbacks that send to somewhere else what a run records."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trackside.history import Record
+from trackside.lifecycle.hooks import RankZeroCallback
+from trackside.outcome import Outcome
+from trackside.run import Rollback, Run
+from trackside.tracking.background import BackgroundQueue
+from trackside.tracking.flat import flat
+from trackside.tracking.media import Histogram, Picture
+
+logger = logging.getLogger("trackside")
+Write = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a tracker is told of a run that begins, or goes on. Safe to read in the thread."""
+
+    name: str
+    """Name of the run: that of its folder."""
+    directory: Path
+    """The run's folder. It may not exist yet."""
+    config: Mapping[str, Any]
+    """Settings and configuration, nested as they were written."""
+    step: int
+    """Steps completed; 0 at the first start."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The configuration as one flat mapping: `{"optimizer/lr": 0.1}`."""
+        return flat(self.config)
+
+
+class Tracker(RankZeroCallback[Run], ABC):
+    """Sends metrics, the configuration, pictures and histograms somewhere, in a thread.
+
+    A subclass says how: `open`, `write_metrics` and `close`, and what else it can show. These are
+    called in one thread, one after another, and may take their time: the loop doesn't wait. What
+    fails is tried again; the error that remains is counted and reported as a warning, unless
+    `on_error` says otherwise. What the tracker refuses for good, such as the name of a metric,
+    costs this metric only, and is reported once.
+
+    Set `run_id` in `open` when the run has an id there: it is part of checkpoints, and a resumed
+    run finds it set. A subclass that overrides a hook calls `super()` there.
+    """
+
+    runs_in = ("fit",)
+    on_error = "warn"
+    title: str = ""
+    """Name of the tracker in messages; empty for that of the class."""
+    metrics_at_once: int | None = None
+    """Metrics that one call of `write_metrics` takes; None: all of a record."""
+    parameters_at_once: int | None = None
+    """Parameters that one call of `write_parameters` takes; None: all."""
+    flush_seconds: float = 30.0
+    """How long the end of a run waits for what isn't sent yet."""
+
+    run_id: str | None = None
+    """Id of the run at the tracker; None as long as there is none."""
+    _queue: BackgroundQueue | None = None
+    _suspects: frozenset[tuple[str, str]] = frozenset()
+    _OPTIONAL = (("on_picture", "write_picture"), ("on_histogram", "write_histogram"))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        unable = {h for h, m in cls._OPTIONAL if getattr(cls, m) is getattr(Tracker, m)}
+        cls.unused_hooks = vars(cls).get("unused_hooks", frozenset()) | unable
+
+    # --- what a subclass says, called in the thread -----------------------------------------------
+
+    @abstractmethod
+    def open(self, beginning: Beginning) -> None:
+        """Connect, and begin the run; or go on with it, when `run_id` is set."""
+
+    @abstractmethod
+    def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
+        """Send metrics of one record.
+
+        Args:
+            values: By name, with `epoch` among them; they may be NaN or infinite.
+            record: Where they belong: step, epoch, samples, seconds.
+            unix_time: When they were recorded, in seconds.
+        """
+
+    @abstractmethod
+    def close(self, outcome: Outcome) -> None:
+        """End the run; the last call, and none if `open` failed."""
+
+    def write_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Send settings, flat, once per run; not again after a resume."""
+
+    def write_picture(self, name: str, picture: Picture, step: int) -> None:
+        """Show a picture; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
+        """Show a histogram; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def rewind(self, step: int) -> None:
+        """The run went back to `step`: what was sent after it no longer counts."""
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether `error` says that a value can't be taken, so that another attempt is no use."""
+        return isinstance(error, (TypeError, ValueError))
+
+    # --- hooks, called in the loop's thread -----------------------------------------------------
+
+    def rehearse_in(self, folder: Path) -> bool:
+        """Take no part in a rehearsal: nobody should hear of it."""
+        return False
+
+    def on_attach(self, run: Run) -> None:
+        self.run_id = None  # unless a checkpoint brings one
+
+    def on_fit_start(self, run: Run) -> None:
+        beginning = Beginning(
+            run.directory.name,
+            run.directory,
+            dict(run.config),
+            run.progress.steps_completed,
+        )
+        self._suspects = frozenset()
+        is_new = self.run_id is None  # asked before the thread may set it
+        self._queue = BackgroundQueue(
+            self._title, partial(self.open, beginning), flush_seconds=self.flush_seconds
+        )
+        if is_new:
+            portions = _portions(beginning.parameters, self.parameters_at_once)
+            self._put(partial(self._send_all, "parameter", portions, self.write_parameters))
+
+    def on_log(self, run: Run, record: Record) -> None:
+        portions = _portions({**record.values, "epoch": float(record.epoch)}, self.metrics_at_once)
+        unix_time = time.time()
+
+        def write(values: Mapping[str, float]) -> None:
+            self.write_metrics(values, record, unix_time)
+
+        self._put(partial(self._send_all, "metric", portions, write))
+
+    def on_picture(self, run: Run, name: str, picture: Picture) -> None:
+        """Show a picture under its step."""
+        kept = Picture(picture.pixels.copy(), picture.path, picture.caption, picture.step)
+        step = picture.step_of(run.progress)
+
+        def write(pictures: Mapping[str, Picture]) -> None:
+            self.write_picture(name, pictures[name], step)
+
+        self._put(partial(self._send, "picture", {name: kept}, write))
+
+    def on_histogram(self, run: Run, name: str, histogram: Histogram) -> None:
+        """Show a histogram under the step of now."""
+        step = run.progress.steps_completed
+
+        def write(histograms: Mapping[str, Histogram]) -> None:
+            self.write_histogram(name, histograms[name], step)
+
+        self._put(partial(self._send, "histogram", {name: histogram}, write))
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._put(partial(self.rewind, rollback.to_step))
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        if self._queue is not None:
+            queue, self._queue = self._queue, None
+            queue.close(last=partial(self.close, outcome))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.run_id is None else {"run_id": self.run_id}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.run_id = state.get("run_id")
+
+    def _put(self, work: Callable[[], object]) -> None:
+        if self._queue is not None:
+            self._queue.put(work)
+
+    @property
+    def _title(self) -> str:
+        return self.title or type(self).__name__
+
+    # --- in the thread -------------------------------------------------------------------------
+
+    def _send_all(self, kind: str, portions: deque[dict[str, Any]], write: Write) -> None:
+        """Send what is left of `portions`: another attempt doesn't send twice what was taken."""
+        while portions:
+            first = portions[0]
+            suspects = [name for name in first if (kind, name) in self._suspects]
+            if len(first) > 1:  # they would only make another call for each of the others
+                portions.extend([{name: first.pop(name)} for name in suspects])
+            if first:
+                self._send(kind, first, write)
+            portions.popleft()
+
+    def _send(self, kind: str, values: Mapping[str, Any], write: Write) -> None:
+        """Send values together; when they are refused, each by itself."""
+        try:
+            write(values)
+        except Exception as error:
+            if not self.is_refusal(error):
+                raise
+            if len(values) > 1:
+                for name, value in values.items():
+                    self._send(kind, {name: value}, write)
+            else:
+                self._report(kind, next(iter(values)), error)
+
+    def _report(self, kind: str, name: str, error: Exception) -> None:
+        if (kind, name) not in self._suspects:
+            self._suspects |= {(kind, name)}
+            logger.warning("%s refuses the %s %r: %s", self._title, kind, name, error)
+
+
+def _portions(values: Mapping[str, Any], at_once: int | None) -> deque[dict[str, Any]]:
+    items, size = list(values.items()), at_once or max(len(values), 1)
+    return deque(dict(items[begin : begin + size]) for begin in range(0, len(items), size))

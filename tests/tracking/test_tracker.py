@@ -1,0 +1,153 @@
+"""The base of trackers: what arrives, what a refusal costs, what a resumed run finds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trackside.history import Record
+from trackside.lifecycle.collection import CallbackCollection
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.outcome import Outcome, Status
+from trackside.run import Run
+from trackside.testing import ScriptedRun, script
+from trackside.tracking.media import Histogram, Media, Picture
+from trackside.tracking.tracker import Beginning, Tracker
+
+
+class Store(Tracker):
+    """Keeps what it is told; refuses some names."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+        self.calls: list[dict[str, Any]] = []
+        self.parameters: dict[str, Any] = {}
+        self.outcome = ""
+
+    def open(self, beginning: Beginning) -> None:
+        self.run_id = self.run_id or f"id of {beginning.name}"
+
+    def write_parameters(self, parameters: Mapping[str, Any]) -> None:
+        self._check(parameters)
+        self.parameters |= parameters
+
+    def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
+        self._check(values)
+        self.calls.append(dict(values))
+
+    def close(self, outcome: Outcome) -> None:
+        self.outcome = outcome.status.value
+
+    def _check(self, values: Mapping[str, Any]) -> None:
+        for name in self.refused:
+            if name in values:
+                raise ValueError(f"{name} is reserved")
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """Values of each record but the epoch."""
+        return [{n: v for n, v in call.items() if n != "epoch"} for call in self.calls]
+
+
+def test_metrics_arrive_and_the_end_comes_last() -> None:
+    store = Store()
+    script(store, [{"val/loss": 0.5}])
+
+    assert {"val/loss": 0.5} in store.told
+    assert store.outcome == "completed"
+
+
+def test_a_metric_that_is_refused_costs_itself_only_and_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Store("val/bad")
+    with caplog.at_level(logging.WARNING):
+        script(store, [{"val/bad": 1.0, "val/a": 2.0, "val/b": float(n)} for n in range(3)])
+
+    arrived: dict[str, list[float]] = {}
+    for call in store.calls:
+        for name, value in call.items():
+            arrived.setdefault(name, []).append(value)
+    assert "val/bad" not in arrived
+    assert arrived["val/b"] == [0.0, 1.0, 2.0]
+    assert caplog.text.count("Store refuses the metric 'val/bad'") == 1
+
+
+def test_after_a_refusal_the_other_metrics_go_together_again() -> None:
+    store = Store("val/bad")
+    script(store, [{"val/bad": 1.0, "val/a": 2.0, "val/b": 3.0} for _ in range(2)])
+
+    assert store.calls[-1].keys() >= {"val/a", "val/b"}
+
+
+def test_a_parameter_that_is_refused_costs_itself_only() -> None:
+    store = Store("model/kind")
+    run = ScriptedRun(store)
+    run.config = {"model": {"kind": "CNN", "width": 8}, "seed": 0}
+
+    run.play([])
+
+    assert store.parameters == {"model/width": 8, "seed": 0}
+
+
+@pytest.mark.parametrize(("at_once", "calls"), [(None, 1), (1, 4), (3, 2)])
+def test_no_call_gets_more_metrics_than_the_tracker_takes(at_once: int | None, calls: int) -> None:
+    store = Store()
+    store.metrics_at_once = at_once
+    script(store, [{"val/a": 1.0, "val/b": 2.0, "val/c": 3.0}])
+
+    assert len([call for call in store.calls if call.keys() & {"val/a", "val/b", "val/c"}]) in (
+        calls,
+        calls - 1,  # the epoch may have a call of its own
+    )
+
+
+def test_a_resumed_run_finds_its_id_and_sends_no_parameters() -> None:
+    store = Store()
+    run = ScriptedRun(store)
+    run.config = {"seed": 0}
+    store.load_state_dict({"run_id": "abc"})
+    store.on_fit_start(run)
+    store.on_close(run, Outcome(Status.COMPLETED, "done"))
+
+    assert store.state_dict() == {"run_id": "abc"}
+    assert store.parameters == {}
+
+
+def test_a_tracker_without_pictures_does_not_listen_to_them() -> None:
+    class Shows(Store):
+        def write_picture(self, name: str, picture: Picture, step: int) -> None:
+            self.calls.append({name: picture.caption})
+
+    def listening(store: Tracker) -> int:
+        run = Run("fit")
+        run.callbacks = CallbackCollection([store])
+        events = Dispatcher(run)
+        run.callbacks.enter(events)
+        events.fire(Media.on_picture, "x", Picture(np.zeros((1, 1, 3), np.uint8)))
+        return len(events.listeners[Media.on_picture])
+
+    assert (listening(Store()), listening(Shows())) == (0, 1)
+
+
+def test_a_histogram_is_shown_under_the_step_of_now() -> None:
+    shown: list[tuple[str, int]] = []
+
+    class Shows(Store):
+        def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
+            shown.append((name, step))
+
+    def story(run: ScriptedRun) -> None:
+        run.emit(Media.on_histogram, "w", Histogram(np.array([1]), np.array([0.0, 1.0])))
+
+    script(Shows(), story)
+    assert shown
+    assert shown[0][0] == "w"
+
+
+def test_a_rehearsal_is_told_to_nobody(tmp_path: Any) -> None:
+    assert not Store().rehearse_in(tmp_path)

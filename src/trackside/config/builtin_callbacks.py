@@ -2,7 +2,7 @@
 
 A file `callbacks/<purpose>/early_stopping.py` holds the callback `EarlyStopping`, whose short name
 is the file's. Other modules in these folders (pure logic, drawing) have no such class and are
-passed over; a callback is recognised by a base whose name ends in `Callback`.
+passed over; a callback is recognised by a base whose name ends in `Callback` or `Tracker`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_CALLBACK = re.compile(r"^class (\w+)\([^)]*Callback\b", re.M)
+_CALLBACK = re.compile(r"^class (\w+)\([^)]*(?:Callback|Tracker)\b", re.M)
 FOLDER = Path(__file__).parents[1] / "callbacks"
 
 

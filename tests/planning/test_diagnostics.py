@@ -22,6 +22,8 @@ class Due(PeriodicCallback[Run]):
 
 
 class Writer(Callback[Run]):
+    writes = ("file",)
+
     def __init__(self, file: str) -> None:
         self.file = Path(file)
 

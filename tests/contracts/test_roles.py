@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trackside.callbacks.saving.checkpoint import Checkpoint
+from trackside.checkpoint.saver import Saver
 from trackside.lifecycle import roles
 from trackside.lifecycle.hooks import Callback
 
@@ -27,13 +27,6 @@ EXCEPTIONS = {
     # Entries of a grammar: hooks, not callbacks.
     "testing/grammar.py": {"name"},
 }  # fmt: skip
-NOT_YET = {
-    # The saver becomes an abstract class; these ask for its `retention` until then.
-    "config/experiment/plan.py": {"retention"},
-    "config/experiment/kept.py": {"retention"},
-    "trainer/rehearsal.py": {"retention"},
-    "loop/resume.py": {"retention", "monitor"},
-}
 
 
 def role_names() -> set[str]:
@@ -44,7 +37,7 @@ def role_names() -> set[str]:
         for kind in [Callback, *(p for p in protocols if getattr(p, "_is_protocol", False))]
         for name in [*vars(kind), *vars(kind).get("__annotations__", ())]
     }
-    saver = set(vars(Checkpoint)) | {"retention", "monitor", "patience"}
+    saver = {*vars(Saver), *vars(Saver)["__annotations__"]}
     return {name for name in declared | saver if not name.startswith("_")}
 
 
@@ -65,7 +58,7 @@ def asked(source: str) -> Iterator[str]:
 )
 def test_no_callback_or_saver_is_asked_for_a_role_by_name(path: Path) -> None:
     module = str(path.relative_to(PACKAGE))
-    allowed = EXCEPTIONS.get(module, set()) | NOT_YET.get(module, set())
+    allowed = EXCEPTIONS.get(module, set())
 
     assert set(asked(path.read_text(encoding="utf-8"))) & role_names() <= allowed
 

@@ -126,8 +126,7 @@ class SWA(Callback):
             self._averaged.undo()
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.interrupted
-        if self.replace and self.count and not interrupted:
+        if self.replace and self.count and not run.interrupted:
             try:
                 self._put(run)  # measures: there is no data any more when the run closes
             finally:

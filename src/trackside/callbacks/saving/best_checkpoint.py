@@ -137,8 +137,7 @@ class BestCheckpoint(Callback):
         self.kept = run.world.on_rank_zero(lambda: self._write(run, known, entry, states))
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.interrupted
-        if not self.restore or not self.kept or interrupted:
+        if not self.restore or not self.kept or run.interrupted:
             return
         entry = self.kept[0]
         for name, model in run.models.items():

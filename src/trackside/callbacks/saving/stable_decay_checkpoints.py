@@ -90,9 +90,8 @@ class StableDecayCheckpoints(Callback):
         self._look(run)
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.interrupted
         position, end = self._decay.position(run), self._decay.end
-        if self._decay.start < position and (end is None or position < end) and not interrupted:
+        if self._decay.start < position and (end is None or position < end) and not run.interrupted:
             _keep(run, "the end of training, within the decay")
 
     def _look(self, run: Run) -> None:

@@ -90,8 +90,7 @@ class EarlyStopping(Callback):
             run.stop(self._reason(value))
 
     def on_fit_end(self, run: Run) -> None:
-        interrupted = run.interrupted
-        if self.restore_best and self._weights and not interrupted:
+        if self.restore_best and self._weights and not run.interrupted:
             for name, model in run.models.items():
                 model.load_state_dict(self._weights[name])
 

@@ -22,6 +22,7 @@ from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.evaluate import arriving
+from trackside.loop.leftovers import drop_leftovers
 from trackside.loop.recording import flush, measured, record
 from trackside.loop.rollback import roll_back, too_late
 from trackside.loop.safe_points import notice_saves, safe_point
@@ -38,6 +39,7 @@ def fit(training: Training) -> Outcome:
     run, position = training.run, training.position
     position.clock_origin = perf_counter() - run.progress.seconds
     training.begin_schedules()
+    drop_leftovers(training)
     for model in run.models.values():
         model.train()
     if run.saver is not None:
@@ -325,11 +327,17 @@ def _note_skipped(training: Training) -> None:
 
 
 def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
-    """Backward and update in one, for steps that optimize by hand."""
+    """Backward and update in one, for steps that optimize by hand.
+
+    What a loss leaves on the parameters of other models is dropped with it: it is neither part of
+    their next update nor in any checkpoint.
+    """
     if training.setup.replicas is not None:
         loss, _ = weigh(training.run.world, training.position.share, loss)
+    drop_leftovers(training, tell=True)
     backward(training, loss)
     update(training, [optimizer])
+    drop_leftovers(training)
 
 
 def _begin_epoch(training: Training) -> Iterator[Batch]:

@@ -164,6 +164,8 @@ class Position:
         """Whether rank 0 has told all ranks that the last checkpoint is written."""
         self.clock_origin = perf_counter()
         """When training would have begun, had it never been interrupted; by `perf_counter`."""
+        self.told_of_leftovers = False
+        """Whether it was said that gradients from before an update by hand are dropped."""
         self.next_check_step: float = 0
         """The step after which something may be due."""
 
@@ -212,7 +214,7 @@ class Training:
         return [name for name in self.setup.options.evaluations if known.get(name) != now]
 
     def begin_schedules(self) -> None:
-        """Advance the schedules to the restored counters and clear stale gradients."""
+        """Advance the schedules to the restored counters."""
         schedules, progress = self.schedules, self.run.progress
         for due in (
             schedules.log,
@@ -220,8 +222,6 @@ class Training:
             schedules.evaluate_after_epochs,
         ):
             due.start(progress)
-        for optimizer in self.setup.optimizers:
-            optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loop stands beyond the counters of `run.progress`."""

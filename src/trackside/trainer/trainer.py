@@ -297,7 +297,8 @@ class Trainer(Callback[Any]):
     def optimize(self, loss: Tensor, optimizer: Optimizer) -> None:
         """Backward and update, from a `training_step` with `manual_optimization = True`.
 
-        Fires the same hooks, clips and scales as the loop does.
+        Fires the same hooks, clips and scales as the loop does. It begins and ends without
+        gradients, of any model: to apply several losses at once, give their sum.
         """
         if self._training is None or not self.manual_optimization:
             raise UsageError(

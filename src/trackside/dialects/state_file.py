@@ -46,7 +46,7 @@ def write(path: str | Path, state: Mapping[str, Any]) -> None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """What `write` wrote.
+    """The state that `write` wrote.
 
     Raises:
         CheckpointError: It isn't such a file.

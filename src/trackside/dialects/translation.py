@@ -1,4 +1,4 @@
-"""From their hooks to ours: a table, and the adapter that answers for a callback of theirs."""
+"""The table from another framework's hooks to ours, and the adapter of one of its callbacks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def at_the_end(call: Call, note: str = "") -> Row:
 def after_update(tell: Call, note: str = "") -> Row:
     """Their hook for the end of a training batch, where it comes after the update.
 
-    Batches that don't end a step are told at once, the last of a step when the step is done.
+    Batches that don't end a step are reported at once, the last of a step when the step is done.
 
     Args:
         tell: Called with the adapter, the run and what the step returned for the batch.
@@ -124,9 +124,9 @@ class Adapter(Adopted):
         self.base = base
         self.view = self.view_class()
         self.training = False
-        """Whether training has begun and its end has not been told yet."""
+        """Whether training has begun and its end has not been reported yet."""
         self.held: Any = None
-        """What the step returned for a batch whose end isn't told yet."""
+        """The step's output for a batch whose end hasn't been reported yet."""
         for name, row in self.rows().items():
             if not self.overrides(name):
                 continue
@@ -182,7 +182,7 @@ class Adapter(Adopted):
             meant = nearest(name, self.table)
             if meant is not None:
                 warnings.warn(
-                    f"`{self.default_name}.{name}` is no hook of {self.dialect} and is never "
+                    f"`{self.default_name}.{name}` isn't a hook of {self.dialect} and is never "
                     f"called. Did you mean `{meant}`?",
                     stacklevel=2,
                 )
@@ -199,20 +199,20 @@ class Adapter(Adopted):
         """Give the view to the callback, where it isn't an argument of their hooks."""
 
     def on_fit_start(self, run: Run) -> None:
-        """Training begins: from here on its end will be told."""
+        """Note that training begins: from here on its end is reported."""
         self.training = True
 
     def on_epoch_start(self, run: Run) -> None:
-        """Remember the number of the epoch, which counters of what is done don't tell."""
+        """Remember the number of the epoch, which counters of completed work don't show."""
         self.view.begin_epoch()
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        """Nothing of our own; a place for the rows."""
+        """Do nothing itself; a place for the rows."""
 
     # --- state ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What their `state_dict` returns; nothing where they have none."""
+        """The result of their `state_dict`; empty where they don't have one."""
         if not self.overrides("state_dict"):
             return {}
         state: dict[str, Any] | None = self.foreign.state_dict()

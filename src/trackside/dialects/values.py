@@ -86,7 +86,7 @@ def loss_of(output: Any) -> Tensor:
 
 
 def as_mapping(output: Any, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What a step returned as a dict, its own where it is one; tensors without their gradient.
+    """The output of a step as a dict, its own where it is one; tensors without their gradient.
 
     Args:
         output: What the step returned.

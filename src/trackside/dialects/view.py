@@ -1,4 +1,4 @@
-"""What their callbacks see of a run: an object with the attributes that their framework shows."""
+"""Views of a run for their callbacks: objects with the attributes of their framework."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class View:
         vars(self).update(_run=None, _store=None)
 
     def look_at(self, run: Run) -> None:
-        """From now on, show `run`."""
+        """Show `run` from now on."""
         # On the run itself: what is kept there refers to it, and goes with it.
         stores = vars(run).setdefault("_dialects", {})
         vars(self).update(_run=run, _store=stores.setdefault(self.dialect, {}))
@@ -58,7 +58,7 @@ class View:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What all views of this dialect share in this run."""
+        """Values that all views of this dialect share in this run."""
         store: dict[str, Any] | None = vars(self)["_store"]
         if store is None:
             raise self._too_early()
@@ -71,10 +71,10 @@ class View:
         )
 
     def once(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` returns, made once and shared by all callbacks for the same event.
+        """The result of `make`, made once and shared by all callbacks for the same event.
 
         Args:
-            key: Tells the event from the one before it.
+            key: Distinguishes the event from the one before it.
             make: Makes what they share: `logs`, say.
         """
         shared = self.shared
@@ -112,7 +112,7 @@ class View:
 
     @property
     def stops(self) -> bool:
-        """Whether somebody has asked for the end."""
+        """Whether a stop was requested."""
         return self.run.stopping
 
     # --- attributes that nobody declared -------------------------------------------------------
@@ -158,7 +158,7 @@ class View:
 
 
 def _added_to(run_class: type[Run]) -> set[str]:
-    """What a subclass of `Run`, and what it is mixed with, adds to it."""
+    """Attributes that a subclass of `Run`, and its mixins, add to it."""
     names: set[str] = set()
     for cls in run_class.__mro__:
         if cls not in Run.__mro__:
@@ -187,7 +187,7 @@ def is_validation(run: Run, evaluation: Evaluation) -> bool:
 
 
 def epochs_of(run: Run) -> int | None:
-    """How many epochs the run has, or None when that isn't known."""
+    """Epochs of the run, or None when that isn't known."""
     limit = run.limit
     if limit.epochs is not None or limit.total_steps is None or not limit.epoch_steps:
         return limit.epochs

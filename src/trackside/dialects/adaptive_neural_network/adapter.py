@@ -36,7 +36,7 @@ from trackside.run import Evaluation, Run
 Logs = dict[str, Any]
 
 NAMES = {"train/": "train_", "val/": "val_"}
-"""How the names of metrics begin in `logs`."""
+"""Prefixes of the names of metrics in `logs`."""
 
 
 class Callback:
@@ -100,7 +100,7 @@ class Trainer(View):
 
     @property
     def device(self) -> Any:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     @property
@@ -108,7 +108,7 @@ class Trainer(View):
         """How many epochs the run has.
 
         Raises:
-            UsageError: The run is limited by steps, and the data doesn't tell its length.
+            UsageError: The run is limited by steps, and the length of the data is unknown.
         """
         epochs = epochs_of(self.run)
         if epochs is None:
@@ -156,7 +156,7 @@ class Trainer(View):
         state_file.save_on_rank_zero(self.run, path, state)
 
     def load_checkpoint(self, path: str | Path) -> dict[str, Any]:
-        """Go on with the weights and optimizer of a saved file; returns what it holds."""
+        """Restore the weights and optimizer of a saved file; returns its content."""
         state = state_file.read(path)
         state_file.restore(self.run, state)
         return state

@@ -101,11 +101,11 @@ class Callback(Generic[T]):
         raise AssertionError("a context that nobody overrides is not entered")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; goes into every checkpoint."""
+        """Return the state that every checkpoint keeps for a resumed run."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
     def pop_self(self) -> None:
         """Leave the run."""
@@ -319,7 +319,7 @@ class DreamAdapter(Adapter):
 
 
 def dependencies(kind: type) -> tuple[type, ...]:
-    """What a class of callbacks says that it needs of the trainer."""
+    """The classes that a callback's annotation requires of the trainer."""
     own = kind.__dict__.get("_dependency")
     if own is not None:  # what their own base class makes of its parameter
         return own if isinstance(own, tuple) else (own,)

@@ -1,4 +1,4 @@
-"""What callbacks of Dream Trainer see, and the classes that they name in `Callback[...]`."""
+"""The view for callbacks of Dream Trainer, and the classes that they name in `Callback[...]`."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class DreamTrainer(BaseTrainer, EvalMetricMixin, SetupMixin, WandBLoggerMixin):
 
 
 def missing_members(needed: Any, run_class: type[Run]) -> list[str] | None:
-    """What a run of `run_class` lacks to be a `needed`; None when it lacks nothing."""
+    """Members of a `needed` that a run of `run_class` lacks; None when it lacks nothing."""
     if isinstance(needed, type) and issubclass(run_class, needed):
         return None
     stand_in = STAND_INS.get(needed.__name__)
@@ -195,7 +195,7 @@ class TrainerView(View):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     @property
@@ -216,7 +216,7 @@ class TrainerView(View):
 
     @property
     def project(self) -> str:
-        """What the run belongs to: the folder that its folder is in."""
+        """Name of the folder that contains the run's folder."""
         return self.run.directory.resolve().parent.name
 
     @property
@@ -265,11 +265,11 @@ class TrainerView(View):
         return self.run.models[first].get_submodule(rest)
 
     def get_name_by_model(self, model: nn.Module) -> str:
-        """The name of a model. Raises `ValueError` when it is none of the run's."""
+        """The name of a model. Raises `ValueError` when the run doesn't have it."""
         return _name_of(model, self.run.models)
 
     def get_name_by_optimizer(self, optimizer: Optimizer) -> str:
-        """The name of an optimizer. Raises `ValueError` when it is none of the run's."""
+        """The name of an optimizer. Raises `ValueError` when the run doesn't have it."""
         return _name_of(optimizer, self.run.optimizers)
 
     def log_scalar(self, name: str, value: Tensor | float, **_: Any) -> None:
@@ -283,8 +283,8 @@ class TrainerView(View):
 
 
 def _name_of(value: object, named: Any) -> str:
-    for name, one in named.items():
-        if one is value:
+    for name, candidate in named.items():
+        if candidate is value:
             found: str = name
             return found
-    raise ValueError(f"{type(value).__name__} is none of " + (", ".join(named) or "them"))
+    raise ValueError(f"{type(value).__name__} isn't one of the run's: {', '.join(named)}")

@@ -33,7 +33,7 @@ from trackside.run import Evaluation, Run
 Logs = dict[str, Any]
 
 NAMES = {"train/": "", "val/": "val_"}
-"""How the names of metrics begin in `logs`."""
+"""Prefixes of the names of metrics in `logs`."""
 
 
 class Callback:
@@ -138,7 +138,7 @@ class ModelView(View):
         return [tensor.detach().cpu().numpy().copy() for tensor in tensors]
 
     def set_weights(self, weights: list[Any]) -> None:
-        """Put back what `get_weights` returned.
+        """Restore the weights that `get_weights` returned.
 
         Raises:
             UsageError: Not as many arrays as the model has.
@@ -159,7 +159,7 @@ class ModelView(View):
         self._write(filepath, state, overwrite)
 
     def load_weights(self, filepath: str | Path) -> None:
-        """Put back weights that `save_weights` or `save` wrote."""
+        """Restore weights that `save_weights` or `save` wrote."""
         state = state_file.read(filepath)
         state_file.restore(self.run, state, optimizer=False, scheduler=False)
 
@@ -314,7 +314,7 @@ class KerasAdapter(Adapter):
         """Batches predicted so far."""
 
     def rows(self) -> dict[str, Row]:
-        """Without the old names of batch hooks where the new ones are overridden."""
+        """The rows, less the old names of batch hooks where the new ones are overridden."""
         old = {"on_batch_begin": "on_train_batch_begin", "on_batch_end": "on_train_batch_end"}
         return {n: r for n, r in TABLE.items() if n not in old or not self.overrides(old[n])}
 
@@ -326,7 +326,7 @@ class KerasAdapter(Adapter):
         self.foreign.set_model(self.view)
 
     def on_predict_start(self, run: Run) -> None:
-        """Count batches anew."""
+        """Count batches from zero again."""
         self.predicted = 0
 
 

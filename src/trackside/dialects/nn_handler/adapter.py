@@ -57,11 +57,11 @@ class Callback:
     def on_val_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; goes into every checkpoint."""
+        """Return the state that every checkpoint keeps for a resumed run."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
 
 class Handler(View):
@@ -111,7 +111,7 @@ class Handler(View):
 
     @property
     def device(self) -> Any:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     @property
@@ -148,7 +148,7 @@ class Handler(View):
         """Add a callback of any kind that Trackside knows; others are refused.
 
         Raises:
-            RegistrationError: It is no callback.
+            RegistrationError: It isn't a callback.
         """
         self.run.callbacks.append(callback)
 
@@ -160,7 +160,7 @@ class Handler(View):
         state_file.save_on_rank_zero(self.run, path, state)
 
     def load(self, path: str | Path) -> None:
-        """Go on with the weights, optimizer, scheduler and callbacks' states of a saved file.
+        """Restore the weights, optimizer, scheduler and callbacks' states of a saved file.
 
         Counters and losses stay as they are: they are those of this run.
         """

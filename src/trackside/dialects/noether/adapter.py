@@ -177,19 +177,19 @@ class NoetherAdapter(Adapter):
 
     @property
     def default_name(self) -> str:
-        """Its name or id, else its class."""
+        """The callback's name or id, else its class."""
         name: str | None = getattr(self.foreign, "name", None)
         return name or type(self.foreign).__name__
 
     def on_fit_start(self, run: Run) -> None:
-        """Bring what the constructor gets in Noether."""
+        """Set the attributes that Noether passes to the constructor."""
         super().on_fit_start(run)
         self._provide(run)
         self.waited_seconds = run.data_wait_seconds
         self._start_counting(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
-        """What is due is counted from the checkpoint on."""
+        """Count intervals from the restored checkpoint."""
         self._start_counting(run)
 
     def _start_counting(self, run: Run) -> None:
@@ -198,7 +198,7 @@ class NoetherAdapter(Adapter):
                 due.start(run.progress)
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        """The same in `Trainer.evaluate`, which has no start of training."""
+        """Do the same in `Trainer.evaluate`, which has no start of training."""
         if run.mode == "evaluate":
             self._provide(run)
 

@@ -57,7 +57,7 @@ class CallBackBaseConfig(_Fields):
         self.schedule()
 
     def schedule(self) -> Every:
-        """When the callback is due."""
+        """The schedule on which the callback is due."""
         given = {name: getattr(self, name) for name in FREQUENCIES}
         given = {name: amount for name, amount in given.items() if amount is not None}
         if len(given) != 1:
@@ -133,11 +133,11 @@ class CallbackBase:
     def resume_from_checkpoint(self, resumption_paths: Any, model: Any) -> None: ...
 
     def state_dict(self) -> dict[str, Any] | None:
-        """What a resumed run needs; None for nothing."""
+        """Return the state that a resumed run needs; None for no state."""
         return None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
 
 class PeriodicCallback(CallbackBase):
@@ -186,7 +186,7 @@ class PeriodicDataIteratorCallback(PeriodicCallback):
         self.dataset_key = callback_config.dataset_key
 
     def register_sampler_config(self) -> SamplerIntervalConfig:
-        """How it passes over its data; override it for a sampler of one's own."""
+        """The sampler over the callback's data; override it for another sampler."""
         return self._sampler_config_from_key(self.dataset_key)
 
     def _sampler_config_from_key(
@@ -213,4 +213,4 @@ PROVIDED = (
     "metric_property_provider",
     "checkpoint_writer",
 )
-"""What a callback has from the start of the run on."""
+"""Attributes that a callback has from the start of the run."""

@@ -1,4 +1,4 @@
-"""What callbacks of Noether see: counters, writer, data, and passes over a data set."""
+"""The views for callbacks of Noether: counters, writer, data, and passes over a data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trackside.step.evaluation import evaluating, in_order
 
 @dataclass(frozen=True, slots=True)
 class TrainingIteration:
-    """How far training is: what is completed."""
+    """Counters of completed epochs, updates and samples."""
 
     epoch: int | None = None
     update: int | None = None
@@ -99,7 +99,7 @@ class TrainerView(_NoetherView):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     @property
@@ -149,8 +149,8 @@ class Writer(_NoetherView):
         Args:
             key: Its name; without a slash, it goes under the callback's data set, else `train/`.
             value: A number or a tensor of one element.
-            logger: Told as well, where given.
-            format_str: How it is told, such as `.4f`.
+            logger: A logger that gets the number as well.
+            format_str: The format of the number in that message, such as `.4f`.
         """
         name = key
         if "/" not in key and vars(self)["data_key"] is not None:
@@ -224,7 +224,7 @@ class MetricPropertyProvider:
 
 @dataclass(kw_only=True)
 class SamplerIntervalConfig:
-    """How a callback passes over its data; without a word, as evaluations do.
+    """The way a callback passes over its data; by default, as evaluations do.
 
     Args:
         sampler: Indices of the items, in order; batches of them are dealt out to the ranks. None:
@@ -245,7 +245,7 @@ class SamplerIntervalConfig:
 
 
 def source_of(run: Run, key: str) -> Any:
-    """The data named `key`. Raises `ConfigurationError` when there is none of that name."""
+    """The data named `key`. Raises `ConfigurationError` when no data has that name."""
     if key not in run.data:
         raise UnknownDataError.among(
             run.data, key, "that a callback asks for", option="dataset_key"

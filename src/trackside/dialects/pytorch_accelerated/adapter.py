@@ -243,7 +243,7 @@ TABLE: dict[str, Row] = {
     "on_stop_training_error": row(
         Ours.on_stop,
         lambda a, run, reason: a.foreign.on_stop_training_error(a.view),
-        "when a stop is agreed, whoever asked for it",
+        "when a stop is agreed, for any reason",
     ),
     "on_training_run_end": at_the_end(
         lambda a, run: a.foreign.on_training_run_end(a.view), "also when training fails"
@@ -264,9 +264,9 @@ class AcceleratedAdapter(Adapter):
     def __init__(self, foreign: Any, base: type) -> None:
         super().__init__(foreign, base)
         self.batch: Any = None
-        """The batch whose step isn't told yet."""
+        """The batch whose step hasn't been reported yet."""
         self.stopped = False
-        """Whether a stop is agreed: what is left of the epoch isn't told."""
+        """Whether a stop is agreed: the rest of the epoch isn't reported."""
         # On several ranks, skipping costs an agreement before each update: only for those that may.
         self.skips_steps = self._may_stop_in_a_step()
 
@@ -293,7 +293,7 @@ class AcceleratedAdapter(Adapter):
         super().on_attach(run)
 
     def on_stop(self, run: Run, reason: str) -> None:
-        """The rest of the epoch isn't told."""
+        """Stop reporting the rest of the epoch."""
         self.stopped = True
 
     def failed(self, name: str, error: Exception) -> Any:
@@ -312,7 +312,7 @@ class AcceleratedAdapter(Adapter):
 
     def call_event(self, event: str, *args: Any, **kwargs: Any) -> None:
         """Call the method `event`, if the callback has it."""
-        # Not getattr: their own base class raises an error of its own for what isn't there.
+        # Not getattr: their base class raises another error for a missing attribute.
         if inspect.getattr_static(self.foreign, event, None) is None:
             return
         try:

@@ -157,7 +157,7 @@ class TrainerMethods:
 
 
 def _as_step(batch_output: dict[str, Any], batch: Any) -> dict[str, Any]:
-    """What they return, with what Trackside's metrics need beside it."""
+    """Their result, with the values that Trackside's metrics need."""
     target = None
     if isinstance(batch, dict):
         target = next((batch[key] for key in TARGETS if key in batch), None)

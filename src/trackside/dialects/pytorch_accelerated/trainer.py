@@ -1,4 +1,4 @@
-"""What callbacks of pytorch-accelerated see: trainer, run history, run configuration."""
+"""The views for callbacks of pytorch-accelerated: trainer, run history, configuration."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class RunHistory:
         self._deleted.add(metric_name)
 
     def set_metric_name_prefix(self, prefix: str = "") -> None:
-        """What comes before the names of metrics that are added from now on."""
+        """Set the prefix of metrics that are added from now on."""
         self._prefix = prefix
 
     @property
     def metric_name_prefix(self) -> str:
-        """What comes before the names of metrics that are added."""
+        """The prefix of metrics that are added."""
         return self._prefix
 
     @property
@@ -171,7 +171,7 @@ def _batch_size(run: Run, name: str | None) -> int | None:
 
 
 class LoaderView:
-    """A loader that also tells the device on which its batches arrive."""
+    """A loader that also reports the device of its batches."""
 
     def __init__(self, loader: Any, device: torch.device) -> None:
         self._loader = loader
@@ -197,7 +197,7 @@ class Accelerator(View):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     @property
@@ -276,7 +276,7 @@ class TrainerView(View):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     @property
@@ -355,7 +355,7 @@ class TrainerView(View):
         load_optimizer: bool = True,
         load_scheduler: bool = True,
     ) -> dict[str, Any]:
-        """Go on with the weights and optimizer of a saved file; returns what it holds."""
+        """Restore the weights and optimizer of a saved file; returns its content."""
         state = state_file.read(checkpoint_path)
         state_file.restore(self.run, state, optimizer=load_optimizer, scheduler=load_scheduler)
         return {**state, **state["kwargs"]}
@@ -368,6 +368,6 @@ class TrainerView(View):
         self.save_checkpoint(local_path(output_dir) / STATE_NAME, kwargs)
 
     def load_training_state(self, input_dir: str | Path) -> dict[str, Any]:
-        """Go on with what `save_training_state` wrote; returns what was saved beside it."""
+        """Restore the file that `save_training_state` wrote; returns the values saved beside it."""
         kwargs: dict[str, Any] = self.load_checkpoint(local_path(input_dir) / STATE_NAME)["kwargs"]
         return kwargs

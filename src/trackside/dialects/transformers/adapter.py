@@ -153,7 +153,7 @@ class HuggingFaceAdapter(Adapter):
     Args:
         foreign: Their callback.
         base: The class that declares their events.
-        given: Settings that `args` shall have.
+        given: Settings for `args`.
     """
 
     dialect = "transformers"
@@ -234,7 +234,7 @@ def adapt(callback: Any, **arguments: Any) -> HuggingFaceAdapter:
         arguments: Such as `metric_for_best_model` and `greater_is_better`.
 
     Raises:
-        RegistrationError: It is no callback of transformers.
+        RegistrationError: It isn't a callback of transformers.
     """
     adapter = adopt(callback, **arguments)
     if adapter is None:

@@ -1,4 +1,4 @@
-"""What callbacks of the Hugging Face Trainer see: arguments, state, control."""
+"""The views for callbacks of the Hugging Face Trainer: arguments, state, control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trackside.run import Run
 
 @dataclass
 class TrainerControl:
-    """What a callback may ask for; flags become requests to the run after each event."""
+    """Flags of a callback that become requests to the run after each event."""
 
     should_training_stop: bool = False
     should_epoch_stop: bool = False
@@ -61,7 +61,7 @@ class TrainingArguments(View):
 
     @property
     def num_train_epochs(self) -> int | None:
-        """How many epochs the run has."""
+        """Epochs of the run."""
         return epochs_of(self.run)
 
     @property
@@ -186,7 +186,7 @@ class TrainingArguments(View):
 
     @property
     def device(self) -> Any:
-        """Where the model is."""
+        """Device of the model."""
         return self.run.device
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,12 +217,12 @@ class TrainerState(View):
 
     @property
     def max_steps(self) -> int:
-        """Steps until the run is complete; 0 when the data doesn't tell its length."""
+        """Steps until the run is complete; 0 when the length of the data is unknown."""
         return self.run.limit.total_steps or 0
 
     @property
     def num_train_epochs(self) -> int:
-        """How many epochs the run has; 0 when that isn't known."""
+        """Epochs of the run; 0 when that isn't known."""
         return epochs_of(self.run) or 0
 
     @property
@@ -235,7 +235,7 @@ class TrainerState(View):
 
     @property
     def best_metric(self) -> float | None:
-        """The best value of `metric_for_best_model` before the evaluation that is being told."""
+        """The best value of `metric_for_best_model` before the evaluation under way."""
         found = self._best()
         return None if found is None else found[0]
 

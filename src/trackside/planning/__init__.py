@@ -1,3 +1,3 @@
-"""Before the first step: what a run will do, and what is refused."""
+"""Before the first step: the plan of a run, and the checks that refuse it."""
 
 from __future__ import annotations

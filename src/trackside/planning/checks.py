@@ -1,4 +1,4 @@
-"""What is checked before the first step, so that it doesn't fail after the first hour."""
+"""Checks before the first step, so that a run doesn't fail after the first hour."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def limit(epochs: int | None, steps: int | None) -> RunLimit:
 
 
 def with_epoch_length(limit: RunLimit, train: DataSource, accumulate: int) -> RunLimit:
-    """`limit` with the length of an epoch, where the data tells it."""
+    """`limit` with the length of an epoch, where the data has one."""
     if train.batches is None:
         return limit
     steps = math.ceil(train.batches / accumulate)
@@ -200,7 +200,7 @@ def logs_of_its_own(kind: type, base: type) -> bool:
 
 
 def check(setup: Setup, *, open_ended: bool) -> None:
-    """Refuse what can be known to fail later: data that runs out, monitors that nothing logs.
+    """Refuse a run that must fail later: data that runs out, monitors that nothing logs.
 
     Args:
         setup: The run, set up and not started.
@@ -208,7 +208,7 @@ def check(setup: Setup, *, open_ended: bool) -> None:
     """
     check_passes(setup)
     check_monitors(setup, open_ended=open_ended)
-    _tell(setup)
+    _report(setup)
 
 
 def check_passes(setup: Setup) -> None:
@@ -229,8 +229,8 @@ def check_passes(setup: Setup) -> None:
             )
 
 
-def _tell(setup: Setup) -> None:
-    """Refuse what foresight says will fail; log what it finds suspicious.
+def _report(setup: Setup) -> None:
+    """Refuse a run that diagnostics call an error; log the warnings.
 
     Raises:
         ConfigurationError: Two callbacks write one file, or the run's folder can't be written.

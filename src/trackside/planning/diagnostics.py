@@ -1,4 +1,4 @@
-"""What a run will do, and what will go wrong with it, seen before its first step.
+"""Diagnostics of a run before its first step: its schedules, and its likely failures.
 
 Everything here is a function of schedules, limits and names: nothing is started, nothing written.
 """
@@ -40,7 +40,7 @@ class Diagnostic:
     received: str | None = None
     """The value it is about, as it was given."""
     place: str | None = None
-    """Where that was written, when it was in a file: `run.yaml:12:5`."""
+    """Position in the file that configured it: `run.yaml:12:5`."""
     option: str | None = None
     """The option that is to be changed, of the callback or else of the trainer."""
     callback: str | None = None
@@ -59,7 +59,7 @@ class Planned:
     option: str
     schedule: Schedule
     times: int | None
-    """How often it will be due; None when only the clock, or the data, tells."""
+    """Times it will be due; None when that depends on the clock or on the data."""
     first_step: int | None
     """The step at which it is due first; None when that isn't known."""
 
@@ -113,7 +113,7 @@ def _first_step(part: Every, limit: RunLimit, accumulate: int) -> int | None:
 def findings(
     run: Run, evaluate_every: Schedule, evaluations: tuple[str, ...], log_every: Schedule
 ) -> list[Diagnostic]:
-    """What is wrong, suspicious, or could be better about a run that is set up and not started.
+    """Errors, suspicious settings and possible gains of a run that is set up and not started.
 
     Args:
         run: Its models, optimizers, data, callbacks, limit and folder.
@@ -261,7 +261,7 @@ def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:
     """Forms of torch's optimizers that take less time per step and are not taken unasked."""
     defaults = getattr(optimizer, "defaults", {})
     if defaults.get("foreach", False) is not None:
-        return  # it has none, or somebody has chosen
+        return  # it doesn't have one, or the user has chosen
     if "fused" in defaults:
         if defaults["fused"] is None:
             yield Diagnostic(

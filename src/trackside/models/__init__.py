@@ -1,3 +1,3 @@
-"""The models of a run: their names, paths to what is in them, compilation."""
+"""The models of a run: their names, paths to their attributes, compilation."""
 
 from __future__ import annotations

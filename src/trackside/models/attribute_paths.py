@@ -1,4 +1,4 @@
-"""Addresses: text that names an attribute in a run, such as `model.encoder.dropout.p`.
+"""Paths of attributes: text that names an attribute in a run, such as `model.encoder.dropout.p`.
 
 | address | what it names |
 |---|---|
@@ -35,13 +35,13 @@ class Place:
     name: str
 
     def get(self) -> Any:
-        """What stands there."""
+        """The current value."""
         if isinstance(self.owner, dict):
             return self.owner[self.name]
         return getattr(self.owner, self.name)
 
     def put(self, value: Any) -> None:
-        """Set it. A tensor keeps its identity and is filled, so that what refers to it sees it."""
+        """Set the value. A tensor is filled in place: whatever refers to it sees the change."""
         if isinstance(current := self.get(), Tensor) and not isinstance(value, Tensor):
             with torch.no_grad():
                 current.fill_(value)
@@ -55,7 +55,7 @@ def places(run: Run, address: str) -> list[Place]:
     """All places in `run` that `address` names; several where it names all groups.
 
     Raises:
-        ConfigurationError: There is no such place; names the part that isn't found.
+        ConfigurationError: The address names nothing; says which part isn't found.
     """
     root, *path = address.split(".")
     if root not in ROOTS:

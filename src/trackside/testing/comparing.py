@@ -1,4 +1,4 @@
-"""What differs between two states, or two objects, and where."""
+"""Differences between two states, or two objects, with their paths."""
 
 from __future__ import annotations
 

@@ -38,13 +38,13 @@ class ContractError(TracksideError):
 
 @dataclass(frozen=True, slots=True)
 class ContractReport:
-    """What was proven of a callback."""
+    """The rules that a callback was proven to keep."""
 
     passed: tuple[str, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Rules that were left out, with the reason."""
     seconds_per_step: float = 0.0
-    """What it costs in a step of the tiny task, its evaluations included."""
+    """Its cost in a step of the tiny task, its evaluations included."""
 
     def __str__(self) -> str:
         text = f"{len(self.passed)} rules hold ({', '.join(self.passed)})"
@@ -71,7 +71,7 @@ def check_callback(
     every hook, on a disk that is full, and on two simulated ranks.
 
     Args:
-        factory: Makes the callback: its class, or a function; called again for every run.
+        factory: Makes the callback: its class, or a function; called again forevery run.
         options: What `factory` is called with. With a class they are also written to a YAML file
             and read back.
         task: Makes the task to train on; its training data needs two batches or more.

@@ -1,4 +1,4 @@
-"""A disk that is full and a network that is down, for everything below one folder and beyond it."""
+"""A disk that is full and a network that is down, foreverything below one folder and beyond it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = "No space left on device (of the contract suite)"
 
 @contextlib.contextmanager
 def failing_disk_and_network(folder: Path) -> Iterator[list[str]]:
-    """Nothing can be written, made or renamed below `folder`, and no connection made.
+    """Make writes below `folder`, and connections, fail.
 
     Reading works, and so does everything elsewhere on the disk.
 

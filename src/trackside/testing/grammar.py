@@ -1,4 +1,4 @@
-"""Which event may follow which: read off the table of hooks, and held against what a run did.
+"""The grammar of events: which may follow which, by the table of hooks; checks a run against it.
 
 The events of one callback are a sentence: it begins with `on_attach` and ends with `on_close`.
 Spans nest as their hooks' `inside` says, and those that stand outside of all come once, in the
@@ -131,7 +131,7 @@ class Grammar:
             self._refuse(f"`{hook.name}` closes a span that isn't open", expected=f"`{opening}`")
 
     def _check_place(self, hook: Hook) -> None:
-        """It fires directly inside one of the spans that its declaration names."""
+        """Require that a hook fires directly inside a span that its declaration names."""
         if hook.inside == ANYWHERE:
             return
         around = self._open[-1] if self._open else None
@@ -142,7 +142,7 @@ class Grammar:
         self._refuse(f"`{hook.name}` came {where}", expected=places)
 
     def _check_once(self, hook: Hook) -> None:
-        """What stands outside of all spans only comes once, in the order of the table."""
+        """Require that hooks outside of all spans come once, in the order of the table."""
         if hook.name == "on_stop" and "on_stop" in self._seen:
             self._refuse("`on_stop` came twice")
         if hook.inside != (None,):

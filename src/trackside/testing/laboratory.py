@@ -44,7 +44,7 @@ class Broken(Exception):
 
 @dataclass
 class Trial:
-    """What one run left behind."""
+    """Result of one run of the callback under test."""
 
     callback: Callback[Any] | None
     """The callback under test; None in a run without it."""
@@ -99,7 +99,7 @@ class Laboratory:
         self._undisturbed: Trial | None = None
 
     def make(self) -> Callback[Any]:
-        """A new one of the callback under test."""
+        """Make a new callback under test."""
         return self.factory(**self.options)
 
     def undisturbed(self) -> Trial:
@@ -234,7 +234,7 @@ def _by_place(result: Result) -> dict[tuple[int, int, str], float]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What is printed inside is not shown."""
+    """Suppress output that is printed inside."""
     silent = io.StringIO()
     with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
         yield

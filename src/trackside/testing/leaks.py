@@ -1,4 +1,4 @@
-"""What a run may leave behind by mistake: open files, threads, processes."""
+"""Leaks of a run: open files, threads, processes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 from time import monotonic
 
 PATIENCE_SECONDS = 2.0
-"""How long threads that were told to end may take to do so, all together."""
+"""Time in which ending threads must be gone, all together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """What this process holds at one moment."""
+    """Resources that this process holds at one moment."""
 
     files: dict[int, str]
-    """Paths of open files on disk, by descriptor; empty where the system doesn't tell."""
+    """Paths of open files on disk, by descriptor; empty where the system doesn't list them."""
     threads: frozenset[threading.Thread]
     processes: frozenset[int]
 
     @classmethod
     def now(cls) -> Belongings:
-        """What is held now."""
+        """Take stock of the resources of this process."""
         return cls(_open_files(), frozenset(threading.enumerate()), frozenset(_children()))
 
     def left_behind(self) -> list[str]:
-        """What is held now and was not then, in words; threads get a moment to end."""
+        """Describe resources that are held now and were not then; threads get a moment to end."""
         if not self._newly_held(patience_seconds=0.0):
             return []
         gc.collect()  # what nobody refers to any more is closed by it: no leak

@@ -46,7 +46,7 @@ class Recorder(Callback[Any]):
 
     def __init__(self, also: Iterable[Callable[..., Any]] = ()) -> None:
         self.events: list[Event] = []
-        """Everything that came, over all runs, oldest first."""
+        """All events of all runs, oldest first."""
         for declared in also:
             setattr(self, declared.__name__, _listener(declared.__name__).__get__(self))
 
@@ -61,7 +61,7 @@ class Recorder(Callback[Any]):
         return [event for event in self.events if event.name == name]
 
     def clear(self) -> None:
-        """Forget what came so far."""
+        """Forget all events so far."""
         self.events.clear()
 
     def check(self, outcome: Outcome | None = None) -> None:
@@ -99,7 +99,7 @@ for _name in HOOKS:
 
 
 def summary(value: object) -> str:
-    """What `value` is, in a few words: shapes of tensors, numbers of records, names of objects."""
+    """Describe `value` in a few words: shapes of tensors, numbers of records, names of objects."""
     if isinstance(value, (str, bool, int, type(None))):
         return repr(value)
     if isinstance(value, float):

@@ -36,7 +36,7 @@ class NotApplicable(Exception):
 
 
 def registration(laboratory: Laboratory) -> None:
-    """It is constructed in each call, joins a collection, and trains to the end."""
+    """The factory makes a new callback in each call, and a run with it trains to the end."""
     one = laboratory.make()
     if one is laboratory.make():
         raise Broken("the factory returns the same callback twice", "make a new one in each call")
@@ -244,10 +244,10 @@ def failing_disk(laboratory: Laboratory) -> None:
     if trial.closed != 1:
         raise Broken(f"it was closed {trial.closed} times", "leave `on_close` to the run")
     if trial.error is None:
-        told = trial.result is not None and trial.result.failed_callbacks
-        if attempts and (policy == "raise" or not told):
+        reported = trial.result is not None and trial.result.failed_callbacks
+        if attempts and (policy == "raise" or not reported):
             raise Broken(
-                f"{attempts[0]} failed and nobody was told, in spite of on_error={policy!r}",
+                f"{attempts[0]} failed and nothing reported it, in spite of on_error={policy!r}",
                 "let the error out of the hook: by 'warn' it is logged, counted and forgiven there",
             )
         return
@@ -288,7 +288,7 @@ def ranks(laboratory: Laboratory) -> None:
         calls = (zero.calls, one.calls)[more]
         raise Broken(
             f"rank {more} calls {calls[len((zero.calls, one.calls)[fewer])]} and rank {fewer} "
-            "doesn't: they would wait for each other for ever",
+            "doesn't: they would wait for each other forever",
             "call collectives on all ranks: outside of `if run.world.is_global_zero`, and not in "
             "a callback with `rank_zero_only`",
         )

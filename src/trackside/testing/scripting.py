@@ -1,4 +1,4 @@
-"""Runs a callback through a training that is only told: no torch, no data, no model.
+"""Runs a callback through a scripted training: no torch, no data, no model.
 
 What early stopping, a logger or a schedule does depends on events and numbers. A script gives both:
 
@@ -33,7 +33,7 @@ _PREPARING = _NAMES[_NAMES.index("on_launch_start") : _NAMES.index("on_fit_start
 
 
 class ScriptedRun(Run):
-    """A run in which a test tells what happens; callbacks hear the events that `fit` would fire.
+    """A run in which a test scripts what happens; callbacks hear the events that `fit` would fire.
 
     Args:
         callbacks: One callback, or several, in order.
@@ -70,7 +70,7 @@ class ScriptedRun(Run):
         self.callbacks = CallbackCollection(several, type(self))
         self.limit = RunLimit(epochs, steps, epoch_steps, epoch_steps * samples)
         self.recorder = Recorder()
-        """Everything that was fired, as a callback hears it that comes before all others."""
+        """All events, as a callback hears them that comes before all others."""
         self.saves: list[Request] = []
         """Requests for a checkpoint that were taken."""
         self.evaluations: list[str] = []
@@ -90,11 +90,11 @@ class ScriptedRun(Run):
     # --- the whole -----------------------------------------------------------------------------
 
     def play(self, story: Story) -> Outcome:
-        """Tell `story` between attach and close, and hold what was fired against the grammar.
+        """Run `story` between attach and close, and hold what was fired against the grammar.
 
         Args:
             story: Metrics of one epoch after another, or a function of this run that calls
-                `tell_step`, `tell_epoch`, `tell_evaluation`, `fire`, or raises. What is told
+                `tell_step`, `tell_epoch`, `tell_evaluation`, `fire`, or raises. What comes
                 after a stop isn't heard.
 
         Raises:
@@ -133,16 +133,16 @@ class ScriptedRun(Run):
     def _ended(self) -> Outcome:
         stop, step = self.requests.stop, self.progress.steps_completed
         if stop is None:
-            return Outcome(Status.COMPLETED, "the story is told", step=step)
+            return Outcome(Status.COMPLETED, "the script is over", step=step)
         status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
         return Outcome(status, stop.reason, stop.asked_by, step, signal=stop.signal)
 
     @property
     def stopped(self) -> bool:
-        """Whether a request to stop was taken: what is told from here on isn't heard."""
+        """Whether a request to stop was taken: events from here on aren't fired."""
         return self.requests.stop is not None
 
-    # --- what can be told ----------------------------------------------------------------------
+    # --- what can be scripted ------------------------------------------------------------------
 
     def fire(self, hook: Callable[..., Any], *arguments: Any) -> None:
         """Fire `hook` with the run and `arguments`."""
@@ -177,8 +177,8 @@ class ScriptedRun(Run):
         self._in_epoch = False
         progress = self.progress
         progress.epochs_completed += not self.stopped
-        told = {name: value for name, value in metrics.items() if _topic(name) == TRAIN}
-        means = {**self._logged.epoch(), **told}
+        given = {name: value for name, value in metrics.items() if _topic(name) == TRAIN}
+        means = {**self._logged.epoch(), **given}
         self.record(means)
         self.fire(Callback.on_train_epoch_end, dict(means))
         seen = dict(means)
@@ -292,12 +292,12 @@ class ScriptedRun(Run):
 def script(
     callbacks: Callback[Any] | Iterable[Callback[Any]], story: Story, **options: Any
 ) -> ScriptedRun:
-    """Run callbacks through a training that is only told, and give back the run.
+    """Run callbacks through a scripted training, and return the run.
 
     Args:
         callbacks: One callback, or several, in order.
         story: Metrics of one epoch after another (`{"train/loss": 1.0, "val/loss": 0.5}`), or a
-            function of the `ScriptedRun` that tells it step by step.
+            function of the `ScriptedRun` that scripts it step by step.
         options: Those of `ScriptedRun`.
 
     Returns:
@@ -354,14 +354,14 @@ class _Alone:
     """The agreement of one process, as that of `distributed/agreement.py`, without torch."""
 
     def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """What was asked."""
+        """The requests themselves."""
         return asked
 
     agree_now = exchange = at_step
 
 
 class _OneProcess:
-    """What `run.world` offers, in a world of one process and without torch."""
+    """The world of one process, as `run.world` offers it, without torch."""
 
     rank = 0
     size = 1
@@ -381,8 +381,8 @@ class _OneProcess:
         return x
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        """Do nothing: no other rank exists."""
 
     def on_rank_zero(self, fn: Callable[[], T]) -> T:
-        """What `fn` returns."""
+        """The result of `fn`."""
         return fn()

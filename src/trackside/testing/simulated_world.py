@@ -12,7 +12,7 @@ from trackside.distributed import World
 
 
 class SimulatedWorld(World):
-    """What a callback sees of a world of several, with nobody else there.
+    """The world of several ranks, simulated for one callback in one process.
 
     Collectives are noted and answered as if all ranks had passed the same.
 
@@ -62,7 +62,7 @@ class SimulatedWorld(World):
         return items[places] if isinstance(items, Tensor) else [items[place] for place in places]
 
     def broadcast(self, x: Any, source: int = 0) -> Any:
-        """What rank 0 passed."""
+        """The value that rank 0 passed."""
         answer = self._note("broadcast", None, f"from {source}")
         if self._zero is None:
             self._values[-1] = x
@@ -70,11 +70,11 @@ class SimulatedWorld(World):
         return x if answer is None and isinstance(x, Tensor) else answer
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        """Do nothing: no other rank exists."""
         self._note("barrier", None)
 
     def on_rank_zero(self, fn: Callable[[], Any]) -> Any:
-        """What `fn` returns, on rank 0; elsewhere, what it returned there."""
+        """The result of `fn` on rank 0, on every rank."""
         if self.rank == 0:
             value = fn()
             self._note("on_rank_zero", None)

@@ -26,7 +26,7 @@ class SpyCallback(Callback[Any]):
         counts: Which hooks are counted. None: all of them, which makes none idle.
 
     Raises:
-        ConfigurationError: There is no such hook.
+        ConfigurationError: The hook doesn't exist.
 
     Example:
         >>> spy = SpyCallback(Callback.on_step_end, RuntimeError("full"), when=3)

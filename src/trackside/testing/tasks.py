@@ -27,7 +27,7 @@ class Task:
     train: DataLoader[Any]
     """Shuffled; its last batch is ragged."""
     validation: DataLoader[Any]
-    """In order; its last batch is ragged."""
+    """Data in order; its last batch is ragged."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def trainer(self, **options: Any) -> Trainer:
@@ -73,7 +73,7 @@ def tiny_regression(samples: int = 10, batch_size: int = 4, seed: int = 0) -> Ta
 def tiny_classification(
     samples: int = 20, batch_size: int = 8, classes: int = 3, seed: int = 0
 ) -> Task:
-    """A small network with dropout and batch norm that tells `classes` clouds of points apart.
+    """A small network with dropout and batch norm that separates `classes` clouds of points.
 
     Args:
         samples: Samples of the training data; half as many are for validation.

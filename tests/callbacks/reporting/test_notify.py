@@ -48,7 +48,7 @@ def test_a_webhook_is_told_the_end(posted: tuple[str, list[dict[str, Any]]]) -> 
     script(Notify(url), [{"val/loss": 0.5}], directory="runs/first")
 
     [body] = bodies
-    assert body["text"] == "first: completed at step 4: the story is told"
+    assert body["text"] == "first: completed at step 4: the script is over"
     assert (body["status"], body["metrics"]["val/loss"]) == ("completed", 0.5)
 
 

@@ -24,7 +24,7 @@ def test_the_end_of_a_run_is_told(plain: io.StringIO) -> None:
 
     start, first, best, took, files, callbacks = plain.getvalue().splitlines()
     assert start == "run: cpu · fp32 · ."
-    assert first == "completed at step 8: the story is told"
+    assert first == "completed at step 8: the script is over"
     assert best.split(maxsplit=1) == [
         "best",
         "val/loss 0.5000 at step 4 (epoch 1), last 0.7000",

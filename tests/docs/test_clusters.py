@@ -100,6 +100,15 @@ def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "runs" / "mine" / "checkpoints").glob("step-*"))
 
 
+def ended_within(job: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the job ends while one waits for so long."""
+    try:
+        job.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def test_every_torchrun_has_options_that_exist() -> None:
     from torch.distributed.run import get_args_parser
 
@@ -144,7 +153,7 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_started_again(fol
     job = subprocess.Popen(["bash", script.name], cwd=folder, env=environment(folder))
     try:
         while not (folder / "started-1").exists() or not checkpoints(folder):
-            assert job.poll() is None, "the job ended before it was told to"
+            assert not ended_within(job, 0.05), "the job ended before it was told to"
         job.send_signal(signal.SIGUSR1)
         assert job.wait() == 0
     finally:
@@ -170,3 +179,22 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_started_again(fol
     steps = int(ended[1].replace(",", ""))
     assert steps == int(stopped[-1].removeprefix("step-")) > 24, "it went on from there"
     assert (folder / "scontrol.log").read_text() == "requeue 1\n", "once"
+
+
+@pytest.mark.timeout(180)  # trackside is started twice
+def test_the_slurm_script_for_one_process_requeues_its_job_once_saved(folder: Path) -> None:
+    script = folder / "job.sh"
+    [text] = blocks("bash single")
+    script.write_text(text)
+    (folder / "run.yaml").write_text(RUN.replace("epochs: 3", "epochs: 1_000_000"))
+
+    job = subprocess.Popen(["bash", script.name], cwd=folder, env=environment(folder))
+    try:
+        while not (folder / "started-0").exists():
+            assert not ended_within(job, 0.05), "the job ended before it was told to"
+        job.send_signal(signal.SIGUSR1)  # `exec`: the job's process is the one that trains
+        assert job.wait() == 128 + signal.SIGUSR1
+    finally:
+        job.kill()
+    assert (folder / "scontrol.log").read_text() == "requeue 1\n"
+    assert checkpoints(folder)

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.saving.checkpoint import Checkpoint as Checkpoint
     from trackside.callbacks.saving.export_model import ExportModel as ExportModel
     from trackside.callbacks.saving.load_weights import LoadWeights as LoadWeights
+    from trackside.callbacks.saving.requeue import Requeue as Requeue
     from trackside.callbacks.saving.save_weights import SaveWeights as SaveWeights
     from trackside.callbacks.saving.stable_decay_checkpoints import (
         StableDecayCheckpoints as StableDecayCheckpoints,
@@ -142,6 +143,7 @@ else:
             "saving.checkpoint": ("Checkpoint",),
             "saving.export_model": ("ExportModel",),
             "saving.load_weights": ("LoadWeights",),
+            "saving.requeue": ("Requeue",),
             "saving.save_weights": ("SaveWeights",),
             "saving.stable_decay_checkpoints": ("StableDecayCheckpoints",),
             "scheduling.accumulation_schedule": ("AccumulationSchedule",),
@@ -218,6 +220,7 @@ __all__ = [
     "Profiler",
     "ProgressBar",
     "Provenance",
+    "Requeue",
     "SampleImages",
     "SanityCheck",
     "SavePredictions",

@@ -24,8 +24,14 @@ ALWAYS = tuple(
 _NEVER = ("SIGKILL", "SIGSTOP", "SIGCHLD", "SIGURG", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")
 
 
-def signal_numbers(names: Iterable[str]) -> tuple[signal.Signals, ...]:
+def signal_numbers(
+    names: Iterable[str], option: str = "stop_signals"
+) -> tuple[signal.Signals, ...]:
     """The signals of these names.
+
+    Args:
+        names: Such as `SIGUSR1`.
+        option: The option that names them, for the message.
 
     Raises:
         ConfigurationError: There is no such signal, or it can't ask for anything.
@@ -33,8 +39,8 @@ def signal_numbers(names: Iterable[str]) -> tuple[signal.Signals, ...]:
     possible = [one.name for one in signal.Signals if one.name not in _NEVER]
     if isinstance(names, str):
         raise ConfigurationError(
-            "`stop_signals` must be a list of names",
-            option="stop_signals",
+            f"`{option}` must be a list of names",
+            option=option,
             received=repr(names),
             remedy=f"[{names!r}]",
         )
@@ -42,7 +48,7 @@ def signal_numbers(names: Iterable[str]) -> tuple[signal.Signals, ...]:
         if name not in possible:
             raise ConfigurationError(
                 f"{name!r} can't ask for the end of a run",
-                option="stop_signals",
+                option=option,
                 expected="names of signals that a process may handle, such as 'SIGUSR1'",
                 received=repr(name),
             )

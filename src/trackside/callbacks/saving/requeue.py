@@ -42,9 +42,10 @@ class Requeue(Callback):
 
     Example:
         >>> Requeue()
-        Requeue(['SIGUSR1'])
+        Requeue()
     """
 
+    runs_in = ("fit",)
     rank_zero_only = True
 
     def __init__(
@@ -53,9 +54,6 @@ class Requeue(Callback):
         self._numbers = signal_numbers(signals, option="signals")
         self.timeout_seconds = timeout_seconds
         self._saved_step: int | None = None
-
-    def __repr__(self) -> str:
-        return f"Requeue({[number.name for number in self._numbers]})"
 
     def on_fit_start(self, run: Run) -> None:
         self._saved_step = None
@@ -81,7 +79,7 @@ class Requeue(Callback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         job = os.environ.get(JOB)
-        if run.mode != "fit" or job is None or outcome.signal not in self._numbers:
+        if job is None or outcome.signal not in self._numbers:
             return
         if self._saved_step != outcome.step:
             logger.warning("job %s isn't requeued: step %d wasn't saved", job, outcome.step)

@@ -204,14 +204,18 @@ class CallbackCollection:
     def check_requirements(self) -> None:
         """Refuse a collection in which somebody's `requires` is missing."""
         for member in self._members:
-            for needed in member.callback.requires:
-                if needed not in self:
-                    raise MissingRequirementError(
-                        f"{member.name!r} needs a callback of class `{needed.__name__}`",
-                        received=", ".join(self.names) or "no callbacks",
-                        remedy=f"add `{needed.__name__}(...)` to the callbacks",
-                        callback=member.name,
-                    )
+            self.check_requirements_of(member.callback, member.name)
+
+    def check_requirements_of(self, callback: Callback[Any], name: str) -> None:
+        """Refuse `callback`, called `name`, that requires a callback which is not here."""
+        for needed in callback.requires:
+            if needed not in self:
+                raise MissingRequirementError(
+                    f"{name!r} needs a callback of class `{needed.__name__}`",
+                    received=", ".join(self.names) or "no callbacks",
+                    remedy=f"add `{needed.__name__}(...)` to the callbacks",
+                    callback=name,
+                )
 
     # --- looking up ----------------------------------------------------------------------------
 

@@ -15,7 +15,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trackside.data.source import DataSource
-from trackside.errors import ConfigurationError, MonitorError, UsageError, did_you_mean
+from trackside.errors import (
+    ConfigurationError,
+    DeclarationError,
+    MonitorError,
+    UsageError,
+    did_you_mean,
+)
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.loop.state import TRAIN, Setup
@@ -86,8 +92,31 @@ def check_name(name: str) -> None:
         )
 
 
+_NOT_OF_A_TRAINER = {
+    "name": "it is called `trainer` everywhere: give the attribute another name",
+    "runs_after": "its own hooks run before those of all callbacks: move them into a callback",
+    "runs_before": "leave it out: its own hooks run before those of all callbacks",
+    "settable": "`trackside ask RUN set` changes callbacks: move the option into one",
+    "writes": "move what is written, and its declaration, into a callback",
+}
+"""Declarations of callbacks that have no effect on a trainer, and what to do instead."""
+
+
+def check_trainer_declarations(trainer: Callback[Any]) -> None:
+    """Refuse what a trainer inherits from `Callback` and can't use. Raises `DeclarationError`."""
+    for name, remedy in _NOT_OF_A_TRAINER.items():
+        given = getattr(trainer, name)
+        if given != getattr(Callback, name):
+            raise DeclarationError(
+                f"`{type(trainer).__name__}.{name}` has no effect: a trainer can't declare it",
+                received=repr(given),
+                remedy=remedy,
+            )
+
+
 def check_parts(trainer: Any) -> None:
     """Refuse parts that can't be called. Raises `ConfigurationError`."""
+    check_trainer_declarations(trainer)
     loss = trainer.loss
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         raise ConfigurationError(
@@ -263,13 +292,15 @@ def check_monitors(setup: Setup, *, open_ended: bool) -> None:
     for name in setup.options.evaluations:
         known |= {f"{name}/{metric}" for metric in ("loss", *setup.metrics, *setup.functions)}
     prefixes = tuple(f"{n}/{m}_" for n in setup.options.evaluations for m in setup.metrics)
+    for names in (setup.steps.logs, *(callback.logs for callback in run.callbacks)):
+        known |= {name for name in names if not name.endswith("*")}
+        prefixes += tuple(name[:-1] for name in names if name.endswith("*"))
     for callback in run.callbacks:
-        known |= {name for name in callback.logs if not name.endswith("*")}
-        prefixes += tuple(name[:-1] for name in callback.logs if name.endswith("*"))
         ours = type(callback).__module__.startswith("trackside.")
         ours = ours and not isinstance(callback, Adopted)  # whose class is another framework's
         open_ended = open_ended or not (ours or callback.logs)
-    watchers = [(name, m) for name, c in run.callbacks.items() for m in c.monitors]
+    watchers = [("trainer", m) for m in setup.steps.monitors]
+    watchers += [(name, m) for name, c in run.callbacks.items() for m in c.monitors]
     watchers += [("scheduler", s.monitor) for s in setup.schedulings if s.monitor]
     for watcher, monitor in watchers:
         if monitor in known or monitor.startswith(prefixes):
@@ -286,7 +317,9 @@ def check_monitors(setup: Setup, *, open_ended: bool) -> None:
             expected="one of " + ", ".join(sorted(known)),
             received=monitor,
             remedy=_monitor_remedy(monitor, topic, known, setup),
-            option=_option_watching(run.callbacks.get(watcher), monitor),
+            option=None
+            if watcher == "trainer"
+            else _option_watching(run.callbacks.get(watcher), monitor),
             callback=watcher if watcher in run.callbacks else None,
         )
 

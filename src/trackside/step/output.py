@@ -44,6 +44,10 @@ class Steps(Protocol):
     manual_optimization: bool
     skips_steps: bool
     """Whether its steps or hooks may call `run.skip_step`."""
+    monitors: tuple[str, ...]
+    """Names of the logged values that it watches."""
+    logs: tuple[str, ...]
+    """Names that its steps and hooks log; `grad/*` stands for any name that begins so."""
 
     def training_step(self, run: Any, batch: Any) -> Any:
         """The loss of a batch, with gradient."""

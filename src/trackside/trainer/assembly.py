@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
     """A run at its beginning: who takes part, where it writes, on which device."""
+    checks.check_trainer_declarations(trainer)
     directory = checks.directory(trainer.settings.directory)
     run = trainer.run_class(mode, directory, events=trainer.make_events)
     place = Place.from_environment()

@@ -48,7 +48,8 @@ class Trainer(Callback[Any]):
 
     A subclass may override the steps (`training_step`, `evaluation_step`, `predict_step`,
     `backward`, `optimizer_step`), the construction (`configure_model`, `configure_optimizers`) and
-    any hook of `Callback`; its own hooks run before the callbacks' ones.
+    any hook of `Callback`; its own hooks run before the callbacks' ones. It may declare what a
+    callback declares, except `name`, `runs_after`, `runs_before`, `settable` and `writes`.
 
     Args:
         model: A module, or a function without arguments that makes one.
@@ -118,6 +119,7 @@ class Trainer(Callback[Any]):
         preflight.check_parts(self)
         check_hooks(self)
         self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
+        self.callbacks.check_requirements_of(self, "trainer")
         preflight.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))
         Every.parse(self.settings.log_every, option="log_every")
@@ -191,7 +193,7 @@ class Trainer(Callback[Any]):
             resuming.resume(training, resume, is_new_directory=is_new)
             self._folder.sign(run)
             training.fire(Callback.on_setup_end)
-            open_ended = preflight.logs_of_its_own(type(self), Trainer)
+            open_ended = not self.logs and preflight.logs_of_its_own(type(self), Trainer)
             preflight.check(training.setup, open_ended=open_ended)
             return loops.fit(training)
 

@@ -325,6 +325,6 @@ def test_a_state_without_its_callback_and_a_callback_without_its_state_are_told(
         collection.load_state_dict({"old": {"count": 1}})
 
     assert [str(w.message) for w in caught] == [
-        "callback 'new' starts anew: the checkpoint has no state of it",
+        "callback 'new' starts fresh: the checkpoint has no state of it",
         "the checkpoint has a state of 'old', and there is no such callback now",
     ]

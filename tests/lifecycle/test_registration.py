@@ -177,7 +177,7 @@ def test_attributes_of_the_plain_run_count_too() -> None:
 @pytest.mark.parametrize(
     ("kind", "run_class", "message"),
     [
-        (MyRun, Run, "`{}` needs a run that is a `MyRun`, and `Run` is none"),
+        (MyRun, Run, "`{}` needs a run that is a `MyRun`, and `run_class` is `Run`"),
         (HasPaint, Run, "`{}` needs a run that is a `HasPaint`, and `Run` has no `paint`"),
         (
             HasMore,

@@ -1,3 +1,3 @@
-"""Who is called, when, and in which order; free of torch."""
+"""Hooks, their listeners and the order of calls; free of torch."""
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Adopted(Callback[Any]):
 
     @property
     def default_name(self) -> str:
-        """Its name in a collection, when nobody gives it another."""
+        """Its name in a collection, unless it is given another."""
         return type(self.foreign).__name__
 
     def check(self, run_class: type[Run], others: Iterable[Callback[Any]]) -> None:

@@ -44,7 +44,7 @@ class CallbackCollection:
         run_class: What callbacks typed `Callback[R]` are checked against.
 
     Raises:
-        RegistrationError: A callback can't join; the subclasses tell why.
+        RegistrationError: A callback can't join; the subclass says why.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class CallbackCollection:
     # --- during a run --------------------------------------------------------------------------
 
     def enter(self, dispatcher: Dispatcher, first: Callback[Any] | None = None) -> None:
-        """Join a run: attach everybody, in order.
+        """Join a run: attach all callbacks, in order.
 
         Args:
             dispatcher: Calls the callbacks from now on.
@@ -202,7 +202,7 @@ class CallbackCollection:
             self._dispatcher.set_members(self._everybody())
 
     def check_requirements(self) -> None:
-        """Refuse a collection in which somebody's `requires` is missing."""
+        """Refuse a collection in which a callback that another `requires` is missing."""
         for member in self._members:
             self.check_requirements_of(member.callback, member.name)
 
@@ -269,11 +269,11 @@ class CallbackCollection:
         return names[::-1] if name == "on_close" else names
 
     def table(self) -> dict[str, list[str]]:
-        """For every hook that somebody listens to: who, in order."""
+        """Names of listeners in order, for every hook that has any."""
         return {hook: names for hook in HOOKS if (names := self.order(hook))}
 
     def failures(self) -> dict[str, int]:
-        """How often each callback with `on_error="warn"` failed, where it did."""
+        """Number of failures of each callback with `on_error="warn"` that failed."""
         return {m.name: m.failures for m in self._members if m.failures}
 
     def _find(self, key: str | type[Any]) -> Member | None:
@@ -303,7 +303,7 @@ class CallbackCollection:
                 member.callback.load_state_dict(states[member.name])
             elif member.callback.state_dict():
                 warnings.warn(
-                    f"callback {member.name!r} starts anew: the checkpoint has no state of it",
+                    f"callback {member.name!r} starts fresh: the checkpoint has no state of it",
                     stacklevel=2,
                 )
         for name in states:

@@ -1,4 +1,4 @@
-"""Who listens, in what order, what happens when one fails, and what it costs.
+"""The dispatcher: listeners in their order, their failures, and their cost in time.
 
 Listeners are computed when a callback joins or leaves, never in the loop: a hook that nobody
 overrides costs one look-up in `listeners`.
@@ -72,9 +72,9 @@ class Dispatcher:
         self._calling: Member | None = None
         self._nested_seconds = 0.0  # spent in events fired by the hook under way
         self.listeners: dict[Any, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
-        """Who is called for each hook, in order; a hook that nobody overrides has an empty one."""
+        """Listeners of each hook, in order; empty for a hook that no callback overrides."""
         self.contexts: dict[str, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
-        """Who provides a context, in order."""
+        """Callbacks that provide a context, in order."""
         self.on_change: Callable[[], None] | None = None
         """Called when the listeners have changed; the loop then looks who listens within a step."""
         self._table()
@@ -212,7 +212,7 @@ class Dispatcher:
     # --- joining and leaving -------------------------------------------------------------------
 
     def attach(self, member: Member) -> None:
-        """Tell `member` that it joined; from here on `close` will reach it."""
+        """Attach `member`; from here on `close` will reach it."""
         self._attached.append(member)
         member.attached = True
         self._only(member, "on_attach")

@@ -32,12 +32,12 @@ OnError = Literal["raise", "warn"]
 """What an error in a hook of a callback does; see `Callback.on_error`."""
 
 Batch = Any
-"""What the loader gives: `(inputs, target)`, a mapping of tensors, or what the steps understand."""
+"""An item of the loader: `(inputs, target)`, a mapping of tensors, or any value for the steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """What is known of a hook beside its signature."""
+    """Declaration of a hook beside its signature."""
 
     name: str
     inside: tuple[str | None, ...]
@@ -310,7 +310,7 @@ class Callback(Generic[R]):
 
     @hook()
     def on_checkpoint_save(self, run: R, state: dict[str, Any]) -> None:
-        """A checkpoint is about to be written; `state` may be added to under one's own key."""
+        """A checkpoint is about to be written; add to `state` under your own key."""
 
     @hook()
     def on_checkpoint_saved(self, run: R, checkpoint: Any) -> None:
@@ -335,11 +335,11 @@ class Callback(Generic[R]):
         return nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on exactly: tensors and JSON-like values."""
+        """Return the state for an exact resume: tensors and JSON-like values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
 
 HOOKS: dict[str, Hook] = {

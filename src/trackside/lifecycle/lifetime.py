@@ -64,23 +64,23 @@ def live(
 
 
 def _of_closing(errors: list[BaseException]) -> BaseException:
-    """What to raise of `errors`: an impatient signal is still one, whatever else went wrong."""
-    told = next((one for one in errors if isinstance(one, (Interrupted, Terminated))), None)
-    if told is None:
+    """The error to raise for `errors`: an impatient signal comes before all others."""
+    signal = next((error for error in errors if isinstance(error, (Interrupted, Terminated))), None)
+    if signal is None:
         return BaseExceptionGroup("callbacks failed while closing", errors)
     for other in errors:
-        note_on(told, "closing", other)
-    return told
+        note_on(signal, "closing", other)
+    return signal
 
 
 def _settle(run: Run) -> None:
-    """Let everybody hear of the last checkpoint while they listen."""
+    """Report the last checkpoint while callbacks still listen."""
     if run.saver is not None:
         run.saver.finish_saves(run)
 
 
 def _settle_after(run: Run) -> list[BaseException]:
-    """The same after an error; what goes wrong is returned. Not where ranks may be missing."""
+    """Do the same after an error; return further errors. Skipped where ranks may be missing."""
     world = getattr(run, "world", None)
     if world is None or world.size > 1:
         return []

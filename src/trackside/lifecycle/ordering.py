@@ -1,4 +1,4 @@
-"""In what order callbacks are called: as added, unless they say after or before whom."""
+"""The order of callbacks: as added, unless `runs_after` or `runs_before` says otherwise."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class PeriodicCallback(Callback[PR]):
 
 
 def _before_next(hook: str, progress: Progress) -> Progress:
-    """What the next firing of `hook` has behind it: a resumed epoch may be completed, not ended."""
+    """Progress before the next firing of `hook`: a resumed epoch may be completed, not ended."""
     if hook != "on_epoch_end":
         return progress
     return replace(progress, epochs_completed=progress.epochs_ended)

@@ -82,17 +82,18 @@ def check_run(callback: Callback[Any], run_class: type[Run]) -> None:
     needed = required_run(type(callback))
     if needed is Any or needed is Run:
         return
-    who = f"`{type(callback).__name__}` needs a run that is a `{needed.__name__}`"
+    needs = f"`{type(callback).__name__}` needs a run that is a `{needed.__name__}`"
     if getattr(needed, "_is_protocol", False):
         missing = sorted(set(_protocol_members(needed)) - set(_members(run_class)))
         if missing:
             raise MissingRequirementError(
-                f"{who}, and `{run_class.__name__}` has no " + ", ".join(f"`{m}`" for m in missing),
+                f"{needs}, and `{run_class.__name__}` has no "
+                + ", ".join(f"`{m}`" for m in missing),
                 remedy="give the trainer a `run_class` that has them",
             )
     elif not issubclass(run_class, needed):
         raise MissingRequirementError(
-            f"{who}, and `{run_class.__name__}` is none",
+            f"{needs}, and `run_class` is `{run_class.__name__}`",
             remedy=f"give the trainer `run_class = {needed.__name__}` or a subclass of it",
         )
 
@@ -105,7 +106,7 @@ def _protocol_members(protocol: type) -> Iterator[str]:
 
 
 def _members(run_class: type) -> Iterator[str]:
-    """What its instances have: attributes of the class, declared ones, those set in `__init__`."""
+    """Attributes of instances of `run_class`: of the class, declared, and set in `__init__`."""
     for cls in run_class.__mro__:
         yield from vars(cls)
         yield from vars(cls).get("__annotations__", ())

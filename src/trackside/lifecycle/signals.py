@@ -34,7 +34,7 @@ def signal_numbers(
         option: The option that names them, for the message.
 
     Raises:
-        ConfigurationError: There is no such signal, or it can't ask for anything.
+        ConfigurationError: The signal doesn't exist, or a program can't handle it.
     """
     possible = [one.name for one in signal.Signals if one.name not in _NEVER]
     if isinstance(names, str):
@@ -56,7 +56,7 @@ def signal_numbers(
 
 
 def word_for(number: int) -> str:
-    """How a signal is called: `Ctrl-C`, `SIGTERM`."""
+    """Name of a signal for messages: `Ctrl-C`, `SIGTERM`."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
@@ -148,7 +148,7 @@ class StopOnSignals(AbstractContextManager["StopOnSignals"]):
         return self.closing and self._events.current_callback is None
 
     def _keep_children_quiet(self) -> None:
-        """From now on no child's end raises an error in whatever is under way.
+        """Ignore the ends of child processes, so that they raise no error in other code.
 
         torch does that when a loader's worker dies. The loader notices it as well when it is asked
         for the next batch, where it does no harm.

@@ -1,3 +1,3 @@
-"""The front door."""
+"""The trainer: settings, assembly of a run, its end."""
 
 from __future__ import annotations

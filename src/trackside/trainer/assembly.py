@@ -46,7 +46,7 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
 
 
 def events_of(run: Run, rank: int | None = None) -> Dispatcher:
-    """What calls the callbacks of `run`, as global rank `rank`; None takes this process's."""
+    """The dispatcher of the callbacks of `run`, as global rank `rank`; None: this process's."""
     return Dispatcher(run, torch.no_grad, Place.from_environment().rank if rank is None else rank)
 
 

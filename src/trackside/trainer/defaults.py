@@ -1,4 +1,4 @@
-"""The callbacks that are there without being asked for, and how to drop one by name."""
+"""The default callbacks, and how to remove one by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trackside.run import Run
 
 _REPORTING = "trackside.callbacks.reporting"
 DEFAULTS: dict[str, tuple[str, str]] = {
-    # Closing goes in reverse: the summary speaks when everybody else has closed, the bar included.
+    # Closing goes in reverse: the summary speaks when all others have closed, the bar included.
     "result": (f"{_REPORTING}.trainer_summary", "TrainerSummary"),
     "progress": (f"{_REPORTING}.progress_bar", "ProgressBar"),
     "provenance": (f"{_REPORTING}.provenance", "Provenance"),

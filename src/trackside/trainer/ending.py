@@ -1,4 +1,4 @@
-"""A trainer's run up to its very end: closed, its result kept, and its caller told of signals."""
+"""The end of a trainer's run: callbacks closed, the result kept, signals raised again."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def run_to_its_end(
     body: Callable[[], Outcome],
     over: Callable[[Result], None],
 ) -> Result:
-    """Run `body` between attach and close, and tell how it ended.
+    """Run `body` between attach and close, and return its result.
 
     A signal that asked for the end is raised once everything is closed, whatever had ended the run
-    by then: whoever called is to end, too.
+    by then: the caller must end, too.
 
     Args:
         trainer: Whose run it is; its own hooks come first.
@@ -63,9 +63,9 @@ def run_to_its_end(
     number = result.outcome.signal if signals.number is None else signals.number
     if number is None:
         return result
-    told = ending(number)
-    told.result = result
-    raise told
+    signal_error = ending(number)
+    signal_error.result = result
+    raise signal_error
 
 
 def _result(run: Run, events: Dispatcher) -> Result:

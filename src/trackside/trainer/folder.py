@@ -21,7 +21,7 @@ class RunFolder:
         self._run: Run | None = None
         self._signed = False
         self._former: str | None = None
-        """What the folder said of its run before."""
+        """The description of the run that the folder held before."""
 
     def take(self, run: Run, *, made_up: bool) -> None:
         """Claim the run's folder, on rank 0 for all ranks.
@@ -43,7 +43,7 @@ class RunFolder:
             run.directory = Path(run.world.broadcast(str(run.directory)))
 
     def sign(self, run: Run) -> None:
-        """Write down which run the folder is of: this one, from now on."""
+        """Write into the folder that it belongs to this run."""
         if self._claim is None:
             return
         try:

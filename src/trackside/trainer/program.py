@@ -25,7 +25,7 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a function returns to describe a run: the trainer, and the arguments of its `fit`."""
+    """Description of a run: the trainer, and the arguments of its `fit`."""
 
     trainer: Trainer
     train: Any

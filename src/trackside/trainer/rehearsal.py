@@ -48,7 +48,7 @@ class RehearsalError(TracksideError):
 
 
 class _NotCopiedError(RehearsalError):
-    """It never came to a rehearsal."""
+    """The rehearsal couldn't begin."""
 
 
 class _ProvokedError(Exception):
@@ -64,7 +64,7 @@ class _Ended(Protocol):
 
 
 class Rehearsed(Protocol):
-    """What a rehearsal needs of a trainer."""
+    """The part of a trainer that a rehearsal needs."""
 
     callbacks: CallbackCollection
     settings: Settings
@@ -76,7 +76,7 @@ class Rehearsed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What was gone through."""
+    """Report of a rehearsal: the parts that it went through."""
 
     seconds: float
     parts: tuple[str, ...]
@@ -93,14 +93,14 @@ class Rehearsal:
 
 @dataclass(slots=True)
 class Stage:
-    """What is rehearsed."""
+    """The trainer and the data of a rehearsal."""
 
     trainer: Callable[[Path], Any]
     """A new trainer that writes into this folder; see `Rehearsed`."""
     arguments: Callable[[], dict[str, Any]]
     """Of `fit`, with the first batches of each data set."""
     evaluate: Callable[[Any], None] | None = None
-    """What comes after training."""
+    """Work after training."""
     located: Callable[[ConfigurationError], TracksideError] = lambda error: error
     """The same error at its place in a file."""
     done: list[str] = field(default_factory=list)
@@ -183,7 +183,7 @@ def _fit(
 ) -> tuple[Rehearsed, _Ended]:
     trainer: Rehearsed = stage.trainer(folder)
     for name, callback in trainer.callbacks.items():
-        # Trackers keep it to the folder, and who would tell people takes no part.
+        # Trackers keep it to the folder, and callbacks that notify people take no part.
         if not callback.rehearse_in(folder.parent):
             stage.left_out.add(name)
             del trainer.callbacks[name]
@@ -228,7 +228,7 @@ def rehearse(
         if isinstance(data, Iterator):
             raise UsageError(
                 f"the data named {name!r} can be passed over once only: a rehearsal takes of it",
-                expected="data that can be begun anew: a Dataset, a DataLoader, a list",
+                expected="data that can be read again: a Dataset, a DataLoader, a list",
             )
 
     def first(data: Any) -> Any:
@@ -241,11 +241,11 @@ def rehearse(
         twin.settings = replace(twin.settings, directory=folder, log_every="1 step")
         return twin
 
-    def told() -> dict[str, Any]:
+    def fit_arguments() -> dict[str, Any]:
         found = {name: first(data) for name, data in sets.items()}
         return {**found, "batch_size": batch_size, "evaluate_every": "1 epoch"}
 
-    done = go_through(Stage(made, told))
+    done = go_through(Stage(made, fit_arguments))
     logging.getLogger("trackside").info("%s", done)
     return done
 
@@ -314,7 +314,7 @@ class _First:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Nothing printed, nothing logged, generators as they were."""
+    """Suppress output and records, and restore random generators."""
     logger = logging.getLogger("trackside")
     level, mode = logger.level, os.environ.get("WANDB_MODE")
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What a trainer is told beside model and data, and what it leaves behind."""
+"""Settings of a trainer beside model and data, and the result of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trackside.schedule import Schedule
 @refuses_old_names
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where and how to compute, and where to write."""
+    """Settings of a run: device, precision, seed, folder."""
 
     device: str | torch.device = "auto"
     """`auto` takes an accelerator when there is one."""
@@ -63,7 +63,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run leaves behind: a `fit`, or an evaluation or prediction."""
+    """Result of a run: a `fit`, or an evaluation or prediction."""
 
     outcome: Outcome
     history: History
@@ -71,7 +71,7 @@ class Result:
     callback_seconds: Mapping[str, float] = field(default_factory=dict)
     """Time spent in each callback."""
     failed_callbacks: Mapping[str, int] = field(default_factory=dict)
-    """How often each callback with `on_error="warn"` failed."""
+    """Number of failures of each callback with `on_error="warn"`."""
     rollbacks: Sequence[Rollback] = ()
     """Returns to a checkpoint, over all resumes."""
     skipped_steps: Sequence[SkippedStep] = ()

@@ -124,7 +124,7 @@ class Trainer(Callback[Any]):
         Precision(precision, torch.device("cpu"))
         Every.parse(self.settings.log_every, option="log_every")
         self.result: Result | None = None
-        """How the last run ended, and what it leaves behind; kept also where it raised an error."""
+        """Result of the last run; kept also where it raised an error."""
         self._models: dict[str, nn.Module] | None = None
         self._run: Run | None = None
         self._training: Training | None = None
@@ -159,8 +159,8 @@ class Trainer(Callback[Any]):
             data: More data sets by name, for callbacks and `run.evaluate(name)`.
             batch_size: Samples per batch, where data is given as a `Dataset`.
             resume: Go on from a checkpoint of this run's folder: `auto` takes the newest that is
-                whole (and starts anew where there is none), `best` the best, a number the one of
-                that step; or the path of any checkpoint. None starts anew.
+                whole (and starts fresh where there is none), `best` the best, a number the one of
+                that step; or the path of any checkpoint. None starts fresh.
             rehearse: Whether a copy first goes through the whole run on two batches, in seconds.
 
         Returns:
@@ -227,7 +227,7 @@ class Trainer(Callback[Any]):
         Returns:
             The predictions in the order of the data, on the host: tensors concatenated along
             their first dimension, anything else as a list over batches. Of the batches until then,
-            where a callback asked to stop: `trainer.result` tells.
+            where a callback asked to stop: see `trainer.result`.
 
         Raises:
             KeyboardInterrupt, SystemExit: A signal ended it, in order; `trainer.result` says how.
@@ -325,7 +325,7 @@ class Trainer(Callback[Any]):
     # --- putting it together -------------------------------------------------------------------
 
     def make_events(self, run: Run) -> Dispatcher:
-        """What calls the callbacks of `run`, which begins."""
+        """Make the dispatcher that calls the callbacks of `run`."""
         self._events = assembly.events_of(run)
         return self._events
 
@@ -338,7 +338,7 @@ class Trainer(Callback[Any]):
         body: Callable[[Training], Outcome],
         limit: RunLimit | None = None,
     ) -> Result:
-        """One run from attach to close; `body` is what it does once it is set up."""
+        """Run from attach to close; `body` does the work once the run is set up."""
         if self._run is not None:
             raise UsageError(
                 f"`{mode}` was called while the same trainer is running",

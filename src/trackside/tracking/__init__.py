@@ -1,3 +1,3 @@
-"""What trackers share: media, and delivery in the background."""
+"""Parts that trackers share: media, and delivery in the background."""
 
 from __future__ import annotations

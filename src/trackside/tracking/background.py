@@ -1,7 +1,7 @@
 """Deliveries to a slow receiver: a bounded queue, a thread, retries, and an end that waits briefly.
 
-A tracker on the network must neither stop training nor slow it down. What it is to be told is put
-in a queue and told by a thread. When the queue is full, what is new is dropped and counted. What
+A tracker on the network must neither stop training nor slow it down. Its messages are put
+in a queue and sent by a thread. When the queue is full, new ones are dropped and counted. What
 fails is tried again, later and later. What failed too often is put by and tried once more when
 something else has got through, and at the end: a network that was down for a while costs nothing.
 The first error of such a while is raised by the next `put`, in the loop's thread, where the
@@ -63,7 +63,7 @@ class BackgroundQueue:
         self._error: Exception | None = None
         self._put_by: list[Work] = []
         self._is_down = False
-        """Whether the latest piece failed for good: the next one that does is no news."""
+        """Whether the latest piece failed for good: another failure isn't reported again."""
         self._dead = False
         self._thread = threading.Thread(
             target=self._deliver, args=(start,), name=f"delivery to {to}", daemon=True

@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many values lie in each bin."""
+    """Counts of values in bins."""
 
     counts: NDArray[np.int64]
     """Values per bin, shape `(bins,)`."""

@@ -9,10 +9,10 @@ from typing import Any, TextIO
 
 
 class LastingStream:
-    """Writes to a stream as long as somebody reads it, and nowhere afterwards.
+    """Writes to a stream as long as it has a reader, and drops text afterwards.
 
     Characters that the stream's encoding lacks are written as escapes. When its reader is gone
-    (`| head`, a closed terminal), what comes next is dropped, for everybody who writes to its file
+    (`| head`, a closed terminal), later text is dropped, for every writer to its file
     descriptor: a later `print`, or Python's own flush at the end, doesn't fail for it either.
 
     Args:
@@ -42,7 +42,7 @@ class LastingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written, where somebody reads."""
+        """Flush written text, if the stream has a reader."""
         stream = self._stream
         try:
             stream.flush()
@@ -55,7 +55,7 @@ class LastingStream:
 
 
 def _abandon(stream: TextIO, error: Exception) -> None:
-    """From now on, what is written to the file behind `stream` goes nowhere.
+    """Drop everything that is written to the file behind `stream` from now on.
 
     Raises:
         ValueError: `error`, where it is about something else than a closed stream.
@@ -64,7 +64,7 @@ def _abandon(stream: TextIO, error: Exception) -> None:
         if not stream.closed:
             raise error
         return
-    with contextlib.suppress(OSError, ValueError):  # a stream without a file of its own
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:

@@ -158,7 +158,7 @@ def test_another_model_is_refused_with_the_whole_report(
 
 
 def test_a_callback_that_came_later_starts_anew_and_it_is_said(folder: Path) -> None:
-    with pytest.warns(UserWarning, match="callback 'ema' starts anew"):
+    with pytest.warns(UserWarning, match="callback 'ema' starts fresh"):
         fit(trainer(folder, small, EMA(0.9)), epochs=3, resume="auto")
 
 

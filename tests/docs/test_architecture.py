@@ -75,5 +75,21 @@ def test_hooks_are_drawn_in_the_order_of_the_class_body() -> None:
     assert opening == [hook for hook in HOOKS if hook in opening]
 
 
+def test_the_tree_shows_every_folder_once() -> None:
+    tree = PAGE.split("## The tree")[1].split("```text\n")[1].split("```")[0]
+    source = REPOSITORY / "src" / "trackside"
+
+    folders = [path.parent.name for path in source.glob("*/__init__.py")]
+    assert sorted(re.findall(r"^(\w+)/ ", tree, re.M)) == sorted(folders)
+
+
+def test_the_life_of_one_step_names_at_most_five_files_and_all_are_there() -> None:
+    section = PAGE.split("## The life of one step")[1].split("\n## ")[0]
+    files = set(re.findall(r"`(\w+(?:/\w+)*\.py)`", section))
+
+    assert 0 < len(files) <= 5
+    assert [file for file in files if not (REPOSITORY / "src/trackside" / file).is_file()] == []
+
+
 def test_the_table_of_layers_is_the_contract() -> None:
     assert layers_of_the_page() == layers_of_the_contract()

@@ -26,6 +26,7 @@ class Asks(Trainer):
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self.stopping: list[bool] = []
+        self.weights: list[torch.Tensor] = []
 
     def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
         if run.world.rank == 1 and run.progress.steps_completed == 1:

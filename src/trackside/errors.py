@@ -251,13 +251,14 @@ class Terminated(SystemExit):
         self.code = 128 + signal
 
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """`text` with control characters shown as escapes, so that a terminal doesn't obey them.
 
-    Line breaks and tabs stay. Marks that turn the direction of writing count as control characters.
+    Line breaks and tabs stay. Marks that turn the direction of writing count as control characters,
+    and so do bytes of a file's name that are no text.
     """
     return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trackside.cli.running import AsJson, told
+from trackside.errors import printable
 from trackside.outcome import FAILED
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def inspect(
         _print_list(found, as_json)
         sound = all(one.problem is None for one in found)
     else:
-        print(json.dumps(_plain(looked), default=str) if as_json else _page(looked, tensors))
+        print(
+            json.dumps(_plain(looked), default=str)
+            if as_json
+            else printable(_page(looked, tensors))
+        )
         sound = looked.verified
     raise typer.Exit(0 if sound else FAILED)
 
@@ -64,7 +69,8 @@ def _print_list(found: list[Candidate], as_json: bool) -> None:
 
     for one in found:
         told_of = one.problem or _one_line(one.manifest)
-        print(layout.folded(f"{one.path}  {told_of}", layout.width(), hang=2))
+        line = layout.one_line(f"{one.path}  {told_of}")
+        print(layout.folded(line, layout.width(), hang=2))
 
 
 def _one_line(manifest: Any) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
 
+from trackside.errors import printable
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -27,6 +29,11 @@ def width(at_most: int | None = None, stream: TextIO | None = None) -> int | Non
 
     columns = Console(file=stream).width
     return max(columns if at_most is None else min(columns, at_most), NARROWEST)
+
+
+def one_line(text: str) -> str:
+    """`text` as one line of plain characters: a name of a file may hold any."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def folded(text: str, columns: int | None, hang: int) -> str:

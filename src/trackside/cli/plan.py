@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from trackside.cli.running import AsJson, Files, Traceback, split, told
+from trackside.errors import printable
 from trackside.outcome import WRONG_USAGE
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False
     else:
         from trackside.cli import layout
 
-        print(layout.folded(page(made), layout.width(), hang=4))
+        print(layout.folded(printable(page(made)), layout.width(), hang=4))
     raise typer.Exit(0 if made.sound else WRONG_USAGE)
 
 

@@ -12,6 +12,8 @@ from trackside.errors import (
     RegistrationError,
     TracksideError,
     UsageError,
+    printable,
+    text_of,
 )
 from trackside.outcome import DIVERGED, FAILED, WRONG_USAGE
 
@@ -25,12 +27,12 @@ def tell(error: BaseException, *, as_json: bool, with_traceback: bool) -> int:
     """
     usage = isinstance(error, (ConfigurationError, RegistrationError, UsageError))
     if as_json:
-        print(json.dumps({"error": str(error), "problems": _problems(error)}))
+        print(json.dumps({"error": text_of(error), "problems": _problems(error)}))
     if with_traceback or not isinstance(error, TracksideError):
-        traceback.print_exception(error, file=sys.stderr)
+        print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     elif not as_json:
         notes = "\n".join(getattr(error, "__notes__", ()))
-        print(f"{error}\n{notes}".rstrip(), file=sys.stderr)
+        print(printable(f"{text_of(error)}\n{notes}").rstrip(), file=sys.stderr)
     if isinstance(error, NonFiniteError):
         return DIVERGED
     return WRONG_USAGE if usage else FAILED

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trackside.cli.refusal import INTERRUPTED, tell
+from trackside.errors import printable
 from trackside.outcome import exit_code_of
 
 if TYPE_CHECKING:
@@ -111,4 +112,4 @@ def _summary(finished: Finished) -> str:
     lines = [f"{name} {value:.4g}" for name, value in finished.metrics.items()]
     if SUMMARY not in finished.trainer.callbacks:
         lines = [str(result.outcome), *lines, f"files in {result.directory}"]
-    return "\n".join(lines)
+    return printable("\n".join(lines))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trackside.cli import layout
 from trackside.cli.running import AsJson, told
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def runs(
 ) -> None:
     r"""List runs with outcome, best values and duration, oldest first.
 
-    `unfinished` is a run that goes on, or was killed: `trackside resume` goes on with it.
+    `unfinished` is a run that goes on, or was killed: `trackside resume` goes on with it. `unknown`
+    is one whose outcome can't be read; why stands beside it.
 
     \b
     Examples:
@@ -34,19 +36,19 @@ def runs(
     if as_json:
         print(json.dumps([one.as_dict() for one in found]))
     else:
-        from trackside.cli import layout
-
         print(layout.folded(_table(found, folder), layout.width(), hang=4))
 
 
 def _table(found: list[KeptRun], folder: Path) -> str:
     if not found:
         return f"no runs in {folder}"
-    rows = [("run", "status", "step", "took", "best")]
+    rows: list[tuple[str, ...]] = [("run", "status", "step", "took", "best")]
     for one in found:
         best = ", ".join(f"{name} {value:.4g}" for name, value in one.best.items())
         step = "" if one.step is None else f"{one.step:,}"
-        rows.append((str(one.folder), one.status, step, _duration(one.seconds), best))
+        told_of = "; ".join(filter(None, [best, one.problem]))
+        cells = (str(one.folder), one.status, step, _duration(one.seconds), told_of)
+        rows.append(tuple(map(layout.one_line, cells)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
         "  ".join(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from trackside.callbacks.reporting.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
 from trackside.checkpoint import Checkpoint, load_model, lookup
@@ -14,10 +15,12 @@ from trackside.checkpoint.saver import saver_among
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.loading import load
 from trackside.config.experiment.programs import KeptProgram, is_of_python, load_program
-from trackside.config.experiment.trusted import read_json, search_path
+from trackside.config.experiment.trusted import look_into, read_json, search_path
 from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.outcome import Status
 from trackside.paths import local_path
+from trackside.progress import is_count
 from trackside.run import Run
 from trackside.run_folder.identity import identity
 
@@ -132,13 +135,16 @@ class KeptRun:
 
     folder: Path
     status: str
-    """An outcome's status; `unfinished` while it goes on, or when it was killed."""
+    """An outcome's status; `unfinished` while it goes on, or when it was killed; `unknown` where
+    the folder says what can't be read."""
     reason: str = ""
     step: int | None = None
     seconds: float | None = None
     started: str | None = None
     best: Mapping[str, float] = field(default_factory=dict)
     """Best values by full name."""
+    problem: str = ""
+    """What its folder says that can't be read; empty where all can."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -154,16 +160,39 @@ def runs_in(folder: str | Path) -> list[KeptRun]:
 
 
 def _read(folder: Path) -> KeptRun:
-    started = read_json(folder / ENVIRONMENT).get("started")
-    told = read_json(folder / OUTCOME)
-    if not told:
-        return KeptRun(folder, "unfinished", started=started)
+    environment, unread = look_into(folder / ENVIRONMENT)
+    told, problem = look_into(folder / OUTCOME)
+    started = environment.get("started")
+    problems = [one for one in (unread, problem) if one]
+    status = told.get("status")
+    if told and status not in list(Status):
+        problems.append(f"{OUTCOME} names no status")
+        problem = problem or problems[-1]
+    step, seconds, reason, best = (told.get(key) for key in ("step", "seconds", "reason", "best"))
     return KeptRun(
         folder,
-        told["status"],
-        told["reason"],
-        told["step"],
-        told["seconds"],
-        started,
-        {name: best["value"] for name, best in told["best"].items()},
+        "unknown" if problem else status or "unfinished",
+        reason if isinstance(reason, str) else "",
+        step if is_count(step) else None,
+        float(seconds) if _is_number(seconds) else None,
+        started if isinstance(started, str) else None,
+        _values(best),
+        "; ".join(problems),
+    )
+
+
+def _values(best: Any) -> dict[str, float]:
+    """The best values among what a file says of them; what isn't a number is left out."""
+    if not isinstance(best, Mapping):
+        return {}
+    told = {name: one.get("value") for name, one in best.items() if isinstance(one, Mapping)}
+    return {name: float(value) for name, value in told.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether `value` is a number that a float can hold."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < sys.float_info.max
     )

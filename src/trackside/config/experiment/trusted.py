@@ -44,8 +44,19 @@ def search_path(folder: Path, file: str, told: Any) -> list[str]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A small file with a JSON object; empty where there is none that can be read."""
+    return look_into(path)[0]
+
+
+def look_into(path: Path) -> tuple[dict[str, Any], str]:
+    """The JSON object in a small file, and why there is none: empty where no file is, too."""
     try:
         told = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    except FileNotFoundError:
+        return {}, ""
+    except OSError as error:
+        return {}, f"{path.name} can't be read ({error.strerror})"
+    except (ValueError, RecursionError):
+        return {}, f"{path.name} is not JSON"
+    if not isinstance(told, dict):
+        return {}, f"{path.name} holds no JSON object"
+    return told, ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackside.config.builtin_callbacks import FOLDER, builtin_callbacks
+from trackside.run_folder.inside import replace_inside
 
 if TYPE_CHECKING:
     from trackside.config.reference import Reference
@@ -22,7 +23,7 @@ def write_pages(folder: Path) -> list[Path]:
     written = []
     for name, text in pages().items():
         written.append(folder / name)
-        written[-1].write_text(text, encoding="utf-8")
+        replace_inside(folder, name, text)
     return written
 
 

@@ -64,8 +64,9 @@ def callbacks(
         return
     if index is not None:
         from trackside.cli import callback_index
+        from trackside.run_folder.inside import replace_inside
 
-        index.write_text(callback_index.index(), encoding="utf-8")
+        replace_inside(index.parent, index.name, callback_index.index())
         return
     listed = _listed()
     if name is None or name in listed:

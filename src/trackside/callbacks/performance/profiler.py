@@ -16,7 +16,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.progress import whole_number
 from trackside.run import Run
-from trackside.run_folder.inside import folder_inside, unlinked
+from trackside.run_folder.inside import folder_inside, replace_inside, unlinked
 
 logger = logging.getLogger("trackside")
 
@@ -133,13 +133,13 @@ class Profiler(Callback):
         recorded.export_chrome_trace(str(unlinked(folder / f"{name}.json")))
         by = "self_cuda_time_total" if run.device.type == "cuda" else "self_cpu_time_total"
         table = recorded.key_averages().table(sort_by=by, row_limit=self.rows)
-        unlinked(folder / f"{name}.txt").write_text(f"{table}\n", encoding="utf-8")
+        replace_inside(folder, f"{name}.txt", f"{table}\n")
         if self._records_memory:
             from torch.cuda import _memory_viz  # noqa: PLC0415 - only where it is wanted
 
             # As a page: torch's own file of a snapshot would be a pickle.
             page = _memory_viz.trace_plot(torch.cuda.memory._snapshot())  # type: ignore[no-untyped-call]
-            unlinked(folder / f"{name}-memory.html").write_text(page, encoding="utf-8")
+            replace_inside(folder, f"{name}-memory.html", page)
         logger.info("wrote the profile of some steps to %s", folder / name)
 
 

@@ -23,6 +23,15 @@ def test_counters_survive_a_round_trip_through_json() -> None:
     assert restored == progress
 
 
+def test_a_counter_is_read_under_the_name_that_older_checkpoints_have_for_it() -> None:
+    state = Progress(epochs_completed=3, epochs_closed=2).state_dict()
+    state["epochs_ended"] = state.pop("epochs_closed")
+    restored = Progress()
+    restored.load_state_dict(state)
+
+    assert (restored.epochs_completed, restored.epochs_closed) == (3, 2)
+
+
 def test_a_missing_counter_is_an_error() -> None:
     state = Progress().state_dict()
     del state["samples_completed"]

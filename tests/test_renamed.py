@@ -16,7 +16,7 @@ from trackside.lifecycle.collection import CallbackCollection
 from trackside.testing import tiny_regression
 
 RUN = Run("fit")
-HOLDERS: dict[str, Any] = {"Run": RUN}
+HOLDERS: dict[str, Any] = {"Run": RUN, "Progress": RUN.progress}
 CALLED: dict[str, Any] = {
     "Settings": Settings,
     "Scheduler": lambda **options: Scheduler(torch.optim.lr_scheduler.ConstantLR, **options),

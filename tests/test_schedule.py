@@ -25,7 +25,7 @@ def walk(batch_sizes: list[int], epoch_steps: int = 3) -> list[Progress]:
             batches_completed=number,
             samples_completed=progress.samples_completed + size,
             epochs_completed=number // epoch_steps,
-            epochs_ended=number // epoch_steps,
+            epochs_closed=number // epoch_steps,
             seconds=float(progress.samples_completed + size),
         )
         seen.append(progress)

@@ -11,16 +11,22 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from trackside.errors import ConfigurationError
+from trackside.renamed import refuses_old_names
+
+_FORMER_NAMES = {"epochs_closed": "epochs_ended"}
+"""Counters under the names that older checkpoints have for them."""
 
 
+@refuses_old_names
 @dataclass(slots=True)
 class Progress:
     """What a run has completed so far, over all its resumes."""
 
     epochs_completed: int = 0
-    """Whole passes over the training data."""
-    epochs_ended: int = 0
-    """Epochs whose evaluations are done as well: for how many `on_epoch_end` has come."""
+    """Whole passes over the training data; their evaluations may still be to come."""
+    epochs_closed: int = 0
+    """Epochs whose evaluations are done as well: `epochs_completed`, or `epochs_completed - 1` from
+    the end of a pass until the evaluations after it are done."""
     steps_completed: int = 0
     """Optimizer updates (skipped ones included: the step happened, the update did not)."""
     batches_completed: int = 0
@@ -62,7 +68,8 @@ class Progress:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Raises `KeyError` for a counter that is missing."""
         for field in fields(self):
-            setattr(self, field.name, state[field.name])
+            former = _FORMER_NAMES.get(field.name, field.name)
+            setattr(self, field.name, state[former if former in state else field.name])
 
 
 def is_count(value: object, at_least: int = 0) -> bool:

@@ -14,7 +14,10 @@ from trackside.errors import ConfigurationError, UsageError
 T = TypeVar("T")
 
 HOOKS = {"on_optimizers_built": "on_optimizers_ready"}
-ATTRIBUTES = {"Run": {"trial": "discarding", "calling": "current_callback"}}
+ATTRIBUTES = {
+    "Run": {"trial": "discarding", "calling": "current_callback"},
+    "Progress": {"epochs_ended": "epochs_closed"},
+}
 """By class."""
 OPTIONS = {
     "Settings": {"parallel": "strategy"},

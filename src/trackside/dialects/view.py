@@ -88,12 +88,12 @@ class View:
 
     def begin_epoch(self) -> None:
         """Remember the number of the epoch that begins."""
-        self.shared["__epoch__"] = self.run.progress.epochs_ended
+        self.shared["__epoch__"] = self.run.progress.epochs_closed
 
     @property
     def epoch(self) -> int:
         """Number of the epoch under way, or of the last one, from 0."""
-        number: int = self.shared.get("__epoch__", self.run.progress.epochs_ended)
+        number: int = self.shared.get("__epoch__", self.run.progress.epochs_closed)
         return number
 
     def set_stop(self, wanted: bool) -> None:

@@ -97,7 +97,7 @@ def _before_next(hook: str, progress: Progress) -> Progress:
     """Progress before the next firing of `hook`: a resumed epoch may be completed, not ended."""
     if hook != "on_epoch_end":
         return progress
-    return replace(progress, epochs_completed=progress.epochs_ended)
+    return replace(progress, epochs_completed=progress.epochs_closed)
 
 
 def on(

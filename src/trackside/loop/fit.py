@@ -90,7 +90,7 @@ def epoch(training: Training) -> None:
     for scheduling in training.setup.schedulings:
         scheduling.after_epoch(position.epoch_metrics, training.setup.sources)
     position.phase = "between"
-    progress.epochs_ended += 1
+    progress.epochs_closed += 1
     end_epoch(training, Ended.DATA)
     position.epoch_metrics.clear()
     safe_point(training)

@@ -188,7 +188,7 @@ class ScriptedRun(Run):
                 if of_name:
                     self.tell_evaluation(of_name)
                     seen.update(of_name)
-            progress.epochs_ended += 1
+            progress.epochs_closed += 1
         self.fire(Callback.on_epoch_end, seen)
         self.record({})
         self.safe_point()

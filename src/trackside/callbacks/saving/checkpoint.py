@@ -287,7 +287,7 @@ def _stand(run: Run) -> tuple[int, int, int]:
     """Where the run stands: steps, epochs, and how often torch saw weights changed in place."""
     weights = (tensor for model in run.models.values() for tensor in model.parameters())
     changes = sum(tensor._version for tensor in weights)
-    return run.progress.steps_completed, run.progress.epochs_ended, changes
+    return run.progress.steps_completed, run.progress.epochs_closed, changes
 
 
 def _metrics_of_this_step(run: Run) -> dict[str, float]:

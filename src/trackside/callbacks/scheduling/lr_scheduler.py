@@ -55,7 +55,7 @@ class LRScheduler(Callback):
             self.monitors = (monitor or "val/loss",)
         self._schedulings: dict[str, Scheduling] = {}
         self._loaded: dict[str, Any] = {}
-        self._epochs_ended = 0
+        self._epochs_closed = 0
 
     @property
     def schedulers(self) -> dict[str, Any]:
@@ -72,10 +72,10 @@ class LRScheduler(Callback):
         self._schedulings = {name: Scheduling(self._spec, run.optimizers[name]) for name in names}
 
     def on_fit_start(self, run: Run) -> None:
-        self._epochs_ended = run.progress.epochs_ended
+        self._epochs_closed = run.progress.epochs_closed
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
-        self._epochs_ended = run.progress.epochs_ended
+        self._epochs_closed = run.progress.epochs_closed
 
     def on_step_end(self, run: Run) -> None:
         for scheduling in self._schedulings.values():
@@ -83,8 +83,8 @@ class LRScheduler(Callback):
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         # It also comes when an epoch is left in its middle: then the epoch isn't over.
-        if run.progress.epochs_ended > self._epochs_ended:
-            self._epochs_ended = run.progress.epochs_ended
+        if run.progress.epochs_closed > self._epochs_closed:
+            self._epochs_closed = run.progress.epochs_closed
             for scheduling in self._schedulings.values():
                 scheduling.after_epoch(metrics)
 

@@ -38,8 +38,8 @@ def test_the_average_over_ranks_is_the_mean_over_samples(samples: int) -> None:
     pairs = [weigh(World(), s, x) for s, x in zip(shares, LOSSES, strict=True)]
 
     expected = sum(s.samples * x for s, x in zip(shares, LOSSES, strict=True)) / samples
-    assert average([scaled for scaled, _ in pairs]) == pytest.approx(float(expected))
-    assert [weight for _, weight in pairs] == [None] * 3
+    assert average([scaled for scaled, _, _ in pairs]) == pytest.approx(float(expected))
+    assert [weight for _, weight, _ in pairs] == [None] * 3
 
 
 @pytest.mark.parametrize("kind", [float, torch.tensor])
@@ -47,26 +47,26 @@ def test_the_average_over_ranks_is_the_mean_over_weights(kind: type) -> None:
     weights = [3.0, 0.0, 5.0]
     pairs = [weigh(OneOf(r, weights), None, LOSSES[r], kind(weights[r])) for r in range(3)]
 
-    assert average([scaled for scaled, _ in pairs]) == pytest.approx((3 * 1 + 5 * 2) / 8)
-    assert [float(weight) for _, weight in pairs if weight is not None] == weights
+    assert average([scaled for scaled, _, _ in pairs]) == pytest.approx((3 * 1 + 5 * 2) / 8)
+    assert [float(weight) for _, weight, _ in pairs if weight is not None] == weights
 
 
 def test_a_filler_weighs_nothing_whatever_its_step_says() -> None:
     filler = Share([0], samples=0, total=1, ranks=2)
-    scaled, weight = weigh(OneOf(1, [7.0, 0.0]), filler, LOSSES[1], torch.tensor(9))
+    scaled, weight, _ = weigh(OneOf(1, [7.0, 0.0]), filler, LOSSES[1], torch.tensor(9))
 
     assert (float(scaled), float(weight or 0)) == (0.0, 0.0)
 
 
 def test_a_batch_without_any_weight_has_a_gradient_of_zero() -> None:
-    scaled, _ = weigh(OneOf(0, [0.0, 0.0]), None, LOSSES[0], 0.0)
+    scaled, _, _ = weigh(OneOf(0, [0.0, 0.0]), None, LOSSES[0], 0.0)
 
     assert float(scaled) == 0.0
 
 
 def test_the_scaled_loss_keeps_its_dtype() -> None:
     loss = torch.tensor(1.0, dtype=torch.bfloat16)
-    scaled, _ = weigh(OneOf(0, [1.0, 3.0]), None, loss, torch.tensor(1))
+    scaled, _, _ = weigh(OneOf(0, [1.0, 3.0]), None, loss, torch.tensor(1))
 
     assert scaled.dtype is torch.bfloat16
     assert weigh(World(), None, loss)[0] is loss

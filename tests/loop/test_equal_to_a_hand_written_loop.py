@@ -63,8 +63,17 @@ def by_hand(
             with around:
                 loss = nn.functional.cross_entropy(model(inputs), target)
             losses.append(loss.detach().clone())
-            (loss / window if window > 1 else loss).backward()
+            # Each batch counts by its samples: in proportion to the first, put right at the end.
+            if number == window_start:
+                first, seen = len(target), 0
+            seen += len(target)
+            same = len(target) == first
+            (loss / window if same else loss * (len(target) / (first * window))).backward()
             if number - window_start + 1 == window:
+                if seen != first * window:
+                    for parameter in model.parameters():
+                        if parameter.grad is not None:
+                            parameter.grad *= first * window / seen
                 if clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), clip)
                 if clip_value is not None:

@@ -67,7 +67,7 @@ class StepRun:
 
 def weigh(
     world: World, share: Share[Any] | None, loss: Tensor, weight: Tensor | float | None = None
-) -> tuple[Tensor, Tensor | float | None]:
+) -> tuple[Tensor, Tensor | float | None, Tensor | float]:
     """The mean loss of a rank's batch as it goes into the average over ranks.
 
     DDP and FSDP average gradients over ranks, each rank alike. So that the average is the gradient
@@ -83,11 +83,13 @@ def weigh(
         weight: What the step returned as weight.
 
     Returns:
-        The loss, scaled; and the weight in averages, None for samples.
+        The loss, scaled; the weight in averages, None for samples; and the weight of the batch over
+        all ranks, the same on each, which is 1 where nobody knows it.
     """
     if weight is None:
         plain = share is None or share.factor == 1
-        return loss if plain or share is None else loss * share.factor, None
+        total_samples = 1 if share is None else share.total
+        return loss if plain or share is None else loss * share.factor, None, total_samples
     if isinstance(weight, Tensor):
         exact = torch.float32 if weight.device.type == "mps" else torch.float64
         weight = weight.detach().reshape(()).to(exact)
@@ -95,4 +97,5 @@ def weigh(
         weight = weight * 0  # a filler
     total = world.all_reduce(weight, "sum")
     factor = weight * world.size / (total + (total == 0))
-    return loss * (factor.to(loss.dtype) if isinstance(factor, Tensor) else factor), weight
+    scaled = loss * (factor.to(loss.dtype) if isinstance(factor, Tensor) else factor)
+    return scaled, weight, total

@@ -137,7 +137,7 @@ def unchanged(training: Training) -> Iterator[None]:
     for metric in training.setup.metrics.values():
         metric.reset()
     try:
-        with randomness.preserved(), evaluating(run.models):
+        with randomness.preserved(), evaluating(training.setup.modules):
             yield
     finally:
         run.evaluation = None

@@ -8,7 +8,7 @@ checkpoints, the end. Nothing here knows a callback by name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from time import perf_counter
 
 from torch import Tensor
@@ -22,14 +22,17 @@ from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.evaluate import arriving
-from trackside.loop.leftovers import drop_leftovers
+from trackside.loop.leftovers import drop_leftovers, parameters_of
 from trackside.loop.recording import flush, measured, record
 from trackside.loop.rollback import roll_back, too_late
 from trackside.loop.safe_points import notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
 from trackside.loop.state import TRAIN, Ended, Training
+from trackside.loop.untrained import tell_untrained
 from trackside.outcome import Outcome
 from trackside.run import Run, SkippedStep
+from trackside.step.accumulation import Parts
+from trackside.step.modes import begin_training
 from trackside.step.optimization import drop_gradients
 from trackside.step.output import Output, as_output, check_loss
 
@@ -40,11 +43,11 @@ def fit(training: Training) -> Outcome:
     position.clock_origin = perf_counter() - run.progress.seconds
     training.begin_schedules()
     drop_leftovers(training)
-    for model in run.models.values():
-        model.train()
+    begin_training(training.setup.modules, tell=run.world.rank == 0)
     if run.saver is not None:
         run.saver.prepare(run, shared_state(training), rank_state(training))
     training.fire(Callback.on_fit_start)
+    tell_untrained(training)
     safe_point(training)
     train(training)
     while position.rollback_requests:
@@ -75,6 +78,7 @@ def epoch(training: Training) -> None:
     """One pass over the training data, and the evaluations that are due after it."""
     position, progress = training.position, training.run.progress
     training.fire(Callback.on_epoch_start)
+    tell_untrained(training)
     if position.phase != "evaluating":
         ended = train_epoch(training)
         if ended is not Ended.DATA or training.run.requests.interrupted:
@@ -183,7 +187,7 @@ def train_step(training: Training, batch: Batch, batches: Iterator[Batch]) -> No
     if listeners.step_start:
         training.fire(Callback.on_step_start)
     if run.accumulate == 1:
-        train_batch(training, batch, 1)
+        train_batch(training, batch, None)
     elif setup.replicas is not None:
         _accumulate_replicas(training, batch, batches)
     else:
@@ -206,33 +210,34 @@ def _accumulate(training: Training, batch: Batch, batches: Iterator[Batch]) -> N
     run, source, window = training.run, training.setup.sources[TRAIN], training.run.accumulate
     done, whole = run.progress.epoch_batches_completed, source.batches_of_pass
     if whole is None or done >= whole:
-        # Nobody knows how many are left: fetched first, each batch gets its share of the step.
+        # Nobody knows how many are left: they are fetched first.
         fetched = [batch, *islice(batches, window - 1)]
+        parts = Parts(len(fetched))
         for each in fetched:
-            train_batch(training, each, len(fetched))
-        return
-    window = min(window, whole - done)
-    train_batch(training, batch, window)
-    taken = 1
-    for each in islice(batches, window - 1):
-        train_batch(training, each, window)
-        taken += 1
-    if taken < window:  # an error in the data must not look like its end
-        source.check_whole(run.progress.epoch_batches_completed)
+            train_batch(training, each, parts)
+    else:
+        parts = Parts(min(window, whole - done))
+        for each in chain([batch], islice(batches, parts.batches - 1)):
+            train_batch(training, each, parts)
+        if parts.taken < parts.batches:  # an error in the data must not look like its end
+            source.check_whole(run.progress.epoch_batches_completed)
+    parts.finish(parameters_of(training))
 
 
 def _accumulate_replicas(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
     """The same on several ranks: gradients are averaged with the last batch of the step."""
     fetched = [batch, *islice(batches, training.run.accumulate - 1)]
+    parts = Parts(len(fetched))
     if (replicas := training.setup.replicas) is not None:
         with replicas.no_sync():
             for each in fetched[:-1]:
-                train_batch(training, each, len(fetched))
-    train_batch(training, fetched[-1], len(fetched))
+                train_batch(training, each, parts)
+    train_batch(training, fetched[-1], parts)
+    parts.finish(parameters_of(training))
 
 
-def train_batch(training: Training, batch: Batch, window: int) -> None:
-    """Forward and backward of one batch of a step that has `window` of them."""
+def train_batch(training: Training, batch: Batch, parts: Parts | None) -> None:
+    """Forward and backward of one batch: a step of its own (None), or one part of a step."""
     run, setup, listeners = training.run, training.setup, training.listeners
     several = setup.replicas is not None
     if run.device.type != "cpu":
@@ -250,10 +255,15 @@ def train_batch(training: Training, batch: Batch, window: int) -> None:
     try:
         scaled = loss
         if several:
-            scaled, weight = weigh(run.world, share, loss, weight)
+            scaled, weight, total = weigh(run.world, share, loss, weight)
         # Kept on the device; `after_step` folds them.
         setup.record_loss((loss.detach(), samples if weight is None else weight))
-        loss = scaled if window == 1 else scaled / window
+        if parts is None:
+            loss = scaled
+        elif several:
+            loss = parts.scale(scaled, total)
+        else:
+            loss = parts.scale(scaled, samples if weight is None else weight)
         if listeners.plain_backward:
             loss.backward()  # type: ignore[no-untyped-call]
         elif not setup.steps.manual_optimization:
@@ -333,7 +343,7 @@ def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
     their next update nor in any checkpoint.
     """
     if training.setup.replicas is not None:
-        loss, _ = weigh(training.run.world, training.position.share, loss)
+        loss, _, _ = weigh(training.run.world, training.position.share, loss)
     drop_leftovers(training, tell=True)
     backward(training, loss)
     update(training, [optimizer])

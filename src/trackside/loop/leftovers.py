@@ -21,7 +21,7 @@ def drop_leftovers(training: Training, *, tell: bool = False) -> None:
             them for something.
     """
     found = False
-    for parameter in _parameters(training):
+    for parameter in parameters_of(training):
         if parameter.grad is not None:
             found = True
             parameter.grad = None
@@ -34,8 +34,9 @@ def drop_leftovers(training: Training, *, tell: bool = False) -> None:
         )
 
 
-def _parameters(training: Training) -> Iterator[nn.Parameter]:
-    for model in training.run.models.values():
+def parameters_of(training: Training) -> Iterator[nn.Parameter]:
+    """The parameters of all models, of the loss, and of optimizers; one may come twice."""
+    for model in training.setup.modules.values():
         yield from model.parameters()
     for optimizer in training.setup.optimizers:
         for group in optimizer.param_groups:

@@ -22,8 +22,9 @@ State = dict[str, Any]
 
 def shared_state(training: Training) -> State:
     """What all ranks share. Tensors are those of the run itself: copy them before the next step."""
-    run = training.run
+    run, loss = training.run, training.setup.loss
     return {
+        **({} if loss is None else {"loss": loss.state_dict()}),
         "models": {name: model.state_dict() for name, model in run.models.items()},
         "optimizers": {name: one.state_dict() for name, one in run.optimizers.items()},
         "schedulers": {name: one.state_dict() for name, one in run.schedulers.items()},
@@ -57,6 +58,7 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
     """
     run = training.run
     _restore_named("model", run.models, shared["models"])
+    _restore_loss(training, shared.get("loss"))
     refuse_other_optimizers(run.optimizers, shared["optimizers"])
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
     _tell_other_options(run.schedulers, shared["schedulers"])
@@ -84,6 +86,14 @@ def _restore_trainer(training: Training, state: dict[str, Any]) -> None:
         trainer.load_state_dict(state)
     elif trainer.state_dict():
         warnings.warn("the trainer starts anew: the checkpoint has no state of it", stacklevel=3)
+
+
+def _restore_loss(training: Training, state: Mapping[str, Any] | None) -> None:
+    """The state of a loss that has one; older checkpoints have none."""
+    loss = training.setup.loss
+    if loss is None or not loss.state_dict():
+        return
+    _restore_named("loss", {"loss": loss}, {} if state is None else {"loss": state})
 
 
 def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch import nn
 from torch.optim import Optimizer
 
 from trackside.data.source import DataSource
@@ -80,12 +81,20 @@ class Setup:
     training_step: Callable[[Any, Any], Any]
     step_run: Any
     """The run as `training_step` sees it: on several ranks, its models are the wrapped ones."""
+    loss: nn.Module | None = None
+    """The loss, where it is a module: it may have buffers and parameters of its own."""
     replicas: Replicas | None = None
     """The models spread over ranks; None in one process."""
     watch: FailureWatch | None = None
     """Notices when another rank fails; None in one process."""
     prefetcher: Callable[[Iterator[Any], DataSource], Iterator[Any]] | None = None
     """Lets batches begin their way to the device before their turn; None: at their turn."""
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The models and the loss by name: all whose modes and parameters the run looks after."""
+        own = {} if self.loss is None else {"loss": self.loss}
+        return {**own, **self.run.models}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,8 @@ class Position:
         """Whether rank 0 has told all ranks that the last checkpoint is written."""
         self.clock_origin = perf_counter()
         """When training would have begun, had it never been interrupted; by `perf_counter`."""
+        self.told_untrained: set[str] = set()
+        """Parameters of which it was said that no optimizer trains them."""
         self.told_of_leftovers = False
         """Whether it was said that gradients from before an update by hand are dropped."""
         self.next_check_step: float = 0

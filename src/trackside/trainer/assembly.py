@@ -77,6 +77,7 @@ def assemble(
     ranks.join(run, settings.device)
     if trainer.seed is not None:
         randomness.seed_everything(trainer.seed)
+    loss = trainer.loss.to(run.device) if isinstance(trainer.loss, nn.Module) else None
     events.fire(Callback.on_configure_start)
     made = models is None or training
     run.models = checks.models(trainer.configure_model(run)) if made else dict(models or {})
@@ -89,6 +90,7 @@ def assemble(
     run.optimizers = {}
     if training:
         run.optimizers = build_optimizers(trainer.configure_optimizers(run), run.models)
+        checks.check_loss_on_ranks(loss, run)
         events.fire(Callback.on_optimizers_ready)
     schedulings = build_schedulings(trainer.scheduler, run.optimizers) if training else {}
     run.schedulers = {name: one.scheduler for name, one in schedulings.items()}
@@ -115,6 +117,7 @@ def assemble(
         schedulings=tuple(schedulings.values()),
         training_step=trainer.training_step,
         step_run=_step_run(run, replicas),
+        loss=loss,
         replicas=replicas,
         watch=ranks.watch,
         prefetcher=prefetcher_for(run.device, settings.prefetch_batches),

@@ -31,7 +31,7 @@ from trackside.step.metrics import check_metrics
 from trackside.step.optimization import Clip, Scheduler
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
-from trackside.trainer import assembly, rehearsal
+from trackside.trainer import assembly, rehearsal, trained_before
 from trackside.trainer.defaults import collect
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
@@ -192,6 +192,7 @@ class Trainer(Callback[Any]):
             self._folder.take(run, made_up=is_new)
             resuming.resume(training, resume, is_new_directory=is_new)
             self._folder.sign(run)
+            trained_before.tell(run)
             training.fire(Callback.on_setup_end)
             open_ended = not self.logs and preflight.logs_of_its_own(type(self), Trainer)
             preflight.check(training.setup, open_ended=open_ended)
@@ -360,6 +361,8 @@ class Trainer(Callback[Any]):
 
     def _over(self, result: Result) -> None:
         self.result = result
+        if self._run is not None:
+            trained_before.remember(self._run)
         self._run = self._training = None
         self._ranks.stop_watching()
         self._folder.release()

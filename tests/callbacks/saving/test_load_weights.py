@@ -118,6 +118,17 @@ def test_only_what_was_loaded_is_frozen(file: Path) -> None:
     assert trained == ["1.weight", "1.bias"]
 
 
+def test_running_statistics_that_were_loaded_are_frozen_with_the_weights(tmp_path: Path) -> None:
+    def part() -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4))
+
+    path = tmp_path / "part.safetensors"
+    save_file(part().state_dict(), path)
+    model = nn.Sequential(part(), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    load(model, path, rename={"": "0."}, strict=False, freeze=True)
+    assert [m.training for m in model.modules() if isinstance(m, nn.BatchNorm1d)] == [False, True]
+
+
 def test_tied_weights_need_one_name_in_the_file(tmp_path: Path) -> None:
     model = nn.ModuleDict({"a": nn.Linear(1, 1, bias=False), "b": nn.Linear(1, 1, bias=False)})
     model["b"].weight = model["a"].weight

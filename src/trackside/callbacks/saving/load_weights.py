@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, final
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trackside.callbacks.saving.weight_files import (
     load_whole,
@@ -41,7 +42,8 @@ class LoadWeights(Callback):
             the value (`\1` stands for its first group). A value of None leaves such weights out.
             The first key that matches counts.
         strict: Whether a difference is an error. False loads what matches, which must be something.
-        freeze: Whether the parameters that were loaded are not trained.
+        freeze: Whether the parameters that were loaded are not trained; running statistics of batch
+            norm that were loaded stay as they are as well.
         model: Name of the model; None takes the run's `model`. A checkpoint of several models is
             searched for the same name.
 
@@ -106,6 +108,7 @@ class LoadWeights(Callback):
             for own, parameter in model.named_parameters(remove_duplicate=False):
                 if own in loaded:
                     parameter.requires_grad_(False)
+            _freeze_statistics(model, loaded)
         self.match = match
         level = logging.INFO if match.exact else logging.WARNING
         logger.log(level, "loaded weights from %s: %s", self.source, match)
@@ -192,3 +195,10 @@ def _add_tied(state: dict[str, Tensor], model: nn.Module, names: Mapping[str, st
             tied = next((other for other in present if is_same(value, values[other])), None)
             if tied is not None:
                 state[plain] = state[tied]
+
+
+def _freeze_statistics(model: nn.Module, loaded: Container[str]) -> None:
+    """Batch norm whose state was loaded evaluates: its running statistics stay."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and f"{name}.running_mean".lstrip(".") in loaded:
+            module.eval()

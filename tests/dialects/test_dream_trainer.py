@@ -82,7 +82,7 @@ def test_dt_01_there_are_hooks_at_every_stage_in_order() -> None:
 def test_dt_02_launch_comes_before_everything_is_there() -> None:
     class Looking(Callback[BaseTrainer]):
         def pre_launch(self) -> None:
-            self.models = dict(self.trainer.run.models)
+            self.models = dict(self.trainer.named_models())
 
         def post_configure(self) -> None:
             self.configured = set(self.trainer.named_models())

@@ -177,7 +177,7 @@ def ends_step(run: Run) -> bool:
 
 def validation_name(run: Run) -> str | None:
     """The data set that their one validation is: `val`, else the first that isn't for training."""
-    others = [name for name in run.data if name != "train"]
+    others = [name for name in so_far(run, "data") if name != "train"]
     return "val" if "val" in others else next(iter(others), None)
 
 
@@ -192,6 +192,15 @@ def epochs_of(run: Run) -> int | None:
     if limit.epochs is not None or limit.total_steps is None or not limit.epoch_steps:
         return limit.epochs
     return -(-limit.total_steps // limit.epoch_steps)
+
+
+def so_far(run: Run, name: str) -> Mapping[str, Any]:
+    """`run.models`, `run.data` and so on; empty where a run has none of them yet.
+
+    Other trainers let callbacks look at any time, where a run says that it is too early.
+    """
+    known: Mapping[str, Any] = getattr(run, name, {})
+    return known
 
 
 def model_of(run: Run, optimizer: Optimizer) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trackside.dialects.view import View, validation_name
+from trackside.dialects.view import View, so_far, validation_name
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.run import Run
 
@@ -235,20 +235,20 @@ class TrainerView(View):
         return self._loader(validation_name(self.run))
 
     def _loader(self, name: str | None) -> Any:
-        source = self.run.data.get(name or "")
+        source = so_far(self.run, "data").get(name or "")
         return source.loader if source is not None else None
 
     def named_models(self) -> dict[str, nn.Module]:
         """All models by name."""
-        return dict(self.run.models)
+        return dict(so_far(self.run, "models"))
 
     def named_optimizers(self) -> dict[str, Optimizer]:
         """All optimizers by name."""
-        return dict(self.run.optimizers)
+        return dict(so_far(self.run, "optimizers"))
 
     def named_schedulers(self) -> dict[str, Any]:
         """All schedulers by the name of their optimizer."""
-        return dict(self.run.schedulers)
+        return dict(so_far(self.run, "schedulers"))
 
     def named_metrics(self) -> dict[str, EvaluatedMetric]:
         """The metrics of the last evaluation by name, `loss` aside."""

@@ -24,7 +24,7 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import LateValues, loss_of, renamed
-from trackside.dialects.view import View
+from trackside.dialects.view import View, so_far
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
 from trackside.run import Evaluation, Run
@@ -97,7 +97,7 @@ class Handler(View):
     @property
     def scheduler(self) -> Any:
         """The learning-rate scheduler, or None."""
-        return next(iter(self.run.schedulers.values()), None)
+        return next(iter(so_far(self.run, "schedulers").values()), None)
 
     @property
     def train_losses(self) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trackside.dialects.pytorch_accelerated.adapter import CallbackHandler, Trainer
+from trackside.dialects.view import so_far
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.run import Evaluation, Run
 from trackside.step.output import TARGETS, call_model, split
@@ -48,12 +49,12 @@ class TrainerMethods:
     @property
     def model(self) -> Any:
         """During a run, the model that is trained; before, what the trainer was given."""
-        running = self._running is not None and self._running.models
+        running = self._running is not None and so_far(self._running, "models")
         return self.view.model if running else vars(self).get("_model")
 
     @model.setter
     def model(self, model: Any) -> None:
-        if self._running is not None and self._running.models:
+        if self._running is not None and so_far(self._running, "models"):
             self.view.model = model
         else:
             vars(self)["_model"] = model
@@ -61,7 +62,7 @@ class TrainerMethods:
     @property
     def optimizer(self) -> Any:
         """During a run, the optimizer at work; before, what the trainer was given."""
-        running = self._running is not None and self._running.optimizers
+        running = self._running is not None and so_far(self._running, "optimizers")
         return self.view.optimizer if running else vars(self).get("_optimizer")
 
     @optimizer.setter

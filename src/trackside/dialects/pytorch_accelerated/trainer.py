@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from trackside.dialects import state_file
 from trackside.dialects.values import is_number, on_host
-from trackside.dialects.view import View, epochs_of, validation_name
+from trackside.dialects.view import View, epochs_of, so_far, validation_name
 from trackside.errors import TracksideError, UnknownNameError, did_you_mean
 from trackside.paths import local_path
 from trackside.run import Run
@@ -165,7 +165,7 @@ class RunConfig(dict[str, Any]):
 
 
 def _batch_size(run: Run, name: str | None) -> int | None:
-    source = run.data.get(name or "")
+    source = so_far(run, "data").get(name or "")
     size = getattr(source.loader, "batch_size", None) if source is not None else None
     return size if isinstance(size, int) else None
 
@@ -272,7 +272,7 @@ class TrainerView(View):
     @property
     def scheduler(self) -> Any:
         """The learning-rate scheduler, or None."""
-        return next(iter(self.run.schedulers.values()), None)
+        return next(iter(so_far(self.run, "schedulers").values()), None)
 
     @property
     def device(self) -> torch.device:
@@ -318,7 +318,7 @@ class TrainerView(View):
         return getattr(self._eval_dataloader, "dataset", None)
 
     def _loader(self, name: str | None) -> LoaderView | None:
-        source = self.run.data.get(name or "")
+        source = so_far(self.run, "data").get(name or "")
         return LoaderView(source.loader, self.run.device) if source is not None else None
 
     def print(self, *args: Any, **kwargs: Any) -> None:

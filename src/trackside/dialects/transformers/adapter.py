@@ -28,7 +28,7 @@ from trackside.dialects.translation import (
     not_supported,
     row,
 )
-from trackside.dialects.view import ends_step, validation_name
+from trackside.dialects.view import ends_step, so_far, validation_name
 from trackside.errors import RegistrationError
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
@@ -199,13 +199,13 @@ class HuggingFaceAdapter(Adapter):
         take(control, run)
 
     def _parts(self, run: Run) -> dict[str, Any]:
-        evaluated = run.data.get(validation_name(run) or "")
-        train = run.data.get("train")
+        evaluated = so_far(run, "data").get(validation_name(run) or "")
+        train = so_far(run, "data").get("train")
         return {
-            "model": run.model if run.models else None,
+            "model": run.model if so_far(run, "models") else None,
             "processing_class": None,
-            "optimizer": run.optimizer if run.optimizers else None,
-            "lr_scheduler": next(iter(run.schedulers.values()), None),
+            "optimizer": run.optimizer if so_far(run, "optimizers") else None,
+            "lr_scheduler": next(iter(so_far(run, "schedulers").values()), None),
             "train_dataloader": train.loader if train is not None else None,
             "eval_dataloader": evaluated.loader if evaluated is not None else None,
         }

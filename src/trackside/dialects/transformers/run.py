@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trackside.dialects.view import View, epochs_of, validation_name
+from trackside.dialects.view import View, epochs_of, so_far, validation_name
 from trackside.errors import UsageError
 from trackside.history import Mode, has_improved
 from trackside.run import Run
@@ -81,7 +81,7 @@ class TrainingArguments(View):
         return self._batch_size(validation_name(self.run))
 
     def _batch_size(self, name: str | None) -> int | None:
-        source = self.run.data.get(name or "")
+        source = so_far(self.run, "data").get(name or "")
         size = getattr(source.loader, "batch_size", None) if source is not None else None
         return size if isinstance(size, int) else None
 

@@ -176,7 +176,7 @@ class Run:
         self.accumulate = 1
         """Batches per step; a callback may change it between steps."""
         self.batch_samples: float = 0.0
-        """Weight of the batch under way, in samples (or what the step returned as `weight`)."""
+        """Samples of the batch under way; nan while only its step can count them."""
         self.output: Any = None
         """What `training_step` returned, from `on_backward_start` to `on_backward_end`."""
         self.data_wait_seconds: float = 0.0

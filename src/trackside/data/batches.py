@@ -1,53 +1,15 @@
-"""Batches: how many samples they hold, moving them to a device, describing them in messages."""
+"""Batches: moving them to a device, taking samples out of them, describing them in messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trackside.errors import DataError
-
 Batch = Any
 """What a loader gives: `(inputs, target)`, a mapping of tensors, or what the steps understand."""
-
-
-_SEQUENCES = frozenset((tuple, list))
-
-
-def samples_in(batch: Batch) -> int:
-    """How many samples a batch holds: the first dimension of its first tensor.
-
-    Raises:
-        DataError: There is no tensor in it.
-    """
-    if type(batch) in _SEQUENCES:
-        try:  # the common case, asked for in every step
-            first = batch[0]
-            if type(first) is Tensor:
-                return first.shape[0]
-        except IndexError:  # empty, or a tensor without dimensions
-            pass
-    if isinstance(batch, Tensor):
-        return batch.shape[0] if batch.ndim else 1
-    parts: Iterable[Any] = ()
-    if isinstance(batch, Mapping):
-        parts = batch.values()
-    elif isinstance(batch, (tuple, list)):
-        parts = batch
-    for part in parts:
-        try:
-            return samples_in(part)
-        except DataError:
-            continue
-    raise DataError(
-        "the batch isn't understood: it holds no tensor",
-        expected="a tensor, a tuple such as (inputs, target), or a mapping of tensors",
-        received=describe(batch),
-        remedy="give the loader a `collate_fn`, or return a `weight` from your `training_step`",
-    )
 
 
 def move(batch: Batch, device: torch.device) -> Batch:

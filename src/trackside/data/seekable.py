@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -155,6 +156,14 @@ class SeekableSampler:
         )  # a rank's part has it inside
 
     @property
+    def sizes(self) -> deque[int | None]:
+        """Samples of the batches handed out in this pass; who counts a batch takes its entry out.
+
+        None where what was handed out is no batch of indices.
+        """
+        return deque() if self._pass is None else self._pass.sizes
+
+    @property
     def handed_out(self) -> int:
         """Batches of indices that the loader has got in this pass, those wound over included."""
         return 0 if self._pass is None else self._pass.number
@@ -178,6 +187,7 @@ class _Pass(Iterator[Any]):
         self._seed = seed
         self.number = 0
         self._ahead: list[Any] = []
+        self.sizes: deque[int | None] = deque()
 
     def look_ahead(self) -> None:
         """Wind forward and fetch the next batch of indices, unless that has happened already."""
@@ -195,6 +205,7 @@ class _Pass(Iterator[Any]):
         if self._seed is not None:
             batch = _Seeded(batch, randomness.mixed(self._seed, self.number))
         self.number += 1
+        self.sizes.append(len(batch) if isinstance(batch, (list, tuple)) else None)
         return batch
 
 

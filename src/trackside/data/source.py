@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from trackside import randomness
+from trackside.data.counting import counter
 from trackside.data.loaders import length_of, loader_of, samples_of
 from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
 from trackside.data.tensors import TensorLoader, fits
@@ -91,6 +92,8 @@ class DataSource:
                 offset = self._world.rank if self._world is not None else 0
                 loader, self._winder = windable(loader, share, offset)
         self.loader: Iterable[Batch] = loader
+        self.count = counter(self._winder)
+        """Samples of the batch that was just taken, or None; to be asked once for each."""
         self.workers = Workers(loader)
         self._gaps = ExcludedBatches()
         self._epoch_start: dict[str, Any] | None = None

@@ -7,11 +7,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from trackside import randomness
-from trackside.data.batches import Batch, move, samples_in
+from trackside.data.batches import Batch, move
 from trackside.data.source import DataSource
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
+from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.recording import flush, record
 from trackside.loop.state import Training, agree
 from trackside.run import Evaluation
@@ -57,8 +58,9 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
             if requests.interrupted:
                 return False
         if source.counts():
-            evaluate_batch(training, evaluation, batch)
+            evaluate_batch(training, evaluation, batch, source)
         else:
+            source.count(batch)
             fill_round(training, batch, setup.steps.evaluation_step)
     if is_broken_off(taken):
         return False
@@ -70,7 +72,9 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
     return True
 
 
-def evaluate_batch(training: Training, evaluation: Evaluation, batch: Batch) -> None:
+def evaluate_batch(
+    training: Training, evaluation: Evaluation, batch: Batch, source: DataSource
+) -> None:
     """The loss and the metrics of one batch."""
     setup, run = training.setup, training.run
     listeners = setup.events.listeners
@@ -78,11 +82,12 @@ def evaluate_batch(training: Training, evaluation: Evaluation, batch: Batch) -> 
         batch = move(batch, run.device)
     if listeners[Callback.on_evaluation_batch_start]:
         batch = setup.events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
-    samples = samples_in(batch)
-    run.batch_samples = samples
+    known = source.count(batch)
+    run.batch_samples = UNKNOWN if known is None else known
     with setup.events.context("evaluation_context"), setup.precision.autocast or nullcontext():
         returned = setup.steps.evaluation_step(run, batch)
     output = as_output(returned)
+    samples = settle(training, source, batch, known, output.samples)
     weight = samples if output.weight is None else output.weight
     setup.log.add(f"{evaluation.name}/loss", output.loss, weight)
     if (setup.metrics or setup.functions) and output.prediction is None:

@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside import randomness
-from trackside.data.batches import Batch, move, samples_in
+from trackside.data.batches import Batch, move
 from trackside.data.shares import ending_together
 from trackside.distributed.replicas import weigh
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
+from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.evaluate import arriving
 from trackside.loop.leftovers import drop_leftovers, parameters_of
 from trackside.loop.recording import flush, measured, record
@@ -245,13 +246,16 @@ def train_batch(training: Training, batch: Batch, parts: Parts | None) -> None:
     if listeners.batch_start:
         batch = setup.events.transform(Callback.on_batch_start, batch)
     share = training.position.share = setup.sources[TRAIN].next_share() if several else None
-    run.batch_samples = samples = samples_in(batch) if share is None else share.samples
+    samples = setup.sources[TRAIN].count(batch) if share is None else share.samples
+    run.batch_samples = UNKNOWN if samples is None else samples
     if setup.precision.autocast is None:
         returned = setup.training_step(setup.step_run, batch)
     else:
         with setup.precision.autocast:
             returned = setup.training_step(setup.step_run, batch)
-    loss, _, _, weight = returned if type(returned) is Output else as_output(returned)
+    loss, _, _, weight, said = returned if type(returned) is Output else as_output(returned)
+    if samples is None or (said is not None and share is None):
+        samples = settle(training, setup.sources[TRAIN], batch, samples, said)
     try:
         scaled = loss
         if several:

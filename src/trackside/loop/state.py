@@ -89,6 +89,8 @@ class Setup:
     """Notices when another rank fails; None in one process."""
     prefetcher: Callable[[Iterator[Any], DataSource], Iterator[Any]] | None = None
     """Lets batches begin their way to the device before their turn; None: at their turn."""
+    uncounted: set[str] = field(default_factory=set)
+    """Names of the data of which it was said that nobody can count its samples."""
 
     @property
     def modules(self) -> dict[str, nn.Module]:

@@ -142,6 +142,7 @@ class MetricLog:
         self._means: dict[str, Mean] = {}
         self._evaluation: dict[str, Mean] | None = None
         self._prefix = ""
+        self._uncounted: list[tuple[Mean, Tensor | float]] = []
 
     def mean(self, name: str) -> Mean:
         """The mean kept under `name`."""
@@ -153,7 +154,7 @@ class MetricLog:
         return mean
 
     def add(self, name: str, value: Tensor | float, weight: Tensor | float) -> None:
-        """Add a value to the mean under `name`."""
+        """Add a value to the mean under `name`; with the weight nan, it waits for `settle`."""
         if not isinstance(value, Tensor):
             value = float(value)
         elif value.numel() == 1:
@@ -165,7 +166,16 @@ class MetricLog:
                 received=f"a tensor of shape {tuple(value.shape)}",
                 remedy="reduce it first: `value.mean()`",
             )
-        self.mean(name).add(value, weight)
+        if type(weight) is float and weight != weight:
+            self._uncounted.append((self.mean(name), value))
+        else:
+            self.mean(name).add(value, weight)
+
+    def settle(self, weight: float) -> None:
+        """Add the values that waited: the batch in which they were logged weighs `weight`."""
+        for mean, value in self._uncounted:
+            mean.add(value, weight)
+        self._uncounted.clear()
 
     def fold(self) -> None:
         """Fold the means that have kept many values: how many wait must not grow without end."""

@@ -30,6 +30,10 @@ class Output(NamedTuple):
     target: Any = None
     weight: Tensor | float | None = None
     """Weight of the batch in averages, for example its tokens; None counts samples."""
+    samples: int | None = None
+    """How many samples the batch has; None takes what the loader's sampler put in, else the number
+    on which all parts of the batch agree. Ranks that share the batches of a loader go by the
+    sampler."""
 
 
 def default_step(step: F) -> F:
@@ -83,7 +87,13 @@ def as_output(returned: Any) -> Output:
         return Output(returned)
     if isinstance(returned, Mapping) and "loss" in returned:
         prediction = returned.get("prediction", returned.get("logits"))
-        return Output(returned["loss"], prediction, returned.get("target"), returned.get("weight"))
+        return Output(
+            returned["loss"],
+            prediction,
+            returned.get("target"),
+            returned.get("weight"),
+            returned.get("samples"),
+        )
     if isinstance(getattr(returned, "loss", None), Tensor):
         return Output(returned.loss, getattr(returned, "logits", None))
     raise LossError(

@@ -6,7 +6,7 @@ from typing import Any, final
 
 import torch
 
-from trackside.data.batches import samples_in
+from trackside.data.counting import samples_in
 from trackside.run import Run
 from trackside.schedule import Schedule
 from trackside.step.evaluation import EvaluationCallback

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trackside import randomness
-from trackside.data.batches import Batch, move, samples_in, take
+from trackside.data.batches import Batch, move, take
+from trackside.data.counting import samples_in
 from trackside.errors import (
     ConfigurationError,
     DataError,

@@ -22,7 +22,8 @@ from trackside.callbacks.saving.exporting import (
     write_whole,
 )
 from trackside.checkpoint.tensors import is_sharded
-from trackside.data.batches import Batch, move, samples_in, take
+from trackside.data.batches import Batch, move, take
+from trackside.data.counting import samples_in
 from trackside.errors import (
     ConfigurationError,
     DataError,

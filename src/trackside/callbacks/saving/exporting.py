@@ -19,7 +19,8 @@ from trackside import randomness
 from trackside.callbacks.saving.weight_files import own_names
 from trackside.checkpoint.errors import CheckpointWriteError
 from trackside.checkpoint.files import explain, flush_folder, remedy_for
-from trackside.data.batches import Batch, describe, samples_in, take
+from trackside.data.batches import Batch, describe, take
+from trackside.data.counting import samples_in
 from trackside.errors import NonFiniteError, TracksideError, UsageError
 from trackside.step.output import TARGETS
 

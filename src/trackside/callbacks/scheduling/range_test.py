@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside import randomness
-from trackside.data.batches import Batch, move, samples_in
+from trackside.data.batches import Batch, move
+from trackside.data.counting import samples_in
 from trackside.run import Run
 from trackside.step.output import as_output
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from torch import nn
 from torch.optim import Optimizer
 
-from trackside.data.batches import samples_in
+from trackside.data.counting import samples_in
 from trackside.dialects import state_file
 from trackside.dialects.translation import (
     Adapter,

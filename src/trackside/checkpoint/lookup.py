@@ -15,6 +15,7 @@ from trackside.checkpoint.selection import (
     valid_at_step,
 )
 from trackside.errors import CheckpointError, UsageError
+from trackside.idioms import PICKLED, not_pickled
 from trackside.paths import local_path
 
 WORDS = ("auto", "best")
@@ -34,6 +35,7 @@ def at_path(which: str | int | Path, *, ranks: Ranks = SINGLE_RANK) -> Selection
         raise CheckpointError(
             f"{str(which)!r} names no checkpoint: there is no checkpoint at {path}",
             expected="'auto', 'best', a step, or the folder of a checkpoint",
+            remedy=not_pickled(path) if path.suffix in PICKLED else None,
         )
     return Selection(open_checkpoint(path, ranks=ranks))
 

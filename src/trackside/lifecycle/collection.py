@@ -14,6 +14,7 @@ from trackside.errors import (
     UnknownCallbackError,
     about,
 )
+from trackside.idioms import native_callback, package_of
 from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
@@ -130,17 +131,13 @@ class CallbackCollection:
 
     def _member(self, given: object, name: str | None, others: Sequence[Member]) -> Member:
         callback = adopt(given)
-        if isinstance(callback, type):
+        if isinstance(callback, type) and package_of(callback) is None:
             raise RegistrationError(
                 f"`{callback.__name__}` is a class, not a callback",
                 remedy=f"make an instance: `{callback.__name__}(...)`",
             )
         if not isinstance(callback, Callback):
-            raise RegistrationError(
-                f"{callback!r} is not a callback",
-                expected="an instance of `trackside.Callback`",
-                received=type(callback).__name__,
-            )
+            raise _not_ours(callback)
         for member in others:
             if original(member.callback) is original(callback):
                 raise DuplicateCallbackError(
@@ -331,3 +328,20 @@ def _free_name(name: str, taken: set[str]) -> str:
     while f"{name}_{number}" in taken:
         number += 1
     return f"{name}_{number}"
+
+
+def _not_ours(given: object) -> RegistrationError:
+    """The error for what is no callback, with the way to have one."""
+    package = package_of(given)
+    kind = given if isinstance(given, type) else type(given)
+    remedy = None
+    if package is not None:
+        remedy = native_callback(given)
+    elif callable(given) and not isinstance(given, type):
+        remedy = "say when it is called: `on(Callback.on_epoch_end)(function)`, or as a decorator"
+    return RegistrationError(
+        f"{given!r} is not a callback",
+        expected="an instance of `trackside.Callback`",
+        received=kind.__name__ if package is None else f"`{kind.__name__}`, made for {package}",
+        remedy=remedy,
+    )

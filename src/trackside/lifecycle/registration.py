@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import TypeVar
 
-from trackside import renamed
+from trackside import idioms, renamed
 from trackside.errors import MissingRequirementError, UnknownHookError, did_you_mean
 from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
@@ -49,11 +49,12 @@ def _check_names(callback: Callback[Any]) -> None:
             continue
         nearest = did_you_mean(name, [*HOOKS, *CUSTOM_EVENTS])
         new = renamed.HOOKS.get(name)
+        remedy = f"{nearest} (a custom event is declared with @event)"
+        if name in idioms.HOOKS:
+            remedy = f"`{idioms.HOOKS[name]}` comes then"
         raise UnknownHookError(
             f"`{type(callback).__name__}.{name}` is not a hook: it would never be called.",
-            remedy=f"it is called `{new}` now"
-            if new is not None
-            else f"{nearest} (a custom event is declared with @event)",
+            remedy=remedy if new is None else f"it is called `{new}` now",
         )
 
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
 from trackside.data.source import DataSource
 from trackside.errors import (
@@ -22,6 +22,7 @@ from trackside.errors import (
     UsageError,
     did_you_mean,
 )
+from trackside.idioms import KEYWORDS
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.loop.state import TRAIN, Setup
@@ -31,7 +32,6 @@ from trackside.progress import RunLimit, is_count
 from trackside.renamed import new_value
 from trackside.run import Run
 from trackside.run_folder.claim import new_name
-from trackside.step.optimization import Clip
 
 logger = logging.getLogger("trackside")
 
@@ -70,6 +70,7 @@ def data_sets(
     Raises:
         UsageError: A name can't be used, or two data sets have the same.
     """
+    _check_arguments(train, validation)
     evaluated = validation if isinstance(validation, Mapping) else {"val": validation}
     evaluated = {name: one for name, one in evaluated.items() if one is not None}
     sets = {TRAIN: train}
@@ -83,6 +84,24 @@ def data_sets(
             )
         sets[name] = one
     return sets, tuple(evaluated)
+
+
+def _check_arguments(train: object, validation: object) -> None:
+    """Refuse a model, or inputs and targets apart, where data is meant. Raises `UsageError`."""
+    if isinstance(train, nn.Module):
+        raise UsageError(
+            "`fit` was given a model, not data",
+            received=type(train).__name__,
+            remedy=KEYWORDS["Trainer.fit"]["model"],
+        )
+    if isinstance(train, (Tensor, np.ndarray)):
+        raise UsageError(
+            "`fit` was given inputs without their targets",
+            received=" and ".join(
+                type(one).__name__ for one in (train, validation) if one is not None
+            ),
+            remedy=KEYWORDS["Trainer.fit"]["x"],
+        )
 
 
 def check_name(name: str) -> None:
@@ -113,54 +132,6 @@ def check_trainer_declarations(trainer: Callback[Any]) -> None:
                 received=repr(given),
                 remedy=remedy,
             )
-
-
-def check_parts(trainer: Any) -> None:
-    """Refuse parts that can't be called. Raises `ConfigurationError`."""
-    check_trainer_declarations(trainer)
-    loss = trainer.loss
-    if isinstance(loss, type) and issubclass(loss, nn.Module):
-        raise ConfigurationError(
-            "the loss is a class, not a function of prediction and target",
-            received=f"the class {loss.__name__}",
-            remedy=f"make an instance: `loss={loss.__name__}()`",
-            option="loss",
-        )
-    kinds = {
-        "model": "a module, or a function that makes one",
-        "loss": "a function of prediction and target",
-        "optimizer": "a function of the parameters, or an optimizer",
-    }
-    for name, expected in kinds.items():
-        part = getattr(trainer, name)
-        if part is None or callable(part) or isinstance(part, Optimizer):
-            continue
-        raise ConfigurationError(
-            f"{name}={part!r} can't be used",
-            expected=expected,
-            received=type(part).__name__,
-            option=name,
-        )
-    if not isinstance(trainer.clip, Clip | None):
-        raise ConfigurationError(
-            f"clip={trainer.clip!r} is not a limit",
-            expected="a number, or Clip(norm=...)",
-            option="clip",
-        )
-
-
-def models(made: Any) -> dict[str, nn.Module]:
-    """The models by name; a single one is called `model`. Raises `ConfigurationError`."""
-    by_name = dict(made) if isinstance(made, Mapping) else {"model": made}
-    for name, model in by_name.items():
-        if not isinstance(model, nn.Module):
-            raise ConfigurationError(
-                f"the model {name!r} is not a torch.nn.Module",
-                received=type(model).__name__,
-                remedy="return the module from the function, or from `configure_model`",
-                option="model",
-            )
-    return by_name
 
 
 def check_loss_on_ranks(loss: nn.Module | None, run: Run) -> None:

@@ -272,9 +272,21 @@ MetricFunction = Callable[[Any, Any], Tensor]
 """From prediction and target of a batch to its mean, shape `()`."""
 
 
-def check_metrics(metrics: Mapping[str, object]) -> None:
-    """Refuse what is neither a metric nor a function. Raises `ConfigurationError`."""
-    for name, metric in metrics.items():
+def metrics_by_name(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Metrics as a trainer is given them.
+
+    Raises:
+        ConfigurationError: They have no names, or one is neither a metric nor a function.
+    """
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise ConfigurationError(
+            "metrics have names, under which they are logged",
+            expected="a mapping: metrics={'accuracy': accuracy}",
+            received=type(metrics).__name__,
+            remedy="give each a name; several of torchmetrics go into one `MetricCollection`",
+            option="metrics",
+        )
+    for name, metric in (metrics or {}).items():
         if isinstance(metric, type) or not (isinstance(metric, Metric) or callable(metric)):
             raise ConfigurationError(
                 f"the metric {name!r} can't be computed",
@@ -285,6 +297,7 @@ def check_metrics(metrics: Mapping[str, object]) -> None:
                 remedy="make an instance" if isinstance(metric, type) else None,
                 option="metrics",
             )
+    return dict(metrics or {})
 
 
 def scalars(name: str, value: Any) -> tuple[dict[str, float], dict[str, Any]]:

@@ -96,6 +96,14 @@ def as_output(returned: Any) -> Output:
         )
     if isinstance(getattr(returned, "loss", None), Tensor):
         return Output(returned.loss, getattr(returned, "logits", None))
+    if returned is None:
+        raise LossError(
+            "the step returned no loss",
+            expected="a tensor, `Output(loss, ...)`, or a mapping with the key 'loss'",
+            received="None",
+            remedy="return the loss from `training_step`; to leave a batch out, say "
+            "`run.skip_step('why')` and return `Output(0 * loss, weight=0)`",
+        )
     raise LossError(
         "the step returned no loss",
         expected="a tensor, `Output(loss, ...)`, or a mapping with the key 'loss'",

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from trackside import idioms
 from trackside.distributed.state import local_part
 from trackside.errors import ConfigurationError, did_you_mean
 
@@ -35,7 +36,9 @@ class Precision:
             raise ConfigurationError(
                 f"precision={name!r} doesn't exist",
                 expected=", ".join(get_args(PrecisionName)),
-                remedy=did_you_mean(name, get_args(PrecisionName)),
+                remedy=f"it is called `{idioms.PRECISIONS[str(name)]}` here"
+                if str(name) in idioms.PRECISIONS
+                else did_you_mean(str(name), get_args(PrecisionName)),
                 option="precision",
             )
         self.name = name

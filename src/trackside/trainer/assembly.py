@@ -20,6 +20,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.models.compilation import compile_models
 from trackside.planning import checks
+from trackside.planning.parts import models_by_name
 from trackside.progress import RunLimit
 from trackside.run import Mode, Run
 from trackside.step.metrics import Metric, MetricLog
@@ -80,7 +81,7 @@ def assemble(
     loss = trainer.loss.to(run.device) if isinstance(trainer.loss, nn.Module) else None
     events.fire(Callback.on_configure_start)
     made = models is None or training
-    run.models = checks.models(trainer.configure_model(run)) if made else dict(models or {})
+    run.models = models_by_name(trainer.configure_model(run)) if made else dict(models or {})
     run.data = sources = _sources(run, sets, batch_size)
     events.fire(Callback.on_configure_end)
     run.steps = trainer

@@ -45,8 +45,15 @@ def collect(
     removed.
 
     Raises:
-        ConfigurationError: A name is to be removed, and no default has it.
+        ConfigurationError: It is a single one; or a name is to be removed, and no default has it.
     """
+    if not isinstance(callbacks, Iterable):
+        raise ConfigurationError(
+            "callbacks are a list, or a mapping by name",
+            received=type(callbacks).__name__,
+            remedy="`callbacks=[...]`, also for a single one",
+            option="callbacks",
+        )
     given: list[tuple[str | None, Any]] = []
     removed: set[str] = set()
     if isinstance(callbacks, Mapping):

@@ -13,6 +13,7 @@ import torch
 from trackside.distributed.parallel import Parallel
 from trackside.errors import ConfigurationError
 from trackside.history import History
+from trackside.idioms import refuses_idioms
 from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.outcome import Outcome
 from trackside.paths import local_path
@@ -22,6 +23,7 @@ from trackside.schedule import Schedule
 
 
 @refuses_old_names
+@refuses_idioms
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of a run: device, precision, seed, folder."""

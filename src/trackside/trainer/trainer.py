@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from trackside.distributed.session import RankSession
 from trackside.errors import ConfigurationError, UsageError
+from trackside.idioms import refuses_idioms
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.registration import check_hooks
@@ -23,11 +24,12 @@ from trackside.loop.resume import Resume
 from trackside.loop.state import TRAIN, Options, Training, stop
 from trackside.outcome import Outcome
 from trackside.planning import checks as preflight
+from trackside.planning.parts import check_parts
 from trackside.progress import RunLimit, is_count
 from trackside.run import Mode, Run
 from trackside.schedule import Every, Schedule
 from trackside.step import optimization
-from trackside.step.metrics import check_metrics
+from trackside.step.metrics import metrics_by_name
 from trackside.step.optimization import Clip, Scheduler
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
@@ -43,6 +45,7 @@ Data = Any
 """A `Dataset`, a `DataLoader`, or any iterable of batches."""
 
 
+@refuses_idioms
 class Trainer(Callback[Any]):
     """Trains, evaluates and predicts.
 
@@ -109,14 +112,13 @@ class Trainer(Callback[Any]):
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.metrics = dict(metrics or {})
-        check_metrics(self.metrics)
+        self.metrics = metrics_by_name(metrics)
         self.seed = seed
         self.precision = precision
         self.accumulate = accumulate
         self.clip = Clip(norm=clip) if isinstance(clip, (int, float)) else clip
         self.settings = settings or Settings()
-        preflight.check_parts(self)
+        check_parts(self)
         check_hooks(self)
         self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
         self.callbacks.check_requirements_of(self, "trainer")

@@ -16,7 +16,7 @@ from trackside.lifecycle.roles import KeepsAverages
 from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Schedule
-from trackside.step.metrics import Metric, MetricFunction, check_metrics, scalars
+from trackside.step.metrics import Metric, MetricFunction, metrics_by_name, scalars
 from trackside.step.output import as_output
 
 
@@ -82,8 +82,7 @@ class Evaluate(PeriodicCallback):
         self.record_as = record_as or data
         self.batch_size = batch_size
         self.sampler = sampler
-        self.metrics = dict(metrics or {})
-        check_metrics(self.metrics)
+        self.metrics = metrics_by_name(metrics)
         self.average = average
         if self.record_as == "train" or "/" in self.record_as:
             raise ConfigurationError(

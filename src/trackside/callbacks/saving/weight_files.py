@@ -26,6 +26,8 @@ from trackside.checkpoint.tensors import (
 )
 from trackside.distributed.state import load_model_state
 from trackside.distributed.world import World
+from trackside.errors import ConfigurationError
+from trackside.idioms import not_pickled
 from trackside.paths import local_path
 from trackside.run_folder.inside import unlinked
 
@@ -121,10 +123,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises:
         DamagedCheckpointError: There is no such file, or it is no safetensors file.
+        ConfigurationError: It is a file of `torch.save`.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - start-up time
 
     path = local_path(path)
+    if _is_pickled(path):
+        raise ConfigurationError(
+            f"{path} is a file of `torch.save`",
+            expected="a safetensors file",
+            remedy=not_pickled(path),
+            option="source",
+        )
     try:
         with safe_open(path, framework="pt") as file:
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -133,6 +143,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DamagedCheckpointError(path.parent, (f"{path.name}: {error}",)) from error
     aliases = {name: kept for name, kept in header.items() if name not in state and kept in state}
     return {**state, **{name: state[kept] for name, kept in aliases.items()}}
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether a file is one of `torch.save`: a zip archive, or a bare pickle."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(4)
+    except OSError:  # the reader says why
+        return False
+    return begin == b"PK\x03\x04" or (begin[:1] == b"\x80" and begin[1:2] in (b"\x02", b"\x04"))
 
 
 def load_whole(model: nn.Module, state: Mapping[str, Tensor], world: World) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trackside.data.source import DataSource
 from trackside.errors import (
     ConfigurationError,
+    DataError,
     DeclarationError,
     MonitorError,
     UsageError,
@@ -87,7 +88,12 @@ def data_sets(
 
 
 def _check_arguments(train: object, validation: object) -> None:
-    """Refuse a model, or inputs and targets apart, where data is meant. Raises `UsageError`."""
+    """Refuse what others call `fit` with.
+
+    Raises:
+        UsageError: A model.
+        DataError: Inputs and targets apart.
+    """
     if isinstance(train, nn.Module):
         raise UsageError(
             "`fit` was given a model, not data",
@@ -95,7 +101,7 @@ def _check_arguments(train: object, validation: object) -> None:
             remedy=KEYWORDS["Trainer.fit"]["model"],
         )
     if isinstance(train, (Tensor, np.ndarray)):
-        raise UsageError(
+        raise DataError(
             "`fit` was given inputs without their targets",
             received=" and ".join(
                 type(one).__name__ for one in (train, validation) if one is not None

@@ -100,12 +100,11 @@ def _check_arguments(train: object, validation: object) -> None:
             received=type(train).__name__,
             remedy=KEYWORDS["Trainer.fit"]["model"],
         )
-    if isinstance(train, (Tensor, np.ndarray)):
+    arrays = (Tensor, np.ndarray)
+    if isinstance(train, arrays) and isinstance(validation, arrays):
         raise DataError(
-            "`fit` was given inputs without their targets",
-            received=" and ".join(
-                type(one).__name__ for one in (train, validation) if one is not None
-            ),
+            "`fit` was given inputs and targets apart",
+            received=f"{type(train).__name__} and {type(validation).__name__}",
             remedy=KEYWORDS["Trainer.fit"]["x"],
         )
 

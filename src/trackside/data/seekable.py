@@ -66,6 +66,8 @@ class ExcludingSampler:
         self._batches = batches
         self.left_out: frozenset[int] = frozenset()
         """Numbers, from 0, of the batches that the next pass leaves out."""
+        self.begun = (0, 0)
+        """Number of a batch, and how many samples at its beginning are done and left out."""
         self.remembers = False
         """Whether to note the indices of the newest batches."""
         self._held: dict[int, Any] = {}
@@ -75,7 +77,7 @@ class ExcludingSampler:
         return ExcludingSampler(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
-        if self.left_out or self.remembers:
+        if self.left_out or self.remembers or self.begun[1]:
             return self._chosen(self.left_out)
         return iter(self._batches)
 
@@ -84,6 +86,8 @@ class ExcludingSampler:
         for number, batch in enumerate(self._batches):
             if number in left_out:
                 continue
+            if self.begun[1] and number == self.begun[0]:
+                batch = batch[self.begun[1] :]
             if self.remembers:
                 self._held[number] = batch
                 self._held.pop(number - REMEMBERED, None)

@@ -199,7 +199,7 @@ class DataSource:
         """Whether the evaluation batch that was just taken counts, or fills up a last round."""
         return self._rounds.counts.popleft() if self._rounds is not None else True
 
-    def resume(self, epoch: int, batches_done: int) -> Iterator[Batch]:
+    def resume(self, epoch: int, batches_done: int, into: int = 0) -> Iterator[Batch]:
         """Start in the middle of a pass, after `load_state_dict`.
 
         The generators are left as the start of the pass leaves them: restore them afterwards.
@@ -213,6 +213,8 @@ class DataSource:
         elif self.workers.persist and not self._epoch_start["workers_persisted"]:
             self.workers.forget()  # the run went back: they are started once more
         self._restore_generators(self._epoch_start)
+        if self._winder is not None:
+            self._winder.chosen.begun = (batches_done, into)
         batches = self._iterate(skip=batches_done)
         if self._winder is not None:
             self._winder.draw()
@@ -342,6 +344,7 @@ class DataSource:
             self._gaps.begin(epoch)
             if self._winder is not None:
                 self._winder.chosen.left_out = self._gaps.now
+                self._winder.chosen.begun = (0, 0)
         for part in self._parts():
             set_epoch = getattr(part, "set_epoch", None)
             if callable(set_epoch):

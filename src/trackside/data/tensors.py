@@ -159,6 +159,8 @@ class TensorLoader:
         self._pass_size = self.batch_size
         self.left_out: frozenset[int] = frozenset()
         """Numbers, from 0, of the batches that the next pass leaves out."""
+        self.begun = (0, 0)
+        """Number of a batch, and how many samples at its beginning are done and left out."""
         self.remembers = False
         """Not needed: the order tells which samples a batch held."""
 
@@ -207,7 +209,7 @@ class TensorLoader:
         torch.empty((), dtype=torch.int64).random_()
         size = self._pass_size = self.batch_size
         whole = len(self._loader) * size if self.batch_sampler.drop_last else len(self.dataset)
-        places: Iterable[range] = _Places(whole, size, self.left_out)
+        places: Iterable[range] = _Places(whole, size, self.left_out, self.begun)
         if self._share is not None:
             places = self._share(places)
         shuffled = type(self.sampler) is RandomSampler
@@ -218,19 +220,27 @@ class TensorLoader:
 class _Places:
     """The batches as places in the order: `range(0, 32)`, `range(32, 64)`, ..."""
 
-    def __init__(self, samples: int, size: int, left_out: frozenset[int]) -> None:
+    def __init__(
+        self, samples: int, size: int, left_out: frozenset[int], begun: tuple[int, int]
+    ) -> None:
         self._starts = range(0, samples, size)
         self._ends = (*range(size, samples, size), samples)
         self._left_out = left_out
+        self._begun = begun
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[range]:
         places = map(range, self._starts, self._ends)
-        if not self._left_out:
+        first, into = self._begun
+        if not self._left_out and not into:
             return places
-        return (place for number, place in enumerate(places) if number not in self._left_out)
+        return (
+            place[into:] if into and number == first else place
+            for number, place in enumerate(places)
+            if number not in self._left_out
+        )
 
 
 class _Pass(Iterator[Any]):

@@ -363,7 +363,9 @@ def _begin_epoch(training: Training) -> Iterator[Batch]:
         progress.begin_epoch()
         batches = source.begin(progress.epochs_completed)
     else:
-        batches = source.resume(progress.epochs_completed, progress.epoch_batches_completed)
+        done = progress.epoch_batches_completed
+        into = position.begun[1] if position.begun[0] == done else 0
+        batches = source.resume(progress.epochs_completed, done, into)
         if position.resumed_random_state is not None:
             randomness.restore(position.resumed_random_state)
             position.resumed_random_state = None

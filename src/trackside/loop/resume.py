@@ -21,6 +21,7 @@ from trackside.distributed import World
 from trackside.distributed.state import placement
 from trackside.errors import CheckpointError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.comparison import compare, conditions
 from trackside.loop.snapshot import restore
 from trackside.loop.state import Training
 from trackside.run import Run
@@ -35,6 +36,7 @@ Resume = str | int | Path | None
 
 def resume(training: Training, which: Resume, *, is_new_directory: bool) -> None:
     """Put a run back to a checkpoint, if one is asked for and there is one; see `find`."""
+    training.position.built = conditions(training)
     found = find(training.run, which, is_new_directory=is_new_directory)
     if found is not None:
         _restore(training, found)
@@ -44,6 +46,7 @@ def _restore(training: Training, found: Selection) -> None:
     shared, own = read(training.run, found)
     training.fire(Callback.on_checkpoint_load, shared)
     restore(training, shared, own)
+    compare(training, shared["loop"].get("built"), shared["config"])
 
 
 def restore_newest(training: Training, reason: str) -> None:

@@ -164,6 +164,10 @@ class Position:
         self.epoch_metrics: dict[str, float] = {}
         self.evaluated_at: dict[str, int] = {}
         """Steps completed at the last evaluation of each data set."""
+        self.built: dict[str, Any] = {}
+        """What the run is built with, for a resume to compare: optimizers and data."""
+        self.begun: tuple[int, int] = (0, 0)
+        """Number of the first batch of a resumed epoch, and how many of its samples were done."""
 
         self.rollback_requests: list[Request] = []
         """Agreed requests to go back to a checkpoint: what is under way is left for that."""
@@ -239,7 +243,11 @@ class Training:
     def state_dict(self) -> dict[str, Any]:
         """Where the loop stands beyond the counters of `run.progress`."""
         position, run = self.position, self.run
+        built = dict(position.built)
+        if built:
+            built["data"] = {**built["data"], "begun": list(position.begun)}
         return {
+            "built": built or None,
             "phase": position.phase,
             "pending": list(position.pending_evaluations),
             "epoch_metrics": dict(position.epoch_metrics),

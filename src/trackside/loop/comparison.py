@@ -78,12 +78,15 @@ def _batch_size(loader: object) -> int | None:
     batches: Any = getattr(loader, "batch_sampler", None)
     while batches is not None and not isinstance(batches, BatchSampler):
         # A stand-in has the original inside, and hands its attributes through.
-        batches = getattr(batches, "batches", None) or vars(batches).get(
-            "_batches", vars(batches).get("_sampler")
-        )
+        batches = getattr(batches, "batches", None) or _inside(batches)
     if batches is None:
         return loader.batch_size if isinstance(loader, DataLoader) else None
     return batches.batch_size if type(batches) is BatchSampler else None
+
+
+def _inside(batches: object) -> Any:
+    inside = getattr(batches, "__dict__", {})
+    return inside.get("_batches", inside.get("_sampler"))
 
 
 def _can_begin_inside(loader: object) -> bool:

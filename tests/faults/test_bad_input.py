@@ -220,7 +220,7 @@ CONSTRUCTION: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     ),
     "run of another kind": (
         MissingRequirementError,
-        "`Typed` needs a run that is a `MyRun`, and `Run` is none",
+        "`Typed` needs a run that is a `MyRun`, and `run_class` is `Run`",
         {"callbacks": [Typed()]},
     ),
     "default that doesn't exist": (
@@ -379,7 +379,7 @@ FIT: dict[str, tuple[type[Exception], str, Fit, dict[str, Any]]] = {
     ),
     "batch that isn't understood": (
         DataError,
-        "the batch isn't understood: it holds no tensor",
+        "the batch isn't understood",
         {"train": Texts()},
         {},
     ),

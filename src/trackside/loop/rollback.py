@@ -10,6 +10,7 @@ import logging
 
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.leftovers import drop_leftovers
 from trackside.loop.resume import restore_newest
 from trackside.loop.state import TRAIN, Training, agree
 from trackside.progress import TrainingBatch
@@ -56,6 +57,7 @@ def roll_back(training: Training) -> None:
     run.rollbacks.append(done)
     source.leave_out(done.left_out)
     training.begin_schedules()
+    drop_leftovers(training)
     logger.warning(
         "went back from step %d to step %d: %s", done.from_step, done.to_step, done.reason
     )

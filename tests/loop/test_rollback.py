@@ -29,7 +29,7 @@ from trackside.checkpoint import writer
 from trackside.errors import CheckpointError, UsageError
 from trackside.progress import TrainingBatch
 from trackside.run import Rollback, Run
-from trackside.testing import Recorder, check_grammar
+from trackside.testing import Recorder, check_grammar, tiny_regression
 
 SAMPLES, SIZE = 30, 4
 
@@ -451,3 +451,26 @@ def test_asked_in_an_evaluation_the_epoch_is_trained_anew() -> None:
 
     assert rows(result) == rows(expected)
     assert same_weights(first, never)
+
+
+def test_no_gradient_is_carried_back_to_the_checkpoint() -> None:
+    """What the steps that are dropped have left behind would go into the first step again."""
+    seen: list[bool] = []
+
+    class Leaves(Callback):
+        def on_step_end(self, run: Run) -> None:
+            if run.progress.steps_completed == 3 and not run.rollbacks:
+                for parameter in run.model.parameters():
+                    parameter.grad = torch.ones_like(parameter)
+                run.roll_back("to see what is left")
+
+        def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+            seen.extend(bool(p.grad is not None and p.grad.any()) for p in run.model.parameters())
+
+    task = tiny_regression()
+    trainer = task.trainer(
+        callbacks=[Checkpoint("1 step"), Leaves()], settings=Settings(directory="run", device="cpu")
+    )
+    trainer.fit(task.train, steps=4)
+
+    assert seen == [False, False]

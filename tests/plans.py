@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -127,8 +129,11 @@ class Plan:
 
 @functools.cache
 def _events(plan: Plan) -> tuple[str, ...]:
+    # Test files ask for this while they are collected, in every worker at once, before a test has a
+    # folder of its own.
     recorder = Recorder()
-    plan.fit(plan.trainer(callbacks=[recorder]))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        plan.fit(plan.trainer(callbacks=[recorder]))
     return tuple(recorder.names)
 
 

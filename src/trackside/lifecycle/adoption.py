@@ -55,7 +55,7 @@ class Adopted(Callback[Any]):
 
         Args:
             run_class: The kind of run it would see.
-            others: The callbacks that are there already.
+            others: The callbacks of its class, or a subclass of it, that are there already.
 
         Raises:
             RegistrationError: It can't join them.

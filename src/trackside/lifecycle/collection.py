@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from trackside.errors import (
@@ -18,7 +18,8 @@ from trackside.idioms import native_callback, package_of
 from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
-from trackside.lifecycle.ordering import in_order, is_a
+from trackside.lifecycle.members import Members, is_a
+from trackside.lifecycle.ordering import in_order
 from trackside.lifecycle.registration import check_callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
@@ -54,8 +55,9 @@ class CallbackCollection:
         run_class: type[Run] = Run,
     ) -> None:
         self._run_class = run_class
-        self._members: list[Member] = []
+        self._members = Members()
         self._ordered: list[Member] = []
+        self._order_keys: set[str | type[Any]] = set()
         self._dispatcher: Dispatcher | None = None
         self._first: Member | None = None
         if isinstance(callbacks, Mapping):
@@ -68,18 +70,22 @@ class CallbackCollection:
     def extend(self, members: Iterable[tuple[str | None, object]]) -> None:
         """Add (name, callback) pairs together, before a run; a name may be left open as None."""
         for name, callback in members:
-            self._join(callback, name)
+            with about(callback=name):
+                member = self._member(callback, name)
+            self._members.put(member)
         self._refresh()
         self.check_requirements()
 
     def append(self, callback: object, name: str | None = None) -> None:
         """Add a callback at the end. During a run it is attached at once."""
-        member = self._join(callback, name)
+        with about(callback=name):
+            member = self._member(callback, name)
+        self._members.put(member)
         try:
-            self._refresh()
-            self.check_requirements()
+            self._refresh_with(member)
+            self.check_requirements_of(member.callback, member.name)
         except RegistrationError:
-            self._members.remove(member)
+            self._members.take(member)
             self._refresh()
             raise
         self._attach(member)
@@ -90,17 +96,15 @@ class CallbackCollection:
         if existing is None:
             self.append(callback, name)
             return
-        if _holds(existing, callback):
+        if self._members.holding(callback) is existing:
             return
-        others = [member for member in self._members if member is not existing]
-        replacement = self._member(callback, name, others)
-        place = self._members.index(existing)
-        self._members[place] = replacement
+        replacement = self._member(callback, name, instead_of=existing)
+        self._members.put(replacement)
         try:
             self._refresh()
             self.check_requirements()
         except RegistrationError:
-            self._members[place] = existing
+            self._members.put(existing)
             self._refresh()
             raise
         self._detach(existing, f"replaced by another {name!r}")
@@ -113,23 +117,12 @@ class CallbackCollection:
             MissingRequirementError: Another callback requires it.
         """
         member = self._require(key)
-        place = self._members.index(member)
-        del self._members[place]
-        try:
-            self.check_requirements()
-        except RegistrationError:
-            self._members.insert(place, member)
-            raise
+        self.check_requirements(without=member)
+        self._members.take(member)
         self._refresh()
         self._detach(member, "removed from the run")
 
-    def _join(self, callback: object, name: str | None) -> Member:
-        with about(callback=name):
-            member = self._member(callback, name, self._members)
-        self._members.append(member)
-        return member
-
-    def _member(self, given: object, name: str | None, others: Sequence[Member]) -> Member:
+    def _member(self, given: object, name: str | None, instead_of: Member | None = None) -> Member:
         callback = adopt(given)
         if isinstance(callback, type) and package_of(callback) is None:
             raise RegistrationError(
@@ -138,22 +131,24 @@ class CallbackCollection:
             )
         if not isinstance(callback, Callback):
             raise _not_ours(callback)
-        for member in others:
-            if original(member.callback) is original(callback):
-                raise DuplicateCallbackError(
-                    f"the same instance of `{type(original(callback)).__name__}` was added twice",
-                    remedy="make a second instance, with a name of its own",
-                )
+        if self._members.holding(original(callback)) not in (None, instead_of):
+            raise DuplicateCallbackError(
+                f"the same instance of `{type(original(callback)).__name__}` was added twice",
+                remedy="make a second instance, with a name of its own",
+            )
         check_callback(callback, self._run_class)
         if isinstance(callback, Adopted):
-            callback.check(self._run_class, [member.callback for member in others])
+            kind = type(callback.foreign)
+            alike = [one for one in self._members.of_class(kind) if one is not instead_of]
+            callback.check(self._run_class, [one.callback for one in alike])
         explicit = name or callback.name
-        taken = {member.name for member in others}
-        if explicit is not None and explicit in taken:
+        if explicit is None:
+            return Member(self._members.free_name(_default_name(callback)), callback)
+        if self._members.named(explicit) not in (None, instead_of):
             raise DuplicateCallbackError(
                 f"two callbacks are named {explicit!r}", remedy="give one of them another name"
             )
-        return Member(explicit or _free_name(_default_name(callback), taken), callback)
+        return Member(explicit, callback)
 
     # --- during a run --------------------------------------------------------------------------
 
@@ -174,7 +169,7 @@ class CallbackCollection:
         self._refresh()
         for member in self._everybody():
             # One that has joined already may have removed others, or added some.
-            if not member.attached and member in self._everybody():
+            if not member.attached and (member is self._first or member in self._members):
                 dispatcher.attach(member)
 
     def leave(self) -> None:
@@ -195,18 +190,50 @@ class CallbackCollection:
 
     def _refresh(self) -> None:
         self._ordered = in_order(self._members)
+        self._order_keys = {
+            key
+            for member in self._members
+            for key in (*member.callback.runs_after, *member.callback.runs_before)
+        }
+        self._tell_dispatcher()
+
+    def _refresh_with(self, member: Member) -> None:
+        """Like `_refresh`, when `member` is new: most come last, and nobody need be sorted."""
+        if self._comes_last(member):
+            self._ordered.append(member)
+            self._tell_dispatcher()
+        else:
+            self._refresh()
+
+    def _comes_last(self, member: Member) -> bool:
+        callback = member.callback
+        if callback.runs_after or callback.runs_before:
+            return False
+        return not any(
+            key == member.name if isinstance(key, str) else is_a(callback, key)
+            for key in self._order_keys
+        )
+
+    def _tell_dispatcher(self) -> None:
         if self._dispatcher is not None:
             self._dispatcher.set_members(self._everybody())
 
-    def check_requirements(self) -> None:
-        """Refuse a collection in which a callback that another `requires` is missing."""
-        for member in self._members:
-            self.check_requirements_of(member.callback, member.name)
+    def check_requirements(self, without: Member | None = None) -> None:
+        """Refuse a collection in which a callback that another `requires` is missing.
 
-    def check_requirements_of(self, callback: Callback[Any], name: str) -> None:
+        Args:
+            without: A member that is about to leave.
+        """
+        for member in self._members:
+            if member is not without:
+                self.check_requirements_of(member.callback, member.name, without)
+
+    def check_requirements_of(
+        self, callback: Callback[Any], name: str, without: Member | None = None
+    ) -> None:
         """Refuse `callback`, called `name`, that requires a callback which is not here."""
         for needed in callback.requires:
-            if needed not in self:
+            if not self._members.has(needed, without):
                 raise MissingRequirementError(
                     f"{name!r} needs a callback of class `{needed.__name__}`",
                     received=", ".join(self.names) or "no callbacks",
@@ -231,7 +258,7 @@ class CallbackCollection:
     def __contains__(self, key: object) -> bool:
         if isinstance(key, (str, type)):
             return self._find(key) is not None
-        return any(_holds(member, key) for member in self._members)
+        return self._members.holding(key) is not None
 
     def __iter__(self) -> Iterator[Callback[Any]]:
         return iter([member.callback for member in self._ordered])
@@ -250,10 +277,10 @@ class CallbackCollection:
 
     def name_of(self, callback: object) -> str:
         """The name under which `callback` is registered. Raises `UnknownCallbackError`."""
-        for member in self._members:
-            if _holds(member, callback):
-                return member.name
-        raise UnknownCallbackError.among(self.names, callback, "in this collection")
+        member = self._members.holding(callback)
+        if member is None:
+            raise UnknownCallbackError.among(self.names, callback, "in this collection")
+        return member.name
 
     def order(self, hook: Callable[..., Any] | str) -> list[str]:
         """Names of those who listen to `hook`, in the order in which they are called.
@@ -274,10 +301,7 @@ class CallbackCollection:
         return {m.name: m.failures for m in self._members if m.failures}
 
     def _find(self, key: str | type[Any]) -> Member | None:
-        for member in self._members:
-            if member.name == key or (isinstance(key, type) and is_a(member.callback, key)):
-                return member
-        return None
+        return next(iter(self._members.matching(key)), None)
 
     def _require(self, key: str | type[Any]) -> Member:
         member = self._find(key)
@@ -311,23 +335,10 @@ class CallbackCollection:
                 )
 
 
-def _holds(member: Member, callback: object) -> bool:
-    return member.callback is callback or original(member.callback) is callback
-
-
 def _default_name(callback: Callback[Any]) -> str:
     if isinstance(callback, Adopted):
         return callback.default_name
     return snake_case(type(callback).__name__)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
 
 
 def _not_ours(given: object) -> RegistrationError:

@@ -7,7 +7,6 @@ written down here and nowhere else: its order is the order of the lines, its pla
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -356,7 +355,8 @@ def is_overridden(callback: Callback[Any], name: str) -> bool:
         return False
     if name in vars(callback):
         return True
-    own = inspect.getattr_static(type(callback), name, None)
+    # Not `inspect.getattr_static`: this is asked for each hook of each callback.
+    own = next((vars(cls)[name] for cls in type(callback).__mro__ if name in vars(cls)), None)
     return own is not None and own is not vars(Callback).get(name) and not _only_declares(own, name)
 
 

@@ -18,7 +18,7 @@ from trackside.testing import check_callback, tiny_classification
 ALL = builtin_callbacks()
 
 # What `check_callback` is told of those that need options, or that change training on purpose.
-TOLD: dict[str, dict[str, Any]] = {
+EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "accumulation_schedule": {"options": {"batches": {0: 1, 1: 2}}, "observer": False},
     "attention_maps": {"task": tiny_pictures},
     "auto_save": {"beside": lambda: [Checkpoint("1 step", keep_last=None)]},
@@ -79,7 +79,7 @@ def told(name: str, weights: Path) -> dict[str, Any]:
     """What `check_callback` is told of a callback."""
     if name == "load_weights":
         return {"options": {"source": str(weights)}, "observer": False}
-    return TOLD.get(name, {})
+    return EXPECTED_NOTES.get(name, {})
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -94,4 +94,4 @@ def test_it_keeps_the_contract_at_every_step_and_hook(name: str, weights: Path) 
 
 
 def test_the_table_names_callbacks_that_exist() -> None:
-    assert set(TOLD) <= set(ALL)
+    assert set(EXPECTED_NOTES) <= set(ALL)

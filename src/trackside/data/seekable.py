@@ -72,7 +72,7 @@ class ExcludingSampler:
         """Whether to note the indices of the newest batches."""
         self._held: dict[int, Any] = {}
 
-    def anew(self) -> ExcludingSampler:
+    def second_pass(self) -> ExcludingSampler:
         """Another one over the same batches, that leaves none out."""
         return ExcludingSampler(self._batches)
 
@@ -123,10 +123,12 @@ class SeekableSampler:
         self._seed = 0
         self._pass: _Pass | None = None
 
-    def anew(self) -> SeekableSampler:
+    def second_pass(self) -> SeekableSampler:
         """Another one for the same sampler, at the beginning of a pass."""
-        anew = getattr(self._sampler, "anew", None)  # a rank's share keeps count of its pass
-        sampler = self._sampler if anew is None else anew()
+        second_pass = getattr(
+            self._sampler, "second_pass", None
+        )  # a rank's share keeps count of its pass
+        sampler = self._sampler if second_pass is None else second_pass()
         other = SeekableSampler(sampler, self._seeds_batches, self._seed_offset)
         other.wind(0, randomness.derived_seed())
         return other
@@ -259,7 +261,7 @@ def second(loader: DataLoader[Any]) -> DataLoader[Any]:
         attributes["next_iter_state"] = None
     for slot in ("batch_sampler", "sampler"):
         if isinstance(attributes.get(slot), SeekableSampler):
-            attributes[slot] = attributes[slot].anew()
+            attributes[slot] = attributes[slot].second_pass()
     return twin
 
 

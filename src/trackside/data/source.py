@@ -252,7 +252,7 @@ class DataSource:
 
     def _second_loader(self) -> Iterable[Batch]:
         if isinstance(self.loader, TensorLoader):
-            return self.loader.anew()
+            return self.loader.second_pass()
         if isinstance(self.loader, DataLoader):
             return second(self.loader)
         if isinstance(self.loader, (Iterator, Stateful)):

@@ -186,7 +186,7 @@ class TensorLoader:
         rows = range(len(self.dataset))[number * size : (number + 1) * size]
         return self._pass.samples_at(rows)
 
-    def anew(self) -> TensorLoader:
+    def second_pass(self) -> TensorLoader:
         """Another one over the same tensors, at the beginning of a pass."""
         return TensorLoader(self._loader, self._share)
 

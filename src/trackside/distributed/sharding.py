@@ -61,8 +61,8 @@ def training_share(batch: Sequence[T], rank: int, ranks: int) -> Share[T]:
 
 def _anew(batches: Iterable[T]) -> Iterable[T]:
     """The same batches, without what a pass has noted about itself."""
-    anew = getattr(batches, "anew", None)
-    again: Iterable[T] = batches if anew is None else anew()
+    second_pass = getattr(batches, "second_pass", None)
+    again: Iterable[T] = batches if second_pass is None else second_pass()
     return again
 
 
@@ -103,7 +103,7 @@ class RankBatches(Generic[T]):
         """The shares given out and not taken from here yet, in order: a loader with workers runs
         ahead of the loop, which takes one per batch."""
 
-    def anew(self) -> RankBatches[T]:
+    def second_pass(self) -> RankBatches[T]:
         """Another one over the same batches, at the beginning of a pass."""
         return RankBatches(_anew(self.batches), self._rank, self._ranks)
 
@@ -138,7 +138,7 @@ class RankRounds(Generic[T]):
         self.counts: deque[bool] = deque()
         """Of each batch given out and not taken from here yet: whether it counts."""
 
-    def anew(self) -> RankRounds[T]:
+    def second_pass(self) -> RankRounds[T]:
         """Another one over the same batches, at the beginning of a pass."""
         other = RankRounds(_anew(self.batches), self._rank, self._ranks)
         other.limit = self.limit

@@ -23,9 +23,9 @@ from pydantic import BaseModel, BeforeValidator, PlainValidator, Strict
 from trackside.errors import ScheduleError
 from trackside.schedule import AnyOf, Every
 
-STRICT = (int, float, bool, str)
+EXACT_TYPES = (int, float, bool, str)
 """Types that accept no other type; `float` also accepts a whole number."""
-AS_PYDANTIC_DOES = (
+PYDANTIC_TYPES = (
     pathlib.PurePath,
     enum.Enum,
     datetime.date,
@@ -50,7 +50,7 @@ def adapt(hint: Any) -> Any:
         return Any
     if hint is None or hint is types.NoneType:
         return None
-    if hint in STRICT:
+    if hint in EXACT_TYPES:
         return Annotated[hint, Strict()]
     if isinstance(hint, TypeVar):
         return adapt(hint.__bound__ or Any)
@@ -85,7 +85,7 @@ def _adapt_class(hint: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
         return bare[inner] if inner else bare
     if full_name(hint) in ("torch.device", "torch.dtype"):
         return Annotated[Any, BeforeValidator(_torch_value(hint))]
-    if bare in (bytes, complex) or (isinstance(bare, type) and issubclass(bare, AS_PYDANTIC_DOES)):
+    if bare in (bytes, complex) or (isinstance(bare, type) and issubclass(bare, PYDANTIC_TYPES)):
         return hint
     if bare is os.PathLike:
         return Annotated[str, Strict()]

@@ -12,10 +12,10 @@ import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from trackside.config.checking.hints import (
-    AS_PYDANTIC_DOES,
     FIXED,
     LISTS,
     MAPPINGS,
+    PYDANTIC_TYPES,
     classes_in,
     full_name,
     is_schedule,
@@ -90,7 +90,7 @@ def _describe_class(hint: Any, bare: Any, arguments: tuple[Any, ...]) -> str:
         return "a function (a mapping with `kind:`)"
     if bare is type:
         return "a class (a mapping with `kind:` and `partial: true`)"
-    if isinstance(bare, type) and issubclass(bare, AS_PYDANTIC_DOES):
+    if isinstance(bare, type) and issubclass(bare, PYDANTIC_TYPES):
         return a(bare.__name__)
     return f"{a(getattr(bare, '__name__', str(bare)))} (a mapping with `kind:`)"
 

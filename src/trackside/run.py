@@ -83,14 +83,14 @@ class Evaluation:
 
 
 class Log(Protocol):
-    """Where logged values go (`metrics.py` keeps them on the device)."""
+    """The log of values (`metrics.py` keeps them on the device)."""
 
     def add(self, name: str, value: Tensor | float, weight: float) -> None:
         """Add `value` with `weight` to the mean kept under `name`."""
 
 
 class Events(Protocol):
-    """What fires events and knows who is being called (`dispatch.py`)."""
+    """The dispatcher: fires events and knows the current callback (`dispatch.py`)."""
 
     @property
     def current_callback(self) -> str | None:
@@ -102,7 +102,7 @@ class Events(Protocol):
     def fire(
         self, hook: Callable[Concatenate[Any, Run, P], object], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Call everybody who listens to `hook`."""
+        """Call all listeners of `hook`."""
 
 
 @refuses_old_names
@@ -172,7 +172,7 @@ class Run:
         self.evaluation: Evaluation | None = None
         """The evaluation under way, if there is one."""
         self.outcome: Outcome | None = None
-        """How the run ended; None while it goes on."""
+        """The outcome of the run; None while it goes on."""
         self.accumulate = 1
         """Batches per step; a callback may change it between steps."""
         self.batch_samples: float = 0.0
@@ -204,7 +204,7 @@ class Run:
         """The optimizer; with several, the first.
 
         Raises:
-            UsageError: There is none: the run doesn't train.
+            UsageError: The run doesn't train.
         """
         if not self.optimizers:
             raise UsageError(
@@ -232,7 +232,7 @@ class Run:
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody has asked for the end: from then on, until the run is over.
+        """Whether a stop was requested: True from the request until the run is over.
 
         What is asked on another rank is known here once the ranks have agreed.
         """

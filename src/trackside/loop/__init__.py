@@ -1,3 +1,3 @@
-"""When: training, evaluation, prediction, and what is taken between two steps."""
+"""The loop: training, evaluation, prediction, and the requests between two steps."""
 
 from __future__ import annotations

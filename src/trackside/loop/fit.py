@@ -39,7 +39,7 @@ from trackside.step.output import Output, as_output, check_loss
 
 
 def fit(training: Training) -> Outcome:
-    """Train until the limit is reached or somebody asks for the end."""
+    """Train until the limit is reached or a stop is requested."""
     run, position = training.run, training.position
     position.clock_origin = perf_counter() - run.progress.seconds
     training.begin_schedules()
@@ -163,7 +163,7 @@ def take_steps(training: Training) -> Ended:
 
 
 def after_step(training: Training) -> None:
-    """What may be due between two steps: a record, an evaluation, a request, a saved checkpoint."""
+    """Do the work between two steps: a record, an evaluation, a request, a saved checkpoint."""
     run, progress, setup = training.run, training.run.progress, training.setup
     if run.skipped_steps and run.skipped_steps[-1].step == progress.steps_completed:
         record(training, {"train/skipped_steps": float(len(run.skipped_steps))})
@@ -226,7 +226,7 @@ def _accumulate(training: Training, batch: Batch, batches: Iterator[Batch]) -> N
 
 
 def _accumulate_replicas(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
-    """The same on several ranks: gradients are averaged with the last batch of the step."""
+    """Accumulate on several ranks: gradients are averaged with the last batch of the step."""
     fetched = [batch, *islice(batches, training.run.accumulate - 1)]
     parts = Parts(len(fetched))
     if (replicas := training.setup.replicas) is not None:

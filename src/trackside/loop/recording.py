@@ -1,4 +1,4 @@
-"""From logged values to records: in the history, and to the loggers."""
+"""Records of logged values: in the history, and for the loggers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trackside.loop.state import Training
 
 
 def record(training: Training, values: Mapping[str, float]) -> None:
-    """Add `values`, with all axes, to the history, and tell the loggers."""
+    """Add `values`, with all axes, to the history, and pass them to the loggers."""
     if not values:
         return
     run, progress, setup = training.run, training.run.progress, training.setup
@@ -31,7 +31,7 @@ def record(training: Training, values: Mapping[str, float]) -> None:
 
 
 def measured(training: Training) -> dict[str, float]:
-    """What callbacks measure at this point, such as rates."""
+    """Values that callbacks measure at this point, such as rates."""
     values: dict[str, float] = {}
     if training.setup.events.listeners[Callback.on_measure]:
         training.fire(Callback.on_measure, values)

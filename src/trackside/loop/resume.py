@@ -1,4 +1,4 @@
-"""From `resume=...` to a verified checkpoint: which one, and what it says about this run."""
+"""Resume: find the verified checkpoint that `resume=...` names, and restore the run from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trackside.step.metrics import merged
 logger = logging.getLogger("trackside")
 
 Resume = str | int | Path | None
-"""`auto`, `best`, a step, or the path of a checkpoint; None starts anew."""
+"""`auto`, `best`, a step, or the path of a checkpoint; None starts fresh."""
 
 
 def resume(training: Training, which: Resume, *, is_new_directory: bool) -> None:
@@ -76,15 +76,15 @@ def restore_newest(training: Training, reason: str) -> None:
 
 
 def find(run: Run, which: Resume, *, is_new_directory: bool) -> Selection | None:
-    """The checkpoint that `which` means, verified; None to start anew.
+    """The checkpoint that `which` means, verified; None to start fresh.
 
     Args:
-        run: The run that shall go on.
+        run: The run to resume.
         which: What was asked for.
         is_new_directory: The run's folder was just named: it holds no checkpoint.
 
     Raises:
-        UsageError: It can't be told where to look.
+        UsageError: The folder to search isn't known.
         CheckpointError: What was asked for isn't there, or nothing that is there verifies.
     """
     if which is None:
@@ -94,7 +94,7 @@ def find(run: Run, which: Resume, *, is_new_directory: bool) -> Selection | None
     if is_new_directory:
         raise UsageError(
             f"resume={which!r} has no folder to look in",
-            expected="the folder of the run that shall go on",
+            expected="the folder of the run to resume",
             remedy="name it: Trainer(..., settings=Settings(directory='runs/mine'))",
         )
     if run.saver is None:
@@ -127,7 +127,7 @@ def _tell_of_others(root: Path, run_id: str | None) -> None:
 
 
 def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The states in a checkpoint, checked against the run's models; tells what was passed over.
+    """The states in a checkpoint, checked against the run's models; reports what was passed over.
 
     Returns:
         What all ranks share, of sharded tensors this rank's part; and what this rank knew, or, when
@@ -147,7 +147,7 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
         if not match.exact:
             raise StateMismatchError(
                 f"the model {name!r} is not the one in {checkpoint.path}: {match}",
-                remedy="build the model as it was; to start anew from its weights, use the "
+                remedy="build the model as it was; to start fresh from its weights, use the "
                 "callback `LoadWeights`",
             )
     run.id = checkpoint.manifest.run_id
@@ -157,7 +157,7 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What all ranks share; of what is sharded now, only this rank's part is read."""
+    """The state that all ranks share; of sharded tensors, only this rank's part is read."""
     placed_as = placement(run.models, run.optimizers)
     known = (
         {"callbacks": run.callbacks.state_dict(), "trainer": run.steps.state_dict()}
@@ -169,7 +169,7 @@ def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _own(world: World, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What this rank knew alone; on another number of ranks, its share of what all knew.
+    """The state of this rank alone; on another number of ranks, its share of what all knew.
 
     The position in the data is the same on all ranks. Sums that aren't recorded yet are dealt out,
     so that each counts once; a rank that the saving run did not have draws numbers of its own.

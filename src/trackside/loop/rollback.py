@@ -75,6 +75,6 @@ def too_late(request: Request) -> UsageError:
 
 
 def _all_left_out(asked: list[Request]) -> tuple[TrainingBatch, ...]:
-    """What all of them want to leave out, each batch once, in the order of the data."""
+    """Batches that the requests exclude, each once, in the order of the data."""
     found = {(batch.epoch, batch.number): batch for request in asked for batch in request.leave_out}
     return tuple(found[place] for place in sorted(found))

@@ -65,7 +65,7 @@ def _save_before_failing(training: Training, name: str, error: Exception) -> Non
     request = Request("save", f"the evaluation of {name!r} fails", "trainer")
     try:
         _save(training, [request])
-    except Exception as second:  # the first is the one to be told
+    except Exception as second:  # the first is the one to report
         error.add_note(f"the steps before could not be saved: {second}")
 
 
@@ -73,7 +73,7 @@ def _save_before_failing(training: Training, name: str, error: Exception) -> Non
 
 
 def _save(training: Training, requests: list[Request]) -> None:
-    """One checkpoint for all who asked."""
+    """Save one checkpoint for all requests."""
     run = training.run
     if not requests:
         return
@@ -98,8 +98,8 @@ def _save(training: Training, requests: list[Request]) -> None:
 def notice_saves(training: Training) -> None:
     """See what has become of checkpoints; on several ranks, at the same step on each.
 
-    They are written by threads, which end at other times on other ranks: rank 0 tells all ranks of
-    its end with the next exchange, and each then waits for its own.
+    They are written by threads, which end at other times on other ranks: rank 0
+    announces its end with the next exchange, and each then waits for its own.
     """
     run, position = training.run, training.position
     if run.saver is None or not run.saver.needs_attention:
@@ -112,7 +112,7 @@ def notice_saves(training: Training) -> None:
 
 
 def _finish_saves(training: Training) -> None:
-    """Wait for the checkpoint that rank 0 has told of, on every rank."""
+    """Wait for the checkpoint that rank 0 has announced, on every rank."""
     run = training.run
     if training.setup.agreement.take_notice() and run.saver is not None:
         training.position.notified = False

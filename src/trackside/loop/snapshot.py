@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run, and putting it back so that the run goes on exactly.
+"""State of a run in a checkpoint, and its exact restoration.
 
 Taken at a safe point only, between two steps: weights, optimizers, counters, records, callbacks and
 unfinished evaluations are shared by all ranks; position in the data, random generators and sums
@@ -21,7 +21,7 @@ State = dict[str, Any]
 
 
 def shared_state(training: Training) -> State:
-    """What all ranks share. Tensors are those of the run itself: copy them before the next step."""
+    """The state that all ranks share. Its tensors are the run's: copy them before the next step."""
     run, loss = training.run, training.setup.loss
     return {
         **({} if loss is None else {"loss": loss.state_dict()}),
@@ -39,7 +39,7 @@ def shared_state(training: Training) -> State:
 
 
 def rank_state(training: Training) -> State:
-    """What this rank alone knows."""
+    """The state of this rank alone."""
     return {
         "data": training.setup.sources[TRAIN].state_dict(),
         # What a resume in the middle of an epoch has not put back yet is what holds.
@@ -85,7 +85,7 @@ def _restore_trainer(training: Training, state: dict[str, Any]) -> None:
     if state:
         trainer.load_state_dict(state)
     elif trainer.state_dict():
-        warnings.warn("the trainer starts anew: the checkpoint has no state of it", stacklevel=3)
+        warnings.warn("the trainer starts fresh: the checkpoint has no state of it", stacklevel=3)
 
 
 def _restore_loss(training: Training, state: Mapping[str, Any] | None) -> None:
@@ -104,11 +104,11 @@ def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any
             except (ValueError, KeyError, RuntimeError) as error:  # what torch says of misfits
                 raise CheckpointError(
                     f"the {kind} {name!r} is not the one in the checkpoint: {error}",
-                    remedy=f"build the {kind} as it was; to start anew from the weights, use the "
+                    remedy=f"build the {kind} as it was; to start fresh from the weights, use the "
                     "callback `LoadWeights`",
                 ) from error
         else:
-            warnings.warn(f"the checkpoint has no {kind} {name!r}: it starts anew", stacklevel=3)
+            warnings.warn(f"the checkpoint has no {kind} {name!r}: it starts fresh", stacklevel=3)
     for name in states:
         if name not in parts:
             warnings.warn(
@@ -132,6 +132,6 @@ def _tell_other_options(schedulers: Mapping[str, Any], states: Mapping[str, Any]
                 warnings.warn(
                     f"the scheduler {name!r} goes on with {option}={saved[option]}, as it was "
                     f"saved, not with {option}={own[option]}; to use what it is built with now, "
-                    "start anew from the weights with the callback `LoadWeights`",
+                    "start fresh from the weights with the callback `LoadWeights`",
                     stacklevel=4,
                 )

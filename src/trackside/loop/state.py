@@ -50,7 +50,7 @@ class Ended(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the loop shall run."""
+    """Options of the loop."""
 
     clip: Clip | None = None
     log_every: Schedule = field(default_factory=lambda: Every(steps=50))
@@ -61,7 +61,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is fixed for a run once it is set up."""
+    """The parts of a run that are fixed once it is set up."""
 
     run: Run
     events: Dispatcher
@@ -101,7 +101,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Which parts of a step anybody listens to: the others are done without asking."""
+    """The parts of a step that have listeners; the loop skips the calls of the others."""
 
     step_start: bool
     step_end: bool
@@ -113,11 +113,11 @@ class Listeners:
     plain_update: bool
     """Whether the update is torch's own, with nothing around it."""
     may_skip: bool
-    """Whether somebody may ask to skip a step: several ranks then agree before each update."""
+    """Whether a callback may skip a step: several ranks then agree before each update."""
 
     @classmethod
     def of(cls, setup: Setup) -> Listeners:
-        """Those of a run, as its callbacks are now."""
+        """The listeners among the present callbacks of a run."""
         heard, events, steps = setup.events.has_listeners, setup.events, setup.steps
         unscaled = setup.precision.scaler is None and not steps.manual_optimization
         skips = any(member.skips_steps for member in (steps, *setup.run.callbacks))
@@ -146,7 +146,7 @@ class Listeners:
 
 
 class Schedules:
-    """What is due by counts of a run: records and evaluations."""
+    """Schedules of records and evaluations, by the counters of a run."""
 
     def __init__(self, options: Options) -> None:
         self.log = Due(options.log_every, STEP_UNITS)
@@ -155,7 +155,7 @@ class Schedules:
 
 
 class Position:
-    """Where the loop stands beyond `run.progress`; the first part is what a checkpoint holds."""
+    """Position of the loop beyond `run.progress`; the first part is what a checkpoint holds."""
 
     def __init__(self) -> None:
         self.phase: Phase = "between"
@@ -176,7 +176,7 @@ class Position:
         self.share: Share[Any] | None = None
         """This rank's part of the batch under way; None in one process, or of data of its own."""
         self.notified = False
-        """Whether rank 0 has told all ranks that the last checkpoint is written."""
+        """Whether rank 0 has announced to all ranks that the last checkpoint is written."""
         self.clock_origin = perf_counter()
         """When training would have begun, had it never been interrupted; by `perf_counter`."""
         self.told_untrained: set[str] = set()
@@ -241,7 +241,7 @@ class Training:
             due.start(progress)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands beyond the counters of `run.progress`."""
+        """Return the position beyond the counters of `run.progress`."""
         position, run = self.position, self.run
         built = dict(position.built)
         if built:
@@ -276,7 +276,7 @@ class Training:
         self.setup.events.fire(hook, *args)
 
     def outcome(self, completed: str) -> Outcome:
-        """How the run ended, if no error did."""
+        """The outcome of a run that no error ended."""
         step, stop = self.run.progress.steps_completed, self.run.requests.stop
         if stop is None and self.run.mode == "fit" and self.setup.precision.made_no_update:
             reason = "no update was made: with fp16, every step had values that aren't finite"

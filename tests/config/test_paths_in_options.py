@@ -59,7 +59,7 @@ def test_the_walk_finds_the_options() -> None:
 @pytest.mark.parametrize(("one", "option"), OPTIONS, ids=lambda value: str(value))
 def test_callbacks_expand_a_home_folder(one: type, option: str, tmp_path: Path) -> None:
     if one.__name__ in CONFINED:
-        with pytest.raises(ConfigurationError, match="is no name"):
+        with pytest.raises(ConfigurationError, match="a name"):
             _made(one, option, "~/there")
     else:
         assert Path(vars(_made(one, option, "~/there"))[option]) == tmp_path / "home/there"

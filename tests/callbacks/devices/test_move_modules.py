@@ -139,7 +139,7 @@ def test_it_moves_for_an_evaluation_alone() -> None:
         ({"model.pupil": "cpu"}, "setup", "names nothing"),
         ({"model.student.in_features": "cpu"}, "setup", "can't be moved"),
         ({"model.student.weight": "cpu"}, "setup", "can't be moved"),
-        ({"callbacks.ema": "cpu"}, "evaluation", "doesn't tell its device"),
+        ({"callbacks.ema": "cpu"}, "evaluation", "device"),
     ],
 )
 def test_what_can_not_be_moved_is_refused(modules: Any, when: Any, message: str) -> None:

@@ -73,8 +73,8 @@ def move_towards(averages: Sequence[Tensor], live: Sequence[Tensor], share: floa
 
 
 def local(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """What this rank holds of each tensor; the memory is shared with it."""
-    # Asked for every tensor in every step: by type first, a missing attribute takes longer.
+    """The part of each tensor that this rank holds; the memory is shared with it."""
+    # Asked forevery tensor in every step: by type first, a missing attribute takes longer.
     return [
         t.to_local() if type(t) not in _PLAIN and hasattr(t, "to_local") else t for t in tensors
     ]

@@ -1,4 +1,4 @@
-"""Running statistics of batch norm, measured anew over the training data."""
+"""Running statistics of batch norm, measured again over the training data."""
 
 from __future__ import annotations
 

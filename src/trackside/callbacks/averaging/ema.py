@@ -70,7 +70,7 @@ class EMA(PeriodicCallback):
         check_decays(self.decays)
         if buffers not in ("average", "copy"):
             raise ConfigurationError(
-                f"buffers={buffers!r} is no choice", expected="average, copy", option="buffers"
+                f"buffers={buffers!r} isn't a choice", expected="average, copy", option="buffers"
             )
         self.start = None if start is None else Every.parse(start, option="start")
         self.warm_up = warm_up

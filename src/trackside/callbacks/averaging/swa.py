@@ -22,7 +22,7 @@ class SWA(Callback):
     """Averages the weights at regular points from `start` on, and hands the mean over at the end.
 
     Each point counts the same. The running statistics of batch norm don't fit averaged weights:
-    they are measured anew, by a pass over training data that leaves position and generators as
+    they are measured again, by a pass over training data that leaves position and generators as
     they were. Checkpoints hold the weights of training and, apart from them, the mean: a run that
     is prolonged goes on as if it had never ended.
 
@@ -37,7 +37,7 @@ class SWA(Callback):
         models: Names of the models to average; None takes all.
 
     Raises:
-        ConfigurationError: `batch_norm_batches` is no count.
+        ConfigurationError: `batch_norm_batches` isn't a count.
         ScheduleError: `start` counts seconds, or isn't a schedule.
 
     Example:

@@ -1,1 +1,1 @@
-"""Where modules live, and what they share over ranks."""
+"""Devices of modules, and their state over ranks."""

@@ -120,7 +120,7 @@ def _device_of(address: str, thing: Any) -> torch.device:
     device = getattr(thing, "device", None)
     if not isinstance(device, torch.device):
         raise ConfigurationError(
-            f"{address!r} doesn't tell its device, so it can't be moved back",
+            f"{address!r} has no known device, so it can't be moved back",
             expected="a module or a tensor",
             received=type(thing).__name__,
             remedy="move it with when='setup'",

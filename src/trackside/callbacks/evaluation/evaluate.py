@@ -27,7 +27,7 @@ class Evaluate(PeriodicCallback):
     The evaluation is the loop's: it has all hooks and the trainer's metrics, and leaves training as
     it was. With batches, metrics or weights of its own it wants a name of its own as well, so that
     the same data can be evaluated in several ways: `record_as="val_subset"` records
-    `val_subset/loss`, which other callbacks may watch. Without one, these options hold for every
+    `val_subset/loss`, which other callbacks may watch. Without one, these options hold forevery
     evaluation under the data's name.
 
     Args:
@@ -74,7 +74,7 @@ class Evaluate(PeriodicCallback):
             whole_number(batch_size, "batch_size", at_least=1)
         if average is True:
             raise ConfigurationError(
-                "average=True doesn't tell whose averages",
+                "average=True doesn't say whose averages",
                 expected="a name, such as 'ema'",
                 option="average",
             )

@@ -1,4 +1,4 @@
-"""Batches of a data set that somebody else made batches of: other sizes, other samples."""
+"""Batches of a data set that already comes in batches: other sizes, other samples."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def own_batches(
     size = batch_size or getattr(source.loader, "batch_size", None)
     if not isinstance(data, Dataset) or size is None:
         raise UsageError(
-            f"the data named {source.name!r} comes in batches that can't be made anew",
+            f"the data named {source.name!r} comes in batches that can't be made again",
             expected="a Dataset, or a DataLoader with a batch size",
             received=type(given).__name__,
         )
@@ -50,7 +50,7 @@ def own_batches(
 
 
 def _kept(loader: DataLoader[Any]) -> dict[str, Any]:
-    """What a loader does whatever its batches are."""
+    """Options of a loader that don't depend on its batches."""
     names = ("num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context")
     kept = {name: getattr(loader, name) for name in names}
     if loader.num_workers:

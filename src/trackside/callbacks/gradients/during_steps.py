@@ -26,7 +26,7 @@ class DuringSteps:
         schedule = Every.parse(every, option="every")
         if not isinstance(schedule, Every) or schedule.steps is None or schedule.last:
             raise ScheduleError(
-                f"{str(schedule)!r} can't be told while a step is under way",
+                f"{str(schedule)!r} isn't known while a step is under way",
                 expected="a schedule in steps, such as '100 steps'",
                 option="every",
             )

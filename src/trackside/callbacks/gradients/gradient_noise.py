@@ -45,7 +45,7 @@ class GradientNoise(Callback):
     def __init__(self, every: Schedule | str = "1 step", *, smoothing: float = 0.95) -> None:
         if not 0 <= smoothing < 1:
             raise ConfigurationError(
-                f"smoothing={smoothing} is no share of the past",
+                f"smoothing={smoothing} isn't a share of the past",
                 expected="a number from 0 up to, and without, 1",
                 option="smoothing",
             )
@@ -86,7 +86,7 @@ class GradientNoise(Callback):
             norm = total_norm(p.grad for p in run.model.parameters() if p.grad is not None)
             if first:
                 self._first_norm = norm
-        # The last step of an epoch may have fewer batches, or a smaller one: it tells nothing.
+        # The last step of an epoch may have fewer batches, or a smaller one: it shows nothing.
         if whole and len(set(self._samples)) == 1 and self._first_norm is not None:
             self._estimate(run, self._first_norm, norm)
 

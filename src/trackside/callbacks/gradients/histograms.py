@@ -40,7 +40,7 @@ class Histograms(Callback):
 
     Raises:
         ScheduleError: `every` doesn't count steps.
-        ConfigurationError: `bins` is no count, or neither parameters nor gradients are wanted.
+        ConfigurationError: `bins` isn't a count, or neither parameters nor gradients are wanted.
 
     Example:
         >>> Histograms(every="500 steps", patterns=["*.weight"])

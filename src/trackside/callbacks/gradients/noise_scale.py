@@ -68,7 +68,7 @@ class Smoothed:
         return {} if self.noise is None else {"noise": self.noise, "signal": self.signal}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | None = None) -> None:
-        """Go on from `state`."""
+        """Restore `state`."""
         self.noise, self.signal = (
             (state["noise"].to(device), state["signal"].to(device)) if state else (None, None)
         )

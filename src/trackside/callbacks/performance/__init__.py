@@ -1,1 +1,1 @@
-"""Where the time goes, and how to get some of it back."""
+"""Performance: measurements of time, and ways to save it."""

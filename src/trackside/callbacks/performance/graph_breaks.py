@@ -37,7 +37,7 @@ class GraphBreaks(Callback):
     on_error = "warn"
 
     def __init__(self) -> None:
-        # Takes a second to import, so not before somebody asks.
+        # Takes a second to import, so only on request.
         self._dynamo = import_module("torch._dynamo")
         self._counters = import_module("torch._dynamo.utils").counters
         self._before: dict[str, dict[str, int]] | None = None

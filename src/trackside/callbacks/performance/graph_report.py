@@ -1,4 +1,4 @@
-"""What torch.compile makes of a model, in words."""
+"""Report of what torch.compile makes of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Counters = Mapping[str, Mapping[str, int]]
 
 
 def difference(after: Counters, before: Counters) -> dict[str, dict[str, int]]:
-    """What counters have gained, without those that haven't."""
+    """Increases of counters, without those that stayed."""
     gained = {
         topic: {
             name: count - before.get(topic, {}).get(name, 0)

@@ -1,4 +1,4 @@
-"""Which block gathers which others ahead of their turn."""
+"""The order in which blocks gather others ahead of their turn."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Stopwatch:
         self._laps: list[dict[str, list[tuple[Any, Any]]]] = []
 
     def lap(self) -> None:
-        """What is taken from here on belongs to a new step."""
+        """Begin a new step: later times belong to it."""
         self._laps.append(defaultdict(list))
 
     def start(self, phase: str) -> None:

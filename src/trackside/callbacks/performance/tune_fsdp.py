@@ -20,7 +20,7 @@ logger = logging.getLogger("trackside")
 
 @final
 class TuneFSDP(Callback):
-    """Tells the blocks of a sharded model which others to gather while they compute.
+    """Sets which others the blocks of a sharded model gather while they compute.
 
     For models under `strategy="fsdp"`; where nothing is sharded, it says so and does nothing. Each
     block gathered ahead hides communication behind computation and takes its memory earlier.

@@ -68,7 +68,7 @@ class PlotHistory(PictureCallback):
         file = str(local_path(file, "file"))
         if not file.endswith(".png") or file.startswith("/") or ".." in file:
             raise ConfigurationError(
-                f"file={file!r} is no name for a picture",
+                f"file={file!r} isn't a name for a picture",
                 expected="a name below the run's folder that ends in .png",
                 option="file",
             )

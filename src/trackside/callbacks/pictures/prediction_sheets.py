@@ -34,7 +34,7 @@ def prediction_sheet(
     value_range: Range | None = None,
     title: str = "",
 ) -> Sheet:
-    """What was predicted of each image.
+    """The prediction of each image.
 
     | prediction | target | shown |
     |---|---|---|

@@ -81,7 +81,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def inputs_of(batch: Batch) -> Tensor | None:
-    """What of a batch can be looked at: its first tensor of floating or byte values."""
+    """The part of a batch that can be shown: its first tensor of floating or byte values."""
     if isinstance(batch, Tensor):
         return batch if batch.is_floating_point() or batch.dtype is torch.uint8 else None
     parts: Sequence[Any] = ()
@@ -110,7 +110,7 @@ def undisturbed(run: Run, average: str | None = None) -> Iterator[None]:
     """Inside, the models evaluate; afterwards weights, modes and generators are what they were.
 
     What is logged or asked for inside is dropped. Compiled models run as they were written: hooks
-    on their parts are heard, and nothing is compiled anew for a few samples.
+    on their parts are heard, and nothing is compiled again for a few samples.
 
     Args:
         run: The run.

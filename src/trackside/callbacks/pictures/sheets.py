@@ -7,7 +7,7 @@ from typing import Any
 from trackside.callbacks.pictures.tiles import Sheet, Tile
 
 _COLOURS = 20
-"""Of the map `tab20`; classes beyond begin anew."""
+"""Of the map `tab20`; classes beyond start again."""
 _MOODS = {"plain": "0.2", "right": "tab:green", "wrong": "tab:red"}
 _GAP = 0.07
 """Between two tiles, in widths of a tile."""

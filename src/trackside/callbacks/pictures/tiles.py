@@ -80,7 +80,7 @@ def check_range(value_range: Sequence[float] | None) -> Range | None:
         return None
     if len(value_range) != 2 or not value_range[0] < value_range[1]:
         raise ConfigurationError(
-            f"value_range={list(value_range)} is no range",
+            f"value_range={list(value_range)} isn't a range",
             expected="two numbers, the darkest value and the brightest, such as [-1, 1]",
             option="value_range",
         )

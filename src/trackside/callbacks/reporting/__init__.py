@@ -1,3 +1,3 @@
-"""What happens, told: in the terminal, in files, to trackers."""
+"""Reports of a run: in the terminal, in files, to trackers."""
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from trackside.run import Run
 class DatasetStats(Callback):
     """Says at the start how much data there is; records `data/train/samples`, `data/train/batches`.
 
-    What a loader doesn't tell, an iterable without a length for example, is left out. Batches are
+    What a loader doesn't know, an iterable without a length for example, is left out. Batches are
     those of this rank, samples those of the whole data set.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which way a metric is better, told from its name, for marks in tables."""
+"""The better direction of a metric, guessed from its name, for marks in tables."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LARGER = {
 
 
 def direction(name: str) -> Mode | None:
-    """`min` for `val/loss`, `max` for `val/top5_accuracy`, None where the name doesn't tell.
+    """`min` for `val/loss`, `max` for `val/top5_accuracy`, None where the name doesn't say.
 
-    The last word that tells decides: `val/accuracy_error` is an error.
+    The last known word decides: `val/accuracy_error` is an error.
     """
     for word in reversed(re.split(r"[^a-z0-9]+", name.partition("/")[2].lower())):
         if word in _SMALLER:

@@ -32,13 +32,13 @@ def folded(line: list[str], columns: int | None) -> str:
 
 
 def way_of(name: str, modes: Mapping[str, Mode]) -> Mode | None:
-    """Which way of a metric is better, where it is known and worth a star.
+    """The better direction of a metric, where it is known and worth a star.
 
-    Never for training itself: its loss falls in most epochs, and is no measure of the model.
+    Never for training itself: its loss falls in most epochs, and doesn't measure the model.
 
     Args:
         name: The metric's full name.
-        modes: Ways that names alone don't tell, by name.
+        modes: Ways that names alone don't show, by name.
     """
     return None if name.startswith("train/") else modes.get(name) or direction(name)
 

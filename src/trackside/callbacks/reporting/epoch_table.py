@@ -29,7 +29,7 @@ class EpochTable(RankZeroCallback):
     Args:
         columns: Names of the metrics to show; None shows those of the epoch's training and
             evaluations.
-        modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't tell
+        modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't say
             (losses and errors, accuracies and scores are known).
 
     Example:

@@ -1,4 +1,4 @@
-"""What a model consists of: its layers, their parameters, the shapes they give."""
+"""Table of a model: its layers, their parameters, the shapes they give."""
 
 from __future__ import annotations
 

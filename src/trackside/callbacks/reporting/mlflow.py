@@ -40,7 +40,7 @@ class MLflow(Tracker):
         tracking_uri: Where: a server, or a local store such as `sqlite:///mlflow.db`. None leaves
             it to MLflow's own settings and environment.
         name: Name of the run; None takes the name of the run's folder.
-        artifacts: Where pictures are kept, for an experiment that is made anew; None leaves it to
+        artifacts: Where pictures are kept, for an experiment that is created; None leaves it to
             MLflow.
 
     Raises:

@@ -20,17 +20,17 @@ from trackside.tracking.background import BackgroundQueue
 
 @final
 class Notify(RankZeroCallback):
-    """Tells somebody when the run has ended: a webhook, or a command of this machine.
+    """Notifies of the end of a run: a webhook, or a command of this machine.
 
     Both get a JSON object: `text` (one line, what chat services show), `status`, `reason`,
     `asked_by`, `step`, `directory`, `metrics` (the latest values). The webhook gets it as the body
-    of a POST request, the command on its standard input. A failure to tell is a warning: it changes
-    nothing about how the run ended.
+    of a POST request, the command on its standard input. A failure to notify is a warning: it
+    changes nothing about how the run ended.
 
     Args:
         url: Address of the webhook, `https://...`.
         command: Program and arguments; run without a shell.
-        when: `end` tells of every end, `failure` of errors alone.
+        when: `end` reports every end, `failure` of errors alone.
         timeout_seconds: How long the end of the run waits at most.
 
     Raises:
@@ -54,7 +54,7 @@ class Notify(RankZeroCallback):
     ) -> None:
         if url is None and not command:
             raise ConfigurationError(
-                "`Notify` was not told whom to tell", expected="url=... or command=[...]"
+                "`Notify` has no receiver", expected="url=... or command=[...]"
             )
         if url is not None and not url.startswith(("https://", "http://")):
             raise ConfigurationError(
@@ -105,7 +105,7 @@ class Notify(RankZeroCallback):
 
 
 def message(run: Run, outcome: Outcome) -> Mapping[str, Any]:
-    """What is told."""
+    """The text of the notification."""
     return {
         "text": f"{run.directory.name}: {ending(outcome)}",
         "status": outcome.status.value,

@@ -13,7 +13,7 @@ from trackside.step.output import as_output
 
 @final
 class OnlineLoss(PeriodicCallback):
-    """Records the mean training loss over an interval of its own, as `online/loss`.
+    """Records the mean training loss over a separate interval, as `online/loss`.
 
     For an interval other than that of the records: a smooth loss over 1,000 steps beside
     `train_recent/loss` of the last 50. It is weighted by samples, or by what the step returns as

@@ -1,4 +1,4 @@
-"""What a run was made from, kept in its folder: configuration, versions, commit."""
+"""Provenance of a run, kept in its folder: configuration, versions, commit."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Provenance(RankZeroCallback):
         """Write how it ended."""
         if not (run.directory / ENVIRONMENT).is_file():
             return
-        told = {
+        written = {
             "status": outcome.status.value,
             "reason": outcome.reason,
             "asked_by": outcome.asked_by,
@@ -91,7 +91,7 @@ class Provenance(RankZeroCallback):
                 and (best := run.history.best(name, mode)) is not None
             },
         }
-        replace_inside(run.directory, OUTCOME, json.dumps(told, indent=2) + "\n")
+        replace_inside(run.directory, OUTCOME, json.dumps(written, indent=2) + "\n")
 
 
 def _now() -> str:
@@ -126,7 +126,7 @@ def _packages() -> dict[str, str]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git answers; None where there is no git, no repository, or no answer in time."""
+    """The answer of git; None where there is no git, no repository, or no answer in time."""
     try:
         answer = subprocess.run(
             ["git", "-C", str(folder), *arguments],

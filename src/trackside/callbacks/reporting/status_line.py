@@ -1,4 +1,4 @@
-"""Where a run stands, in one line: the logic of the progress bar."""
+"""Status of a run in one line: the logic of the progress bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW = 40
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a bar shows at one moment."""
+    """Content of the bar at one moment."""
 
     steps: int = 0
     total_steps: int | None = None
@@ -32,7 +32,7 @@ class Standing:
 
 
 def standing(run: Run, predicted_batches: int = 0) -> Standing:
-    """Where `run` stands. Only reads: it may be called from another thread at any time."""
+    """The status of `run`. Only reads: it may be called from another thread at any time."""
     progress, limit, evaluation = run.progress, run.limit, run.evaluation
     fitting = run.mode == "fit"
     passing, batches, total_batches = None, 0, None
@@ -58,7 +58,7 @@ def standing(run: Run, predicted_batches: int = 0) -> Standing:
 
 
 class Pace:
-    """How fast a run goes, and how long it will still take."""
+    """Speed of a run, and its remaining time."""
 
     def __init__(self) -> None:
         self._start: tuple[float, int] | None = None
@@ -84,7 +84,7 @@ class Pace:
 
 
 def fraction(at: Standing) -> float | None:
-    """How much of the run is done, 0 to 1; None where the end isn't known."""
+    """Completed share of the run, 0 to 1; None where the end isn't known."""
     done, total = (
         (at.steps, at.total_steps) if at.fitting else (float(at.batches), at.total_batches)
     )

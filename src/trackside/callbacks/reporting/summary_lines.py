@@ -1,4 +1,4 @@
-"""What is said at the end of a run, as labelled lines."""
+"""The summary at the end of a run, as labelled lines."""
 
 from __future__ import annotations
 

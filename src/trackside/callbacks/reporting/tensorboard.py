@@ -91,7 +91,7 @@ class TensorBoard(Tracker):
 
 
 def raw_histogram(histogram: Histogram) -> dict[str, Any]:
-    """What TensorBoard stores of a histogram; sums are taken at the middle of each bin."""
+    """A histogram in the form of TensorBoard; sums are taken at the middle of each bin."""
     counts, edges = histogram.counts.astype(np.float64), histogram.edges
     middles = (edges[:-1] + edges[1:]) / 2
     return {

@@ -74,7 +74,7 @@ def shows_live(target: Console) -> bool:
 def give_workers_their_own_output() -> None:
     """Let forked loader workers print past the live bar.
 
-    They inherit the bar's lock in whatever state it was in, and would wait for it for ever.
+    They inherit the bar's lock in whatever state it was in, and would wait for it forever.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_leave_console)

@@ -41,7 +41,7 @@ class TrainerSummary(RankZeroCallback):
     failed.
 
     Args:
-        modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't tell
+        modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't say
             (losses and errors, accuracies and scores are known).
 
     Example:

@@ -64,7 +64,7 @@ class WandB(Tracker):
         self._run: Any = None
 
     def rehearse_in(self, folder: Path) -> bool:
-        """Tell nobody of a rehearsal; whether to take part in it."""
+        """Keep a rehearsal offline; returns whether to take part in it."""
         self._options["mode"] = "disabled"
         return True
 

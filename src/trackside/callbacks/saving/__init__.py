@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and when."""
+"""Files of a run: checkpoints, weights, exports."""

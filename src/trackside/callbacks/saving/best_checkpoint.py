@@ -95,7 +95,7 @@ class BestCheckpoint(Callback):
         self.folder = str(local_path(folder, "folder"))
         self._began_infinite: dict[str, frozenset[str]] = {}
         self.kept: list[Entry] = []
-        """What is kept, the best first: `value`, `step`, `epoch`, `files` by model."""
+        """The kept weights, the best first: `value`, `step`, `epoch`, `files` by model."""
 
     @property
     def best(self) -> float | None:
@@ -202,7 +202,7 @@ class BestCheckpoint(Callback):
         return path
 
     def _found(self, run: Run) -> list[Entry]:
-        """What this run has kept, by its checkpoint and by the list, as far as it is there."""
+        """The weights that this run has kept, by its checkpoint and by the list."""
         root, found = self._root(run), {entry["step"]: entry for entry in self.kept}
         if (root / _LIST).exists():
             try:

@@ -50,9 +50,9 @@ class Checkpoint(PeriodicCallback, Saver):
         every: When to save; None saves at the end, on a stop and on a signal only.
         keep_last: How many of the newest stay. None keeps all.
         keep_best: How many of the best by `monitor` stay beside them.
-        monitor: Full name of the metric that tells which are best, such as `val/loss`.
+        monitor: Full name of the metric that ranks checkpoints, such as `val/loss`.
         mode: Whether lower (`min`) or higher (`max`) values of `monitor` are better.
-        keep_every_steps: One in every so many steps stays for ever.
+        keep_every_steps: One in every so many steps stays forever.
         at_end: Whether to save when training ends: completed, or at the stop, before anything is
             done for the end. Where weights were changed for the end (the best were restored), once
             more.
@@ -96,7 +96,7 @@ class Checkpoint(PeriodicCallback, Saver):
         super().__init__(every)
         if on_save_error not in ("raise", "warn"):
             raise ConfigurationError(
-                f"on_save_error={on_save_error!r} is no policy",
+                f"on_save_error={on_save_error!r} isn't a policy",
                 expected="'raise' or 'warn'",
                 option="on_save_error",
             )
@@ -108,7 +108,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self.background = background
         self.on_save_error = on_save_error
         self.size: SizeEstimate | None = None
-        """What one checkpoint needs, and what is free; known once training starts."""
+        """Bytes of one checkpoint, and free bytes; known once training starts."""
         self.last: Path | None = None
         """The newest checkpoint of this run that is whole."""
         self.needs_attention = False
@@ -177,7 +177,7 @@ class Checkpoint(PeriodicCallback, Saver):
             ) from error
 
     def pin(self, run: Run) -> None:
-        """Let a checkpoint of the step that is completed now stay for ever; ask for it as well."""
+        """Let a checkpoint of the step that is completed now stay forever; ask for it as well."""
         self._pinned_step = run.progress.steps_completed
 
     def on_due(self, run: Run) -> None:
@@ -235,7 +235,7 @@ class Checkpoint(PeriodicCallback, Saver):
         writer.save(shared, saving, rank_state=own)
 
     def poll(self, run: Run) -> None:
-        """Tell what has become whole since the last time, and what went wrong."""
+        """Report checkpoints completed since the last time, and failures."""
         if self._writer is None:
             return
         try:
@@ -248,7 +248,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self.needs_attention = self._writer.in_flight
 
     def finish_saves(self, run: Run) -> None:
-        """Wait for the checkpoint that is being written, and tell of it."""
+        """Wait for the checkpoint that is being written, and report it."""
         if self._writer is None:
             return
         try:
@@ -284,14 +284,14 @@ class Checkpoint(PeriodicCallback, Saver):
 
 
 def _stand(run: Run) -> tuple[int, int, int]:
-    """Where the run stands: steps, epochs, and how often torch saw weights changed in place."""
+    """Position of the run: steps, epochs, and how often torch saw weights changed in place."""
     weights = (tensor for model in run.models.values() for tensor in model.parameters())
     changes = sum(tensor._version for tensor in weights)
     return run.progress.steps_completed, run.progress.epochs_closed, changes
 
 
 def _metrics_of_this_step(run: Run) -> dict[str, float]:
-    """What was logged of the weights as they are now."""
+    """Metrics that were logged of the current weights."""
     values: dict[str, float] = {}
     for index in range(len(run.history) - 1, -1, -1):
         record = run.history[index]

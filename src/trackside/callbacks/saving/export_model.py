@@ -128,7 +128,7 @@ class ExportModel(PeriodicCallback):
         outside = Path(self.file).is_absolute() or ".." in self.file
         if outside or not self.file.endswith(_ENDINGS[format]):
             raise ConfigurationError(
-                f"file={file!r} is no name for the exported model",
+                f"file={file!r} isn't a name for the exported model",
                 expected=f"a name below the run's folder that ends in {_ENDINGS[format]}",
                 option="file",
             )

@@ -122,7 +122,7 @@ def trace(model: nn.Module, batch: Batch, *, dynamic_batch: bool) -> Traced:
 
 
 def _shapes(value: Any, size: Any) -> Any:
-    """Which dimensions are free: the first of each tensor with a sample along it."""
+    """The free dimensions: the first of each tensor with a sample along it."""
     if isinstance(value, Tensor):
         free = size is not None and value.ndim > 0 and len(value) == SAMPLES
         return {0: size} if free else None
@@ -185,7 +185,7 @@ def tensors_in(outputs: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What exporters say about their own future is not shown."""
+    """Suppress warnings of exporters about their own future."""
     with warnings.catch_warnings():
         for kind in (FutureWarning, DeprecationWarning, UserWarning):
             warnings.simplefilter("ignore", kind)
@@ -199,7 +199,7 @@ def to_onnx(traced: Traced) -> Any:
 
 
 def run_onnx(file: Path, onnx: Any) -> Answer:
-    """What runs an ONNX file, by the reference implementation: exact, and slow."""
+    """Runner of an ONNX file, by the reference implementation: exact, and slow."""
     with _silent():
         evaluator = onnx.reference.ReferenceEvaluator(str(file))
 

@@ -12,10 +12,10 @@ COUNTERS = ("step", "epoch", "samples")
 
 
 def metrics_in(pattern: str) -> tuple[str, ...]:
-    """The metrics that a pattern names: every field that is no counter.
+    """The metrics that a pattern names: every field that isn't a counter.
 
     Raises:
-        ConfigurationError: It is no pattern: a brace is open, a field has no name.
+        ConfigurationError: The pattern is invalid: a brace is open, a field has no name.
     """
     try:
         fields = [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]

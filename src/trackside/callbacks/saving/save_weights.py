@@ -72,7 +72,7 @@ class SaveWeights(PeriodicCallback):
         file = str(local_path(file, "file"))
         if not file.endswith(".safetensors") or Path(file).is_absolute() or ".." in file:
             raise ConfigurationError(
-                f"file={file!r} is no name for the weights",
+                f"file={file!r} isn't a name for the weights",
                 expected="a name below the run's folder that ends in .safetensors",
                 option="file",
             )

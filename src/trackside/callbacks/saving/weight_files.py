@@ -122,7 +122,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors in a safetensors file, in host memory, tied ones under all their names.
 
     Raises:
-        DamagedCheckpointError: There is no such file, or it is no safetensors file.
+        DamagedCheckpointError: There is no such file, or it isn't a safetensors file.
         ConfigurationError: It is a file of `torch.save`.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - start-up time

@@ -1,1 +1,1 @@
-"""What changes in the course of training: rates, settings, limits, which layers learn."""
+"""Schedules of training: rates, settings, limits, which layers learn."""

@@ -42,7 +42,7 @@ class AccumulationSchedule(Callback):
         right = all(is_count(at) and is_count(n, at_least=1) for at, n in batches.items())
         if not batches or not right:
             raise ConfigurationError(
-                f"batches={dict(batches)} is no schedule of accumulation",
+                f"batches={dict(batches)} isn't a schedule of accumulation",
                 expected="whole numbers: {0: 1, 10: 4} makes steps of 4 batches from epoch 10 on",
                 option="batches",
             )

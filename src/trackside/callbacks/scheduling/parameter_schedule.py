@@ -132,7 +132,7 @@ class ParameterSchedule(Callback):
         }.get(self.unit)
         if not total or total <= curve.begin:
             raise ConfigurationError(
-                f"how long the way of {self.parameter!r} is can't be told from the run",
+                f"how long the way of {self.parameter!r} is isn't known from the run",
                 received=f"a run of {total if total else 'unknown many'} {self.unit}, "
                 f"and begin={curve.begin:g}",
                 remedy="say it: `length='1000 steps'`",

@@ -27,7 +27,7 @@ def scheduler_names() -> dict[str, type]:
 
 
 def factory(scheduler: str | Factory, options: Mapping[str, Any]) -> Factory:
-    """What makes a scheduler of an optimizer.
+    """The function that makes a scheduler of an optimizer.
 
     Args:
         scheduler: A name (`cosine_annealing`, `CosineAnnealingLR`), a class, or a function.

@@ -80,7 +80,7 @@ class Unfreeze(Callback):
         unknown = [pattern for pattern in factors if pattern not in self.groups]
         if unknown:
             raise ConfigurationError(
-                f"lr_factor has {unknown[0]!r}, which is no group",
+                f"lr_factor has {unknown[0]!r}, which isn't a group",
                 expected="one of " + ", ".join(self.groups),
                 option="lr_factor",
             )
@@ -96,7 +96,7 @@ class Unfreeze(Callback):
             self.unused_hooks = frozenset({"on_step_start"})
 
     def on_configure_end(self, run: Run) -> None:
-        # Optimizers take what requires gradients: all groups shall be in them.
+        # Optimizers take what requires gradients: all groups must be in them.
         found = parameters_by_group(run.models, list(self.groups))
         self._flags = [(p, p.requires_grad) for some in found.values() for p in some]
         for parameter, _ in self._flags:
@@ -143,7 +143,7 @@ class Unfreeze(Callback):
         values["parameter/trainable"] = self.trainable(run)
 
     def trainable(self, run: Run) -> int:
-        """How many numbers the model learns now."""
+        """Number of parameters that the model trains now."""
         still = {id(p) for pattern in self.frozen for p in self._parameters[pattern]}
         every = [p for model in run.models.values() for p in model.parameters()]
         return sum(p.numel() for p in every if p.requires_grad and id(p) not in still)

@@ -51,7 +51,7 @@ class Phases:
             )
         if not 0 <= self.final < 1:
             raise ConfigurationError(
-                f"final={self.final} is no share of the full rate that decay could end with",
+                f"final={self.final} isn't a share of the full rate that decay could end with",
                 expected="from 0 up to, and without, 1",
                 option="final",
             )
@@ -100,7 +100,7 @@ class WarmupStableDecayLR(LRScheduler):
         decay_steps: Updates from the full rate to the final one, 1 or more.
         shape: `linear`, `cosine`, or `sqrt`: one minus a root, steep at first.
         final: Share of the full rate that is left at the end, from 0 up to, and without, 1.
-        last_epoch: Moves made already; -1 begins anew.
+        last_epoch: Moves made already; -1 starts fresh.
 
     Raises:
         ConfigurationError: Phases that aren't whole numbers, no such shape, `final` out of range.
@@ -132,5 +132,5 @@ class WarmupStableDecayLR(LRScheduler):
         return [rate * factor for rate in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands; not how long the phases are."""
+        """Return the position; not how long the phases are."""
         return {name: value for name, value in super().state_dict().items() if name != "phases"}

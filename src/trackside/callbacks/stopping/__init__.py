@@ -1,3 +1,3 @@
-"""What ends a run: plateaus, limits, values that went wrong."""
+"""Reasons to end a run: plateaus, limits, values that went wrong."""
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class MetricPlateau(Callback):
 
     The mean of the last `window` values is compared with the mean of the `window` values before.
     Unlike `EarlyStopping`, one lucky value does not keep the run alive, and a slow but steady
-    improvement can be told from none.
+    improvement shows.
 
     Args:
         monitor: Name of the metric, such as `val/loss`.

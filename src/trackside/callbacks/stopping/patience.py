@@ -1,4 +1,4 @@
-"""When waiting for a metric to improve has taken too long."""
+"""Patience: the limit of waiting for a metric to improve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trackside.history import Mode, has_improved
 
 
 class Verdict(NamedTuple):
-    """What one more value means."""
+    """The verdict on one more value."""
 
     improved: bool
     """Better than every value before, by however little."""
@@ -60,6 +60,6 @@ class Patience:
         return {"best": self.best, "reference": self.reference, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         self.best, self.reference = state["best"], state["reference"]
         self.waited = state["waited"]

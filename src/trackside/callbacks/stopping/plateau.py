@@ -41,6 +41,6 @@ class Plateau:
         return change / abs(before) if before else math.copysign(math.inf, change) if change else 0
 
     def restore(self, values: Iterable[float]) -> None:
-        """Go on from `values`."""
+        """Restore `values`."""
         self.values.clear()
         self.values.extend(values)

@@ -57,7 +57,7 @@ class StopAt(Callback):
         self._date = None if date is None else _moment(date)
         if not self._counts and self._date is None:
             raise ConfigurationError(
-                "`StopAt` was not told when",
+                "`StopAt` has no condition",
                 expected="epoch=..., step=..., samples=..., seconds=... or date=...",
             )
         self._timestamp = None if self._date is None else self._date.timestamp()

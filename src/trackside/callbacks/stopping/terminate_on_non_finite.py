@@ -53,7 +53,7 @@ class TerminateOnNonFinite(Callback):
         policy: `stop` asks for the end: the run has then `diverged`, with exit code 3. `raise` ends
             the run with a `NonFiniteError`. `skip` drops the update of that step and goes on; on an
             accelerator this waits for the device in every step. `roll_back` needs a callback that
-            saves, and data that can be begun anew.
+            saves, and data that can be read again.
         gradients: Whether to look at the norm of all gradients too, before the update. Leave it off
             with fp16, where the loss scaler expects overflows and skips those steps itself. Without
             it a ruinous update shows in the step after: with `roll_back`, the batches of both are
@@ -64,7 +64,7 @@ class TerminateOnNonFinite(Callback):
 
     Raises:
         ConfigurationError: No such policy; or `roll_back` where nothing saves, or the data can't be
-            begun anew.
+            read again.
         NonFiniteError: By policy `raise`; or a checkpoint would have held bad weights.
         CheckpointError: By policy `roll_back`, where there is no checkpoint yet.
 
@@ -106,7 +106,7 @@ class TerminateOnNonFinite(Callback):
 
     def on_setup_start(self, run: Run) -> None:
         self._waits = run.device.type == "cpu" or self.policy == "skip"
-        # What is bad on one rank is in everybody's gradients: all drop the update, or none.
+        # What is bad on one rank is in the gradients of all ranks: all drop the update, or none.
         self.skips_steps = self._waits and self.policy != "raise"
 
     def on_fit_start(self, run: Run) -> None:
@@ -122,7 +122,7 @@ class TerminateOnNonFinite(Callback):
         if not run.data["train"].rewinds:
             raise ConfigurationError(
                 "the training data can be passed over once only: nothing can be rolled back",
-                expected="data that can be begun anew: a Dataset, a DataLoader, a list",
+                expected="data that can be read again: a Dataset, a DataLoader, a list",
                 option="policy",
             )
         run.data["train"].remember()
@@ -209,7 +209,7 @@ class TerminateOnNonFinite(Callback):
             self._answer(run, f"{what} is {_word(value)} in step {step}{self._where(run)}", what)
 
     def _where(self, run: Run) -> str:
-        """Which tensors are to blame, as far as can be seen."""
+        """The tensors that caused it, as far as can be seen."""
         in_batch = non_finite(tensors_in(self._batch, "batch"))
         if in_batch:
             return f"; the data is bad already: {_listed(in_batch)}"
@@ -219,7 +219,7 @@ class TerminateOnNonFinite(Callback):
         return f"; not finite: {_listed(found)}" if found else "; batch and weights are finite"
 
     def _answer(self, run: Run, message: str, what: str) -> None:
-        """What the policy says to a value of the step under way."""
+        """Apply the policy to a value of the step under way."""
         if self.policy == "raise":
             raise NonFiniteError(message)
         run.skip_step(message)
@@ -235,7 +235,7 @@ class TerminateOnNonFinite(Callback):
                 self._go_back(run, message, self._batches_of(run, [step]))
 
     def _late_answer(self, run: Run, step: int) -> None:
-        """What the policy says to a value of a step that is over."""
+        """Apply the policy to a value of a step that is over."""
         message = f"the loss or a gradient is not finite in step {step}"
         if self.policy == "roll_back":
             steps = [step] if self.gradients else [step - 1, step]

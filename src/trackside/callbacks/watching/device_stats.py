@@ -46,7 +46,7 @@ class DeviceStats(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         self._process = self._psutil.Process()
-        self._psutil.cpu_percent()  # begins the interval that the next call tells of
+        self._psutil.cpu_percent()  # begins the interval that the next call reports
 
     def on_measure(self, run: Run, values: dict[str, float]) -> None:
         values["device/cpu_percent"] = self._psutil.cpu_percent()

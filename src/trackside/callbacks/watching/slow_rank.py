@@ -98,7 +98,7 @@ class SlowRank(PeriodicCallback):
         run.log("ranks/median_seconds", median(seconds), weight=1)
         run.log("ranks/slowest", slowest, weight=1)
         run.log("ranks/slowdown", slowdown, weight=1)
-        if slowdown > self.warn_above:  # all ranks have the same figures: all of them tell
+        if slowdown > self.warn_above:  # all ranks have the same figures: all of them report
             machines = run.world.gather(socket.gethostname())
         if slowdown > self.warn_above and run.world.is_global_zero:
             logger.warning(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class Standstill:
-    """Tells when counts have not changed for too long.
+    """Reports when counts have not changed for too long.
 
     Args:
-        timeout_seconds: Standstill that is told; the next time of the same one is after twice as
-            long.
+        timeout_seconds: Standstill that is reported; the same one is reported again after twice
+            as long.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -21,7 +21,7 @@ class Standstill:
         """Take in the counts at the time `now`, in seconds.
 
         Returns:
-            For how long nothing has changed, where that is to be told now; else None.
+            For how long nothing has changed, where that is to be reported now; else None.
         """
         if self._since is None or counts != self._counts:
             self._counts, self._since, self._next = counts, now, self._timeout_seconds

@@ -18,7 +18,7 @@ class TrainTime(Callback):
       middle included; in a resumed run what was left of it.
     - `train_time/total_seconds`: all passes so far, over all resumes, on the slowest rank.
 
-    A mean far below the maximum tells that ranks wait for one another.
+    A mean far below the maximum shows that ranks wait for one another.
 
     Example:
         >>> TrainTime()

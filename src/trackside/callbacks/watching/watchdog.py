@@ -53,7 +53,7 @@ class Watchdog(Callback):
     ) -> None:
         if not timeout_seconds > 0:
             raise ConfigurationError(
-                f"timeout_seconds={timeout_seconds!r} is no time",
+                f"timeout_seconds={timeout_seconds!r} isn't a time",
                 expected="a positive number",
                 option="timeout_seconds",
             )

@@ -160,7 +160,7 @@ def test_one_that_would_never_write_is_refused() -> None:
 
 
 def test_the_file_stays_below_the_runs_folder() -> None:
-    with pytest.raises(ConfigurationError, match="no name"):
+    with pytest.raises(ConfigurationError, match="name"):
         SaveWeights(file="../weights.safetensors")
 
 

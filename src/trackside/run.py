@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trackside.checkpoint.saver import Saver
     from trackside.distributed.world import World
     from trackside.lifecycle.collection import CallbackCollection
+    from trackside.step.optimization import Scheduling
     from trackside.step.output import Steps
     from trackside.step.precision import Precision
 
@@ -76,8 +77,7 @@ class Evaluation:
     batches_completed: int = 0
     samples_completed: int = 0
     average: str | bool | None = None
-    """Whose averages of the weights it uses, by name of their callback; False: none. None leaves it
-    to callbacks that keep averages."""
+    """Whose averages of the weights it uses, by name of the callback; False: none; None: theirs."""
     exits: ExitStack = field(default_factory=ExitStack)
     """Left when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""
 
@@ -119,8 +119,8 @@ class Run:
     """The model; with several, the one named `model`, else the first."""
     optimizers: Mapping[str, Optimizer] = known_from("on_optimizers_ready")
     """All optimizers by name; a single one is called `optimizer`. Empty outside of `fit`."""
-    schedulers: Mapping[str, Any] = known_from("on_setup_end")
-    """All learning-rate schedulers by name of their optimizer."""
+    schedulings: Mapping[str, Scheduling] = known_from("on_setup_end")
+    """When each of the trainer's schedulers moves, by name of its optimizer."""
     data: Mapping[str, Any] = known_from("on_configure_end")
     """Named data: `train`, and every set that can be evaluated."""
     device: torch.device = known_from("on_attach")
@@ -168,7 +168,7 @@ class Run:
         self.rollbacks: list[Rollback] = []
         """How often the run went back to a checkpoint, over all its resumes, the oldest first."""
         self.skipped_steps: list[SkippedStep] = []
-        """Updates that were asked to be skipped, over all resumes, the oldest first."""
+        """Updates that were not made, over all resumes, the oldest first."""
         self.evaluation: Evaluation | None = None
         """The evaluation under way, if there is one."""
         self.outcome: Outcome | None = None
@@ -213,6 +213,11 @@ class Run:
         return next(iter(self.optimizers.values()))
 
     @property
+    def schedulers(self) -> dict[str, Any]:
+        """All learning-rate schedulers of the trainer, by name of their optimizer."""
+        return {name: scheduling.scheduler for name, scheduling in self.schedulings.items()}
+
+    @property
     def parameter_groups(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Names and groups of all optimizers: `0`, `1`, ... or, with several, `generator/0`."""
         several = len(self.optimizers) > 1
@@ -232,10 +237,7 @@ class Run:
 
     @property
     def stopping(self) -> bool:
-        """Whether a stop was requested: True from the request until the run is over.
-
-        What is asked on another rank is known here once the ranks have agreed.
-        """
+        """Whether a stop was requested, on this rank or, once agreed on, on another."""
         return self.requests.stopping
 
     @property

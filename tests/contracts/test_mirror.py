@@ -82,7 +82,6 @@ TESTED_IN = {
     "testing/rules.py": "testing/test_contract.py",
     "testing/simulated_world.py": "testing/test_contract.py",
     "tracking/media.py": "callbacks/reporting/test_tensorboard.py",
-    "trainer/assembly.py": "test_later.py",
     "trainer/ending.py": "lifecycle/test_lifetime.py",
     "trainer/defaults.py": "callbacks/test_default_set.py",
     "trainer/settings.py": "loop/test_fit.py",

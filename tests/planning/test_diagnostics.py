@@ -13,6 +13,7 @@ from trackside.lifecycle.collection import CallbackCollection
 from trackside.planning.diagnostics import Diagnostic, findings, planned
 from trackside.progress import RunLimit
 from trackside.schedule import Schedule
+from trackside.step.optimization import Scheduler, Scheduling
 
 EPOCH = RunLimit(epochs=2, epoch_steps=10, epoch_samples=95)
 
@@ -42,7 +43,7 @@ def run_with(*callbacks: Callback[Any], limit: RunLimit = EPOCH, directory: str 
     run.limit = limit
     run.accumulate = 1
     run.data = {"train": DataSource()}
-    run.models, run.optimizers, run.schedulers = {}, {}, {}
+    run.models, run.optimizers, run.schedulings = {}, {}, {}
     run.callbacks = CallbackCollection(
         {f"{type(c).__name__.lower()}_{i}": c for i, c in enumerate(callbacks)}
     )
@@ -149,17 +150,50 @@ def test_a_long_run_that_saves_nothing_is_found() -> None:
     assert finding.about == "checkpoint"
 
 
-def test_a_scheduler_made_for_another_length_is_found() -> None:
+def one_cycle(length: int) -> Any:
+    return lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=1, total_steps=length)
+
+
+def cosine(length: int) -> Any:
+    return lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=length)
+
+
+@pytest.mark.parametrize(
+    ("factory", "interval", "severity", "remedy"),
+    [  # a run of 2 epochs and 20 steps
+        (one_cycle(20), None, None, ""),
+        (one_cycle(19), None, "error", "give it total_steps=20"),
+        (one_cycle(21), None, "warning", "give it total_steps=20"),
+        (one_cycle(2), None, "error", "`interval: epoch`, or total_steps=20"),
+        (one_cycle(2), "epoch", None, ""),
+        (one_cycle(20), "epoch", "warning", "`interval: step`, or total_steps=2"),
+        (cosine(2), None, None, ""),
+        (cosine(1), None, "warning", "give it T_max=2"),
+        (cosine(20), None, "warning", "`interval: step`, or T_max=2"),
+        (cosine(20), "step", None, ""),
+        (cosine(10), "step", "warning", "give it T_max=20"),
+    ],
+)
+def test_a_scheduler_made_for_another_length_is_found(
+    factory: Any, interval: Any, severity: str | None, remedy: str
+) -> None:
     run = run_with()
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1, fused=True)
     run.optimizers = {"optimizer": optimizer}
-    run.schedulers = {
-        "a": torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1, total_steps=19),
-        "b": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=1),
-        "c": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20),
-    }
-    errors = [(f.severity, f.about) for f in found(run)]
-    assert errors == [("error", "scheduler of a"), ("warning", "scheduler of b")]
+    run.schedulings = {"optimizer": Scheduling(Scheduler(factory, interval), optimizer)}
+    told = [(f.severity, f.remedy) for f in found(run)]
+    assert told == ([] if severity is None else [(severity, remedy)])
+
+
+@pytest.mark.parametrize(("interval", "told"), [(None, 1), ("step", 0), ("epoch", 0)])
+def test_a_scheduler_of_a_function_that_may_count_steps_is_told_of(
+    interval: Any, told: int
+) -> None:
+    run = run_with()
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1, fused=True)
+    made = Scheduler(lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda n: 1.0), interval)
+    run.schedulings = {"optimizer": Scheduling(made, optimizer)}
+    assert len(found(run)) == told
 
 
 def test_an_optimizer_with_an_unused_fused_form_is_a_hint() -> None:

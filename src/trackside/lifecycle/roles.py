@@ -15,6 +15,8 @@ from trackside.lifecycle.hooks import OnError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trackside.step.optimization import Scheduling
+
 
 @runtime_checkable
 class KeepsAverages(Protocol):
@@ -37,8 +39,11 @@ class HasSchedulers(Protocol):
     """Moves learning rates by schedulers of torch that the trainer doesn't know: `LRScheduler`."""
 
     @property
-    def schedulers(self) -> Mapping[str, Any]:
-        """Schedulers by name of their optimizer."""
+    def schedulings(self) -> Mapping[str, Scheduling]:
+        """Schedulers, and when they move, by name of their optimizer."""
+
+    def on_optimizers_ready(self, run: Any) -> None:
+        """Make them."""
 
 
 @runtime_checkable

@@ -27,6 +27,8 @@ def record(training: Training, values: Mapping[str, float]) -> None:
     training.position.epoch_metrics.update(
         {name: v for name, v in values.items() if name.partition("/")[0] in setup.sources}
     )
+    for scheduling in setup.schedulings:
+        scheduling.after_record(new.values)
     training.fire(Callback.on_log, new)
 
 

@@ -53,12 +53,12 @@ def limit(epochs: int | None, steps: int | None) -> RunLimit:
     return RunLimit(epochs, steps)
 
 
-def with_epoch_length(limit: RunLimit, train: DataSource, accumulate: int) -> RunLimit:
-    """`limit` with the length of an epoch, where the data has one."""
-    if train.batches is None:
-        return limit
-    steps = math.ceil(train.batches / accumulate)
-    return replace(limit, epoch_steps=steps, epoch_samples=train.samples)
+def know_length(run: Run) -> None:
+    """Complete `run.limit` with the length of an epoch, where the training data has one."""
+    train: DataSource | None = run.data.get(TRAIN)
+    if run.mode == "fit" and train is not None and train.batches is not None:
+        steps = math.ceil(train.batches / run.accumulate)
+        run.limit = replace(run.limit, epoch_steps=steps, epoch_samples=train.samples)
 
 
 def data_sets(

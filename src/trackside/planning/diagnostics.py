@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
-from trackside.lifecycle.roles import HasPatience
+from trackside.lifecycle.roles import HasPatience, HasSchedulers
 from trackside.progress import RunLimit
 from trackside.run import Run
 from trackside.schedule import AnyOf, Every, Schedule, firings
+from trackside.step.optimization import Scheduling
 
 Severity = Literal["error", "warning", "hint"]
 
@@ -208,26 +209,58 @@ def _length(limit: RunLimit) -> str:
 
 def _learning_rates(run: Run) -> Iterator[Diagnostic]:
     """Schedulers of torch that are made for another length than the run's."""
-    total: Any = run.limit.total_steps
-    epochs: Any = run.limit.epochs
-    for name, scheduler in run.schedulers.items():
-        planned_moves = getattr(scheduler, "total_steps", None)
-        if isinstance(planned_moves, int) and total is not None and total > planned_moves:
-            yield Diagnostic(
-                "error",
-                f"scheduler of {name}",
-                f"is made for {planned_moves:,} steps, and the run has {total:,}",
-                f"give it total_steps={total}",
-            )
-        half = getattr(scheduler, "T_max", None)
-        known = isinstance(half, int) and epochs is not None and total is not None
-        if known and half < min(total, epochs):
-            yield Diagnostic(
-                "warning",
-                f"scheduler of {name}",
-                f"T_max={half} is reached before the end: the learning rate rises again",
-                f"T_max={epochs} with `interval: epoch`, or T_max={total} with `interval: step`",
-            )
+    for name, scheduling in run.schedulings.items():
+        yield from _other_length(run, f"scheduler of {name}", scheduling)
+    for owner, callback in run.callbacks.items():
+        if isinstance(callback, HasSchedulers):
+            for scheduling in callback.schedulings.values():
+                yield from _other_length(run, owner, scheduling)
+
+
+def _other_length(run: Run, about: str, scheduling: Scheduling) -> Iterator[Diagnostic]:
+    """A scheduler is made for one number of moves, and the run has another."""
+    steps, epochs = run.limit.total_steps, run.limit.epochs
+    interval, other = scheduling.interval, "epoch" if scheduling.interval == "step" else "step"
+    moves = steps if interval == "step" else epochs
+    if scheduling.is_ambiguous and run.limit.epoch_steps != 1:
+        yield Diagnostic(
+            "warning",
+            about,
+            f"nobody says whether its function counts steps or epochs: it moves {_times(epochs)}, "
+            "after each epoch",
+            "say `interval: epoch`, or `interval: step`",
+        )
+    option, length = _made_for(scheduling.scheduler)
+    if moves is None or length in (None, moves):
+        return
+    remedy = f"give it {option}={moves}"
+    if length == (epochs if interval == "step" else steps):
+        remedy = f"`interval: {other}`, or {option}={moves}"
+    severity: Severity = "warning"
+    if length > moves:
+        why = "the learning rate ends on its way"
+    elif option == "total_steps":
+        severity, why = "error", "torch raises an error then"
+    else:
+        why = "the learning rate rises again"
+    yield Diagnostic(
+        severity,
+        about,
+        f"is made for {length:,} {interval}s ({option}), and the run has {moves:,}: {why}",
+        remedy,
+    )
+
+
+def _times(count: int | None) -> str:
+    return "as often as there are epochs" if count is None else f"{count:,} times"
+
+
+def _made_for(scheduler: Any) -> tuple[str, Any]:
+    """The option in which a scheduler is told how often it will move, and how often that is."""
+    for option in ("total_steps", "T_max"):
+        if isinstance(length := getattr(scheduler, option, None), int):
+            return option, length
+    return "", None
 
 
 def _patience(run: Run, evaluations: int | None) -> Iterator[Diagnostic]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,13 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from trackside.distributed.gradients import clip_by_norm
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
 from trackside.renamed import refuses_old_names
+from trackside.run import Run
 
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
+SchedulerFactory = Callable[..., LRScheduler]
+"""From the optimizer to its scheduler; one with a parameter named `run` is given the run as well,
+for its length: `run.limit.total_steps`."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,21 @@ class Scheduler:
     """A learning-rate scheduler and when it moves.
 
     Args:
-        factory: Makes the scheduler from the optimizer.
-        interval: It moves after each `step` or each `epoch`.
-        monitor: What `ReduceLROnPlateau` watches, such as `val/loss`. It then moves at the end of
-            each epoch that has the value.
+        factory: Makes the scheduler from the optimizer, or from `optimizer, run`.
+        interval: It moves after each `step` or each `epoch`. None: as its kind does; `OneCycleLR`,
+            `CyclicLR`, `WarmupStableDecayLR`, those of transformers, and what is chained of them,
+            per step, others per epoch. Of a function of yours (`LambdaLR`) nobody knows: it moves
+            per epoch, and the run tells.
+        monitor: What `ReduceLROnPlateau` watches, such as `val/loss`. It moves whenever that is
+            recorded, and has no interval.
     """
 
     factory: SchedulerFactory
-    interval: Literal["step", "epoch"] = "epoch"
+    interval: Literal["step", "epoch"] | None = None
     monitor: str | None = None
 
     def __post_init__(self) -> None:
-        if self.interval not in ("step", "epoch"):
+        if self.interval not in ("step", "epoch", None):
             raise ConfigurationError(
                 f"a scheduler can't move per {self.interval!r}",
                 expected="interval='step' or interval='epoch'",
@@ -89,11 +97,46 @@ class Scheduler:
             )
 
 
+def interval_of_kind(scheduler: Any) -> Literal["step", "epoch"]:
+    """After what a scheduler of this kind moves, where nobody says.
+
+    A class of one's own says it by an attribute: `interval = "step"`.
+    """
+    if getattr(scheduler, "interval", None) == "step":
+        return "step"
+    parts = getattr(scheduler, "_schedulers", ())  # of SequentialLR and ChainedScheduler
+    if any(interval_of_kind(part) == "step" for part in parts):
+        return "step"
+    if any(_made_for_steps(function) for function in getattr(scheduler, "lr_lambdas", ())):
+        return "step"
+    return "step" if isinstance(scheduler, (OneCycleLR, CyclicLR)) else "epoch"
+
+
+def _made_for_steps(function: object) -> bool:
+    """Whether a `LambdaLR` of it is one that transformers makes: those count steps."""
+    function = function.func if isinstance(function, functools.partial) else function
+    return getattr(function, "__module__", None) == "transformers.optimization"
+
+
+def parameters_of(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the parameters of `call`, as far as Python knows them."""
+    try:
+        return tuple(inspect.signature(call).parameters)
+    except (TypeError, ValueError):  # written in C
+        return ()
+
+
+def _has_functions(scheduler: Any) -> bool:
+    parts = getattr(scheduler, "_schedulers", ())
+    return hasattr(scheduler, "lr_lambdas") or any(map(_has_functions, parts))
+
+
 class Scheduling:
     """A scheduler at work."""
 
-    def __init__(self, spec: Scheduler, optimizer: Optimizer) -> None:
-        self.scheduler = spec.factory(optimizer)
+    def __init__(self, spec: Scheduler, optimizer: Optimizer, run: Run | None = None) -> None:
+        wants_run = "run" in parameters_of(spec.factory)
+        self.scheduler: Any = spec.factory(optimizer, **{"run": run} if wants_run else {})
         if not hasattr(self.scheduler, "step"):
             raise ConfigurationError(
                 "the scheduler is not a scheduler",
@@ -101,14 +144,33 @@ class Scheduling:
                 received=type(self.scheduler).__name__,
                 option="scheduler",
             )
-        self.interval = spec.interval
         self.plateau = isinstance(self.scheduler, ReduceLROnPlateau)
+        refused = spec.interval if self.plateau else spec.monitor
+        if refused is not None:
+            raise ConfigurationError(
+                f"{type(self.scheduler).__name__} has no use for {refused!r}",
+                expected="`monitor` alone: it moves whenever that is recorded"
+                if self.plateau
+                else "`interval` alone: only ReduceLROnPlateau watches a value",
+                option="interval" if self.plateau else "monitor",
+            )
+        self.interval = spec.interval or interval_of_kind(self.scheduler)
+        self.is_ambiguous = (
+            spec.interval is None and self.interval == "epoch" and _has_functions(self.scheduler)
+        )
+        """Whether it is made of functions that may count epochs or steps, and nobody says which."""
         self.monitor = spec.monitor or ("val/loss" if self.plateau else None)
 
     def after_step(self) -> None:
         """A step is done."""
         if self.interval == "step" and not self.plateau:
             self.scheduler.step()
+
+    def after_record(self, values: Mapping[str, float]) -> None:
+        """Values are recorded: one that watches one of them moves."""
+        monitor = self.monitor
+        if isinstance(self.scheduler, ReduceLROnPlateau) and monitor and monitor in values:
+            self.scheduler.step(values[monitor])
 
     def after_epoch(self, metrics: Mapping[str, float], data: Container[str] = ()) -> None:
         """An epoch is done, with `metrics`; values of `data` come only when it is evaluated.
@@ -128,7 +190,6 @@ class Scheduling:
                     remedy=did_you_mean(str(self.monitor), metrics),
                     option="monitor",
                 )
-            self.scheduler.step(metrics[self.monitor])
         elif self.interval == "epoch":
             self.scheduler.step()
 
@@ -176,24 +237,22 @@ def build_optimizers(
     return optimizers
 
 
-def build_schedulings(spec: Any, optimizers: Mapping[str, Optimizer]) -> dict[str, Scheduling]:
+def build_schedulings(spec: Any, run: Run) -> dict[str, Scheduling]:
     """Schedulers by the name of their optimizer.
 
     Args:
         spec: None, a factory, a `Scheduler`, or a mapping of those by optimizer.
-        optimizers: By name.
+        run: Whose optimizers they are for; its length is known.
     """
     if spec is None:
         return {}
-    specs = spec if isinstance(spec, Mapping) else dict.fromkeys(optimizers, spec)
-    unknown = [name for name in specs if name not in optimizers]
+    specs = spec if isinstance(spec, Mapping) else dict.fromkeys(run.optimizers, spec)
+    unknown = [name for name in specs if name not in run.optimizers]
     if unknown:
         raise ConfigurationError(
             f"there is a scheduler for {unknown[0]!r}, and no such optimizer",
-            remedy=did_you_mean(unknown[0], optimizers),
+            remedy=did_you_mean(unknown[0], run.optimizers),
             option="scheduler",
         )
-    return {
-        name: Scheduling(one if isinstance(one, Scheduler) else Scheduler(one), optimizers[name])
-        for name, one in specs.items()
-    }
+    named = {n: one if isinstance(one, Scheduler) else Scheduler(one) for n, one in specs.items()}
+    return {name: Scheduling(one, run.optimizers[name], run) for name, one in named.items()}

@@ -83,18 +83,20 @@ def assemble(
     made = models is None or training
     run.models = models_by_name(trainer.configure_model(run)) if made else dict(models or {})
     run.data = sources = _sources(run, sets, batch_size)
+    checks.know_length(run)
     events.fire(Callback.on_configure_end)
     run.steps = trainer
     run.precision = Precision(trainer.precision, run.device)
     events.fire(Callback.on_setup_start)
+    if run.limit.epoch_steps is not None:  # callbacks have changed the length of an epoch, perhaps
+        checks.know_length(run)
     replicas = ranks.place(run, settings.strategy)
     run.optimizers = {}
     if training:
         run.optimizers = build_optimizers(trainer.configure_optimizers(run), run.models)
         checks.check_loss_on_ranks(loss, run)
         events.fire(Callback.on_optimizers_ready)
-    schedulings = build_schedulings(trainer.scheduler, run.optimizers) if training else {}
-    run.schedulers = {name: one.scheduler for name, one in schedulings.items()}
+    run.schedulings = build_schedulings(trainer.scheduler, run) if training else {}
     compile_models(run.models.values(), settings.compile)
     if replicas is not None and trainer.seed is not None and run.world.rank > 0:
         # The same weights on all ranks, other dropout.
@@ -115,7 +117,7 @@ def assemble(
         record_loss=log.mean("train/loss").keep,
         agreement=agree(run.world, clock=position.clock),
         optimizers=tuple(run.optimizers.values()),
-        schedulings=tuple(schedulings.values()),
+        schedulings=tuple(run.schedulings.values()),
         training_step=trainer.training_step,
         step_run=_step_run(run, replicas),
         loss=loss,

@@ -21,7 +21,7 @@ from trackside.loop import predict as predicting
 from trackside.loop import resume as resuming
 from trackside.loop.evaluate import evaluate
 from trackside.loop.resume import Resume
-from trackside.loop.state import TRAIN, Options, Training, stop
+from trackside.loop.state import Options, Training, stop
 from trackside.outcome import Outcome
 from trackside.planning import checks as preflight
 from trackside.planning.parts import check_parts
@@ -59,7 +59,8 @@ class Trainer(Callback[Any]):
         loss: From prediction and target to the mean loss of the batch. None: batches are mappings
             and the model returns an object with `.loss`.
         optimizer: A function of the parameters, or an optimizer.
-        scheduler: A function of the optimizer (moved once per epoch), or a `Scheduler`.
+        scheduler: A function of the optimizer (moved as its kind is), or a `Scheduler`. A function
+            of `optimizer, run` reads the run's length: `run.limit.total_steps`.
         metrics: By name: torchmetrics' metrics, or functions of prediction and target that return
             the batch's mean. Computed in evaluations.
         callbacks: A list, or a mapping by name, in which None removes a default; foreign ones too.
@@ -188,8 +189,6 @@ class Trainer(Callback[Any]):
 
         def body(training: Training) -> Outcome:
             run = training.run
-            source = training.setup.sources[TRAIN]
-            run.limit = preflight.with_epoch_length(limit, source, run.accumulate)
             is_new = self.settings.directory is None
             self._folder.take(run, made_up=is_new)
             resuming.resume(training, resume, is_new_directory=is_new)

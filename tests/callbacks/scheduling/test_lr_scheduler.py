@@ -75,7 +75,7 @@ def test_one_of_several_optimizers_can_be_named() -> None:
         ("one_cycle", {"max_lr": 0.5, "total_steps": 12}, "step"),
         ("cyclic", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3}, "step"),
         ("cosine_annealing_warm_restarts", {"T_0": 2}, "epoch"),
-        ("reduce_lr_on_plateau", {"patience": 0, "threshold": 1}, "epoch"),
+        ("reduce_lr_on_plateau", {"patience": 0, "threshold": 1}, None),
         (
             lambda o: SequentialLR(o, [StepLR(o, 1), StepLR(o, 2, 0.5)], milestones=[4]),
             None,

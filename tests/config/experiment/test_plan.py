@@ -161,3 +161,10 @@ EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 def test_every_example_can_be_planned(path: Path) -> None:
     pytest.importorskip("sklearn")
     assert make_plan(load(path)).sound
+
+
+def test_a_plan_compares_the_length_of_a_callbacks_schedulers_with_the_run() -> None:
+    scheduler = "scheduler: one_cycle, options: {max_lr: 0.1, total_steps: 9}"
+    plan = planned(more=f"callbacks: {{rate: {{kind: lr_scheduler, {scheduler}}}}}\n")
+    told = [(f.severity, f.about, f.remedy) for f in plan.findings if f.severity != "hint"]
+    assert told == [("warning", "rate", "give it total_steps=8")]

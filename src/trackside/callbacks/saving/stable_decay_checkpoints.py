@@ -146,7 +146,7 @@ def schedulers(run: Run) -> Iterator[Any]:
     yield from run.schedulers.values()
     for callback in run.callbacks:
         if isinstance(callback, HasSchedulers):
-            yield from callback.schedulers.values()
+            yield from (one.scheduler for one in callback.schedulings.values())
 
 
 def _keep(run: Run, why: str) -> None:

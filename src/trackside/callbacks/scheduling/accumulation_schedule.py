@@ -55,9 +55,12 @@ class AccumulationSchedule(Callback):
         self._before_first = 1
         self.unused_hooks = frozenset({"on_step_start" if unit == "epochs" else "on_epoch_start"})
 
+    def on_setup_start(self, run: Run) -> None:
+        # Before schedulers are made: they must not count on a number of steps.
+        run.limit = replace(run.limit, epoch_steps=None)
+
     def on_setup_end(self, run: Run) -> None:
         self._before_first = run.accumulate
-        run.limit = replace(run.limit, epoch_steps=None)
         self._set(run)
 
     def on_epoch_start(self, run: Run) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, final
 
-from torch.optim import Optimizer
-
 from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
 from trackside.errors import UnknownOptimizerError
+from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
@@ -26,25 +25,28 @@ class LRScheduler(Callback):
     Args:
         scheduler: Name of a class in `torch.optim.lr_scheduler`, as it is or in short
             (`CosineAnnealingLR`, `cosine_annealing`), or `warmup_stable_decay`; or a function of
-            the optimizer.
+            the optimizer, or of `optimizer, run`, for `run.limit.total_steps`.
         options: Passed on to it, such as `{"T_max": 100}`.
-        interval: Whether it moves after each `step` or each `epoch`.
-        monitor: What `ReduceLROnPlateau` watches, once per epoch; None takes `val/loss`.
+        interval: Whether it moves after each `step` or each `epoch`. None: as its kind does;
+            `OneCycleLR`, `CyclicLR`, `warmup_stable_decay` and those of transformers per step,
+            others per epoch.
+        monitor: What `ReduceLROnPlateau` watches: it moves whenever that is recorded. None takes
+            `val/loss`.
         optimizer: Name of the optimizer, where there are several; None takes each of them.
 
     Raises:
         ConfigurationError: No such scheduler or optimizer, or it doesn't take these options.
 
     Example:
-        >>> LRScheduler("one_cycle", {"max_lr": 0.1, "total_steps": 1000}, interval="step")
+        >>> LRScheduler("one_cycle", {"max_lr": 0.1, "total_steps": 1000})
     """
 
     def __init__(
         self,
-        scheduler: str | Callable[[Optimizer], Any],
+        scheduler: str | Callable[..., Any],
         options: Mapping[str, Any] | None = None,
         *,
-        interval: Literal["step", "epoch"] = "epoch",
+        interval: Literal["step", "epoch"] | None = None,
         monitor: str | None = None,
         optimizer: str | None = None,
     ) -> None:
@@ -62,6 +64,11 @@ class LRScheduler(Callback):
         """The schedulers by name of their optimizer, once training begins."""
         return {name: one.scheduler for name, one in self._schedulings.items()}
 
+    @property
+    def schedulings(self) -> Mapping[str, Scheduling]:
+        """The schedulers, and when they move, by name of their optimizer."""
+        return self._schedulings
+
     def on_optimizers_ready(self, run: Run) -> None:
         # Before a checkpoint is loaded: making a scheduler sets the optimizer's rates.
         if self.optimizer is not None and self.optimizer not in run.optimizers:
@@ -69,7 +76,9 @@ class LRScheduler(Callback):
                 run.optimizers, self.optimizer, "to schedule", option="optimizer"
             )
         names = [self.optimizer] if self.optimizer is not None else list(run.optimizers)
-        self._schedulings = {name: Scheduling(self._spec, run.optimizers[name]) for name in names}
+        self._schedulings = {
+            name: Scheduling(self._spec, run.optimizers[name], run) for name in names
+        }
 
     def on_fit_start(self, run: Run) -> None:
         self._epochs_closed = run.progress.epochs_closed
@@ -80,6 +89,10 @@ class LRScheduler(Callback):
     def on_step_end(self, run: Run) -> None:
         for scheduling in self._schedulings.values():
             scheduling.after_step()
+
+    def on_log(self, run: Run, record: Record) -> None:
+        for scheduling in self._schedulings.values():
+            scheduling.after_record(record.values)
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         # It also comes when an epoch is left in its middle: then the epoch isn't over.

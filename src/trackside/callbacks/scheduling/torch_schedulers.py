@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch.optim import Optimizer, lr_scheduler
+from torch.optim import lr_scheduler
 
 from trackside.callbacks.scheduling.warmup_stable_decay import WarmupStableDecayLR
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.collection import snake_case
 
-Factory = Callable[[Optimizer], Any]
+Factory = Callable[..., Any]
+"""From the optimizer to its scheduler; see `SchedulerFactory`."""
 
 
 def scheduler_names() -> dict[str, type]:

@@ -87,8 +87,8 @@ class Phases:
 class WarmupStableDecayLR(LRScheduler):
     """Warms the learning rate up in a straight line, keeps it, and lets it decay.
 
-    Named `warmup_stable_decay` in `LRScheduler` and in configuration files, for
-    `interval="step"`.
+    Named `warmup_stable_decay` in `LRScheduler` and in configuration files. It moves after each
+    step.
     The phases belong to the configuration and not to a checkpoint: a run can go on from a
     checkpoint before its decay with a longer stable phase, as if it had always been that long.
     `StableDecayCheckpoints` keeps these checkpoints.
@@ -111,6 +111,9 @@ class WarmupStableDecayLR(LRScheduler):
     Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling laws and compute-optimal training beyond
     fixed training durations", 2024, for `sqrt`.
     """
+
+    interval = "step"
+    """After what it moves, where nobody says."""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from trackside.config.text.place import Path
 from trackside.errors import ConfigurationError, MonitorError, StopTraining
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
+from trackside.lifecycle.roles import HasSchedulers
 from trackside.planning.diagnostics import Diagnostic, Planned, findings, planned
 from trackside.run import Run
 from trackside.run_folder.claim import unclaimed
@@ -103,6 +104,9 @@ def make_plan(experiment: Experiment) -> Plan:
         run, found = _look(experiment, trainer, arguments)
     run.callbacks = trainer.callbacks
     run.saver = saver_among(trainer.callbacks)  # nobody is attached to a run that is looked at
+    for callback in run.callbacks:
+        if isinstance(callback, HasSchedulers):
+            callback.on_optimizers_ready(run)
     evaluate_every: Schedule = Every.parse(arguments.get("evaluate_every", "1 epoch"))
     log_every = Every.parse(trainer.settings.log_every)
     names = experiment.validation()

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import Checkpoint
+from trackside.data.loaded import LoadedBatch, Origin, numbered
 from trackside.data.prefetch import Transfer, prefetcher_for
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError
@@ -109,9 +110,8 @@ def test_batches_are_fetched_ahead_where_that_draws_nothing(kind: str, ahead: in
 
 
 def test_an_error_of_the_data_comes_at_its_turn() -> None:
-    def failing() -> Iterator[Any]:
-        yield torch.tensor(0)
-        yield torch.tensor(1)
+    def failing() -> Iterator[LoadedBatch]:
+        yield from numbered([torch.tensor(0), torch.tensor(1)])
         raise OSError("no such file")
 
     source = DataSource("train", loader("tensors"), 1)
@@ -119,7 +119,7 @@ def test_an_error_of_the_data_comes_at_its_turn() -> None:
     assert arriving is not None
     batches = arriving(failing(), source)
 
-    assert [int(next(batches)), int(next(batches))] == [0, 1]
+    assert [int(next(batches).data), int(next(batches).data)] == [0, 1]
     with pytest.raises(OSError, match="no such file"):
         next(batches)
 
@@ -169,15 +169,16 @@ def test_each_batch_is_copied_aside_and_waited_for_before_it_is_used() -> None:
     source = DataSource("train", loader("tensors"), 1)
     arriving = prefetcher_for(CPU, 1, streams)
     assert arriving is not None
-    batches = arriving(iter([{"x": torch.tensor(1.0)}, [torch.tensor(2.0), "name"]]), source)
+    loaded = numbered([{"x": torch.tensor(1.0)}, [torch.tensor(2.0), "name"]])
+    batches = arriving(loaded, source)
 
-    assert next(batches)["x"] == 1
+    assert next(batches).data["x"] == 1
     assert streams.said == [
         *("pin 1", "aside", "mark 1", "back"),
         *("pin 2", "aside", "mark 2", "back"),
         *("wait 1", "keep 1"),
     ]
-    assert next(batches)[1] == "name"
+    assert next(batches).data[1] == "name"
     assert streams.said[-2:] == ["wait 2", "keep 2"]
 
 
@@ -189,5 +190,6 @@ def test_a_batch_that_moves_by_a_way_of_its_own_is_moved_where_it_is_used() -> N
     streams, graph = WrittenDown(), Graph()
     transfer = Transfer(CPU, streams)
 
-    assert transfer.receive(transfer.send([graph, torch.tensor(1.0)]))[0] is graph
+    loaded = LoadedBatch([graph, torch.tensor(1.0)], Origin(0))
+    assert transfer.receive(transfer.send(loaded)).data[0] is graph
     assert streams.said == []

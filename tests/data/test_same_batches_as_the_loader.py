@@ -224,7 +224,7 @@ def test_a_pass_that_is_taken_up_in_its_middle_goes_on_with_the_same_batches(
     source.begin(0)
     resumed = DataSource("train", make(data), 1)
     resumed.load_state_dict(source.state_dict())
-    assert [rows(batch) for batch in resumed.resume(0, 2)] == plain(make(data), state)[2:]
+    assert [rows(batch.data) for batch in resumed.resume(0, 2)] == plain(make(data), state)[2:]
 
 
 def test_only_plain_loaders_over_plain_tensors_are_cut_out_of_them() -> None:
@@ -265,6 +265,6 @@ def test_a_batch_size_that_is_changed_between_two_passes_is_that_of_the_second()
     loader = DataLoader(TensorDataset(inputs()), 8)
     source = DataSource("train", loader, 1)
     assert isinstance(source.loader, TensorLoader)
-    first = [len(batch[0]) for batch in source.begin(0)]
+    first = [len(batch.data[0]) for batch in source.begin(0)]
     loader.batch_sampler.batch_size = 11  # type: ignore[union-attr]
-    assert (first, [len(batch[0]) for batch in source.begin(1)]) == ([8, 8, 6], [11, 11])
+    assert (first, [len(batch.data[0]) for batch in source.begin(1)]) == ([8, 8, 6], [11, 11])

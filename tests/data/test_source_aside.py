@@ -20,7 +20,7 @@ def loader(**options: Any) -> DataLoader[Any]:
 
 
 def flat(batches: Any) -> list[int]:
-    return [int(number) for batch in batches for number in batch[0]]
+    return [int(number) for batch in batches for number in batch.data[0]]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_data_without_a_fast_path_is_dealt_out_to_ranks_in_whole_batches() -> No
     of_rank = []
     for rank in range(2):
         source = DataSource("val", Plain(), 2, world=SimulatedWorld(rank))
-        taken = [(batch.tolist(), source.counts()) for batch in source.begin(0)]
+        taken = [(batch.data.tolist(), batch.origin.counts) for batch in source.begin(0)]
         of_rank.append([batch for batch, counts in taken if counts])
 
     assert of_rank == [[[0, 1], [4, 5]], [[2, 3], [6]]]

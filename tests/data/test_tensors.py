@@ -56,7 +56,7 @@ def test_batches_and_draws_are_those_of_the_ordinary_loader(
     torch.manual_seed(0)
     source = DataSource("train", loader, 1)
     assert isinstance(source.loader, TensorLoader)
-    found = [list(source.begin(0)), list(source.begin(1))]
+    found = [[batch.data for batch in source.begin(epoch)] for epoch in (0, 1)]
     assert torch.equal(torch.rand(1), drawn_after)
     for one, other in zip(expected, found, strict=True):
         assert len(one) == len(other)
@@ -65,7 +65,7 @@ def test_batches_and_draws_are_those_of_the_ordinary_loader(
     state = source.state_dict()
     resumed = DataSource("train", loader, 1)
     resumed.load_state_dict(state)
-    rest = list(resumed.resume(1, skip))
+    rest = [batch.data for batch in resumed.resume(1, skip)]
     assert all(map(same, rest, expected[1][skip:]))
     assert len(rest) == max(0, len(expected[1]) - skip)
 
@@ -76,7 +76,7 @@ def test_a_batch_changed_in_place_leaves_the_data_alone() -> None:
         for batch in DataSource(
             "val", DataLoader(TensorDataset(inputs, target), 2, shuffle), 1
         ).begin(0):
-            batch[0].zero_()
+            batch.data[0].zero_()
     assert inputs[-1, -1] == 11
 
 
@@ -98,8 +98,8 @@ def test_arrays_by_name_and_pairs_of_arrays_are_data_sets() -> None:
     by_name = DataSource("train", {"x": np.zeros((5, 2)), "target": torch.zeros(5)}, batch_size=2)
     pair = DataSource("train", (np.zeros((5, 2)), np.zeros(5)), batch_size=2)
 
-    assert [len(batch["x"]) for batch in by_name.begin(0)] == [2, 2, 1]
-    assert [len(batch[0]) for batch in pair.begin(0)] == [2, 2, 1]
+    assert [len(batch.data["x"]) for batch in by_name.begin(0)] == [2, 2, 1]
+    assert [len(batch.data[0]) for batch in pair.begin(0)] == [2, 2, 1]
 
 
 def test_arrays_of_different_length_are_refused() -> None:

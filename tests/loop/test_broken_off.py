@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from trackside.data.loaded import LoadedBatch, numbered
 from trackside.errors import Terminated
 from trackside.loop.broken_off import Pass, breaking_off, is_broken_off
 from trackside.run import Evaluation
 
 
-def broken() -> Iterator[int]:
-    yield 1
+def broken() -> Iterator[LoadedBatch]:
+    yield from numbered([1])
     raise RuntimeError("DataLoader worker exited unexpectedly")
 
 
@@ -28,7 +29,7 @@ def a_pass(*, signal: int | None = 15, lost: bool = True, ranks: int = 1) -> Pas
     source: Any = SimpleNamespace(workers=SimpleNamespace(exist=True, lost=lost))
     made = breaking_off(run, source, broken())
     assert isinstance(made, Pass)
-    assert next(made) == 1
+    assert next(made).data == 1
     return made
 
 
@@ -71,7 +72,7 @@ def test_on_several_ranks_the_others_hear_of_it() -> None:
 
 
 def test_data_without_workers_is_passed_over_as_it_is() -> None:
-    batches = iter([1, 2])
+    batches = numbered([1, 2])
     source: Any = SimpleNamespace(workers=SimpleNamespace(exist=False))
     loop: Any = object()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from trackside.data.batches import Batch, describe
-from trackside.data.seekable import SeekableSampler
 from trackside.errors import DataError
 
 _SEQUENCES = frozenset((tuple, list))
@@ -34,24 +33,6 @@ def counted(batch: Batch) -> int | None:
             return samples if samples == second.shape[0] else None
     possible = _agreed(batch, outermost=True)
     return next(iter(possible)) if possible is not None and len(possible) == 1 else None
-
-
-def counter(sampler: object) -> Callable[[Batch], int | None]:
-    """Tells of each batch of a pass in turn how many samples it has; None where nobody knows.
-
-    Args:
-        sampler: Stands in for the sampler of a loader, which knows how many it put in; anything
-            else leaves it to the batch.
-    """
-    if not isinstance(sampler, SeekableSampler):
-        return counted
-
-    def put_in(batch: Batch) -> int | None:
-        sizes = sampler.sizes
-        samples = sizes.popleft() if sizes else None
-        return counted(batch) if samples is None else samples
-
-    return put_in
 
 
 def samples_in(batch: Batch) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trackside.data.batches import Batch, move
+from trackside.data.loaded import LoadedBatch
 from trackside.data.seekable import SeekableSampler
 from trackside.data.source import DataSource, Stateful
 from trackside.data.tensors import TensorLoader
@@ -90,30 +91,30 @@ class Transfer:
         self._device = device
         self._streams = streams
 
-    def send(self, batch: Batch) -> tuple[Batch, Any]:
+    def send(self, batch: LoadedBatch) -> tuple[LoadedBatch, Any]:
         """Let the copy begin; returns the batch to be, and the mark behind it."""
-        streams = self._streams
-        tensors = _tensors(batch)
+        streams, (data, origin) = self._streams, batch
+        tensors = _tensors(data)
         if streams is None or tensors is None or not any(t.is_cpu for t in tensors):
-            return move(batch, self._device), None
-        pinned = _each(batch, lambda tensor: streams.pin(tensor) if tensor.is_cpu else tensor)
+            return LoadedBatch(move(data, self._device), origin), None
+        pinned = _each(data, lambda tensor: streams.pin(tensor) if tensor.is_cpu else tensor)
         with streams.aside():
             moved = move(pinned, self._device)
-            return moved, streams.mark()
+            return LoadedBatch(moved, origin), streams.mark()
 
-    def receive(self, sent: tuple[Batch, Any]) -> Batch:
+    def receive(self, sent: tuple[LoadedBatch, Any]) -> LoadedBatch:
         """The batch, to be used by what is computed from now on."""
         batch, mark = sent
         if self._streams is not None and mark is not None:
             self._streams.wait(mark)
-            for tensor in _tensors(batch) or ():
+            for tensor in _tensors(batch.data) or ():
                 self._streams.keep(tensor)
         return batch
 
 
 def prefetcher_for(
     device: torch.device, prefetch_batches: int | None, streams: Streams | None = None
-) -> Callable[[Iterator[Batch], DataSource], Iterator[Batch]] | None:
+) -> Callable[[Iterator[LoadedBatch], DataSource], Iterator[LoadedBatch]] | None:
     """The prefetcher for `device`: it copies the batches of a pass ahead of their use.
 
     Args:
@@ -141,7 +142,7 @@ def prefetcher_for(
     transfer = Transfer(device, streams)
     ahead = AHEAD if prefetch_batches is None else prefetch_batches
 
-    def arriving(batches: Iterator[Batch], source: DataSource) -> Iterator[Batch]:
+    def arriving(batches: Iterator[LoadedBatch], source: DataSource) -> Iterator[LoadedBatch]:
         return _arriving(batches, transfer, ahead if can_run_ahead(source) else 0)
 
     return arriving
@@ -165,8 +166,10 @@ def can_run_ahead(source: DataSource) -> bool:
     )
 
 
-def _arriving(batches: Iterator[Batch], transfer: Transfer, ahead: int) -> Iterator[Batch]:
-    waiting: deque[tuple[Batch, Any]] = deque()
+def _arriving(
+    batches: Iterator[LoadedBatch], transfer: Transfer, ahead: int
+) -> Iterator[LoadedBatch]:
+    waiting: deque[tuple[LoadedBatch, Any]] = deque()
     try:
         waiting.extend(map(transfer.send, islice(batches, ahead)))
         for batch in batches:

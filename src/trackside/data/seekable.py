@@ -14,6 +14,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from trackside import randomness
+from trackside.data.loaded import Origin, unwrap
 
 REMEMBERED = 256
 """Of how many batches indices are remembered: more than workers run ahead, or ranks talk late."""
@@ -149,11 +150,6 @@ class SeekableSampler:
             self._pass.look_ahead()
 
     @property
-    def part(self) -> Any:
-        """The sampler that it stands in for; on several ranks, this rank's part of it."""
-        return self._sampler
-
-    @property
     def chosen(self) -> ExcludingSampler:
         """The wrapped sampler that excludes batches."""
         part = self._sampler
@@ -162,12 +158,9 @@ class SeekableSampler:
         )  # a rank's part has it inside
 
     @property
-    def sizes(self) -> deque[int | None]:
-        """Samples of the batches handed out in this pass; who counts a batch takes its entry out.
-
-        None where what was handed out is no batch of indices.
-        """
-        return deque() if self._pass is None else self._pass.sizes
+    def origins(self) -> deque[Origin]:
+        """Those of the batches handed out in this pass, until the batches are loaded."""
+        return deque() if self._pass is None else self._pass.origins
 
     @property
     def handed_out(self) -> int:
@@ -193,7 +186,7 @@ class _Pass(Iterator[Any]):
         self._seed = seed
         self.number = 0
         self._ahead: list[Any] = []
-        self.sizes: deque[int | None] = deque()
+        self.origins: deque[Origin] = deque()
 
     def look_ahead(self) -> None:
         """Wind forward and fetch the next batch of indices, unless that has happened already."""
@@ -207,11 +200,11 @@ class _Pass(Iterator[Any]):
             for _ in itertools.islice(self._batches, self._skip):
                 pass
             self.number = self._skip
-        batch = next(self._batches)
+        batch, origin = unwrap(next(self._batches), self.number)
         if self._seed is not None:
             batch = _Seeded(batch, randomness.mixed(self._seed, self.number))
         self.number += 1
-        self.sizes.append(len(batch) if isinstance(batch, (list, tuple)) else None)
+        self.origins.append(origin)
         return batch
 
 

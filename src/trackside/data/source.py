@@ -17,12 +17,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from trackside import randomness
-from trackside.data.counting import counter
+from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
 from trackside.data.loaders import length_of, loader_of, samples_of
 from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
 from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
-from trackside.distributed.sharding import RankBatches, RankRounds, Share
+from trackside.distributed.sharding import RankBatches, RankRounds
 from trackside.errors import DataError
 from trackside.progress import TrainingBatch
 
@@ -73,9 +73,7 @@ class DataSource:
         self.name = name
         self._world = world if world is not None and world.size > 1 else None
         self._training = training
-        self._shares: RankBatches[Any] | None = None
         self._rounds: RankRounds[Any] | None = None
-        self._shares_wound_over = 0
         self._limit: int | None = None
         self.data = data
         loader = loader_of(name, data, batch_size, shuffle)
@@ -92,8 +90,6 @@ class DataSource:
                 offset = self._world.rank if self._world is not None else 0
                 loader, self._winder = windable(loader, share, offset)
         self.loader: Iterable[Batch] = loader
-        self.count = counter(self._winder)
-        """Samples of the batch that was just taken, or None; to be asked once for each."""
         self.workers = Workers(loader)
         self._gaps = ExcludedBatches()
         self._epoch_start: dict[str, Any] | None = None
@@ -146,10 +142,9 @@ class DataSource:
             return None
         return min(self.batches, self._gaps.of(length_of(self.loader) or self.batches))
 
-    def begin(self, epoch: int) -> Iterator[Batch]:
+    def begin(self, epoch: int) -> Iterator[LoadedBatch]:
         """Start pass number `epoch` (from 0) at its first batch."""
         self._set_epoch(epoch)
-        self._shares_wound_over = 0  # a pass that was taken up at its very end left them
         self._epoch_start = {**self._generators(), "workers_persisted": self.workers.persist}
         if self._world is None:
             return self._iterate(skip=0)
@@ -170,8 +165,7 @@ class DataSource:
         assert self._world is not None  # asked for in a world of several only
         rank, ranks = self._world.rank, self._world.size
         if self._training:
-            self._shares = RankBatches(batches, rank, ranks)
-            return self._shares
+            return RankBatches(batches, rank, ranks)
         self._rounds = RankRounds(batches, rank, ranks)
         self._rounds.limit = self._limit
         return self._rounds
@@ -183,23 +177,7 @@ class DataSource:
             return self.batches
         return -(-self.batches // self._world.size)
 
-    def next_share(self) -> Share[Any] | None:
-        """Which part of its global batch the training batch is that was just taken.
-
-        None where each rank has its own data.
-        """
-        if self._shares is None:
-            return None
-        while self._shares_wound_over:  # given out when the sampler was wound forward
-            self._shares.shares.popleft()
-            self._shares_wound_over -= 1
-        return self._shares.shares.popleft()
-
-    def counts(self) -> bool:
-        """Whether the evaluation batch that was just taken counts, or fills up a last round."""
-        return self._rounds.counts.popleft() if self._rounds is not None else True
-
-    def resume(self, epoch: int, batches_done: int, into: int = 0) -> Iterator[Batch]:
+    def resume(self, epoch: int, batches_done: int, into: int = 0) -> Iterator[LoadedBatch]:
         """Start in the middle of a pass, after `load_state_dict`.
 
         The generators are left as the start of the pass leaves them: restore them afterwards.
@@ -218,11 +196,10 @@ class DataSource:
         batches = self._iterate(skip=batches_done)
         if self._winder is not None:
             self._winder.draw()
-        self._shares_wound_over = batches_done
         return batches
 
     @contextmanager
-    def aside(self) -> Iterator[Iterator[Batch]]:
+    def aside(self) -> Iterator[Iterator[LoadedBatch]]:
         """A pass that leaves no trace: the position and all generators are what they were.
 
         May be taken while another pass is under way. On several ranks it is a collective, and each
@@ -231,37 +208,41 @@ class DataSource:
         Raises:
             DataError: The data can be passed over once only, or by one pass at a time.
         """
-        former = self._shares, self._rounds
-        loader = self._second_loader()
-        try:
-            with self.generators_kept(), randomness.preserved():
-                if self._world is not None:
-                    self._restore_generators(self._world.broadcast(self._generators()))
-                batches = started(loader)
-                self._follow_part(_follow(loader, "batch_sampler.part"))
-                yield itertools.islice(batches, self._limit)
-        finally:  # the loop goes on asking for the shares of its own pass
-            self._shares, self._rounds = former
+        with self.generators_kept(), randomness.preserved():
+            if self._world is not None:
+                self._restore_generators(self._world.broadcast(self._generators()))
+            yield itertools.islice(self._second_pass(), self._limit)
 
-    def _follow_part(self, part: object) -> None:
-        """From now on, `next_share` and `counts` tell of the batches that `part` gives out."""
-        if isinstance(part, RankBatches):
-            self._shares = part
-        elif isinstance(part, RankRounds):
-            self._rounds = part
-
-    def _second_loader(self) -> Iterable[Batch]:
+    def _second_pass(self) -> Iterator[LoadedBatch]:
         if isinstance(self.loader, TensorLoader):
-            return self.loader.second_pass()
+            return self.loader.second_pass().begin()
         if isinstance(self.loader, DataLoader):
-            return second(self.loader)
+            twin = second(self.loader)
+            winder = next((s for s in _samplers(twin) if isinstance(s, SeekableSampler)), None)
+            return self._with_origins(started(twin), winder)
         if isinstance(self.loader, (Iterator, Stateful)):
             raise DataError(
                 f"the data named {self.name!r} has no room for a second pass beside the first",
                 expected="a Dataset, a DataLoader, or an iterable that can be read again",
                 received=type(self.loader).__name__,
             )
-        return self.loader
+        return self._with_origins(iter(self.loader), None)
+
+    def _with_origins(
+        self, batches: Iterator[Batch], winder: SeekableSampler | None
+    ) -> Iterator[LoadedBatch]:
+        """The batches of a pass that was just begun, each with its origin.
+
+        Args:
+            batches: The pass, of a loader.
+            winder: Its sampler, where that is ours.
+        """
+        if winder is not None:
+            return with_origins(batches, winder.origins)
+        if self._world is None or self._training:
+            return numbered(batches)
+        rounds = enumerate(self._share(batches))
+        return (LoadedBatch(r.batch, Origin(n, counts=r.counts)) for n, r in rounds)
 
     def completed(self, batches_done: int, *, stopped: bool) -> bool:
         """Whether a pass came to its end after `batches_done` batches.
@@ -318,17 +299,18 @@ class DataSource:
             for generator, kept in own:
                 generator.set_state(kept)
 
-    def _iterate(self, skip: int) -> Iterator[Batch]:
+    def _iterate(self, skip: int) -> Iterator[LoadedBatch]:
         batches = self._unlimited(skip)
         return batches if self._limit is None else itertools.islice(batches, self._limit - skip)
 
-    def _unlimited(self, skip: int) -> Iterator[Batch]:
+    def _unlimited(self, skip: int) -> Iterator[LoadedBatch]:
         if self._winder is not None:
             self._winder.wind(skip, randomness.derived_seed())
-            return self.workers.start()
+        if isinstance(self._winder, TensorLoader):
+            return self._winder.begin()
         iterator = self.workers.start()
-        if self._world is not None and not self._training:
-            return iter(self._share(iterator))
+        if self._winder is not None or (self._world is not None and not self._training):
+            return self._with_origins(iterator, self._winder)
         if skip and not isinstance(self.loader, Stateful):
             warnings.warn(
                 f"the data named {self.name!r} can't skip: {skip} batches are loaded again and "
@@ -337,7 +319,7 @@ class DataSource:
             )
             for _ in itertools.islice(iterator, self._gaps.place(skip)):
                 pass
-        return self._gaps.leave_out(iterator, done=skip)
+        return numbered(self._gaps.leave_out(iterator, done=skip), start=skip)
 
     def _set_epoch(self, epoch: int) -> None:
         if self._training:
@@ -392,6 +374,10 @@ class DataSource:
             generator.set_state(kept)
         if isinstance(self.loader, Stateful) and "loader" in state:
             self.loader.load_state_dict(state["loader"])
+
+
+def _samplers(loader: DataLoader[Any]) -> tuple[object, object]:
+    return loader.batch_sampler, loader.sampler
 
 
 def _follow(start: object, path: str) -> object | None:

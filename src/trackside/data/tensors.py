@@ -24,6 +24,7 @@ from torch.utils.data import (
 )
 from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
+from trackside.data.loaded import LoadedBatch, unwrap
 from trackside.errors import DataError
 
 
@@ -205,15 +206,19 @@ class TensorLoader:
         return 0
 
     def __iter__(self) -> Iterator[Any]:
+        return (loaded.data for loaded in self.begin())
+
+    def begin(self) -> Iterator[LoadedBatch]:
+        """A pass, each batch with its origin."""
         # What the ordinary loader draws for workers, whether or not it has any.
         torch.empty((), dtype=torch.int64).random_()
         size = self._pass_size = self.batch_size
         whole = len(self._loader) * size if self.batch_sampler.drop_last else len(self.dataset)
-        places: Iterable[range] = _Places(whole, size, self.left_out, self.begun)
+        places: Iterable[Any] = _Places(whole, size, self.left_out, self.begun)
         if self._share is not None:
             places = self._share(places)
         shuffled = type(self.sampler) is RandomSampler
-        self._pass = _Pass(self.dataset.tensors, islice(places, self._skip, None), shuffled)
+        self._pass = _Pass(self.dataset.tensors, places, self._skip, shuffled)
         return self._pass
 
 
@@ -243,18 +248,20 @@ class _Places:
         )
 
 
-class _Pass(Iterator[Any]):
-    """The batches of one pass."""
+class _Pass(Iterator[LoadedBatch]):
+    """The batches of one pass, from the first one that isn't done yet."""
 
     def __init__(
         self,
         tensors: tuple[Tensor, ...] | dict[str, Tensor],
-        places: Iterator[range],
+        places: Iterable[Any],
+        skip: int,
         shuffled: bool,
     ) -> None:
         self._tensors = tensors
         self._rows = len(tensors[0] if isinstance(tensors, tuple) else next(iter(tensors.values())))
-        self._places = places
+        self._places = islice(places, skip, None)
+        self._number = skip
         self._shuffled = shuffled
         self._order: Tensor | None = None
 
@@ -274,11 +281,15 @@ class _Pass(Iterator[Any]):
         found: list[int] = self._order[places.start : places.stop].tolist()
         return tuple(found)
 
-    def __next__(self) -> Any:
-        place = next(self._places)
+    def __next__(self) -> LoadedBatch:
+        places, origin = unwrap(next(self._places), self._number)
+        self._number += 1
         if self._shuffled and self._order is None:
             self.draw()
-        start, end = place.start, place.stop
+        return LoadedBatch(self._cut_out(places), origin)
+
+    def _cut_out(self, places: range) -> Any:
+        start, end = places.start, places.stop
         tensors, order = self._tensors, self._order
         if order is None:  # a copy: what a callback does to a batch must not reach the data
             if isinstance(tensors, dict):

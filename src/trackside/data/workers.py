@@ -10,12 +10,16 @@ import signal
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from trackside.lifecycle.signals import ALWAYS, StopOnSignals
+
+ENDING_SECONDS = 1.0
+"""How long a worker whose pipe is broken may take to end."""
 
 
 def started(loader: Iterable[Any]) -> Iterator[Any]:
@@ -82,8 +86,12 @@ class Workers:
 
     @property
     def lost(self) -> bool:
-        """Whether one of the newest pass is no longer there."""
-        return any(not worker.is_alive() for worker in _processes(self._loading()))
+        """Whether one of the newest pass is no longer there.
+
+        Its pipe breaks before it has ended: one that is about to end is waited for.
+        """
+        ends = [worker.sentinel for worker in _processes(self._loading())]
+        return bool(ends) and bool(wait(ends, ENDING_SECONDS))
 
     def forget(self) -> None:
         """Let the next pass start others."""

@@ -9,7 +9,6 @@ Every sample counts once, also where numbers don't divide.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
@@ -76,16 +75,15 @@ def until_one_ends(batches: Iterator[T], any_rank: Callable[[bool], bool]) -> It
         batches: This rank's.
         any_rank: Whether something is true on some rank; a collective.
     """
-    end = object()
     while True:
-        batch = next(batches, end)
-        if any_rank(batch is end):
+        following = list(islice(batches, 1))
+        if any_rank(not following):
             return
-        yield batch  # type: ignore[misc]  # not the end
+        yield from following
 
 
 class RankBatches(Generic[T]):
-    """A batch sampler that gives a rank its share of each batch of another one.
+    """A rank's share of each batch of a batch sampler.
 
     All ranks must draw the same batches: same seed, same epoch.
 
@@ -99,20 +97,13 @@ class RankBatches(Generic[T]):
         self.batches = batches
         self._rank = rank
         self._ranks = ranks
-        self.shares: deque[Share[T]] = deque()
-        """The shares given out and not taken from here yet, in order: a loader with workers runs
-        ahead of the loop, which takes one per batch."""
 
     def second_pass(self) -> RankBatches[T]:
         """Another one over the same batches, at the beginning of a pass."""
         return RankBatches(_anew(self.batches), self._rank, self._ranks)
 
-    def __iter__(self) -> Iterator[Sequence[T]]:
-        self.shares.clear()
-        for batch in self.batches:
-            share = training_share(batch, self._rank, self._ranks)
-            self.shares.append(share)
-            yield share.items
+    def __iter__(self) -> Iterator[Share[T]]:
+        return (training_share(batch, self._rank, self._ranks) for batch in self.batches)
 
     def __len__(self) -> int:
         if not isinstance(self.batches, Sized):
@@ -121,7 +112,7 @@ class RankBatches(Generic[T]):
 
 
 class RankRounds(Generic[T]):
-    """A batch sampler that gives a rank its batches of an evaluation, equally many on each rank.
+    """A rank's batches of an evaluation, equally many on each rank.
 
     Args:
         batches: The batches of one process's pass.
@@ -135,8 +126,6 @@ class RankRounds(Generic[T]):
         self._ranks = ranks
         self.limit: int | None = None
         """Batches of the one process's pass at most; None takes all."""
-        self.counts: deque[bool] = deque()
-        """Of each batch given out and not taken from here yet: whether it counts."""
 
     def second_pass(self) -> RankRounds[T]:
         """Another one over the same batches, at the beginning of a pass."""
@@ -144,12 +133,9 @@ class RankRounds(Generic[T]):
         other.limit = self.limit
         return other
 
-    def __iter__(self) -> Iterator[T]:
-        self.counts.clear()
+    def __iter__(self) -> Iterator[Round[T]]:
         batches = islice(self.batches, self.limit)
-        for turn in evaluation_share(batches, self._rank, self._ranks, fill=True):
-            self.counts.append(turn.counts)
-            yield turn.batch
+        return evaluation_share(batches, self._rank, self._ranks, fill=True)
 
     def __len__(self) -> int:
         if not isinstance(self.batches, Sized):

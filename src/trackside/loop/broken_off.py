@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trackside.data.batches import Batch
+from trackside.data.loaded import LoadedBatch
 from trackside.data.source import DataSource
 from trackside.lifecycle.signals import ending
 from trackside.run import Run
 
 
-class Pass(Iterator[Batch]):
+class Pass(Iterator[LoadedBatch]):
     """The batches of a pass, and whether it was broken off."""
 
-    def __init__(self, run: Run, source: DataSource, batches: Iterator[Batch]) -> None:
+    def __init__(self, run: Run, source: DataSource, batches: Iterator[LoadedBatch]) -> None:
         self._run = run
         self._source = source
         self._batches = batches
@@ -21,7 +21,7 @@ class Pass(Iterator[Batch]):
         self.broken_off = False
         """Whether the data ended because a worker process was gone."""
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> LoadedBatch:
         progress = self._run.progress
         try:
             batch = next(self._batches)
@@ -39,11 +39,13 @@ class Pass(Iterator[Batch]):
         return batch
 
 
-def breaking_off(run: Run, source: DataSource, batches: Iterator[Batch]) -> Iterator[Batch]:
+def breaking_off(
+    run: Run, source: DataSource, batches: Iterator[LoadedBatch]
+) -> Iterator[LoadedBatch]:
     """`batches`; where worker processes load them, as a `Pass`."""
     return Pass(run, source, batches) if source.workers.exist else batches
 
 
-def is_broken_off(batches: Iterator[Batch]) -> bool:
+def is_broken_off(batches: Iterator[LoadedBatch]) -> bool:
     """Whether a pass was broken off."""
     return isinstance(batches, Pass) and batches.broken_off

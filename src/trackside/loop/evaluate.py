@@ -8,6 +8,8 @@ from typing import Any
 
 from trackside import randomness
 from trackside.data.batches import Batch, move
+from trackside.data.counting import counted
+from trackside.data.loaded import LoadedBatch
 from trackside.data.source import DataSource
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
@@ -51,17 +53,16 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
     """All batches of a pass; False when a signal cut it short."""
     requests, setup = training.run.requests, training.setup
     rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
-    batches = arriving(training, source, taken)
-    for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
+    for batch in arriving(training, source, taken):
+        rounds = batch.origin.number + 1
         if requests.asked or setup.replicas is not None:
             agree(training, wait=False)
             if requests.interrupted:
                 return False
-        if source.counts():
+        if batch.origin.counts:
             evaluate_batch(training, evaluation, batch, source)
         else:
-            source.count(batch)
-            fill_round(training, batch, setup.steps.evaluation_step)
+            fill_round(training, batch.data, setup.steps.evaluation_step)
     if is_broken_off(taken):
         return False
     source.check_whole(rounds)
@@ -73,16 +74,17 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
 
 
 def evaluate_batch(
-    training: Training, evaluation: Evaluation, batch: Batch, source: DataSource
+    training: Training, evaluation: Evaluation, loaded: LoadedBatch, source: DataSource
 ) -> None:
     """The loss and the metrics of one batch."""
     setup, run = training.setup, training.run
     listeners = setup.events.listeners
+    batch, origin = loaded
     if run.device.type != "cpu":
         batch = move(batch, run.device)
     if listeners[Callback.on_evaluation_batch_start]:
         batch = setup.events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
-    known = source.count(batch)
+    known = counted(batch) if origin.samples is None else origin.samples
     run.batch_samples = UNKNOWN if known is None else known
     with setup.events.context("evaluation_context"), setup.precision.autocast or nullcontext():
         returned = setup.steps.evaluation_step(run, batch)
@@ -128,7 +130,9 @@ def _compute_metrics(training: Training, evaluation: Evaluation) -> None:
         metric.reset()
 
 
-def arriving(training: Training, source: DataSource, batches: Iterator[Batch]) -> Iterator[Batch]:
+def arriving(
+    training: Training, source: DataSource, batches: Iterator[LoadedBatch]
+) -> Iterator[LoadedBatch]:
     """The batches of a pass, on their way to the device before their turn where that helps."""
     prefetcher = training.setup.prefetcher
     return batches if prefetcher is None else prefetcher(batches, source)

@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from time import perf_counter
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside import randomness
-from trackside.data.batches import Batch, move
+from trackside.data.batches import move
+from trackside.data.counting import counted
+from trackside.data.loaded import LoadedBatch
 from trackside.data.shares import ending_together
 from trackside.distributed.replicas import weigh
+from trackside.distributed.sharding import Share
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
@@ -182,7 +186,7 @@ def after_step(training: Training) -> None:
     training.schedule_next_check()
 
 
-def train_step(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
+def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]) -> None:
     """One optimizer update: `batch`, and as many more of `batches` as are accumulated."""
     run, setup, listeners = training.run, training.setup, training.listeners
     if listeners.step_start:
@@ -206,7 +210,7 @@ def train_step(training: Training, batch: Batch, batches: Iterator[Batch]) -> No
         training.fire(Callback.on_step_end)
 
 
-def _accumulate(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
+def _accumulate(training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]) -> None:
     """Several batches into one step; the last step of an epoch may have fewer."""
     run, source, window = training.run, training.setup.sources[TRAIN], training.run.accumulate
     done, whole = run.progress.epoch_batches_completed, source.batches_of_pass
@@ -225,7 +229,9 @@ def _accumulate(training: Training, batch: Batch, batches: Iterator[Batch]) -> N
     parts.finish(parameters_of(training))
 
 
-def _accumulate_replicas(training: Training, batch: Batch, batches: Iterator[Batch]) -> None:
+def _accumulate_replicas(
+    training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]
+) -> None:
     """Accumulate on several ranks: gradients are averaged with the last batch of the step."""
     fetched = [batch, *islice(batches, training.run.accumulate - 1)]
     parts = Parts(len(fetched))
@@ -237,16 +243,18 @@ def _accumulate_replicas(training: Training, batch: Batch, batches: Iterator[Bat
     parts.finish(parameters_of(training))
 
 
-def train_batch(training: Training, batch: Batch, parts: Parts | None) -> None:
+def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) -> None:
     """Forward and backward of one batch: a step of its own (None), or one part of a step."""
     run, setup, listeners = training.run, training.setup, training.listeners
     several = setup.replicas is not None
+    batch, training.position.origin = loaded
     if run.device.type != "cpu":
         batch = move(batch, run.device)
     if listeners.batch_start:
         batch = setup.events.transform(Callback.on_batch_start, batch)
-    share = training.position.share = setup.sources[TRAIN].next_share() if several else None
-    samples = setup.sources[TRAIN].count(batch) if share is None else share.samples
+    share, samples = loaded.origin.share, loaded.origin.samples
+    if samples is None:
+        samples = counted(batch)
     run.batch_samples = UNKNOWN if samples is None else samples
     if setup.precision.autocast is None:
         returned = setup.training_step(setup.step_run, batch)
@@ -347,14 +355,20 @@ def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
     their next update nor in any checkpoint.
     """
     if training.setup.replicas is not None:
-        loss, _, _ = weigh(training.run.world, training.position.share, loss)
+        loss, _, _ = weigh(training.run.world, _share(training), loss)
     drop_leftovers(training, tell=True)
     backward(training, loss)
     update(training, [optimizer])
     drop_leftovers(training)
 
 
-def _begin_epoch(training: Training) -> Iterator[Batch]:
+def _share(training: Training) -> Share[Any] | None:
+    """Which share of the ranks' batch the batch under way is."""
+    origin = training.position.origin
+    return None if origin is None else origin.share
+
+
+def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:
     """The batches of the epoch that are still to come."""
     setup, position, progress = training.setup, training.position, training.run.progress
     source = setup.sources[TRAIN]

@@ -24,12 +24,12 @@ def predict(training: Training, name: str) -> tuple[Outcome, list[Any]]:
     with unchanged(training):
         training.fire(Callback.on_predict_start)
         rounds, taken = 0, breaking_off(run, source, source.begin(0))
-        batches = arriving(training, source, taken)
-        for rounds, batch in enumerate(batches, start=1):  # noqa: B007 - used below
-            if source.counts():
-                predictions.append(_predict_batch(training, batch))
+        for batch in arriving(training, source, taken):
+            rounds = batch.origin.number + 1
+            if batch.origin.counts:
+                predictions.append(_predict_batch(training, batch.data))
             else:
-                fill_round(training, batch, setup.steps.predict_step)
+                fill_round(training, batch.data, setup.steps.predict_step)
             if run.requests.asked or setup.replicas is not None:
                 agree(training, wait=False)
                 stop(training, run.requests.take("stop"))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 from torch.optim import Optimizer
 
+from trackside.data.loaded import LoadedBatch, Origin
 from trackside.data.source import DataSource
 from trackside.distributed.agreement import Agreement
 from trackside.distributed.replicas import Replicas
-from trackside.distributed.sharding import Share
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status, status_of_stop
@@ -87,7 +87,7 @@ class Setup:
     """The models spread over ranks; None in one process."""
     watch: FailureWatch | None = None
     """Notices when another rank fails; None in one process."""
-    prefetcher: Callable[[Iterator[Any], DataSource], Iterator[Any]] | None = None
+    prefetcher: Callable[[Iterator[LoadedBatch], DataSource], Iterator[LoadedBatch]] | None = None
     """Lets batches begin their way to the device before their turn; None: at their turn."""
     uncounted: set[str] = field(default_factory=set)
     """Names of the data of which it was said that nobody can count its samples."""
@@ -173,8 +173,8 @@ class Position:
         """Agreed requests to go back to a checkpoint: what is under way is left for that."""
         self.resumed_random_state: dict[str, Any] | None = None
         """Generators as they stood at the checkpoint, put back once the data is at its place."""
-        self.share: Share[Any] | None = None
-        """This rank's part of the batch under way; None in one process, or of data of its own."""
+        self.origin: Origin | None = None
+        """Where the training batch under way is from, and which share of the ranks' batch it is."""
         self.notified = False
         """Whether rank 0 has announced to all ranks that the last checkpoint is written."""
         self.clock_origin = perf_counter()

@@ -78,9 +78,9 @@ class EvaluationCallback(PeriodicCallback):
         source = run.data[self.data]
         kept: list[Any] = []
         with evaluating(run.models), source.aside() as batches:
-            for batch in batches:
-                batch = move(batch, run.device)
-                if source.counts():
+            for data, origin in batches:
+                batch = move(data, run.device)
+                if origin.counts:
                     kept.append(move(self.process_batch(run, batch), torch.device("cpu")))
                 else:  # the others have a batch left: take part, keep nothing
                     with run.discarding():

@@ -50,7 +50,7 @@ def measure(run: Run, models: Mapping[str, nn.Module], most_batches: int | None)
         run.data["train"].aside() as batches,
     ):
         for batch in itertools.islice(batches, most_batches):
-            run.steps.predict_step(run, move(batch, run.device))
+            run.steps.predict_step(run, move(batch.data, run.device))
     if run.world.size > 1:
         measured = statistics(models)
         for name, mean in run.world.all_reduce(measured).items():

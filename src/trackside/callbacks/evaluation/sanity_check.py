@@ -44,7 +44,7 @@ class SanityCheck(Callback):
             with evaluating(run.models), run.discarding(), source.aside() as batches:
                 for number, batch in enumerate(islice(batches, self.batches), start=1):
                     with run.precision.autocast or torch.no_grad():
-                        returned = run.steps.evaluation_step(run, move(batch, run.device))
+                        returned = run.steps.evaluation_step(run, move(batch.data, run.device))
                     loss = as_output(returned).loss
                     if not torch.isfinite(loss).all():
                         raise NonFiniteError(

@@ -46,8 +46,8 @@ def first_samples(run: Run, data: str, count: int) -> Batch:
         )
     source, kept, found = run.data[data], [], 0
     with source.aside() as batches:
-        for batch in batches:
-            if not source.counts():  # it fills up a last round: another rank has it
+        for batch, origin in batches:
+            if not origin.counts:  # it fills up a last round: another rank has it
                 break
             kept.append(cut(move(batch, _HOST), count))
             found += samples_in(kept[-1])

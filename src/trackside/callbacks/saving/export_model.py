@@ -228,10 +228,12 @@ class ExportModel(PeriodicCallback):
                 run.data, self.data, "to trace the model with", option="data"
             )
         with run.data[self.data].aside() as batches:
-            batch = next(iter(batches), None)
-        if batch is None:
+            first = next(batches, None)
+        if first is None:
             raise DataError(f"the data named {self.data!r} is empty")
-        return move(take(batch, range(min(samples_in(batch), SAMPLES))), torch.device("cpu"))
+        return move(
+            take(first.data, range(min(samples_in(first.data), SAMPLES))), torch.device("cpu")
+        )
 
     def _check_weights(self, run: Run) -> None:
         if self.weights is None or _has_weights(run.callbacks.get(self.weights)):

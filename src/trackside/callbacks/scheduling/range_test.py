@@ -102,7 +102,7 @@ def _batches(run: Run) -> Generator[Batch]:
         with run.data["train"].aside() as batches:
             for batch in batches:
                 found = True
-                yield batch
+                yield batch.data
 
 
 def _step(run: Run, optimizer: Optimizer, batch: Batch) -> float:

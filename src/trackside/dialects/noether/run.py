@@ -307,7 +307,7 @@ def _dealt(
     source = source_of(run, key)
     if sampling.sampler is None and sampling.batch_size is None and sampling.pipeline is None:
         with source.aside() as batches:
-            yield ((batch, source.counts()) for batch in batches)
+            yield ((batch.data, batch.origin.counts) for batch in batches)
         return
     dataset, loader, size, rank = (
         dataset_of(run, key),

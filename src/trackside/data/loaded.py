@@ -1,0 +1,81 @@
+"""A batch and where it is from, as one value: from the loader to the step nothing else tells it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import count, repeat
+from typing import Any, NamedTuple
+
+from trackside.data.batches import Batch
+from trackside.distributed.sharding import Round, Share
+
+
+class Origin(NamedTuple):
+    """Where a batch is from."""
+
+    number: int
+    """Batches of the pass before it on this rank; those that are left out don't count."""
+    samples: int | None = None
+    """Samples that a sampler put into it for this rank; None where only the batch can tell."""
+    share: Share[Any] | None = None
+    """Which part of the global batch it is; None in one process, or of data of a rank's own."""
+    counts: bool = True
+    """Whether its results count; False for what fills up the last round of an evaluation."""
+
+
+class LoadedBatch(NamedTuple):
+    """A batch as it comes out of a `DataSource`."""
+
+    data: Batch
+    """What the loader gave."""
+    origin: Origin
+
+
+def unwrap(given: Any, number: int) -> tuple[Any, Origin]:
+    """What to load, and its origin.
+
+    Args:
+        given: What a batch sampler gives; on several ranks, a rank's `Share` or `Round` of it.
+        number: Batches of the pass before it on this rank.
+    """
+    if isinstance(given, Share):
+        return given.items, Origin(number, given.samples, given)
+    if isinstance(given, Round):
+        return given.batch, Origin(number, _size(given.batch), counts=given.counts)
+    return given, Origin(number, _size(given))
+
+
+def with_origins(batches: Iterable[Batch], origins: deque[Origin]) -> Iterator[LoadedBatch]:
+    """Each batch of a loader with the origin that its sampler noted for it.
+
+    A loader with workers runs ahead of its batches: origins wait here, and nowhere else. One that
+    gives more batches than its sampler asked for has some of unknown origin.
+
+    Args:
+        batches: Of a pass of the loader.
+        origins: Filled by the sampler of that same pass, one for each batch, in order.
+    """
+    for number, data in enumerate(batches):
+        yield LoadedBatch(data, origins.popleft() if origins else Origin(number))
+
+
+def numbered(batches: Iterable[Batch], start: int = 0) -> Iterator[LoadedBatch]:
+    """Batches of which nothing is known but their place in the pass.
+
+    Args:
+        batches: In order.
+        start: Batches of the pass before the first.
+    """
+    # `partial(tuple.__new__, ...)` is made in C: no bytecode is spent on a batch.
+    rest: Any = (repeat(None), repeat(None), repeat(True))
+    origins = map(partial(tuple.__new__, Origin), zip(count(start), *rest, strict=False))
+    pairs: Any = zip(batches, origins, strict=False)
+    loaded: Iterator[LoadedBatch] = map(partial(tuple.__new__, LoadedBatch), pairs)
+    return loaded
+
+
+def _size(items: Any) -> int | None:
+    """Samples that are asked for; None where these are no indices of a batch."""
+    return len(items) if isinstance(items, (list, tuple, range)) else None

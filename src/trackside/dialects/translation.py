@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from trackside.dialects.view import View, ends_step, is_validation
+import torch
+
+from trackside.dialects.view import View, ends_step, is_validation, so_far, validation_name
 from trackside.errors import RegistrationError, nearest
 from trackside.lifecycle.adoption import Adopted
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
+from trackside.step.modes import evaluation_mode
 
 Call = Callable[..., Any]
 """Called with the adapter, the run and what our hook gets beside it; calls theirs."""
+
+_AS_IT_IS: AbstractContextManager[None] = nullcontext()
+_WITHOUT_GRADIENTS = {
+    name for name in HOOKS if name.startswith(("on_evaluation_batch_", "on_predict_batch_"))
+}
+"""Their trainers call these within a pass without gradients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +39,36 @@ class Row:
     """When it comes, and what its arguments hold."""
     missing: str = ""
     """Why it isn't supported; empty where it is."""
+    turn: int = 0
+    """Hooks of theirs that one of ours carries come in turns: the second when all callbacks have
+    had the first."""
+    evaluating: bool = False
+    """Whether their trainer leaves the model in evaluation mode there: always, or, where the hook
+    follows a validation, after one."""
 
 
-def row(hook: Call, call: Call, note: str = "") -> Row:
+def row(hook: Call, call: Call, note: str = "", *, turn: int = 0, evaluating: bool = False) -> Row:
     """A hook of theirs that is carried by one of ours.
 
     Args:
         hook: The method of `Callback`.
         call: Calls theirs.
         note: When it comes, and what its arguments hold.
+        turn: See `Row`.
+        evaluating: See `Row`.
     """
-    return Row({hook.__name__: call}, note)
+    return carried_by({hook: call}, note, turn=turn, evaluating=evaluating)
 
 
-def carried_by(carriers: Mapping[Call, Call], note: str = "") -> Row:
+def carried_by(
+    carriers: Mapping[Call, Call], note: str = "", *, turn: int = 0, evaluating: bool = False
+) -> Row:
     """A hook of theirs that several of ours carry, each in its own case."""
-    return Row({hook.__name__: call for hook, call in carriers.items()}, note)
+    named = {hook.__name__: call for hook, call in carriers.items()}
+    return Row(named, note, turn=turn, evaluating=evaluating)
 
 
-def at_the_end(call: Call, note: str = "") -> Row:
+def at_the_end(call: Call, note: str = "", *, evaluating: bool = False) -> Row:
     """Their hook for the end of training: called when it ends, and also when it fails.
 
     What was opened at the start of training is closed there.
@@ -58,7 +79,8 @@ def at_the_end(call: Call, note: str = "") -> Row:
             adapter.training = False
             call(adapter, run)
 
-    return carried_by({Callback.on_fit_end: end, Callback.on_close: end}, note)
+    carriers = {Callback.on_fit_end: end, Callback.on_close: end}
+    return carried_by(carriers, note, evaluating=evaluating)
 
 
 def after_update(tell: Call, note: str = "") -> Row:
@@ -84,7 +106,7 @@ def after_update(tell: Call, note: str = "") -> Row:
     return carried_by({Callback.on_batch_end: done, Callback.on_step_end: release}, note)
 
 
-def in_validation(hook: Call, call: Call, note: str = "") -> Row:
+def in_validation(hook: Call, call: Call, note: str = "", *, turn: int = 0) -> Row:
     """Their hook of the validation: carried by ours for evaluations, silent in other ones."""
 
     def only(adapter: Adapter, run: Run, evaluation: Evaluation, *args: Any) -> Any:
@@ -92,7 +114,7 @@ def in_validation(hook: Call, call: Call, note: str = "") -> Row:
             return call(adapter, run, evaluation, *args)
         return None
 
-    return row(hook, only, note)
+    return row(hook, only, note, turn=turn)
 
 
 def not_supported(because: str) -> Row:
@@ -118,6 +140,10 @@ class Adapter(Adopted):
     """What stands for their trainer."""
     prefixes: ClassVar[tuple[str, ...]] = ("on_",)
     """How the names of their hooks begin."""
+    records_gradients: ClassVar[bool] = True
+    """Whether their hooks may compute losses of their own: their trainer leaves gradients on."""
+    evaluates_always: ClassVar[bool] = False
+    """Whether rows marked `evaluating` hold without a validation before them, too."""
 
     def __init__(self, foreign: Any, base: type) -> None:
         super().__init__(foreign)
@@ -127,6 +153,7 @@ class Adapter(Adopted):
         """Whether training has begun and its end has not been reported yet."""
         self.held: Any = None
         """The step's output for a batch whose end hasn't been reported yet."""
+        self._calls: dict[str, list[tuple[int, Call]]] = {}
         for name, row in self.rows().items():
             if not self.overrides(name):
                 continue
@@ -135,7 +162,9 @@ class Adapter(Adopted):
                     f"`{self.default_name}.{name}` is never called: {row.missing}", stacklevel=2
                 )
             for hook, call in row.carriers.items():
-                self._listen(hook, name, call)
+                self._listen(hook, name, row, call)
+        for hook in self._calls:
+            vars(self)[hook] = self._all_calls(hook)
         self._look_for_misspelt()
 
     def rows(self) -> Mapping[str, Row]:
@@ -155,20 +184,43 @@ class Adapter(Adopted):
         names |= vars(self.foreign)
         return names
 
-    def _listen(self, hook: str, name: str, call: Call) -> None:
-        earlier = vars(self).get(hook)
-        if earlier is None and getattr(type(self), hook) is not getattr(Callback, hook):
-            earlier = getattr(self, hook)
+    def _listen(self, hook: str, name: str, row: Row, call: Call) -> None:
+        calls = self._calls.setdefault(hook, [])
+        if not calls and getattr(type(self), hook) is not getattr(Callback, hook):
+            calls.append((0, getattr(self, hook)))
+        records = self.records_gradients and hook not in _WITHOUT_GRADIENTS
 
         def listener(run: Run, *args: Any) -> Any:
-            if earlier is not None:
-                earlier(run, *args)
             try:
-                return call(self, run, *args)
+                with torch.set_grad_enabled(records), self._mode(run, row):
+                    return call(self, run, *args)
             except Exception as error:
                 return self.failed(name, error)
 
-        vars(self)[hook] = listener
+        listener.__name__ = f"{hook} ({name})"
+        calls.append((row.turn, listener))
+        calls.sort(key=lambda one: one[0])
+
+    def _mode(self, run: Run, row: Row) -> AbstractContextManager[None]:
+        """The mode of the models in which their trainer calls the hook of `row`."""
+        evaluated = self.evaluates_always or validation_name(run) is not None
+        return evaluation_mode(so_far(run, "models")) if row.evaluating and evaluated else _AS_IT_IS
+
+    def _all_calls(self, hook: str) -> Call:
+        """What our `hook` does when it is called as a whole, all turns one after the other."""
+
+        def listener(run: Run, *args: Any) -> Any:
+            result = None
+            for _, call in self._calls[hook]:
+                returned = call(run, *args)
+                result = returned if returned is not None else result
+            return result
+
+        return listener
+
+    def calls(self, hook: str) -> Sequence[tuple[int, Call]]:
+        """What our `hook` calls, with the turn of each."""
+        return self._calls.get(hook) or super().calls(hook)
 
     def failed(self, name: str, error: Exception) -> Any:
         """Their hook `name` raised `error`: note where, and raise it again."""

@@ -203,6 +203,12 @@ def so_far(run: Run, name: str) -> Mapping[str, Any]:
     return known
 
 
+def optimizer_of(run: Run) -> Optimizer | None:
+    """The optimizer; with several, the first; None where a run has none, as in an evaluation."""
+    found: Optimizer | None = next(iter(so_far(run, "optimizers").values()), None)
+    return found
+
+
 def model_of(run: Run, optimizer: Optimizer) -> nn.Module:
     """The model that `optimizer` trains."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}

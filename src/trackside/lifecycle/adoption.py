@@ -7,7 +7,7 @@ class, the dialect is imported when the first of them is registered. A run witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -49,6 +49,13 @@ class Adopted(Callback[Any]):
     def default_name(self) -> str:
         """Its name in a collection, unless it is given another."""
         return type(self.foreign).__name__
+
+    def calls(self, hook: str) -> Sequence[tuple[int, Callable[..., Any]]]:
+        """What `hook` calls, in turns: the second comes when all callbacks have had the first.
+
+        So that of two of their hooks which one of ours carries, each is over before the next.
+        """
+        return ((0, getattr(self, hook)),)
 
     def check(self, run_class: type[Run], others: Iterable[Callback[Any]]) -> None:
         """Refuse what its framework refuses when a callback joins.

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any, Concatenate, ParamSpec
 
 from trackside.errors import StopTraining, TracksideError, note_on
+from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
 from trackside.outcome import Outcome
 from trackside.run import Run
@@ -37,8 +38,9 @@ class Member:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         """Time spent in each hook, by the hook's name."""
         self.failures = 0
-        self.failing: dict[str, int] = {}
-        """Failures in a row of each hook whose last call failed, by the hook's name."""
+        self.failing: dict[tuple[str, str], int] = {}
+        """Failures in a row of what failed when it was last called, by hook and name of the call:
+        a hook may call several, in turns."""
         self.attached = False
         """Whether it is between its `on_attach` and its `on_close`: only then it hears anything."""
 
@@ -103,9 +105,9 @@ class Dispatcher:
     def _who_has(
         name: str, members: Sequence[Member]
     ) -> tuple[tuple[Member, Callable[..., Any]], ...]:
-        return tuple(
-            (m, getattr(m.callback, name)) for m in members if is_overridden(m.callback, name)
-        )
+        listening = [m for m in members if is_overridden(m.callback, name)]
+        found = [(turn, m, call) for m in listening for turn, call in _calls(m.callback, name)]
+        return tuple((m, call) for _, m, call in sorted(found, key=lambda one: one[0]))
 
     @property
     def current_callback(self) -> str | None:
@@ -165,12 +167,12 @@ class Dispatcher:
             self._run.stop(stop.reason)
             return None
         except BaseException as error:
-            if not self._forgives(member, hook, error):
+            if not self._forgives(member, hook, _name_of(call), error):
                 raise
             return None
         else:
             if member.failing:
-                member.failing.pop(hook, None)
+                member.failing.pop((hook, _name_of(call)), None)
             return result
         finally:
             elapsed = perf_counter() - started
@@ -178,7 +180,7 @@ class Dispatcher:
             self._nested_seconds = outer_nested + elapsed
             self._calling = outer
 
-    def _forgives(self, member: Member, hook: str, error: BaseException) -> bool:
+    def _forgives(self, member: Member, hook: str, call: str, error: BaseException) -> bool:
         """Note where `error` came from; whether training goes on without that hook."""
         step = self._run.progress.steps_completed
         note = f"in callback {member.name!r}, hook `{hook}`, after {step} completed steps"
@@ -189,7 +191,7 @@ class Dispatcher:
         if member.callback.on_error == "raise" or not isinstance(error, Exception):
             return False
         member.failures += 1
-        member.failing[hook] = member.failing.get(hook, 0) + 1
+        member.failing[hook, call] = member.failing.get((hook, call), 0) + 1
         if member.failures == 1:
             logger.warning("callback %r failed, training goes on", member.name, exc_info=error)
         if member.switched_off:
@@ -254,6 +256,16 @@ class Dispatcher:
         for member in [*self._left, *self._attached]:
             seconds[member.name] += sum(member.seconds.values())
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def _name_of(call: Callable[..., Any]) -> str:
+    return getattr(call, "__name__", "")
+
+
+def _calls(callback: Callback[Any], hook: str) -> Sequence[tuple[int, Callable[..., Any]]]:
+    if isinstance(callback, Adopted):
+        return callback.calls(hook)
+    return ((0, getattr(callback, hook)),)
 
 
 class _Contexts(AbstractContextManager[None]):

@@ -15,6 +15,7 @@ from trackside.errors import UnknownDataError, UsageError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
 from trackside.schedule import Schedule
+from trackside.step.modes import evaluation_mode
 from trackside.step.output import joined
 
 _NOBODY = object()
@@ -91,15 +92,8 @@ class EvaluationCallback(PeriodicCallback):
 @contextmanager
 def evaluating(models: Mapping[str, nn.Module]) -> Iterator[None]:
     """Inside, modules evaluate and nothing records gradients; afterwards modes are as before."""
-    modes = [(module, module.training) for m in models.values() for module in m.modules()]
-    try:
-        for model in models.values():
-            model.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluation_mode(models), torch.no_grad():
+        yield
 
 
 def in_order(run: Run, of_batches: list[Any]) -> list[Any]:

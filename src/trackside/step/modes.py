@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -29,6 +30,19 @@ def begin_training(models: Mapping[str, nn.Module], *, tell: bool = True) -> Non
             module.training = False
         if kept and tell:
             _tell(kept)
+
+
+@contextmanager
+def evaluation_mode(models: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Inside, modules evaluate; afterwards the modes are as before."""
+    modes = [(module, module.training) for m in models.values() for module in m.modules()]
+    try:
+        for model in models.values():
+            model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _tell(kept: Mapping[str, nn.Module]) -> None:

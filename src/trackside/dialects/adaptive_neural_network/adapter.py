@@ -25,7 +25,7 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import LateValues, loss_of, renamed
-from trackside.dialects.view import View, epochs_of
+from trackside.dialects.view import View, epochs_of, optimizer_of
 from trackside.errors import UsageError
 from trackside.history import History
 from trackside.lifecycle import adoption
@@ -94,9 +94,9 @@ class Trainer(View):
         return self.run.model
 
     @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer."""
-        return self.run.optimizer
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer; None where there is none, as in `Trainer.evaluate`."""
+        return optimizer_of(self.run)
 
     @property
     def device(self) -> Any:
@@ -248,9 +248,12 @@ TABLE: dict[str, Row] = {
         _epoch_end,
         "after the validation; `epoch` from 0; `logs`: `train_loss`, `val_loss` and other metrics, "
         "over all ranks",
+        evaluating=True,
     ),
     "on_train_end": at_the_end(
-        lambda a, run: a.foreign.on_train_end(a.view), "also when training fails; `logs` is None"
+        lambda a, run: a.foreign.on_train_end(a.view),
+        "also when training fails; `logs` is None",
+        evaluating=True,
     ),
 }
 """Their hooks, in the order in which they come."""

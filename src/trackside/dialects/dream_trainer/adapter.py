@@ -260,7 +260,9 @@ TABLE: dict[str, Row] = {
         "after the validation, as there; `result`: means over the epoch and all ranks, not those "
         "of the last batch",
     ),
-    "post_epoch": row(Ours.on_epoch_end, _plain("post_epoch"), "after training and validation"),
+    "post_epoch": row(
+        Ours.on_epoch_end, _plain("post_epoch"), "after training and validation", turn=1
+    ),
     "post_fit": at_the_end(lambda a, run: a.foreign.post_fit(), "also when training fails"),
     "on_interrupt": row(Ours.on_exception, _plain("on_interrupt"), "an error ends the run"),
     "train_context": row(

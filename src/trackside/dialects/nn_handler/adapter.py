@@ -24,7 +24,7 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import LateValues, loss_of, renamed
-from trackside.dialects.view import View, so_far
+from trackside.dialects.view import View, optimizer_of, so_far
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
 from trackside.run import Evaluation, Run
@@ -90,9 +90,9 @@ class Handler(View):
         return inner if isinstance(inner, nn.Module) else self.run.model
 
     @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer."""
-        return self.run.optimizer
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer; None where there is none, as in `Trainer.evaluate`."""
+        return optimizer_of(self.run)
 
     @property
     def scheduler(self) -> Any:
@@ -266,9 +266,12 @@ TABLE: dict[str, Row] = {
         lambda a, run, metrics: a.foreign.on_epoch_end(a.view.epoch, _epoch_logs(a, run, metrics)),
         "after the validation; `epoch` from 0; `logs`: `loss`, `val_loss`, `lr`, `epoch` (from 1) "
         "and other metrics, over all ranks",
+        evaluating=True,
     ),
     "on_train_end": at_the_end(
-        _train_end, "also when training fails; `logs`: the latest values, over all ranks"
+        _train_end,
+        "also when training fails; `logs`: the latest values, over all ranks",
+        evaluating=True,
     ),
 }
 """Their hooks, in the order in which they come."""

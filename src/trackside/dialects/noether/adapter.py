@@ -104,6 +104,7 @@ TABLE: dict[str, Row] = {
         Ours.on_fit_start,
         lambda a, run: a.foreign.before_training(update_counter=UpdateCounter.of(run)),
         "model, data and writer are there",
+        evaluating=True,
     ),
     "track_after_accumulation_step": row(
         Ours.on_batch_end,
@@ -112,15 +113,23 @@ TABLE: dict[str, Row] = {
         "step returned; `accumulation_step` from 0",
     ),
     "track_after_update_step": row(
-        Ours.on_step_end, _after_update, "after each update; `times`: `data_time` in seconds"
+        Ours.on_step_end,
+        _after_update,
+        "after each update; `times`: `data_time` in seconds",
+        evaluating=True,
     ),
     "periodic_callback": carried_by(
         _PERIODIC,
         "after every n updates, n samples (when the count is crossed) or n epochs (after their "
         "evaluations), and with `interval_type='eval'` in `Trainer.evaluate`",
+        turn=1,
+        evaluating=True,
     ),
     "process_data": carried_by(
-        _PERIODIC, "for each batch of the callback's data set, shared out over the ranks"
+        _PERIODIC,
+        "for each batch of the callback's data set, shared out over the ranks",
+        turn=1,
+        evaluating=True,
     ),
     "process_results": Row(
         note="after `process_data`: its results for the whole data set, in order, on every rank"
@@ -135,6 +144,7 @@ TABLE: dict[str, Row] = {
     "after_training": at_the_end(
         lambda a, run: a.foreign.after_training(update_counter=UpdateCounter.of(run)),
         "also when training fails",
+        evaluating=True,
     ),
 }
 """Their hooks."""
@@ -147,6 +157,8 @@ class NoetherAdapter(Adapter):
     table = TABLE
     view_class = TrainerView
     prefixes = ("before_", "after_", "track_after_", "periodic_", "process_", "register_")
+    records_gradients = False
+    evaluates_always = True
 
     def __init__(self, foreign: Any, base: type) -> None:
         self.after_updates: Due | None = None
@@ -172,8 +184,8 @@ class NoetherAdapter(Adapter):
 
     def rows(self) -> Mapping[str, Row]:
         """A callback that passes over data is called once when it is due, for the whole pass."""
-        passes = self.overrides("process_data")
-        return {n: r for n, r in TABLE.items() if not (passes and n == "periodic_callback")}
+        not_called = "periodic_callback" if self.overrides("process_data") else "process_data"
+        return {name: row for name, row in TABLE.items() if name != not_called}
 
     @property
     def default_name(self) -> str:

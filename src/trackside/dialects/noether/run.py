@@ -18,7 +18,7 @@ from trackside import randomness
 from trackside.data.batches import move
 from trackside.dialects import state_file
 from trackside.dialects.values import on_host
-from trackside.dialects.view import View
+from trackside.dialects.view import View, optimizer_of
 from trackside.errors import DataError, UnknownDataError
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
@@ -93,9 +93,9 @@ class TrainerView(_NoetherView):
         return self.run.model
 
     @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer."""
-        return self.run.optimizer
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer; None where there is none, as in `Trainer.evaluate`."""
+        return optimizer_of(self.run)
 
     @property
     def device(self) -> torch.device:

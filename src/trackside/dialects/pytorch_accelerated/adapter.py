@@ -204,6 +204,7 @@ TABLE: dict[str, Row] = {
         "for each batch, before its backward pass; `batch_output`: `loss` (divided by the batches "
         "of a step), `model_outputs`, `batch_size` and what else the step returned; replacing the "
         "loss in it changes nothing; `step` is the number of the batch in the epoch, from 0",
+        turn=1,
     ),
     "on_train_epoch_end": row(
         Ours.on_train_epoch_end,
@@ -217,6 +218,7 @@ TABLE: dict[str, Row] = {
         Ours.on_evaluation_start,
         _eval_epoch("on_eval_epoch_start"),
         "for the data set `val`; `is_intermediate` within an epoch",
+        turn=1,
     ),
     "on_eval_step_start": in_validation(
         Ours.on_evaluation_batch_start,
@@ -233,12 +235,16 @@ TABLE: dict[str, Row] = {
         "`eval_loss_epoch` is in the run history",
     ),
     "on_evaluation_run_end": row(
-        Ours.on_evaluation_end, _evaluation_run("on_evaluation_run_end"), "`Trainer.evaluate`"
+        Ours.on_evaluation_end,
+        _evaluation_run("on_evaluation_run_end"),
+        "`Trainer.evaluate`",
+        turn=1,
     ),
     "on_training_run_epoch_end": row(
         Ours.on_epoch_end,
         _unless_stopped(lambda a, run, metrics: a.foreign.on_training_run_epoch_end(a.view)),
         "after training and evaluation of the epoch",
+        evaluating=True,
     ),
     "on_stop_training_error": row(
         Ours.on_stop,
@@ -246,7 +252,9 @@ TABLE: dict[str, Row] = {
         "when a stop is agreed, for any reason",
     ),
     "on_training_run_end": at_the_end(
-        lambda a, run: a.foreign.on_training_run_end(a.view), "also when training fails"
+        lambda a, run: a.foreign.on_training_run_end(a.view),
+        "also when training fails",
+        evaluating=True,
     ),
 }
 """Their events, in the order in which they come."""

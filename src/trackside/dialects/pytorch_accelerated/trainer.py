@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from trackside.dialects import state_file
 from trackside.dialects.values import is_number, on_host
-from trackside.dialects.view import View, epochs_of, so_far, validation_name
+from trackside.dialects.view import View, epochs_of, optimizer_of, so_far, validation_name
 from trackside.errors import TracksideError, UnknownNameError, did_you_mean
 from trackside.paths import local_path
 from trackside.run import Run
@@ -265,9 +265,9 @@ class TrainerView(View):
         run.models = {**run.models, name: model}
 
     @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer."""
-        return self.run.optimizer
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer; None where there is none, as in `Trainer.evaluate`."""
+        return optimizer_of(self.run)
 
     @property
     def scheduler(self) -> Any:

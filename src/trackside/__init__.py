@@ -8,6 +8,7 @@ from trackside.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.checkpoint.commit import Saved as Saved
+    from trackside.directions import declare_direction as declare_direction
     from trackside.distributed.ddp import DDP as DDP
     from trackside.distributed.failure import PeerFailed as PeerFailed
     from trackside.distributed.fsdp import FSDP as FSDP
@@ -77,6 +78,7 @@ else:
         __name__,
         {
             "checkpoint.commit": ("Saved",),
+            "directions": ("declare_direction",),
             "distributed.ddp": ("DDP",),
             "distributed.failure": ("PeerFailed",),
             "distributed.fsdp": ("FSDP",),
@@ -226,6 +228,7 @@ __all__ = [
     "World",
     "WrongTimeError",
     "accuracy",
+    "declare_direction",
     "event",
     "on",
     "program",

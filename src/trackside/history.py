@@ -8,11 +8,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Literal, overload
+from typing import Any, overload
 
+from trackside.directions import Mode as Mode
 from trackside.errors import ConfigurationError, HistoryError
-
-Mode = Literal["min", "max"]
 
 
 def has_improved(value: float, best: float | None, mode: Mode, min_delta: float = 0.0) -> bool:

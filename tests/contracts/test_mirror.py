@@ -88,7 +88,6 @@ TESTED_IN = {
     "trainer/trainer.py": "loop/test_fit.py",
     # A dialect's parts are an inside; its promises are tested in one file per framework.
     "dialects/state_file.py": "dialects/test_dream_trainer.py",
-    "dialects/translation.py": "dialects/test_translation.py",
     "dialects/view.py": "dialects/test_translation.py",
 }
 

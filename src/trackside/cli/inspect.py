@@ -74,7 +74,7 @@ def _print_list(found: list[Candidate], as_json: bool) -> None:
 
 
 def _one_line(manifest: Any) -> str:
-    from trackside.callbacks.reporting.direction import direction
+    from trackside.directions import direction
 
     better = {name: v for name, v in manifest.metrics.items() if direction(name) is not None}
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in better.items())

@@ -79,7 +79,7 @@ def at_the_end(call: Call, note: str = "", *, evaluating: bool = False) -> Row:
             adapter.training = False
             call(adapter, run)
 
-    carriers = {Callback.on_fit_end: end, Callback.on_close: end}
+    carriers: dict[Call, Call] = {Callback.on_fit_end: end, Callback.on_close: end}
     return carried_by(carriers, note, evaluating=evaluating)
 
 
@@ -224,8 +224,7 @@ class Adapter(Adopted):
 
     def failed(self, name: str, error: Exception) -> Any:
         """Their hook `name` raised `error`: note where, and raise it again."""
-        error.add_note(f"in `{name}` of the {self.dialect} callback `{self.default_name}`")
-        raise error
+        raise noted(self, name, error)
 
     def _look_for_misspelt(self) -> None:
         for name, value in self._own_names().items():
@@ -290,3 +289,9 @@ class Adapter(Adopted):
             self.foreign.load_state_dict(state, self.view)
         else:
             self.foreign.load_state_dict(state)
+
+
+def noted(adapter: Adapter, name: str, error: Exception) -> Exception:
+    """`error` with a note that says which hook of which callback it comes from."""
+    error.add_note(f"in `{name}` of the {adapter.dialect} callback `{adapter.default_name}`")
+    return error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from trackside.callbacks.reporting.direction import direction
 from trackside.callbacks.reporting.figures import figure
+from trackside.directions import direction
 from trackside.history import Mode, has_improved
 
 SEPARATOR = "  "

@@ -13,7 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, final
 
-from trackside.callbacks.reporting.direction import direction
+from trackside.directions import direction
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run

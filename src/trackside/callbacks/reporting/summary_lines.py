@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trackside.callbacks.reporting.direction import direction
 from trackside.callbacks.reporting.figures import duration, figure, rate, share
+from trackside.directions import direction
 from trackside.history import History, Mode
 from trackside.outcome import Outcome
 from trackside.run import Run

@@ -94,7 +94,7 @@ class Trainer(View):
         return self.run.model
 
     @property
-    def optimizer(self) -> Optimizer | None:
+    def optimizer(self) -> Any:
         """The optimizer; None where there is none, as in `Trainer.evaluate`."""
         return optimizer_of(self.run)
 

@@ -90,7 +90,7 @@ class Handler(View):
         return inner if isinstance(inner, nn.Module) else self.run.model
 
     @property
-    def optimizer(self) -> Optimizer | None:
+    def optimizer(self) -> Any:
         """The optimizer; None where there is none, as in `Trainer.evaluate`."""
         return optimizer_of(self.run)
 

@@ -8,6 +8,7 @@ from trackside.dialects.noether.bases import FREQUENCIES as FREQUENCIES
 from trackside.dialects.noether.bases import CallbackBase as CallbackBase
 from trackside.dialects.noether.bases import CallBackBaseConfig as CallBackBaseConfig
 from trackside.dialects.noether.bases import EarlyStopIteration as EarlyStopIteration
+from trackside.dialects.noether.bases import EarlyStopperBase as EarlyStopperBase
 from trackside.dialects.noether.bases import PeriodicCallback as PeriodicCallback
 from trackside.dialects.noether.bases import (
     PeriodicDataIteratorCallback as PeriodicDataIteratorCallback,
@@ -15,10 +16,11 @@ from trackside.dialects.noether.bases import (
 from trackside.dialects.noether.bases import (
     PeriodicDataIteratorCallbackConfig as PeriodicDataIteratorCallbackConfig,
 )
+from trackside.dialects.noether.counters import TrainingIteration as TrainingIteration
+from trackside.dialects.noether.counters import UpdateCounter as UpdateCounter
 from trackside.dialects.noether.entries import build as build
 from trackside.dialects.noether.entries import callback as callback
-from trackside.dialects.noether.run import SamplerIntervalConfig as SamplerIntervalConfig
-from trackside.dialects.noether.run import UpdateCounter as UpdateCounter
+from trackside.dialects.noether.passes import SamplerIntervalConfig as SamplerIntervalConfig
 
 __all__ = [
     "FREQUENCIES",
@@ -26,11 +28,13 @@ __all__ = [
     "CallBackBaseConfig",
     "CallbackBase",
     "EarlyStopIteration",
+    "EarlyStopperBase",
     "NoetherAdapter",
     "PeriodicCallback",
     "PeriodicDataIteratorCallback",
     "PeriodicDataIteratorCallbackConfig",
     "SamplerIntervalConfig",
+    "TrainingIteration",
     "UpdateCounter",
     "build",
     "callback",

@@ -10,12 +10,15 @@ makes one of an entry of its YAML. Arguments of hooks are keywords; counters cou
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from trackside.dialects.noether.bases import FREQUENCIES as FREQUENCIES
 from trackside.dialects.noether.bases import CallbackBase as CallbackBase
 from trackside.dialects.noether.bases import CallBackBaseConfig as CallBackBaseConfig
 from trackside.dialects.noether.bases import EarlyStopIteration as EarlyStopIteration
+from trackside.dialects.noether.bases import EarlyStopperBase as EarlyStopperBase
 from trackside.dialects.noether.bases import PeriodicCallback as PeriodicCallback
 from trackside.dialects.noether.bases import (
     PeriodicDataIteratorCallback as PeriodicDataIteratorCallback,
@@ -23,8 +26,12 @@ from trackside.dialects.noether.bases import (
 from trackside.dialects.noether.bases import (
     PeriodicDataIteratorCallbackConfig as PeriodicDataIteratorCallbackConfig,
 )
+from trackside.dialects.noether.counters import UpdateCounter as UpdateCounter
 from trackside.dialects.noether.entries import build as build
 from trackside.dialects.noether.entries import callback as callback
+from trackside.dialects.noether.passes import SamplerIntervalConfig as SamplerIntervalConfig
+from trackside.dialects.noether.passes import pass_over, source_of
+from trackside.dialects.noether.records import record_written
 from trackside.dialects.noether.run import (
     CheckpointWriter,
     DataContainer,
@@ -32,11 +39,7 @@ from trackside.dialects.noether.run import (
     Tracker,
     TrainerView,
     Writer,
-    pass_over,
-    source_of,
 )
-from trackside.dialects.noether.run import SamplerIntervalConfig as SamplerIntervalConfig
-from trackside.dialects.noether.run import UpdateCounter as UpdateCounter
 from trackside.dialects.translation import (
     Adapter,
     Call,
@@ -44,6 +47,7 @@ from trackside.dialects.translation import (
     at_the_end,
     carried_by,
     not_supported,
+    noted,
     row,
 )
 from trackside.dialects.values import as_mapping
@@ -168,7 +172,12 @@ class NoetherAdapter(Adapter):
         )
         self.sampling = SamplerIntervalConfig()
         self.waited_seconds = 0.0
+        self.failure: Exception | None = None
+        """The error of the hook that was due: raised when the other callbacks have had theirs."""
+        self.was_due = False
         super().__init__(foreign, base)
+        for hook, calls in self._calls.items():
+            calls.append((2, partial(self._settle, hook)))
         every = next(
             (
                 Every(**{unit: getattr(foreign, name)})
@@ -228,12 +237,39 @@ class NoetherAdapter(Adapter):
         for name, value in views.items():
             setattr(self.foreign, name, value)
         if self.overrides("process_data"):
+            self.sampling = self._registered()
             source_of(run, self._key)
-            register = getattr(self.foreign, "register_sampler_config", SamplerIntervalConfig)
-            self.sampling = register()
+
+    def _registered(self) -> SamplerIntervalConfig:
+        """How the callback passes over its data, by its method or by its attribute."""
+        register = getattr(self.foreign, "register_sampler_config", None)
+        found: Any = register() if register else getattr(self.foreign, "sampler_config", None)
+        if found is None:
+            return SamplerIntervalConfig()
+        names = [field.name for field in fields(SamplerIntervalConfig)]
+        return SamplerIntervalConfig(**{name: getattr(found, name, None) for name in names})
+
+    def _settle(self, hook: str, run: Run, *_: Any) -> None:
+        """All callbacks have had the hook: record what they wrote, raise what went wrong."""
+        together = self.was_due or hook in ("on_fit_start", "on_fit_end")
+        self.was_due, failure, self.failure = False, self.failure, None
+        record_written(run, together=together)
+        if failure is not None:
+            self._save_before(failure)
+            raise failure
+
+    def _save_before(self, failure: Exception) -> None:
+        writer = CheckpointWriter()
+        writer.look_at(self.view.run)
+        try:
+            writer.save(self.view.model, f"{self.view.update_counter.cur_iteration}.error")
+        except Exception as second:  # the first is the one to be told
+            failure.add_note(f"the weights could not be saved: {second}")
 
     @property
     def _key(self) -> str:
+        if self.sampling.dataset_key is not None:
+            return self.sampling.dataset_key
         if self.data_key is None:
             raise ConfigurationError(
                 f"{self.default_name!r} passes over data, and doesn't say over which",
@@ -243,6 +279,7 @@ class NoetherAdapter(Adapter):
 
     def periodic(self, interval_type: str) -> None:
         """The callback is due."""
+        self.was_due = True
         run = self.view.run
         counter = UpdateCounter.of(run)
         if not self.overrides("process_data"):
@@ -257,12 +294,17 @@ class NoetherAdapter(Adapter):
         self.foreign.process_results(results, interval_type=interval_type, update_counter=counter)
 
     def failed(self, name: str, error: Exception) -> Any:
-        """An `EarlyStopIteration` is a request to stop."""
-        names = {cls.__name__ for cls in type(error).__mro__}
-        if "EarlyStopIteration" not in names:
-            return super().failed(name, error)
-        self.view.run.stop(str(error) or "EarlyStopIteration")
-        return None
+        """An `EarlyStopIteration` is a request to stop; another error waits for the others.
+
+        On several ranks it does not wait: the other ranks stand in what failed here.
+        """
+        run = self.view.run
+        if any(cls.__name__ == "EarlyStopIteration" for cls in type(error).__mro__):
+            run.stop(str(error) or "EarlyStopIteration")
+        elif name in ("periodic_callback", "process_data") and run.world.size == 1:
+            self.failure = noted(self, name, error)
+        else:
+            super().failed(name, error)
 
 
 # --- recognising -------------------------------------------------------------------------------

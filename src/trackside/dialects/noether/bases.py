@@ -7,7 +7,8 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from trackside.dialects.noether.run import SamplerIntervalConfig, UpdateCounter
+from trackside.dialects.noether.counters import UpdateCounter
+from trackside.dialects.noether.passes import SamplerIntervalConfig
 from trackside.errors import ScheduleError, UsageError
 from trackside.schedule import Every, Unit
 
@@ -157,6 +158,46 @@ class PeriodicCallback(CallbackBase):
         self.every_n_samples = callback_config.every_n_samples
         self.batch_size = callback_config.batch_size
 
+    def to_short_interval_string(self) -> str:
+        """Its interval in short: `E1`, `U100` or `S5000`."""
+        return "_".join(f"{name[8].upper()}{amount}" for name, amount in self._frequencies())
+
+    def get_interval_string_verbose(self) -> str:
+        """Its interval in full: `every_n_epochs=1`."""
+        return ",".join(f"{name}={amount}" for name, amount in self._frequencies())
+
+    def updates_per_interval(self, update_counter: UpdateCounter) -> int:
+        """Updates from one time that it is due to the next.
+
+        Raises:
+            UsageError: They aren't known: the data has no length, or its batches have no size.
+        """
+        ((name, amount),) = self._frequencies()
+        per_epoch, size = update_counter.updates_per_epoch, update_counter.effective_batch_size
+        if name == "every_n_updates":
+            return amount
+        if name == "every_n_epochs" and per_epoch is not None:
+            return amount * per_epoch
+        if name == "every_n_samples" and size is not None:
+            return amount // size
+        raise UsageError(
+            f"updates per {name}={amount} aren't known",
+            received="data without a length, or whose batches have no size of their own",
+            remedy="give the callback `every_n_updates`",
+        )
+
+    def updates_till_next_invocation(self, update_counter: UpdateCounter) -> int:
+        """Updates until it is due again. Raises as `updates_per_interval`."""
+        each = self.updates_per_interval(update_counter)
+        return each - (update_counter.update or 0) % each
+
+    def _frequencies(self) -> list[tuple[str, int]]:
+        given = [(name, getattr(self, name)) for name in FREQUENCIES]
+        return [(name, amount) for name, amount in given if amount is not None]
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.get_interval_string_verbose()})"
+
     def periodic_callback(
         self, *, interval_type: str, update_counter: UpdateCounter, **kwargs: Any
     ) -> None: ...
@@ -185,23 +226,44 @@ class PeriodicDataIteratorCallback(PeriodicCallback):
         super().__init__(callback_config, **provided)
         self.dataset_key = callback_config.dataset_key
 
+        self.sampler_config: SamplerIntervalConfig | None = None
+        """How to pass over the data; set it in the constructor, or override
+        `register_sampler_config`."""
+
     def register_sampler_config(self) -> SamplerIntervalConfig:
         """The sampler over the callback's data; override it for another sampler."""
-        return self._sampler_config_from_key(self.dataset_key)
+        return self.sampler_config or self._sampler_config_from_key(self.dataset_key)
 
     def _sampler_config_from_key(
         self, key: str | None, properties: Any = None, max_size: int | None = None
     ) -> SamplerIntervalConfig:
-        config = SamplerIntervalConfig(batch_size=self.batch_size)
-        if max_size is not None:
-            dataset = self.data_container.get_dataset(key, properties, max_size)
-            config.sampler = range(len(dataset))
-        return config
+        if properties is not None:
+            raise UsageError(
+                "noether: `properties` of a data set can't be chosen here",
+                expected="a data set gives its items as they are",
+                remedy="give `fit` a data set of its own for it: data={...}",
+            )
+        return SamplerIntervalConfig(batch_size=self.batch_size, dataset_key=key, max_size=max_size)
 
     def process_data(self, batch: Any, *, trainer_model: Any) -> Any: ...
     def process_results(
         self, results: Any, *, interval_type: str, update_counter: UpdateCounter, **_: Any
     ) -> None: ...
+
+
+class EarlyStopperBase(PeriodicCallback):
+    """Base class of callbacks that end training when `_should_stop` says so."""
+
+    def periodic_callback(
+        self, *, interval_type: str, update_counter: UpdateCounter, **kwargs: Any
+    ) -> None:
+        """End training if it is time; an evaluation alone never does."""
+        if interval_type != "eval" and self._should_stop(update_counter=update_counter):
+            raise EarlyStopIteration(f"{type(self).__name__} asked for it")
+
+    def _should_stop(self, *, update_counter: UpdateCounter) -> bool:
+        """Whether training is to end."""
+        raise NotImplementedError(f"`{type(self).__name__}` has to define `_should_stop`")
 
 
 PROVIDED = (

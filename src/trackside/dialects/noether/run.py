@@ -1,77 +1,25 @@
-"""The views for callbacks of Noether: counters, writer, data, and passes over a data set."""
+"""The views for callbacks of Noether: trainer, writer, data, checkpoints."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
-from trackside import randomness
-from trackside.data.batches import move
 from trackside.dialects import state_file
+from trackside.dialects.noether.counters import UpdateCounter
+from trackside.dialects.noether.passes import dataset_of
+from trackside.dialects.noether.records import written_by
 from trackside.dialects.values import on_host
 from trackside.dialects.view import View, optimizer_of
-from trackside.errors import DataError, UnknownDataError
-from trackside.run import Run
-from trackside.step.evaluation import evaluating, in_order
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingIteration:
-    """Counters of completed epochs, updates and samples."""
-
-    epoch: int | None = None
-    update: int | None = None
-    sample: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateCounter:
-    """Counters of the run at one moment; all count what is completed."""
-
-    cur_iteration: TrainingIteration
-    end_iteration: TrainingIteration
-    updates_per_epoch: int | None
-    effective_batch_size: int | None
-
-    @classmethod
-    def of(cls, run: Run) -> UpdateCounter:
-        """The counters of `run` now."""
-        progress, limit = run.progress, run.limit
-        size = (
-            getattr(run.data["train"].loader, "batch_size", None) if "train" in run.data else None
-        )
-        return cls(
-            TrainingIteration(
-                progress.epochs_completed, progress.steps_completed, progress.samples_completed
-            ),
-            TrainingIteration(limit.epochs, limit.total_steps),
-            limit.epoch_steps,
-            size * run.accumulate * run.world.size if isinstance(size, int) else None,
-        )
-
-    @property
-    def epoch(self) -> int | None:
-        """Epochs completed."""
-        return self.cur_iteration.epoch
-
-    @property
-    def update(self) -> int | None:
-        """Updates completed."""
-        return self.cur_iteration.update
-
-    @property
-    def sample(self) -> int | None:
-        """Samples completed, over all ranks."""
-        return self.cur_iteration.sample
+from trackside.directions import direction
+from trackside.errors import UnknownNameError, UsageError
+from trackside.lifecycle.adoption import original
 
 
 class _NoetherView(View):
@@ -93,7 +41,7 @@ class TrainerView(_NoetherView):
         return self.run.model
 
     @property
-    def optimizer(self) -> Optimizer | None:
+    def optimizer(self) -> Any:
         """The optimizer; None where there is none, as in `Trainer.evaluate`."""
         return optimizer_of(self.run)
 
@@ -109,8 +57,8 @@ class TrainerView(_NoetherView):
 
     @property
     def callbacks(self) -> list[Any]:
-        """All callbacks of the run, in order."""
-        return list(self.run.callbacks)
+        """All callbacks of the run, in order; those of other frameworks themselves."""
+        return [original(callback) for callback in self.run.callbacks]
 
 
 class Writer(_NoetherView):
@@ -132,8 +80,11 @@ class Writer(_NoetherView):
 
     @property
     def log_cache(self) -> dict[str, float]:
-        """The newest value under each key that callbacks have written."""
-        cache: dict[str, float] = self.shared.setdefault("__cache__", {})
+        """What callbacks have written since the last update, by key."""
+        step = self.run.progress.steps_completed
+        if self.shared.get("__cache__", (None, {}))[0] != step:
+            self.shared["__cache__"] = (step, {})
+        cache: dict[str, float] = self.shared["__cache__"][1]
         return cache
 
     def add_scalar(
@@ -142,9 +93,8 @@ class Writer(_NoetherView):
         value: Tensor | float,
         logger: logging.Logger | None = None,
         format_str: str | None = None,
-        **_: Any,
     ) -> None:
-        """Log a number.
+        """Log a number; it is recorded when the hook of the callback is over.
 
         Args:
             key: Its name; without a slash, it goes under the callback's data set, else `train/`.
@@ -153,12 +103,12 @@ class Writer(_NoetherView):
             format_str: The format of the number in that message, such as `.4f`.
         """
         name = key
-        if "/" not in key and vars(self)["data_key"] is not None:
-            name = f"{vars(self)['data_key']}/{key}"
-        self.log_cache[key] = on_host(value)
-        self.run.log(name, value, weight=1.0)
+        if "/" not in key:
+            name = f"{vars(self)['data_key'] or 'train'}/{key}"
+        self.log_cache[key] = number = float(on_host(value))
+        written_by(self.run).setdefault(name, []).append(number)
         if logger is not None:
-            logger.info("%s: %s", key, format(self.log_cache[key], format_str or ""))
+            logger.info("%s: %s", key, format(number, format_str or ""))
 
 
 class DataContainer(_NoetherView):
@@ -188,12 +138,61 @@ class CheckpointWriter(_NoetherView):
 
     stands_for = "CheckpointWriter"
 
-    def save(self, model: nn.Module, checkpoint_tag: str, **_: Any) -> Path:
-        """Write the weights of `model` to `checkpoints/<tag>.safetensors` in the run's folder."""
-        path = self.run.directory / "checkpoints" / f"{checkpoint_tag}.safetensors"
-        state = state_file.state_of(self.run, model, optimizer=False, scheduler=False)
-        state_file.save_on_rank_zero(self.run, path, state)
+    def save(
+        self,
+        model: nn.Module,
+        checkpoint_tag: object,
+        trainer: Any = None,
+        save_weights: bool = True,
+        save_optim: bool = True,
+        save_latest_weights: bool = False,
+        save_latest_optim: bool = False,
+        model_names_to_save: list[str] | None = None,
+        save_frozen_weights: bool = True,
+        model_info: str | None = None,
+    ) -> Path:
+        """Write `checkpoints/<tag>.safetensors` in the run's folder, and what `latest` asks for.
+
+        Args:
+            model: Whose weights are written.
+            checkpoint_tag: Name of the file: a word, or `update_counter.cur_iteration`.
+            trainer: Not needed: counters, optimizers and schedulers are those of the run.
+            save_weights: Whether the file has the weights.
+            save_optim: Whether it has the states of optimizers and schedulers.
+            save_latest_weights: Whether `latest.safetensors`, replaced each time, has the weights.
+            save_latest_optim: Whether it has the states of optimizers and schedulers.
+            model_names_to_save: Parts of the model to write, by their names in it; None: all.
+            save_frozen_weights: Whether parameters that aren't trained are written.
+            model_info: A word to put before the tag, such as `ema`.
+
+        Returns:
+            The path of the file with the tag.
+
+        Raises:
+            UnknownNameError: The model has no part of a name in `model_names_to_save`.
+        """
+        keys = _written_keys(model, model_names_to_save, save_frozen_weights)
+        prefix = f"{model_info}_" if model_info else ""
+        path = self._path(f"{prefix}{checkpoint_tag}")
+        self._write(path, model, keys, weights=save_weights, optim=save_optim)
+        latest = self._path(f"{prefix}latest")
+        self._write(latest, model, keys, weights=save_latest_weights, optim=save_latest_optim)
         return path
+
+    def _path(self, tag: str) -> Path:
+        return self.run.directory / "checkpoints" / f"{tag}.safetensors"
+
+    def _write(
+        self, path: Path, model: nn.Module, keys: set[str], *, weights: bool, optim: bool
+    ) -> None:
+        if not weights and not optim:
+            return
+        state = state_file.state_of(self.run, model, optimizer=optim, scheduler=optim)
+        if weights:
+            state["model"] = {k: v for k, v in state["model"].items() if k in keys}
+        else:
+            del state["model"]
+        state_file.save_on_rank_zero(self.run, path, state)
 
 
 class Tracker(_NoetherView):
@@ -208,17 +207,26 @@ class Tracker(_NoetherView):
 class MetricPropertyProvider:
     """Stands for `self.metric_property_provider`: which direction of a metric is better."""
 
-    HIGHER: ClassVar[tuple[str, ...]] = ("acc", "auc", "auroc", "f1", "iou", "precision", "recall")
-
     def higher_is_better(self, key: str) -> bool:
-        """Whether larger values are better, to judge by the name."""
-        return any(word in key.lower() for word in self.HIGHER)
+        """Whether larger values are better, to judge by the name.
+
+        Raises:
+            UsageError: The name doesn't tell.
+        """
+        mode = direction(f"/{key}")  # `loss/test/total`: every word may tell
+        if mode is None:
+            raise UsageError(
+                f"noether: which way {key!r} is better can't be told from its name",
+                remedy=f"say so: `trackside.declare_direction({key!r}, 'max')`",
+            )
+        return mode == "max"
 
     def lower_is_better(self, key: str) -> bool:
         """Whether smaller values are better, to judge by the name."""
         return not self.higher_is_better(key)
 
 
+<<<<<<< HEAD
 # --- passing over a data set -------------------------------------------------------------------
 
 
@@ -351,3 +359,16 @@ def _collate(results: list[Any], device: torch.device) -> Any:
     if isinstance(first, list):
         return [item for result in results for item in result]
     return results
+=======
+def _written_keys(model: nn.Module, names: list[str] | None, frozen: bool) -> set[str]:
+    parts = dict(model.named_modules())
+    for name in names or ():
+        if name not in parts:
+            raise UnknownNameError.among([n for n in parts if n], name, "in the model")
+    left_out = set() if frozen else {n for n, p in model.named_parameters() if not p.requires_grad}
+    return {
+        key
+        for key in model.state_dict()
+        if key not in left_out and (names is None or key.startswith(tuple(f"{n}." for n in names)))
+    }
+>>>>>>> 2eb4ed5 (Noether's callbacks: passes, written values, checkpoints, failures and intervals as there; one word for which way a metric is better)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trackside.dialects import state_file
+from trackside.dialects.sizes import rank_batch_size, total_batch_size
 from trackside.dialects.values import is_number, on_host
 from trackside.dialects.view import View, epochs_of, optimizer_of, so_far, validation_name
 from trackside.errors import TracksideError, UnknownNameError, did_you_mean
@@ -128,16 +129,16 @@ class RunConfig(dict[str, Any]):
     """Settings of the run, by key or as attributes: what is known of them."""
 
     def __init__(self, run: Run) -> None:
-        train, evaluated = _batch_size(run, "train"), _batch_size(run, validation_name(run))
+        evaluated = validation_name(run)
         precision = run.config.get("precision")
         known = {
             "num_epochs": epochs_of(run),
-            "train_per_device_batch_size": train,
-            "eval_per_device_batch_size": evaluated,
+            "train_per_device_batch_size": rank_batch_size(run, "train"),
+            "eval_per_device_batch_size": rank_batch_size(run, evaluated),
             "gradient_accumulation_steps": run.accumulate,
             "gradient_clip_value": run.config.get("clip"),
-            "train_total_batch_size": train and train * run.world.size * run.accumulate,
-            "eval_total_batch_size": evaluated and evaluated * run.world.size,
+            "train_total_batch_size": total_batch_size(run, "train"),
+            "eval_total_batch_size": total_batch_size(run, evaluated),
             "num_update_steps_per_epoch": run.limit.epoch_steps,
             "num_local_update_steps_per_epoch": run.limit.epoch_steps,
             "max_num_train_steps": run.limit.total_steps,
@@ -146,8 +147,8 @@ class RunConfig(dict[str, Any]):
             "is_distributed": run.world.size > 1,
             "mixed_precision": "no" if precision in (None, "fp32") else precision,
             "num_processes": run.world.size,
-            "train_dl_kwargs": {"batch_size": train},
-            "eval_dl_kwargs": {"batch_size": evaluated},
+            "train_dl_kwargs": {"batch_size": rank_batch_size(run, "train")},
+            "eval_dl_kwargs": {"batch_size": rank_batch_size(run, evaluated)},
         }
         super().__init__(known)
 
@@ -162,12 +163,6 @@ class RunConfig(dict[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """All settings."""
         return dict(self)
-
-
-def _batch_size(run: Run, name: str | None) -> int | None:
-    source = so_far(run, "data").get(name or "")
-    size = getattr(source.loader, "batch_size", None) if source is not None else None
-    return size if isinstance(size, int) else None
 
 
 class LoaderView:
@@ -265,7 +260,7 @@ class TrainerView(View):
         run.models = {**run.models, name: model}
 
     @property
-    def optimizer(self) -> Optimizer | None:
+    def optimizer(self) -> Any:
         """The optimizer; None where there is none, as in `Trainer.evaluate`."""
         return optimizer_of(self.run)
 

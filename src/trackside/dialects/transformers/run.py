@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trackside.dialects.view import View, epochs_of, so_far, validation_name
+from trackside.dialects.sizes import rank_batch_size
+from trackside.dialects.view import View, epochs_of, validation_name
 from trackside.errors import UsageError
 from trackside.history import Mode, has_improved
 from trackside.run import Run
@@ -72,18 +73,13 @@ class TrainingArguments(View):
 
     @property
     def per_device_train_batch_size(self) -> int | None:
-        """Samples of a training batch."""
-        return self._batch_size("train")
+        """Samples of a training batch of this rank."""
+        return rank_batch_size(self.run, "train")
 
     @property
     def per_device_eval_batch_size(self) -> int | None:
         """Samples of a batch of the validation."""
-        return self._batch_size(validation_name(self.run))
-
-    def _batch_size(self, name: str | None) -> int | None:
-        source = so_far(self.run, "data").get(name or "")
-        size = getattr(source.loader, "batch_size", None) if source is not None else None
-        return size if isinstance(size, int) else None
+        return rank_batch_size(self.run, validation_name(self.run))
 
     @property
     def gradient_accumulation_steps(self) -> int:

@@ -1,0 +1,296 @@
+"""What Noether's callbacks get of a pass, write, save, and leave to others when they fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.dialects.training import trainer_of
+from trackside import declare_direction
+from trackside.dialects import state_file
+from trackside.dialects.noether import (
+    CallBackBaseConfig,
+    EarlyStopIteration,
+    EarlyStopperBase,
+    PeriodicCallback,
+    PeriodicDataIteratorCallback,
+    PeriodicDataIteratorCallbackConfig,
+    TrainingIteration,
+)
+from trackside.dialects.noether.records import rows_of
+from trackside.dialects.noether.run import MetricPropertyProvider
+from trackside.errors import DataError, UnknownNameError, UsageError
+from trackside.outcome import Status
+
+TEST = TensorDataset(torch.arange(10.0).reshape(5, 2), torch.ones(5, 1))
+EACH_UPDATE = CallBackBaseConfig(every_n_updates=1)
+EACH_EPOCH = CallBackBaseConfig(every_n_epochs=1)
+OVER_TEST = PeriodicDataIteratorCallbackConfig(every_n_epochs=1, dataset_key="test")
+
+
+class Passing(PeriodicDataIteratorCallback):
+    """Returns `what` of each batch, and keeps what comes back."""
+
+    def __init__(self, what: Any, config: Any = OVER_TEST) -> None:
+        super().__init__(config)
+        self.what = what
+
+    results: Any = "nothing"
+
+    def process_data(self, batch: Any, *, trainer_model: Any) -> Any:
+        return self.what(batch)
+
+    def process_results(self, results: Any, **_: Any) -> None:
+        self.results = results
+
+
+def passed(callback: Any) -> Any:
+    trainer, task = trainer_of([callback])
+    data = {"test": DataLoader(TEST, batch_size=3)}
+    trainer.fit(task.train, epochs=1, data=data)
+    return callback.results
+
+
+def train(*callbacks: Any, **limit: Any) -> Any:
+    trainer, task = trainer_of(callbacks)
+    return trainer.fit(task.train, task.validation, **(limit or {"epochs": 1}))
+
+
+class Fails(PeriodicCallback):
+    def periodic_callback(self, **_: Any) -> None:
+        raise RuntimeError("no more")
+
+
+class Runs(PeriodicCallback):
+    times = 0
+
+    def periodic_callback(self, **_: Any) -> None:
+        self.times += 1
+
+
+# --- what comes back -----------------------------------------------------------------------------
+
+
+def test_a_list_is_collated_position_by_position() -> None:
+    first, second = passed(Passing(lambda batch: [batch[0], batch[1]]))
+
+    assert torch.equal(first, TEST.tensors[0])
+    assert second.shape == (5, 1)
+
+
+def test_numbers_become_a_tensor_and_nothing_stays_nothing() -> None:
+    assert torch.equal(passed(Passing(lambda batch: 1.5)), torch.tensor([1.5, 1.5]))
+    assert passed(Passing(lambda batch: None)) is None
+
+
+def test_lists_that_differ_in_length_are_refused() -> None:
+    with pytest.raises(DataError, match="differ in length between batches"):
+        passed(Passing(lambda batch: list(batch[0])))
+
+
+def test_a_sampler_set_in_the_constructor_decides_over_which_data() -> None:
+    class OfAnother(Passing):
+        def __init__(self) -> None:
+            super().__init__(
+                lambda batch: batch[0],
+                PeriodicDataIteratorCallbackConfig(every_n_epochs=1, dataset_key="train"),
+            )
+            self.sampler_config = self._sampler_config_from_key(key="test")
+
+    assert torch.equal(passed(OfAnother()), TEST.tensors[0])
+
+
+def test_a_pass_over_the_first_items_takes_no_more() -> None:
+    class Few(Passing):
+        def __init__(self) -> None:
+            super().__init__(lambda batch: batch[0])
+            self.sampler_config = self._sampler_config_from_key(key="test", max_size=2)
+
+    assert torch.equal(passed(Few()), TEST.tensors[0][:2])
+
+
+def test_properties_of_items_are_refused() -> None:
+    with pytest.raises(UsageError, match="can't be chosen"):
+        Passing(None)._sampler_config_from_key("test", properties={"x"})
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+class Writes(PeriodicCallback):
+    """Writes the number of the update."""
+
+    def periodic_callback(self, *, update_counter: Any, **_: Any) -> None:
+        self.writer.add_scalar("train/update", float(update_counter.update))
+
+
+def test_each_value_that_is_written_is_recorded() -> None:
+    result = train(Writes(EACH_UPDATE), steps=6)
+
+    assert result.history.values("train/update") == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert [step for step, _ in result.history.points("train/update")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_was_written_is_in_the_cache_until_the_next_update() -> None:
+    seen: list[list[str]] = []
+
+    class Reads(PeriodicCallback):
+        def track_after_update_step(self, **_: Any) -> None:
+            seen.append(sorted(self.writer.log_cache))
+
+        def periodic_callback(self, **_: Any) -> None:
+            seen.append(sorted(self.writer.log_cache))
+
+    train(Writes(CallBackBaseConfig(every_n_updates=2)), Reads(EACH_UPDATE), steps=2)
+
+    assert seen == [[], [], [], ["train/update"]]
+
+
+def test_rows_hold_the_means_over_ranks_turn_by_turn() -> None:
+    assert rows_of([{"a": [1.0, 5.0], "b": [3.0]}, {"a": [2.0]}, {}]) == [
+        {"a": 1.5, "b": 3.0},
+        {"a": 5.0},
+    ]
+
+
+# --- what is saved -------------------------------------------------------------------------------
+
+
+def saved_by(**options: Any) -> dict[str, dict[str, Any]]:
+    class Saves(PeriodicCallback):
+        def periodic_callback(self, *, update_counter: Any, **_: Any) -> None:
+            self.checkpoint_writer.save(
+                model=self.model, checkpoint_tag=update_counter.cur_iteration, **options
+            )
+
+    train(Saves(EACH_EPOCH))
+    return {p.stem: state_file.read(p) for p in Path("run/checkpoints").glob("*.safetensors")}
+
+
+def test_a_checkpoint_is_called_by_epoch_update_and_sample() -> None:
+    assert set(saved_by()) == {"E1_U3_S10"}
+    assert str(TrainingIteration(2, 8, 20)) == "E2_U8_S20"
+
+
+def test_a_checkpoint_has_what_was_asked_for() -> None:
+    files = saved_by(save_weights=False, save_latest_weights=True)
+
+    assert "model" not in files["E1_U3_S10"]
+    assert files["E1_U3_S10"]["optimizers"]
+    assert files["latest"]["model"]
+    assert "optimizers" not in files["latest"]
+
+
+def test_parts_of_a_model_that_it_does_not_have_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="encoder"):
+        saved_by(model_names_to_save=["encoder"])
+
+
+# --- counters and intervals ----------------------------------------------------------------------
+
+
+def test_counters_say_whether_an_epoch_or_the_run_is_complete() -> None:
+    seen: list[tuple[bool, bool, float]] = []
+
+    class Counts(PeriodicCallback):
+        def periodic_callback(self, *, update_counter: Any, **_: Any) -> None:
+            c = update_counter
+            seen.append((c.is_full_epoch, c.is_finished, round(c.epoch_as_float, 2)))
+
+    train(Counts(EACH_UPDATE), epochs=2)
+
+    assert seen == [
+        *((False, False, 0.33), (False, False, 0.67), (True, False, 1.0)),
+        *((False, False, 1.33), (False, False, 1.67), (True, True, 2.0)),
+    ]
+
+
+def test_a_callback_tells_its_interval() -> None:
+    callback = PeriodicCallback(CallBackBaseConfig(every_n_samples=5000))
+
+    assert callback.to_short_interval_string() == "S5000"
+    assert callback.get_interval_string_verbose() == "every_n_samples=5000"
+    assert str(callback) == "PeriodicCallback(every_n_samples=5000)"
+
+
+def test_a_callback_tells_how_many_updates_its_interval_has() -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    class Asks(PeriodicCallback):
+        def periodic_callback(self, *, update_counter: Any, **_: Any) -> None:
+            epochs = PeriodicCallback(CallBackBaseConfig(every_n_epochs=2))
+            samples = PeriodicCallback(CallBackBaseConfig(every_n_samples=8))
+            seen.append(
+                (
+                    epochs.updates_per_interval(update_counter),
+                    samples.updates_per_interval(update_counter),
+                    epochs.updates_till_next_invocation(update_counter),
+                )
+            )
+
+    train(Asks(EACH_UPDATE), steps=2)
+
+    assert seen == [(6, 2, 5), (6, 2, 4)]
+
+
+def test_an_early_stopper_of_ones_own_stops() -> None:
+    class Enough(EarlyStopperBase):
+        def _should_stop(self, *, update_counter: Any) -> bool:
+            return bool(update_counter.update == 2)
+
+    runs = Runs(EACH_UPDATE)
+    result = train(Enough(EACH_UPDATE), runs, epochs=3)
+
+    assert (result.outcome.status, runs.times) == (Status.STOPPED, 2)
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def test_when_one_callback_fails_the_others_have_their_turn_and_the_error_comes_then() -> None:
+    runs = Runs(EACH_UPDATE)
+
+    with pytest.raises(RuntimeError, match="no more"):
+        train(Fails(EACH_UPDATE), runs)
+
+    assert runs.times == 1
+
+
+def test_before_an_error_of_a_callback_ends_the_run_the_weights_are_saved() -> None:
+    with pytest.raises(RuntimeError, match="no more"):
+        train(Fails(EACH_UPDATE))
+
+    state = state_file.read("run/checkpoints/E0_U1_S4.error.safetensors")
+    assert {"model", "optimizers"} <= set(state)
+
+
+def test_a_callback_that_stops_training_leaves_the_others_their_turn() -> None:
+    class Stops(PeriodicCallback):
+        def periodic_callback(self, **_: Any) -> None:
+            raise EarlyStopIteration
+
+    runs = Runs(EACH_UPDATE)
+    result = train(Stops(EACH_UPDATE), runs)
+
+    assert (result.outcome.status, runs.times) == (Status.STOPPED, 1)
+
+
+# --- which way is better -------------------------------------------------------------------------
+
+
+def test_the_provider_knows_the_names_that_tables_know_and_those_declared() -> None:
+    provider = MetricPropertyProvider()
+    declare_direction("kendall_of_this_test", "max")
+
+    assert all(map(provider.higher_is_better, ("bleu", "psnr", "r2", "val/score")))
+    assert provider.lower_is_better("loss/test/total")
+    assert provider.higher_is_better("test/kendall_of_this_test")
+
+
+def test_the_provider_asks_where_a_name_does_not_tell() -> None:
+    with pytest.raises(UsageError, match="declare_direction"):
+        MetricPropertyProvider().higher_is_better("margin")

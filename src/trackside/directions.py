@@ -37,9 +37,9 @@ def declare_direction(name: str, mode: Mode) -> None:
 
 
 def direction(name: str) -> Mode | None:
-    """`min` for `val/loss`, `max` for `val/top5_accuracy`, None where the name doesn't tell.
+    """`min` for `val/loss`, `max` for `val/top5_accuracy`, None where the name doesn't say.
 
-    What was declared goes first. Else the last word that tells decides: `val/accuracy_error` is an
+    Declared ones go first. Else the last word that has one decides: `val/accuracy_error` is an
     error.
     """
     metric = name.partition("/")[2]

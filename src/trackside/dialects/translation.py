@@ -207,7 +207,7 @@ class Adapter(Adopted):
         return evaluation_mode(so_far(run, "models")) if row.evaluating and evaluated else _AS_IT_IS
 
     def _all_calls(self, hook: str) -> Call:
-        """What our `hook` does when it is called as a whole, all turns one after the other."""
+        """A call of all that our `hook` calls, all turns one after the other."""
 
         def listener(run: Run, *args: Any) -> Any:
             result = None
@@ -219,7 +219,7 @@ class Adapter(Adopted):
         return listener
 
     def calls(self, hook: str) -> Sequence[tuple[int, Call]]:
-        """What our `hook` calls, with the turn of each."""
+        """The calls that our `hook` makes, with the turn of each."""
         return self._calls.get(hook) or super().calls(hook)
 
     def failed(self, name: str, error: Exception) -> Any:

@@ -51,7 +51,7 @@ class Adopted(Callback[Any]):
         return type(self.foreign).__name__
 
     def calls(self, hook: str) -> Sequence[tuple[int, Callable[..., Any]]]:
-        """What `hook` calls, in turns: the second comes when all callbacks have had the first.
+        """The calls that `hook` makes, in turns: the second when all callbacks have had the first.
 
         So that of two of their hooks which one of ours carries, each is over before the next.
         """

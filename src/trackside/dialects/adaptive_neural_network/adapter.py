@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
-from torch.optim import Optimizer
 
 from trackside.data.counting import samples_in
 from trackside.dialects import state_file

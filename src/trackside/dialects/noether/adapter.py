@@ -263,7 +263,7 @@ class NoetherAdapter(Adapter):
         writer.look_at(self.view.run)
         try:
             writer.save(self.view.model, f"{self.view.update_counter.cur_iteration}.error")
-        except Exception as second:  # the first is the one to be told
+        except Exception as second:  # the first is the one to report
             failure.add_note(f"the weights could not be saved: {second}")
 
     @property

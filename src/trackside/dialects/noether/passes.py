@@ -113,7 +113,7 @@ def _dealt(
     source = source_of(run, key)
     if sampling.takes_the_data_as_it_is:
         with source.aside() as batches:
-            yield ((batch, source.counts()) for batch in batches)
+            yield ((batch.data, batch.origin.counts) for batch in batches)
         return
     dataset, loader, size, rank = (
         dataset_of(run, key),

@@ -1,4 +1,4 @@
-"""What callbacks of Noether write, from `add_scalar` to records."""
+"""Values that callbacks of Noether write, from `add_scalar` to records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Written = dict[str, list[float]]
 
 
 def written_by(run: Run) -> Written:
-    """What callbacks of Noether have written on this rank and that isn't recorded yet."""
+    """Values that callbacks have written on this rank and that aren't recorded yet."""
     store = vars(run).setdefault("_dialects", {}).setdefault("noether", {})
     written: Written = store.setdefault("__written__", {})
     return written

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from trackside.dialects import state_file
@@ -80,7 +79,7 @@ class Writer(_NoetherView):
 
     @property
     def log_cache(self) -> dict[str, float]:
-        """What callbacks have written since the last update, by key."""
+        """Values that callbacks have written since the last update, by key."""
         step = self.run.progress.steps_completed
         if self.shared.get("__cache__", (None, {}))[0] != step:
             self.shared["__cache__"] = (step, {})
@@ -211,12 +210,12 @@ class MetricPropertyProvider:
         """Whether larger values are better, to judge by the name.
 
         Raises:
-            UsageError: The name doesn't tell.
+            UsageError: The name doesn't say.
         """
-        mode = direction(f"/{key}")  # `loss/test/total`: every word may tell
+        mode = direction(f"/{key}")  # `loss/test/total`: every word counts
         if mode is None:
             raise UsageError(
-                f"noether: which way {key!r} is better can't be told from its name",
+                f"noether: which way {key!r} is better isn't clear from its name",
                 remedy=f"say so: `trackside.declare_direction({key!r}, 'max')`",
             )
         return mode == "max"
@@ -226,140 +225,6 @@ class MetricPropertyProvider:
         return not self.higher_is_better(key)
 
 
-<<<<<<< HEAD
-# --- passing over a data set -------------------------------------------------------------------
-
-
-@dataclass(kw_only=True)
-class SamplerIntervalConfig:
-    """The way a callback passes over its data; by default, as evaluations do.
-
-    Args:
-        sampler: Indices of the items, in order; batches of them are dealt out to the ranks. None:
-            the data as it is.
-        batch_size: Items of a batch; None takes that of the data.
-        pipeline: Makes a batch of a list of items; None takes that of the data.
-        every_n_epochs: As in the configuration of the callback, which decides.
-        every_n_updates: As in the configuration of the callback, which decides.
-        every_n_samples: As in the configuration of the callback, which decides.
-    """
-
-    sampler: Iterable[int] | None = None
-    batch_size: int | None = None
-    pipeline: Callable[[list[Any]], Any] | None = None
-    every_n_epochs: int | None = None
-    every_n_updates: int | None = None
-    every_n_samples: int | None = None
-
-
-def source_of(run: Run, key: str) -> Any:
-    """The data named `key`. Raises `ConfigurationError` when no data has that name."""
-    if key not in run.data:
-        raise UnknownDataError.among(
-            run.data, key, "that a callback asks for", option="dataset_key"
-        )
-    return run.data[key]
-
-
-def dataset_of(run: Run, key: str) -> Any:
-    """The data set behind the data named `key`.
-
-    Raises:
-        ConfigurationError: There is no data of that name.
-        DataError: It has no items that can be picked by index.
-    """
-    source = source_of(run, key)
-    dataset = getattr(source.loader, "dataset", None)
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise DataError(
-            f"items of the data named {key!r} can't be picked",
-            expected="a map-style data set, or a DataLoader of one",
-            received=type(source.data).__name__,
-        )
-    return dataset
-
-
-def pass_over(
-    run: Run, key: str, sampling: SamplerIntervalConfig, process: Callable[[Any], Any]
-) -> Any:
-    """Pass over a data set, dealt out to the ranks, and collate what `process` returned.
-
-    Each item counts once. The model evaluates meanwhile; modes and random generators are as they
-    were afterwards.
-
-    Returns:
-        On every rank, for the whole data set and in its order: tensors joined along their first
-        dimension, scalars stacked, lists joined, other values as a list over batches; inside of
-        dicts and tuples too.
-    """
-    kept: list[Any] = []
-    with evaluating(run.models), _dealt(run, key, sampling) as batches:
-        for batch, counts in batches:
-            batch = move(batch, run.device)
-            if counts:
-                kept.append(_plain(process(batch)))
-            else:  # the others have a batch left: take part in it, keep nothing
-                with run.discarding():
-                    process(batch)
-    kept = in_order(run, kept)
-    if not kept:
-        raise DataError(f"the data named {key!r} is empty", expected="at least one item")
-    return _collate(kept, run.device)
-
-
-@contextmanager
-def _dealt(
-    run: Run, key: str, sampling: SamplerIntervalConfig
-) -> Iterator[Iterator[tuple[Any, bool]]]:
-    """The batches of this rank, and whether each counts or fills up a last round."""
-    source = source_of(run, key)
-    if sampling.sampler is None and sampling.batch_size is None and sampling.pipeline is None:
-        with source.aside() as batches:
-            yield ((batch.data, batch.origin.counts) for batch in batches)
-        return
-    dataset, loader, size, rank = (
-        dataset_of(run, key),
-        source.loader,
-        run.world.size,
-        run.world.rank,
-    )
-    indices = list(range(len(dataset)) if sampling.sampler is None else sampling.sampler)
-    step = sampling.batch_size or loader.batch_size or 1
-    groups = [indices[start : start + step] for start in range(0, len(indices), step)]
-    own = [turn * size + rank for turn in range(-(-len(groups) // size))]
-    batches = DataLoader(
-        dataset,
-        batch_sampler=[groups[min(number, len(groups) - 1)] for number in own],
-        collate_fn=sampling.pipeline or getattr(loader, "collate_fn", None),
-    )
-    with randomness.preserved():
-        yield ((b, number < len(groups)) for b, number in zip(batches, own, strict=True))
-
-
-def _plain(result: Any) -> Any:
-    """`result` as what ranks can send each other: on the host, tuples marked."""
-    if isinstance(result, Tensor):
-        return result.detach().cpu()
-    if isinstance(result, Mapping):
-        return {"dict": {str(name): _plain(value) for name, value in result.items()}}
-    if isinstance(result, tuple):
-        return {"tuple": [_plain(value) for value in result]}
-    return result
-
-
-def _collate(results: list[Any], device: torch.device) -> Any:
-    first = results[0]
-    if isinstance(first, dict):
-        (kind,) = first
-        names = first[kind] if kind == "dict" else range(len(first[kind]))
-        parts = {name: _collate([r[kind][name] for r in results], device) for name in names}
-        return parts if kind == "dict" else tuple(parts.values())
-    if isinstance(first, Tensor):
-        return (torch.cat(results) if first.ndim else torch.stack(results)).to(device)
-    if isinstance(first, list):
-        return [item for result in results for item in result]
-    return results
-=======
 def _written_keys(model: nn.Module, names: list[str] | None, frozen: bool) -> set[str]:
     parts = dict(model.named_modules())
     for name in names or ():
@@ -371,4 +236,3 @@ def _written_keys(model: nn.Module, names: list[str] | None, frozen: bool) -> se
         for key in model.state_dict()
         if key not in left_out and (names is None or key.startswith(tuple(f"{n}." for n in names)))
     }
->>>>>>> 2eb4ed5 (Noether's callbacks: passes, written values, checkpoints, failures and intervals as there; one word for which way a metric is better)

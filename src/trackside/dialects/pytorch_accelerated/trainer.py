@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from trackside.dialects import state_file
 from trackside.dialects.sizes import rank_batch_size, total_batch_size

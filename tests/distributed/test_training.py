@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from .conftest import CLAIM, PROGRAMS, StartTorchrun, child_environment
@@ -48,6 +49,10 @@ def test_two_ranks_are_one(torchrun: StartTorchrun, tmp_path: Path, what: str) -
         first, second = two.claimed(claim)
         assert first == second, f"{claim} differs between ranks"
         assert close(first, one[claim]), claim
+    if what != "workers":
+        files = sorted((tmp_path / "two").glob("predictions/predict/*.npz"))
+        written = np.concatenate([np.load(file)["prediction"] for file in files])
+        assert close(written.flatten().tolist(), one["predicted"]), "written"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -35,6 +35,7 @@ def predict(
     with told(False, traceback):
         import numpy as np
 
+        from trackside.callbacks.evaluation.prediction_files import arrays
         from trackside.config.experiment.kept import find_checkpoint, load_kept, predict_kept
         from trackside.paths import local_path
 
@@ -44,23 +45,3 @@ def predict(
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays(made))
     print(path)
-
-
-def arrays(predictions: Any, name: str = "prediction") -> dict[str, Any]:
-    """Predictions as arrays by name: tensors as they are, mappings and lists taken apart."""
-    import numpy as np
-    import torch
-
-    if isinstance(predictions, torch.Tensor):
-        kept = predictions.float() if predictions.dtype == torch.bfloat16 else predictions
-        return {name: kept.numpy()}
-    if isinstance(predictions, (dict, list, tuple)):
-        parts = predictions.items() if isinstance(predictions, dict) else enumerate(predictions)
-        found: dict[str, Any] = {}
-        for key, part in parts:
-            found |= arrays(part, str(key) if name == "prediction" else f"{name}.{key}")
-        return found
-    array = np.asarray(predictions)
-    if array.dtype.hasobject:  # it would be pickled
-        raise typer.BadParameter(f"predictions of type {type(predictions).__name__} can't be kept")
-    return {name: array}

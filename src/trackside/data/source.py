@@ -74,7 +74,7 @@ class DataSource:
         self._world = world if world is not None and world.size > 1 else None
         self._training = training
         self._rounds: RankRounds[Any] | None = None
-        self._limit: int | None = None
+        self.limited_to: int | None = None
         self.data = data
         loader = loader_of(name, data, batch_size, shuffle)
         self.batches = length_of(loader)
@@ -104,7 +104,7 @@ class DataSource:
 
     def limit(self, batches: int) -> None:
         """Let every pass end after `batches` batches (1 or more), if it isn't over before."""
-        self._limit = batches
+        self.limited_to = batches
         if self._rounds is not None:
             self._rounds.limit = batches
         if self.batches is not None and batches < self.batches:
@@ -167,7 +167,7 @@ class DataSource:
         if self._training:
             return RankBatches(batches, rank, ranks)
         self._rounds = RankRounds(batches, rank, ranks)
-        self._rounds.limit = self._limit
+        self._rounds.limit = self.limited_to
         return self._rounds
 
     @property
@@ -211,7 +211,7 @@ class DataSource:
         with self.generators_kept(), randomness.preserved():
             if self._world is not None:
                 self._restore_generators(self._world.broadcast(self._generators()))
-            yield itertools.islice(self._second_pass(), self._limit)
+            yield itertools.islice(self._second_pass(), self.limited_to)
 
     def _second_pass(self) -> Iterator[LoadedBatch]:
         if isinstance(self.loader, TensorLoader):
@@ -255,7 +255,7 @@ class DataSource:
             DataError: The data ended without a batch, or before the length that it promised.
         """
         if stopped:
-            ends = (self.batches_of_pass, self._limit)
+            ends = (self.batches_of_pass, self.limited_to)
             return any(n is not None and batches_done >= n for n in ends)
         self.check_whole(batches_done)
         if batches_done == 0:
@@ -276,7 +276,7 @@ class DataSource:
         Raises:
             DataError: The loader ended while it still had indices to load.
         """
-        over = self._limit is not None and batches_done >= self._limit
+        over = self.limited_to is not None and batches_done >= self.limited_to
         if over or not isinstance(self._winder, SeekableSampler):
             return
         if batches_done >= self._winder.handed_out:
@@ -301,7 +301,8 @@ class DataSource:
 
     def _iterate(self, skip: int) -> Iterator[LoadedBatch]:
         batches = self._unlimited(skip)
-        return batches if self._limit is None else itertools.islice(batches, self._limit - skip)
+        end = self.limited_to
+        return batches if end is None else itertools.islice(batches, end - skip)
 
     def _unlimited(self, skip: int) -> Iterator[LoadedBatch]:
         if self._winder is not None:

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 
 from trackside.data.batches import Batch, move
+from trackside.data.order import PassOrder
+from trackside.data.source import DataSource
+from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.evaluate import arriving, fill_round, unchanged
@@ -16,34 +19,57 @@ from trackside.outcome import Outcome
 from trackside.step.evaluation import in_order
 
 
-def predict(training: Training, name: str) -> tuple[Outcome, list[Any]]:
-    """Predict all batches of `run.data[name]`; predictions come back on the host, in order."""
-    run, setup = training.run, training.setup
-    source = setup.sources[name]
-    predictions: list[Any] = []
+def predict(training: Training, name: str, made: list[Any] | None) -> Outcome:
+    """Predict all batches of `run.data[name]`.
+
+    Args:
+        training: The run.
+        name: Which data.
+        made: Gets the predictions as they are made, one entry per batch, on the host; at the end
+            they are those of all ranks, in order. None: nothing is kept.
+    """
+    run = training.run
     with unchanged(training):
         training.fire(Callback.on_predict_start)
-        rounds, taken = 0, breaking_off(run, source, source.begin(0))
-        for batch in arriving(training, source, taken):
-            rounds = batch.origin.number + 1
-            if batch.origin.counts:
-                predictions.append(_predict_batch(training, batch.data))
-            else:
-                fill_round(training, batch.data, setup.steps.predict_step)
-            if run.requests.asked or setup.replicas is not None:
-                agree(training, wait=False)
-                stop(training, run.requests.take("stop"))
-                if run.requests.stop is not None:
-                    break
-        else:
-            if is_broken_off(taken):
-                agree(training)
-                stop(training, run.requests.take("stop"))
-            else:
-                source.check_whole(rounds)
-        predictions = in_order(run, predictions)
+        try:
+            _predict_batches(training, training.setup.sources[name], made)
+            if made is not None:
+                made[:] = in_order(run, made)
+        except BaseException as error:
+            if made:
+                error.add_note(
+                    f"the predictions of {len(made)} batches, made before that, are in "
+                    "`trainer.result.predictions`"
+                )
+            raise
         training.fire(Callback.on_predict_end)
-    return training.outcome(f"predicted {name!r}"), predictions
+    return training.outcome(f"predicted {name!r}")
+
+
+def _predict_batches(training: Training, source: DataSource, made: list[Any] | None) -> None:
+    run, setup = training.run, training.setup
+    order = PassOrder(source, run.world)
+    rounds, taken = 0, breaking_off(run, source, source.begin(0))
+    for batch in arriving(training, source, taken):
+        rounds = batch.origin.number + 1
+        order.check_round()
+        if not batch.origin.counts:
+            fill_round(training, batch.data, setup.steps.predict_step)
+        else:
+            prediction = _predict_batch(training, batch.data)
+            if made is not None:
+                made.append(move(prediction, torch.device("cpu")))
+        if run.requests.asked or setup.replicas is not None:
+            agree(training, wait=False)
+            stop(training, run.requests.take("stop"))
+            if run.requests.stop is not None:
+                return
+    if is_broken_off(taken):
+        agree(training)
+        stop(training, run.requests.take("stop"))
+    else:
+        source.check_whole(rounds)
+        order.check_end()
 
 
 def _predict_batch(training: Training, batch: Batch) -> Any:
@@ -57,4 +83,23 @@ def _predict_batch(training: Training, batch: Batch) -> Any:
         prediction = setup.steps.predict_step(run, batch)
     if listeners[Callback.on_predict_batch_end]:
         training.fire(Callback.on_predict_batch_end, batch, prediction)
-    return move(prediction, torch.device("cpu"))
+    return prediction
+
+
+def check_taken(training: Training) -> None:
+    """Refuse a prediction that nobody keeps, and of whose batches nobody hears.
+
+    Raises:
+        UsageError: The step is the default one, and no callback listens to `on_predict_batch_end`.
+    """
+    setup = training.setup
+    if setup.events.has_listeners(Callback.on_predict_batch_end):
+        return
+    if hasattr(setup.steps.predict_step, "default_step"):
+        raise UsageError(
+            "keep=False, and nobody takes the predictions",
+            expected="a callback that takes those of each batch",
+            remedy="callbacks=[SavePredictions('predict')], or one of your own with "
+            "`on_predict_batch_end(self, run, batch, prediction)`",
+            option="keep",
+        )

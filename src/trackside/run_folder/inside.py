@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 
 def read_inside(folder: Path, name: str, *, limit_bytes: int) -> bytes:
@@ -41,18 +43,8 @@ def replace_inside(folder: Path, name: str, data: bytes | str) -> None:
     Raises:
         OSError: It can't be written, or a folder above it is a link.
     """
-    path = inside(folder, name)
-    file, temporary = create_beside(path)
-    try:
-        with os.fdopen(file, "wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
-            stream.flush()
-            os.fsync(file)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the error that led here says more
-            os.unlink(temporary)
-        raise
+    content = data.encode() if isinstance(data, str) else data
+    write_inside(folder, name, lambda stream: stream.write(content))
 
 
 def create_beside(path: Path) -> tuple[int, Path]:
@@ -102,6 +94,40 @@ def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
 def folder_inside(folder: Path, name: str | os.PathLike[str]) -> Path:
     """A folder in the folder, made where it isn't there. Raises `OSError` where that is a link."""
     return inside(folder, Path(name) / "file").parent
+
+
+def new_folder_inside(folder: Path, name: str | os.PathLike[str]) -> Path:
+    """A folder in the folder that nobody had: `name`, or `name-2`, `name-3`, ... `OSError`."""
+    path = inside(folder, name)
+    for number in itertools.count(2):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            path = path.with_name(f"{Path(name).name}-{number}")
+        else:
+            break
+    return path
+
+
+def write_inside(folder: Path, name: str, write: Callable[[BinaryIO], object]) -> Path:
+    """A file in the folder, with what `write` puts into it; whole, or as it was before.
+
+    Raises:
+        OSError: It can't be written, or a folder above it is a link.
+    """
+    path = inside(folder, name)
+    file, temporary = create_beside(path)
+    try:
+        with os.fdopen(file, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(file)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that led here says more
+            os.unlink(temporary)
+        raise
+    return path
 
 
 def unlinked(path: Path) -> Path:

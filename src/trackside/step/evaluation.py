@@ -18,6 +18,9 @@ from trackside.schedule import Schedule
 from trackside.step.modes import evaluation_mode
 from trackside.step.output import joined
 
+PREDICT = "predict"
+"""Name of the data of a prediction."""
+
 _NOBODY = object()
 
 

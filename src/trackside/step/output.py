@@ -197,17 +197,55 @@ def predict(model: nn.Module, batch: Any) -> Any:
     return model(batch)
 
 
-def joined(predictions: list[Any]) -> Any:
+def joined(predictions: list[Any], *, pad: float | None = None) -> Any:
     """Predictions of all batches as one: tensors are concatenated along their first dimension.
 
     Whatever does not fit together, such as padding of another length in each batch, stays a list
     over batches: nothing that was computed is lost.
+
+    Args:
+        predictions: One entry per batch.
+        pad: What fills tensors up to the largest of them, in all dimensions but the first; None
+            fills nothing.
+
+    Raises:
+        DataError: With `pad`: they are no tensors, or no value of theirs can be `pad`.
     """
     if predictions and all(isinstance(part, Tensor) and part.ndim for part in predictions):
-        alike = len({part.shape[1:] for part in predictions}) == 1
-        return torch.cat(predictions) if alike else predictions
+        if len({part.shape[1:] for part in predictions}) == 1:
+            return torch.cat(predictions)
+        return predictions if pad is None else torch.cat(_padded(predictions, pad))
     if predictions and all(
         isinstance(part, Mapping) and part.keys() == predictions[0].keys() for part in predictions
     ):
-        return {key: joined([part[key] for part in predictions]) for key in predictions[0]}
+        parts = {key: [part[key] for part in predictions] for key in predictions[0]}
+        tensors = {key: any(isinstance(one, Tensor) for one in part) for key, part in parts.items()}
+        return {key: joined(part, pad=pad if tensors[key] else None) for key, part in parts.items()}
+    if predictions and pad is not None:
+        raise _not_padded(predictions, pad)
     return predictions
+
+
+def _padded(tensors: list[Tensor], pad: float) -> list[Tensor]:
+    """Tensors of one shape but for the first dimension, filled up with `pad`."""
+    numbers = all(one.is_floating_point() or float(pad).is_integer() for one in tensors)
+    if not numbers or len({one.ndim for one in tensors}) > 1:
+        raise _not_padded(tensors, pad)
+    largest = [max(sizes) for sizes in zip(*(one.shape for one in tensors), strict=True)]
+    filled = []
+    for one in tensors:
+        whole = one.new_full((len(one), *largest[1:]), pad)
+        whole[tuple(slice(size) for size in one.shape)] = one
+        filled.append(whole)
+    return filled
+
+
+def _not_padded(predictions: list[Any], pad: float) -> DataError:
+    kinds = dict.fromkeys(describe(one) for one in predictions[:100])
+    return DataError(
+        f"these predictions can't be padded with {pad!r}",
+        expected="tensors with as many dimensions in every batch, whose type has that value",
+        received=", ".join(list(kinds)[:4]),
+        remedy="leave `pad` out: they come as a list over batches; those of this pass are in "
+        "`trainer.result.predictions`",
+    )

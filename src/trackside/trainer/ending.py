@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ def run_to_its_end(
     events: Dispatcher,
     body: Callable[[], Outcome],
     over: Callable[[Result], None],
+    made: Sequence[Any] = (),
 ) -> Result:
     """Run `body` between attach and close, and return its result.
 
@@ -38,6 +39,7 @@ def run_to_its_end(
         body: The run itself.
         over: Called with the result when everybody is closed, also where an error ended the run;
             signals are the caller's again afterwards.
+        made: Gets the predictions of a prediction, batch by batch.
 
     Raises:
         Interrupted: After SIGINT.
@@ -52,13 +54,13 @@ def run_to_its_end(
                 torch.use_deterministic_algorithms(True)
             live(run, run.callbacks, events, trainer, body, signals)
         except (Interrupted, Terminated) as impatient:
-            impatient.result = _result(run, events)
+            impatient.result = _result(run, events, made)
             raise
         finally:
             torch.use_deterministic_algorithms(former)
             for source in getattr(run, "data", {}).values():
                 source.workers.end()
-            result = _result(run, events)
+            result = _result(run, events, made)
             over(result)
     number = result.outcome.signal if signals.number is None else signals.number
     if number is None:
@@ -68,7 +70,7 @@ def run_to_its_end(
     raise signal_error
 
 
-def _result(run: Run, events: Dispatcher) -> Result:
+def _result(run: Run, events: Dispatcher, made: Sequence[Any]) -> Result:
     assert run.outcome is not None  # set before anybody is closed
     failures = run.callbacks.failures()
     return Result(
@@ -79,4 +81,5 @@ def _result(run: Run, events: Dispatcher) -> Result:
         failures,
         rollbacks=tuple(run.rollbacks),
         skipped_steps=tuple(run.skipped_steps),
+        predictions=tuple(made),
     )

@@ -78,6 +78,9 @@ class Result:
     """Returns to a checkpoint, over all resumes."""
     skipped_steps: Sequence[SkippedStep] = ()
     """Updates that were asked to be skipped, with who asked and why, over all resumes."""
+    predictions: Sequence[Any] = ()
+    """Of a prediction: what was predicted of each batch, until it ended or was ended. After an
+    error on several ranks, of this rank's batches."""
 
     def __repr__(self) -> str:
         records = len(self.history)

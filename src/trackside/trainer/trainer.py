@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from trackside.progress import RunLimit, is_count
 from trackside.run import Mode, Run
 from trackside.schedule import Every, Schedule
 from trackside.step import optimization
+from trackside.step.evaluation import PREDICT
 from trackside.step.metrics import metrics_by_name
 from trackside.step.optimization import Clip, Scheduler
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
@@ -223,27 +224,40 @@ class Trainer(Callback[Any]):
         self._live("evaluate", {name: data}, batch_size, Options(), body)
         return found
 
-    def predict(self, data: Data, *, batch_size: int = 32) -> Any:
+    def predict(
+        self, data: Data, *, batch_size: int = 32, keep: bool = True, pad: float | None = None
+    ) -> Any:
         """Predict `data`; a target, where there is one, is ignored.
 
+        Args:
+            data: As for `fit`.
+            batch_size: Samples per batch, where data is given as a `Dataset`.
+            keep: Whether predictions are kept in memory and returned. Otherwise a callback takes
+                those of each batch: `SavePredictions("predict")`.
+            pad: What fills tensors whose shapes differ from batch to batch; None leaves these as a
+                list over batches.
+
         Returns:
-            The predictions in the order of the data, on the host: tensors concatenated along
-            their first dimension, anything else as a list over batches. Of the batches until then,
-            where a callback asked to stop: see `trainer.result`.
+            The predictions in the order that the loader gives, on the host: tensors concatenated
+            along their first dimension, anything else as a list over batches. A warning says where
+            that is not the order of its data set. Where a callback asked to stop: those of the
+            batches until then. None without `keep`.
 
         Raises:
-            KeyboardInterrupt, SystemExit: A signal ended it, in order; `trainer.result` says how.
+            KeyboardInterrupt, SystemExit: A signal ended it, in order. `trainer.result` says how,
+                and has the predictions until then, as after any other error.
+            UsageError: Without `keep`: nobody takes the predictions.
         """
-        predictions: list[Any] = []
+        made: list[Any] = []
 
         def body(training: Training) -> Outcome:
             training.fire(Callback.on_setup_end)
-            ended, made = predicting.predict(training, "predict")
-            predictions.extend(made)
-            return ended
+            if not keep:
+                predicting.check_taken(training)
+            return predicting.predict(training, PREDICT, made if keep else None)
 
-        self._live("predict", {"predict": data}, batch_size, Options(), body)
-        return joined(predictions)
+        self._live("predict", {PREDICT: data}, batch_size, Options(), body, made=made)
+        return joined(made, pad=pad) if keep else None
 
     # --- to override ---------------------------------------------------------------------------
 
@@ -284,6 +298,7 @@ class Trainer(Callback[Any]):
         """The loss of a batch, and what the metrics need: `Output(loss, prediction, target)`."""
         return compare(run.model, self.loss, batch)
 
+    @default_step
     def predict_step(self, run: Any, batch: Any) -> Any:
         """The predictions of a batch."""
         return predict(run.model, batch)
@@ -339,6 +354,7 @@ class Trainer(Callback[Any]):
         options: Options,
         body: Callable[[Training], Outcome],
         limit: RunLimit | None = None,
+        made: Sequence[Any] = (),
     ) -> Result:
         """Run from attach to close; `body` does the work once the run is set up."""
         if self._run is not None:
@@ -358,7 +374,7 @@ class Trainer(Callback[Any]):
 
         self._run = run
         watched = partial(self._ranks.watched, assembled)
-        return run_to_its_end(self, self.settings, run, events, watched, self._over)
+        return run_to_its_end(self, self.settings, run, events, watched, self._over, made)
 
     def _over(self, result: Result) -> None:
         self.result = result

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
-from trackside import Settings
+from trackside import Settings, Trainer
 from trackside.callbacks.evaluation.save_predictions import SavePredictions
-from trackside.errors import ConfigurationError
-from trackside.testing import tiny_classification
+from trackside.errors import ConfigurationError, DataError
+from trackside.testing import tiny_classification, tiny_regression
+from trackside.testing.tasks import tiny_rows
 
 
 @pytest.mark.parametrize("file_format", ["npz", "parquet"])
@@ -36,3 +40,56 @@ def test_the_file_holds_predictions_and_targets_in_data_set_order(
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="can't be saved as 'csv'"):
         SavePredictions(file_format="csv")  # type: ignore[arg-type]
+
+
+class Padded(nn.Module):
+    """Predictions as long as the batch is large: of another shape where the last is ragged."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1].repeat(1, len(x))
+
+
+def test_predictions_of_different_shapes_are_numbered_by_their_batch(tmp_path: Path) -> None:
+    task, save = tiny_regression(), SavePredictions("val")
+    trainer = Trainer(
+        nn.Sequential(task.model, Padded()),
+        loss=lambda prediction, target: (prediction[:, :1] - target).pow(2).mean(),
+        optimizer=task.optimizer,
+        callbacks=[save],
+        settings=Settings(directory=tmp_path),
+        defaults=False,
+    )
+    trainer.fit(task.train, task.validation, epochs=1)
+    assert save.last is not None
+    kept = {name: array.shape for name, array in np.load(save.last).items()}
+    assert kept == {"prediction.0": (4, 4), "prediction.1": (1, 1), "target": (5, 1)}
+
+
+def test_a_prediction_that_no_file_can_hold_ends_the_run_at_its_first_batch() -> None:
+    class Odd(Trainer):
+        def predict_step(self, run: Any, batch: Any) -> Any:
+            return object()
+
+    task = tiny_regression()
+    odd = Odd(task.model, defaults=False, callbacks=[SavePredictions("predict")])
+    with pytest.raises(DataError, match="can't be written"):
+        odd.predict(task.validation)
+
+
+def test_a_second_prediction_into_the_same_folder_leaves_the_first_alone(tmp_path: Path) -> None:
+    task, save = tiny_regression(), SavePredictions("predict", folder="made/here")
+    trainer = task.trainer(callbacks=[save], settings=Settings(directory=tmp_path))
+    trainer.predict(task.validation)
+    trainer.predict(DataLoader(tiny_rows(), 4))
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz")}
+    names = [f"{number:09d}.npz" for number in range(2)]
+    assert found == {
+        f"made/here/{folder}/{n}" for folder in ("predict", "predict-2") for n in names
+    }
+
+
+def test_a_writer_of_predictions_leaves_training_alone() -> None:
+    task = tiny_regression()
+    trainer = task.trainer(callbacks=[SavePredictions("predict")])
+    assert trainer.fit(task.train, task.validation, epochs=1).outcome.status == "completed"
+    assert not any(Path().rglob("*.npz"))

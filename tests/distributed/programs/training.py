@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from trackside import Callback, Clip, Run, Settings, StopTraining, Trainer, accuracy
+from trackside.callbacks.evaluation.save_predictions import SavePredictions
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.stopping.stop_at import StopAt
 from trackside.errors import Interrupted, Terminated
@@ -243,6 +244,8 @@ def main() -> None:
     if what in ("plain", "accumulate"):
         claim("collected", collect.found)
         claim("predicted", trainer.predict(data(37), batch_size=5).flatten().tolist())
+        trainer.callbacks.append(SavePredictions("predict"))
+        trainer.predict(data(37), batch_size=5, keep=False)
     if told is not None:
         raise told
     sys.exit(result.outcome.exit_code)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
-import numpy as np
-from torch import Tensor
+import torch
 
+from trackside.callbacks.evaluation.prediction_files import FileFormat, arrays, pyarrow, write
+from trackside.data.batches import move
 from trackside.errors import ConfigurationError, DataError
 from trackside.paths import local_path
 from trackside.run import Run
-from trackside.run_folder.inside import folder_inside, unlinked
+from trackside.run_folder.inside import new_folder_inside
 from trackside.schedule import Schedule
-from trackside.step.evaluation import EvaluationCallback
+from trackside.step.evaluation import PREDICT, EvaluationCallback
 from trackside.step.output import split
 
 
@@ -24,17 +25,24 @@ class SavePredictions(EvaluationCallback):
 
     Files are `<folder>/<data>-step-0000001200.npz` in the run's folder, with the arrays
     `prediction` and, where batches have one, `target`; a prediction that is a mapping gives one
-    array per key. Rank 0 writes what all ranks predicted.
+    array per key. Where shapes differ from batch to batch, arrays are numbered by their batch:
+    `prediction.0`. Rank 0 writes what all ranks predicted.
+
+    `SavePredictions("predict")` writes what `Trainer.predict` predicts, as it is made: a file per
+    batch, each by the rank that predicted it, numbered in the order of the data:
+    `<folder>/predict/000000000.npz`. With `trainer.predict(data, keep=False)` nothing is kept in
+    memory. A further prediction into the same run's folder gets a folder `predict-2`.
 
     Args:
-        data: Name of the data.
-        every: When.
+        data: Name of the data; `predict` for that of `Trainer.predict`.
+        every: When; it has no meaning for `predict`.
         file_format: `npz` (NumPy), or `parquet` with one row per sample (needs pyarrow; arrays of
             more than one dimension become lists).
         folder: Below the run's folder.
 
     Raises:
         ConfigurationError: No such format, or pyarrow is missing.
+        DataError: During a pass: a prediction isn't an array.
 
     Example:
         >>> SavePredictions("test", every="10 epochs")
@@ -46,10 +54,11 @@ class SavePredictions(EvaluationCallback):
         self,
         data: str = "val",
         every: Schedule | str = "1 epoch",
-        file_format: Literal["npz", "parquet"] = "npz",
+        file_format: FileFormat = "npz",
         folder: str = "predictions",
     ) -> None:
-        super().__init__(data, every)
+        self._of_predict = data == PREDICT
+        super().__init__(data, None if self._of_predict else every)
         if file_format not in ("npz", "parquet"):
             raise ConfigurationError(
                 f"predictions can't be saved as {file_format!r}",
@@ -57,51 +66,63 @@ class SavePredictions(EvaluationCallback):
                 option="file_format",
             )
         if file_format == "parquet":
-            _pyarrow()
+            pyarrow()
         self.file_format = file_format
         self.folder = str(local_path(folder, "folder"))
         self.last: Path | None = None
-        """The file written last, on rank 0."""
+        """The file written last, on rank 0; of a prediction, the folder, on all ranks."""
+        self._number = 0
 
-    def process_batch(self, run: Run, batch: Any) -> dict[str, Tensor]:
+    def idle_hooks(self) -> frozenset[str]:
+        """Those of a prediction, or those of a training."""
+        if self._of_predict:
+            return super().idle_hooks() | {"on_fit_start", "on_fit_end"}
+        return super().idle_hooks() | {"on_predict_start", "on_predict_batch_end"}
+
+    def process_batch(self, run: Run, batch: Any) -> dict[str, Any]:
         """Predictions and target of the batch, by name."""
-        prediction = run.steps.predict_step(run, batch)
-        found = dict(prediction) if isinstance(prediction, Mapping) else {"prediction": prediction}
-        try:
-            found["target"] = split(batch)[1]
-        except DataError:
-            pass  # data without a target has predictions all the same
-        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        return _by_name(batch, run.steps.predict_step(run, batch))
 
     def process_results(self, run: Run, results: Any) -> None:
         """Write one file."""
-        if not run.world.is_global_zero:
-            return
-        folder = folder_inside(run.directory, self.folder)
-        name = f"{self.data}-step-{run.progress.steps_completed:010d}.{self.file_format}"
-        arrays = {key: value.float() if value.is_floating_point() else value
-                  for key, value in results.items()}  # fmt: skip
-        columns = {key: value.numpy() for key, value in arrays.items()}
-        self.last = unlinked(folder / name)
-        if self.file_format == "npz":
-            np.savez(self.last, **columns)
-        else:
-            pyarrow, parquet = _pyarrow()
-            rows = {
-                key: list(value) if value.ndim == 1 else value.reshape(len(value), -1).tolist()
-                for key, value in columns.items()
-            }
-            parquet.write_table(pyarrow.table(rows), self.last)
+        if run.world.is_global_zero:
+            name = f"{self.data}-step-{run.progress.steps_completed:010d}"
+            self.last = self._write(run, Path(self.folder) / name, _by_batch(results))
+
+    def on_predict_start(self, run: Run) -> None:
+        """Make a new folder."""
+        folder = Path(self.folder)
+        if run.world.is_global_zero:
+            self.last = new_folder_inside(run.directory, folder / PREDICT)
+        name = run.world.broadcast("" if self.last is None else self.last.name)
+        self.last = run.directory / folder / name
+        self._number = run.world.rank
+
+    def on_predict_batch_end(self, run: Run, batch: Any, prediction: Any) -> None:
+        """Write the predictions of one batch."""
+        assert self.last is not None  # made when the prediction began
+        name = Path(self.folder) / self.last.name / f"{self._number:09d}"
+        self._write(run, name, _by_name(batch, prediction))
+        self._number += run.world.size  # batches are dealt out in turn
+
+    def _write(self, run: Run, name: Path, predictions: Mapping[str, Any]) -> Path:
+        return write(run.directory, f"{name}.{self.file_format}", predictions, self.file_format)
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def _by_name(batch: Any, prediction: Any) -> dict[str, Any]:
+    """Prediction and target, on the host, and refused where no file can hold them."""
+    found = dict(prediction) if isinstance(prediction, Mapping) else {"prediction": prediction}
     try:
-        import pyarrow  # noqa: PLC0415 - an extra
-        from pyarrow import parquet  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "saving predictions as parquet needs the package pyarrow, which is not installed",
-            remedy="pip install 'trackside[parquet]', or file_format='npz'",
-            option="file_format",
-        ) from error
-    return pyarrow, parquet
+        found["target"] = split(batch)[1]
+    except DataError:
+        pass  # data without a target has predictions all the same
+    kept: dict[str, Any] = move(found, torch.device("cpu"))
+    arrays(kept)
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _by_batch(results: Any) -> dict[str, Any]:
+    """Predictions by name, also where the names differ from batch to batch."""
+    if isinstance(results, Mapping):
+        return dict(results)
+    return {str(number): part for number, part in enumerate(results)}

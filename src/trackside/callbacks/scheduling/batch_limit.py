@@ -17,6 +17,7 @@ class BatchLimit(Callback):
 
     To try a program out, or to evaluate a large set in part. An epoch that was shortened counts as
     a whole one. With shuffling, each epoch takes other samples. Limits hold for all ranks together.
+    Predictions have no limit.
 
     Args:
         train: Batches of an epoch at most, 1 or more; None takes all.
@@ -29,6 +30,8 @@ class BatchLimit(Callback):
     Example:
         >>> BatchLimit(train=100, evaluation=10)
     """
+
+    runs_in = ("fit", "evaluate")
 
     def __init__(
         self, train: int | None = None, evaluation: int | Mapping[str, int] | None = None

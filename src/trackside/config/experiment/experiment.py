@@ -160,7 +160,7 @@ class Experiment:
             arguments["data"] = rest
         return arguments | self.batch_size_argument()
 
-    def batch_size_argument(self) -> dict[str, int]:
+    def batch_size_argument(self) -> dict[str, Any]:
         """`batch_size`, where the configuration gives it."""
         return {} if self.batch_size is None else {"batch_size": self.batch_size}
 

@@ -51,7 +51,7 @@ class KeptProgram:
             return tuple(validation)
         return () if validation is None else ("val",)
 
-    def batch_size_argument(self) -> dict[str, int]:
+    def batch_size_argument(self) -> dict[str, Any]:
         """`batch_size`, where the program gives it."""
         options = self.program.options
         return {"batch_size": options["batch_size"]} if "batch_size" in options else {}

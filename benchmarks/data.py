@@ -58,7 +58,8 @@ def trained(data: Any) -> float:
             settings=Settings(device="cpu", directory=directory),
         )
         started = perf_counter()
-        trainer.fit(data, epochs=1, batch_size=BATCH)
+        size = None if isinstance(data, DataLoader) else BATCH
+        trainer.fit(data, epochs=1, batch_size=size)
         return perf_counter() - started
 
 

@@ -17,11 +17,11 @@ from trackside.errors import ConfigurationError, HistoryError
 def has_improved(value: float, best: float | None, mode: Mode, min_delta: float = 0.0) -> bool:
     """Whether `value` beats `best` by more than `min_delta`, in the metric's own unit.
 
-    NaN never does; anything else beats None.
+    NaN and infinity never do; anything else beats None.
     """
-    if math.isnan(value):
+    if not math.isfinite(value):
         return False
-    if best is None or math.isnan(best):
+    if best is None or not math.isfinite(best):
         return True
     return value < best - min_delta if mode == "min" else value > best + min_delta
 

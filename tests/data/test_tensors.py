@@ -95,8 +95,8 @@ def test_a_loader_that_does_more_is_used_as_it_is(loader: DataLoader[Any]) -> No
 
 
 def test_arrays_by_name_and_pairs_of_arrays_are_data_sets() -> None:
-    by_name = DataSource("train", {"x": np.zeros((5, 2)), "target": torch.zeros(5)}, batch_size=2)
-    pair = DataSource("train", (np.zeros((5, 2)), np.zeros(5)), batch_size=2)
+    by_name = DataSource("train", {"x": np.zeros((5, 2)), "target": torch.zeros(5)}, 2)
+    pair = DataSource("train", (np.zeros((5, 2)), np.zeros(5)), 2)
 
     assert [len(batch.data["x"]) for batch in by_name.begin(0)] == [2, 2, 1]
     assert [len(batch.data[0]) for batch in pair.begin(0)] == [2, 2, 1]
@@ -104,4 +104,4 @@ def test_arrays_by_name_and_pairs_of_arrays_are_data_sets() -> None:
 
 def test_arrays_of_different_length_are_refused() -> None:
     with pytest.raises(DataError, match="differ in length"):
-        DataSource("train", (np.zeros((5, 2)), np.zeros(4)), batch_size=2)
+        DataSource("train", (np.zeros((5, 2)), np.zeros(4)), 2)

@@ -190,7 +190,8 @@ def test_other_data_is_told_and_what_becomes_of_the_epoch_under_way(
     steps: int, data: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     train(tensors(), steps=steps, batch_size=8)
+    cut = {} if isinstance(data(), DataLoader) else {"batch_size": 8}
     with caplog.at_level(logging.WARNING, "trackside"):
-        train(data(), "auto", epochs=2, batch_size=8)
+        train(data(), "auto", epochs=2, **cut)
     assert "the training data is taken as it is given now" in caplog.text
     assert ("some samples come twice" in caplog.text) == (steps == 3)

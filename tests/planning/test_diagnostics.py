@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Callback, Every, PeriodicCallback, Run
+from trackside.data.source import DataSource as Source
+from trackside.distributed import World
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.planning.diagnostics import Diagnostic, findings, planned
 from trackside.progress import RunLimit
@@ -216,3 +219,26 @@ def test_an_optimizer_for_many_small_parameters_is_a_hint() -> None:
     (finding,) = found(run)
     assert (finding.severity, finding.about) == ("hint", "small")
     assert "foreach: true" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("samples", "loader", "model", "told"),
+    [
+        (9, {"batch_size": 4}, nn.BatchNorm1d(1), 1),
+        (9, {"batch_size": 4, "drop_last": True}, nn.BatchNorm1d(1), 0),
+        (8, {"batch_size": 4}, nn.BatchNorm1d(1), 0),
+        (10, {"batch_size": 4}, nn.BatchNorm1d(1), 0),
+        (9, {"batch_size": 4}, nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), 1),
+        (9, {"batch_size": 4}, nn.BatchNorm1d(1).eval(), 0),
+        (9, {"batch_size": 4}, nn.LayerNorm(1), 0),
+    ],
+)
+def test_a_last_batch_of_one_sample_is_found_where_batch_norm_meets_it(
+    samples: int, loader: dict[str, Any], model: nn.Module, told: int
+) -> None:
+    run = run_with()
+    data = TensorDataset(torch.zeros(samples, 1))
+    run.world = World()
+    run.data = {"train": Source("train", DataLoader(data, **loader), 1)}
+    run.models = {"model": model}
+    assert len([one for one in found(run) if "drop_last" in one.remedy]) == told

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR, OneCycleLR
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from trackside import Callback, Run, Trainer
+from trackside import Callback, Run, Trainer, UsageError
 from trackside.callbacks import AccumulationSchedule, BatchLimit, LRScheduler
 
 DATA = TensorDataset(torch.zeros(10, 1), torch.zeros(10, 1))
@@ -88,3 +88,55 @@ def test_a_function_that_makes_a_scheduler_is_given_the_run_where_it_has_room_fo
 def test_a_scheduler_is_called_with_the_optimizer_alone_otherwise() -> None:
     made = trainer(scheduler=LinearLR).fit(DATA, epochs=1)
     assert made.outcome.exit_code == 0
+
+
+# --- how data is cut into batches ----------------------------------------------------------------
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter([(torch.zeros(1), torch.zeros(1))] * 10)
+
+
+@pytest.mark.parametrize(
+    "data", [DATA, Stream(), (torch.zeros(10, 1).numpy(), torch.zeros(10, 1).numpy())]
+)
+@pytest.mark.parametrize(("options", "batches"), [({}, 1), ({"batch_size": 4}, 3)])
+def test_data_of_samples_is_cut_into_batches(
+    data: Any, options: dict[str, Any], batches: int
+) -> None:
+    assert trainer().fit(data, epochs=1, **options).outcome.step == batches
+
+
+def test_drop_last_leaves_out_a_last_training_batch_and_none_of_an_evaluation() -> None:
+    seen = Samples()
+    trainer(seen).fit(DATA, DATA, epochs=1, batch_size=4, drop_last=True)
+    assert (seen.trained, seen.evaluated) == (8, 10)
+
+
+@pytest.mark.parametrize("option", ["batch_size", "drop_last"])
+def test_a_size_of_batches_is_refused_where_data_comes_in_batches(option: str) -> None:
+    with pytest.raises(UsageError, match="has no effect: the data comes in batches") as info:
+        trainer().fit(DataLoader(DATA, 5), epochs=1, **{option: True})
+    assert info.value.option == option
+
+
+@pytest.mark.parametrize("what", ["evaluate", "predict"])
+def test_so_is_that_of_an_evaluation_or_a_prediction(what: str) -> None:
+    with pytest.raises(UsageError, match="has no effect: the data comes in batches"):
+        getattr(trainer(), what)(DataLoader(DATA, 5), batch_size=3)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_a_size_of_batches_is_a_count(size: Any) -> None:
+    with pytest.raises(UsageError) as info:
+        trainer().fit(DATA, epochs=1, batch_size=size)
+    assert info.value.option == "batch_size"
+
+
+class Samples(Callback[Run]):
+    def on_fit_end(self, run: Run) -> None:
+        self.trained = run.progress.samples_completed
+
+    def on_evaluation_end(self, run: Run, evaluation: Any) -> None:
+        self.evaluated = evaluation.samples_completed

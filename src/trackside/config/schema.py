@@ -57,6 +57,7 @@ def file_schema() -> Schema:
             "type": "object",
             "properties": {
                 "batch_size": {"anyOf": [{"type": "integer", "minimum": 1}, INTERPOLATION]},
+                "drop_last": {"anyOf": [{"type": "boolean"}, INTERPOLATION]},
                 "train": data,
             },
             "additionalProperties": data,

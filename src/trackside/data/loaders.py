@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-from trackside.data.tensors import as_dataset
+from trackside.data.tensors import TensorLoader, as_dataset
 from trackside.errors import DataError
 
 
-def loader_of(name: str, data: object, batch_size: int, shuffle: bool) -> Iterable[Any]:
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How data is cut into batches that isn't in batches yet."""
+
+    size: int | None = None
+    """Samples per batch; None takes 32."""
+    drop_last: bool = False
+    """Whether a last training batch with fewer samples is left out."""
+
+    @property
+    def samples(self) -> int:
+        """Samples per batch."""
+        return 32 if self.size is None else self.size
+
+
+def is_cut_here(name: str, data: object) -> bool:
+    """Whether `data` comes as samples, which are cut into batches here, and not as batches."""
+    data = as_dataset(name, data) or data
+    return isinstance(data, Dataset) or is_map_style(data)
+
+
+def loader_of(name: str, data: object, batching: Batching | int, shuffle: bool) -> Iterable[Any]:
     """The batches of what a user gave as data.
 
     Args:
         name: Name of the data, for messages.
         data: A `Dataset`, a `DataLoader`, tensors or arrays by name, or any iterable of batches.
-        batch_size: Samples per batch, where `data` is neither a loader nor batches.
+        batching: How `data` is cut, if it isn't in batches yet; or samples per batch.
         shuffle: Whether a map-style `Dataset` is shuffled anew in each pass.
 
     Raises:
         DataError: It is none of these, or empty.
     """
     data = as_dataset(name, data) or data
+    batching = Batching(batching) if isinstance(batching, int) else batching
+    size, drop_last = batching.samples, batching.drop_last
     if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=batch_size)
+        return DataLoader(data, size, drop_last=drop_last)
     if isinstance(data, Dataset) or is_map_style(data):
         if isinstance(data, Sized) and len(data) == 0:
             raise DataError(f"the data set named {name!r} is empty", expected="at least one sample")
-        return DataLoader(cast("Dataset[Any]", data), batch_size=batch_size, shuffle=shuffle)
+        return DataLoader(cast("Dataset[Any]", data), size, shuffle, drop_last=drop_last)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes, Tensor, Mapping)):
         return data
     raise DataError(
@@ -90,3 +114,21 @@ def samples_of(loader: object, batches: int | None) -> int | None:
     if type(sampler) is not BatchSampler:  # of its own kind: batches of any size
         return None
     return batches * sampler.batch_size if sampler.drop_last else length_of(sampler.sampler)
+
+
+def batch_size_of(loader: object) -> int | None:
+    """Samples per batch of all ranks together; None where batches differ, or nobody knows."""
+    if isinstance(loader, TensorLoader):
+        return loader.batch_size
+    batches: Any = getattr(loader, "batch_sampler", None)
+    while batches is not None and not isinstance(batches, BatchSampler):
+        # A stand-in has the original inside, and hands its attributes through.
+        batches = getattr(batches, "batches", None) or _inside(batches)
+    if batches is None:
+        return loader.batch_size if isinstance(loader, DataLoader) else None
+    return batches.batch_size if type(batches) is BatchSampler else None
+
+
+def _inside(batches: object) -> Any:
+    inside = getattr(batches, "__dict__", {})
+    return inside.get("_batches", inside.get("_sampler"))

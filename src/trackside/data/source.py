@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from trackside import randomness
 from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
-from trackside.data.loaders import length_of, loader_of, samples_of
+from trackside.data.loaders import Batching, length_of, loader_of, samples_of
 from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
 from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
@@ -49,7 +49,7 @@ class DataSource:
     Args:
         name: `train`, `val`, or any key.
         data: A `Dataset`, a `DataLoader`, tensors or arrays by name, or any iterable of batches.
-        batch_size: Samples per batch, where `data` is neither a loader nor batches.
+        batching: How `data` is cut, if it isn't in batches yet; or samples per batch.
         shuffle: Whether a map-style `Dataset` is shuffled again in each pass.
         world: The ranks that share the data; None for one process.
         training: Each rank gets a part of every batch; otherwise rank r gets every
@@ -64,7 +64,7 @@ class DataSource:
         self,
         name: str,
         data: object,
-        batch_size: int,
+        batching: Batching | int,
         *,
         shuffle: bool = False,
         world: World | None = None,
@@ -76,7 +76,7 @@ class DataSource:
         self._rounds: RankRounds[Any] | None = None
         self.limited_to: int | None = None
         self.data = data
-        loader = loader_of(name, data, batch_size, shuffle)
+        loader = loader_of(name, data, batching, shuffle)
         self.batches = length_of(loader)
         """Batches in a pass, or None when the data doesn't tell."""
         self.samples = samples_of(loader, self.batches)

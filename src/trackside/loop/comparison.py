@@ -13,8 +13,9 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+from torch.utils.data import RandomSampler
 
+from trackside.data.loaders import batch_size_of
 from trackside.data.seekable import SeekableSampler
 from trackside.data.source import DataSource
 from trackside.data.tensors import TensorLoader
@@ -65,28 +66,10 @@ def _described(source: DataSource) -> dict[str, Any]:
     loader = source.loader
     sampler = getattr(loader, "sampler", None)
     return {
-        "batch_size": _batch_size(loader),
+        "batch_size": batch_size_of(loader),
         "samples": source.samples,
         "shuffled": isinstance(sampler, RandomSampler) if sampler is not None else None,
     }
-
-
-def _batch_size(loader: object) -> int | None:
-    """Samples per batch of all ranks together; None where batches differ, or nobody knows."""
-    if isinstance(loader, TensorLoader):
-        return loader.batch_size
-    batches: Any = getattr(loader, "batch_sampler", None)
-    while batches is not None and not isinstance(batches, BatchSampler):
-        # A stand-in has the original inside, and hands its attributes through.
-        batches = getattr(batches, "batches", None) or _inside(batches)
-    if batches is None:
-        return loader.batch_size if isinstance(loader, DataLoader) else None
-    return batches.batch_size if type(batches) is BatchSampler else None
-
-
-def _inside(batches: object) -> Any:
-    inside = getattr(batches, "__dict__", {})
-    return inside.get("_batches", inside.get("_sampler"))
 
 
 def _can_begin_inside(loader: object) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trackside.data.loaders import Batching, is_cut_here
 from trackside.data.source import DataSource
 from trackside.errors import (
     ConfigurationError,
@@ -51,6 +52,31 @@ def limit(epochs: int | None, steps: int | None) -> RunLimit:
                 f"{name}={value!r} is not a limit", expected="a whole number, 0 or more"
             )
     return RunLimit(epochs, steps)
+
+
+def check_batching(batching: Batching, sets: Mapping[str, Any]) -> None:
+    """Refuse a size of batches where nothing is cut into batches here. Raises `UsageError`."""
+    train = {name: one for name, one in sets.items() if name == TRAIN}
+    given = [
+        ("batch_size", batching.size, sets, batching.size is not None),
+        ("drop_last", batching.drop_last, train, batching.drop_last),
+    ]
+    for option, value, named, is_given in given:
+        if is_given and not any(is_cut_here(name, one) for name, one in named.items()):
+            kinds = ", ".join(type(one).__name__ for one in named.values())
+            raise UsageError(
+                f"{option}={value!r} has no effect: the data comes in batches",
+                expected="a Dataset, or samples by number, which are cut into batches here",
+                received=kinds,
+                remedy=f"give `{option}` to the loader, and leave it out here",
+                option=option,
+            )
+    if batching.size is not None and not is_count(batching.size, at_least=1):
+        raise UsageError(
+            f"batch_size={batching.size!r} can't be used",
+            expected="a whole number, 1 or more",
+            option="batch_size",
+        )
 
 
 def know_length(run: Run) -> None:

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
+from trackside.data.loaders import batch_size_of
+from trackside.data.source import DataSource
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.lifecycle.roles import HasPatience, HasSchedulers
@@ -131,6 +135,7 @@ def findings(
         *_learning_rates(run),
         *_patience(run, firings(evaluate_every, run.limit)),
         *_steps(run),
+        *_last_batch(run),
         *_checkpoints(run),
     ]
 
@@ -288,6 +293,26 @@ def _steps(run: Run) -> Iterator[Diagnostic]:
         )
     for name, optimizer in run.optimizers.items():
         yield from _optimizer_forms(name, optimizer)
+
+
+def _last_batch(run: Run) -> Iterator[Diagnostic]:
+    """A last training batch that leaves a rank one sample, which batch norm can't normalize."""
+    train: Any = run.data.get("train")
+    size = batch_size_of(train.loader) if isinstance(train, DataSource) else None
+    if size is None or train.samples is None or train.batches is None:
+        return
+    left, ranks = train.samples - (train.batches - 1) * size, run.world.size
+    modules = [pair for model in run.models.values() for pair in model.named_modules()]
+    norms = [n for n, one in modules if isinstance(one, nn.BatchNorm1d) and one.training]
+    if norms and size // ranks > 1 >= left // ranks:
+        each = "" if ranks == 1 else f" on {ranks} ranks"
+        yield Diagnostic(
+            "warning",
+            "train",
+            f"the last batch of an epoch has {left} of {size} samples{each}, and a single one "
+            f"can't be normalized by {norms[0] or 'the model'!r} (BatchNorm1d)",
+            "leave that batch out: `drop_last=True`, beside `batch_size` or in the DataLoader",
+        )
 
 
 def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from trackside import randomness
+from trackside.data.loaders import Batching
 from trackside.data.prefetch import prefetcher_for
 from trackside.data.source import DataSource
 from trackside.distributed import Place, World
@@ -57,7 +59,7 @@ def assemble(
     events: Dispatcher,
     ranks: RankSession,
     sets: Mapping[str, Any],
-    batch_size: int,
+    batching: Batching,
     options: Options,
     models: Mapping[str, nn.Module] | None,
 ) -> Training:
@@ -69,7 +71,7 @@ def assemble(
         events: Calls its callbacks.
         ranks: This process among others.
         sets: Data by name.
-        batch_size: Samples per batch, where data is given as a `Dataset`.
+        batching: How data is cut into batches that comes as samples.
         options: Of the loop.
         models: Those of an earlier run, to evaluate or predict with; None makes them.
     """
@@ -82,7 +84,7 @@ def assemble(
     events.fire(Callback.on_configure_start)
     made = models is None or training
     run.models = models_by_name(trainer.configure_model(run)) if made else dict(models or {})
-    run.data = sources = _sources(run, sets, batch_size)
+    run.data = sources = _sources(run, sets, batching)
     checks.know_length(run)
     events.fire(Callback.on_configure_end)
     run.steps = trainer
@@ -128,12 +130,14 @@ def assemble(
     return Training(setup, position)
 
 
-def _sources(run: Run, sets: Mapping[str, Any], batch_size: int) -> dict[str, DataSource]:
+def _sources(run: Run, sets: Mapping[str, Any], batching: Batching) -> dict[str, DataSource]:
+    checks.check_batching(batching, sets)
+    whole = replace(batching, drop_last=False)  # an evaluation leaves nobody out
     return {
         name: DataSource(
             name,
             data,
-            batch_size,
+            batching if name == TRAIN else whole,
             shuffle=name == TRAIN,
             world=run.world,
             training=name == TRAIN,

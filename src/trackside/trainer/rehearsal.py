@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from trackside import randomness
 from trackside.checkpoint.saver import saver_among
-from trackside.data.loaders import is_map_style
+from trackside.data.loaders import Batching, is_map_style
 from trackside.data.tensors import as_dataset
 from trackside.distributed import Place
 from trackside.errors import ConfigurationError, TracksideError, UsageError
@@ -208,7 +208,7 @@ class _Fault(Callback[Run]):
 
 
 def rehearse(
-    trainer: Rehearsed, train: Any, validation: Any, data: Any, batch_size: int
+    trainer: Rehearsed, train: Any, validation: Any, data: Any, batching: Batching
 ) -> Rehearsal:
     """Rehearse with copies of a trainer; it stays as it is.
 
@@ -217,7 +217,7 @@ def rehearse(
         train: Training data.
         validation: Data, or several by name, that are evaluated; None for none.
         data: More data by name.
-        batch_size: Samples per batch, where data is given as a `Dataset`.
+        batching: How data is cut into batches that comes as samples.
 
     Raises:
         RehearsalError: A part failed, or the trainer can't be copied.
@@ -233,8 +233,8 @@ def rehearse(
 
     def first(data: Any) -> Any:
         if isinstance(data, Mapping) and as_dataset("rehearsed", data) is None:
-            return {name: first_batches(one, batch_size) for name, one in data.items()}
-        return None if data is None else first_batches(data, batch_size)
+            return {name: first_batches(one, batching.samples) for name, one in data.items()}
+        return None if data is None else first_batches(data, batching.samples)
 
     def made(folder: Path) -> Rehearsed:
         twin = _copied(trainer)
@@ -243,7 +243,8 @@ def rehearse(
 
     def fit_arguments() -> dict[str, Any]:
         found = {name: first(data) for name, data in sets.items()}
-        return {**found, "batch_size": batch_size, "evaluate_every": "1 epoch"}
+        size = {"batch_size": batching.size, "drop_last": batching.drop_last}
+        return {**found, **size, "evaluate_every": "1 epoch"}
 
     done = go_through(Stage(made, fit_arguments))
     logging.getLogger("trackside").info("%s", done)
@@ -291,8 +292,19 @@ def first_batches(data: Any, batch_size: int) -> Any:
             worker_init_fn=data.worker_init_fn,
         )
     if isinstance(data, IterableDataset):
-        data = DataLoader(data, batch_size=batch_size)
+        return _FirstSamples(data, BATCHES * batch_size)
     return _First(data)
+
+
+class _FirstSamples(IterableDataset[Any]):
+    """A data set that ends early."""
+
+    def __init__(self, data: Iterable[Any], samples: int) -> None:
+        self.data = data
+        self.samples = samples
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(iter(self.data), self.samples)
 
 
 class _First:

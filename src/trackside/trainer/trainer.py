@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trackside.data.loaders import Batching
 from trackside.distributed.session import RankSession
 from trackside.errors import ConfigurationError, UsageError
 from trackside.idioms import refuses_idioms
@@ -147,7 +148,8 @@ class Trainer(Callback[Any]):
         steps: int | None = None,
         evaluate_every: Schedule | str = "1 epoch",
         data: Mapping[str, Data] | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        drop_last: bool = False,
         resume: Resume = None,
         rehearse: bool = False,
     ) -> Result:
@@ -161,7 +163,8 @@ class Trainer(Callback[Any]):
             steps: Optimizer updates.
             evaluate_every: When to evaluate.
             data: More data sets by name, for callbacks and `run.evaluate(name)`.
-            batch_size: Samples per batch, where data is given as a `Dataset`.
+            batch_size: Samples per batch, where data is given as a `Dataset`; None takes 32.
+            drop_last: Whether a last training batch with fewer samples is left out.
             resume: Go on from a checkpoint of this run's folder: `auto` takes the newest that is
                 whole (and starts fresh where there is none), `best` the best, a number the one of
                 that step; or the path of any checkpoint. None starts fresh.
@@ -177,10 +180,10 @@ class Trainer(Callback[Any]):
             DataError, LossError, OptimizerError: What was given can't be trained with.
             RehearsalError: The rehearsal failed, and nothing was started.
         """
-        limit = preflight.limit(epochs, steps)
+        limit, batching = preflight.limit(epochs, steps), Batching(batch_size, drop_last)
         sets, evaluations = preflight.data_sets(train, validation, data)
         if rehearse and self._run is None:
-            rehearsal.rehearse(self, train, validation, data, batch_size)
+            rehearsal.rehearse(self, train, validation, data, batching)
         options = Options(
             clip=self.clip,
             log_every=Every.parse(self.settings.log_every, option="log_every"),
@@ -200,9 +203,11 @@ class Trainer(Callback[Any]):
             preflight.check(training.setup, open_ended=open_ended)
             return loops.fit(training)
 
-        return self._live("fit", sets, batch_size, options, body, limit)
+        return self._live("fit", sets, batching, options, body, limit)
 
-    def evaluate(self, data: Data, *, name: str = "test", batch_size: int = 32) -> dict[str, float]:
+    def evaluate(
+        self, data: Data, *, name: str = "test", batch_size: int | None = None
+    ) -> dict[str, float]:
         """Evaluate the model on `data` without training it.
 
         Returns:
@@ -221,17 +226,22 @@ class Trainer(Callback[Any]):
             stop(training, training.run.requests.take("stop"))
             return training.outcome(f"evaluated {name!r}")
 
-        self._live("evaluate", {name: data}, batch_size, Options(), body)
+        self._live("evaluate", {name: data}, Batching(batch_size), Options(), body)
         return found
 
     def predict(
-        self, data: Data, *, batch_size: int = 32, keep: bool = True, pad: float | None = None
+        self,
+        data: Data,
+        *,
+        batch_size: int | None = None,
+        keep: bool = True,
+        pad: float | None = None,
     ) -> Any:
         """Predict `data`; a target, where there is one, is ignored.
 
         Args:
             data: As for `fit`.
-            batch_size: Samples per batch, where data is given as a `Dataset`.
+            batch_size: Samples per batch, where data is given as a `Dataset`; None takes 32.
             keep: Whether predictions are kept in memory and returned. Otherwise a callback takes
                 those of each batch: `SavePredictions("predict")`.
             pad: What fills tensors whose shapes differ from batch to batch; None leaves these as a
@@ -256,7 +266,7 @@ class Trainer(Callback[Any]):
                 predicting.check_taken(training)
             return predicting.predict(training, PREDICT, made if keep else None)
 
-        self._live("predict", {PREDICT: data}, batch_size, Options(), body, made=made)
+        self._live("predict", {PREDICT: data}, Batching(batch_size), Options(), body, made=made)
         return joined(made, pad=pad) if keep else None
 
     # --- to override ---------------------------------------------------------------------------
@@ -350,7 +360,7 @@ class Trainer(Callback[Any]):
         self,
         mode: Mode,
         sets: Mapping[str, Data],
-        batch_size: int,
+        batching: Batching,
         options: Options,
         body: Callable[[Training], Outcome],
         limit: RunLimit | None = None,
@@ -367,7 +377,7 @@ class Trainer(Callback[Any]):
 
         def assembled() -> Outcome:
             self._training = assembly.assemble(
-                self, run, events, self._ranks, sets, batch_size, options, self._models
+                self, run, events, self._ranks, sets, batching, options, self._models
             )
             self._models = dict(run.models)
             return body(self._training)

@@ -335,3 +335,62 @@ def test_the_former_of_the_same_weights_is_not_counted_but_a_pinned_one_stays(
     for step, again, pinned in ((1, False, False), (2, False, True), (2, True, False)):
         made.save({}, Saving(step=step, again=again, pinned=pinned))
     assert saved(str(tmp_path)) == ["step-0000000001", "step-0000000002", "step-0000000002-2"]
+
+
+# --- which are the best ------------------------------------------------------------------------
+
+
+class Values(Callback[Run]):
+    """Records the next of its values after each third step."""
+
+    logs = ("score",)
+
+    def __init__(self, *values: float) -> None:
+        self.values = list(values)
+
+    def on_measure(self, run: Run, values: dict[str, float]) -> None:
+        if run.progress.steps_completed % 3 == 0 and self.values:
+            values["score"] = self.values.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "steps"),
+    [
+        ("min", (3.0, 5.0, 2.0, 2.0), [9]),
+        ("max", (3.0, 5.0, 2.0, 2.0), [6]),
+        ("max", (3.0, float("inf"), float("nan"), 1.0), [3]),
+    ],
+)
+def test_the_best_is_saved_where_its_value_is_recorded(
+    mode: Any, values: tuple[float, ...], steps: list[int]
+) -> None:
+    checkpoint = Checkpoint("5 steps", keep_last=1, keep_best=1, monitor="score", mode=mode)
+    callbacks = {"values": Values(*values), "checkpoint": checkpoint}
+    result = fit_logging_each_step(callbacks, steps=14)
+    assert saved() == [f"step-{step:010d}" for step in (*steps, 14)]
+    best = result.history.best("score", mode)
+    assert best is not None
+    assert best.record.step == steps[0]
+
+
+def fit_logging_each_step(callbacks: dict[str, Any], **options: Any) -> Result:
+    inputs = torch.zeros(64, 1)
+    return Trainer(
+        lambda: nn.Linear(1, 1),
+        loss=nn.MSELoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01),
+        callbacks=callbacks,
+        defaults=False,
+        settings=Settings(directory="run", device="cpu", log_every="1 step"),
+    ).fit(TensorDataset(inputs, inputs), batch_size=4, **options)
+
+
+def test_the_best_of_an_epoch_is_saved_once_with_the_end_of_the_epoch() -> None:
+    reasons: list[str] = []
+    result = train(
+        {"checkpoint": Checkpoint(keep_last=None, keep_best=2, monitor="val/loss")}, epochs=2
+    )
+    for name in saved():
+        reasons.append(open_checkpoint(Path("run/checkpoints") / name).manifest.reason)
+    assert result.outcome.status is Status.COMPLETED
+    assert reasons == ["every 1 epoch (checkpoint)"] * 2

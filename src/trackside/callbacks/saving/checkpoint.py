@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import errno
 import logging
+import math
 from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ from trackside.checkpoint import (
 from trackside.checkpoint.commit import Saved, Saving
 from trackside.checkpoint.saver import Saver
 from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
+from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
@@ -49,7 +52,8 @@ class Checkpoint(PeriodicCallback, Saver):
     Args:
         every: When to save; None saves at the end, on a stop and on a signal only.
         keep_last: How many of the newest stay. None keeps all.
-        keep_best: How many of the best by `monitor` stay beside them.
+        keep_best: How many of the best by `monitor` stay beside them. A value that is among the
+            best is saved at the step at which it is recorded, whether `every` is due there or not.
         monitor: Full name of the metric that ranks checkpoints, such as `val/loss`.
         mode: Whether lower (`min`) or higher (`max`) values of `monitor` are better.
         keep_every_steps: One in every so many steps stays forever.
@@ -115,6 +119,9 @@ class Checkpoint(PeriodicCallback, Saver):
         self._pinned_step: int | None = None
         self._writer: CheckpointWriter | None = None
         self._saved_at = (-1, 0, 0)
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._best: list[float] = []
+        self._best_is_due = False
         self._began_infinite: dict[str, frozenset[str]] = {}
         self._untold: deque[Saved] = deque()
 
@@ -134,6 +141,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self._pinned_step = None
         self._writer = None
         self._saved_at = (-1, 0, 0)
+        self._best_is_due = False
         self._untold.clear()
         self.needs_attention = False
 
@@ -179,6 +187,39 @@ class Checkpoint(PeriodicCallback, Saver):
     def pin(self, run: Run) -> None:
         """Let a checkpoint of the step that is completed now stay forever; ask for it as well."""
         self._pinned_step = run.progress.steps_completed
+
+    def on_log(self, run: Run, record: Record) -> None:
+        best, value = self.retention.keep_best, record.values.get(self.retention.monitor or "")
+        if best is None or value is None or not math.isfinite(value):
+            return
+        if not self._is_among_the_best(value, best):
+            return
+        # What is recorded after the pass of an epoch is saved with its end.
+        self._best_is_due = run.progress.epochs_completed > run.progress.epochs_closed
+        if not self._best_is_due:
+            run.save(f"{self.monitors[0]} is among the best", all_ranks=True)
+
+    def _is_among_the_best(self, value: float, count: int) -> bool:
+        """Whether fewer than `count` values so far are as good; from then on it is one of them."""
+        place = bisect.bisect_right(self._best, signed := self._sign * value)
+        self._best.insert(place, signed)
+        del self._best[count:]
+        return place < count
+
+    def _start(self, run: Run) -> None:
+        super()._start(run)
+        self._best.clear()
+        if self.retention.keep_best is not None:
+            values = run.history.values(self.monitors[0])
+            finite = sorted(self._sign * value for value in values if math.isfinite(value))
+            self._best = finite[: self.retention.keep_best]
+
+    def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        if self._after_epochs.crossed(run.progress):
+            self.on_due(run)
+        elif self._best_is_due:
+            run.save(f"{self.monitors[0]} is among the best", all_ranks=True)
+        self._best_is_due = False
 
     def on_due(self, run: Run) -> None:
         run.save(f"every {self.every}")

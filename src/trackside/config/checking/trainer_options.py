@@ -16,7 +16,7 @@ from trackside.trainer.trainer import Trainer
 
 SECTIONS = ("model", "loss", "optimizer", "scheduler", "metrics", "callbacks", "seed")
 """Options of the constructor that are sections of their own."""
-FROM_DATA = ("self", "train", "data", "batch_size")
+FROM_DATA = ("self", "train", "data", "batch_size", "drop_last")
 """Options of `fit` that the section `data:` gives."""
 
 VALIDATION = Option(

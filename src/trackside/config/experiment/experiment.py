@@ -17,6 +17,7 @@ from trackside.config.experiment.steering import Steering
 from trackside.config.text.layers import Document
 from trackside.config.text.place import Path
 from trackside.config.text.problem import ExperimentError, Findings, Problem
+from trackside.data.loaders import Batching, is_cut_here
 from trackside.distributed.setup import Place
 from trackside.errors import Interrupted, RegistrationError, Terminated, TracksideError
 from trackside.lifecycle.hooks import Callback
@@ -61,7 +62,7 @@ class Experiment:
     """When the scheduler moves: `per`, `monitor`."""
     metrics: Mapping[str, Blueprint] = field(default_factory=dict)
     data: Mapping[str, Blueprint] = field(default_factory=dict)
-    batch_size: int | None = None
+    batching: Batching = field(default_factory=Batching)
     callbacks: Mapping[str, Blueprint | None] = field(default_factory=dict)
     """By name; None removes a default."""
     evaluate: tuple[str, ...] = ()
@@ -158,11 +159,12 @@ class Experiment:
         arguments["validation"] = {name: data[name] for name in validation} or None
         if rest:
             arguments["data"] = rest
-        return arguments | self.batch_size_argument()
+        size = {"batch_size": self.batching.size, "drop_last": self.batching.drop_last}
+        return arguments | size
 
-    def batch_size_argument(self) -> dict[str, Any]:
-        """`batch_size`, where the configuration gives it."""
-        return {} if self.batch_size is None else {"batch_size": self.batch_size}
+    def batch_size_for(self, data: Any) -> int | None:
+        """The configuration's `batch_size`, where `data` has use for it."""
+        return self.batching.size if is_cut_here("data", data) else None
 
     def run(self, directory: str | FilePath | None = None) -> Finished:
         """Train, then evaluate what `evaluate:` names.
@@ -203,7 +205,8 @@ class Experiment:
         if result.outcome.status in (Status.COMPLETED, Status.STOPPED):
             try:
                 for name in self.evaluate:
-                    metrics |= trainer.evaluate(data[name], name=name, **self.batch_size_argument())
+                    size = self.batch_size_for(data[name])
+                    metrics |= trainer.evaluate(data[name], name=name, batch_size=size)
             except (Interrupted, Terminated) as told:
                 return Finished(trainer, result, metrics, told)
         return Finished(trainer, result, metrics)

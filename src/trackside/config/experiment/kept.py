@@ -103,7 +103,8 @@ def evaluate_kept(
     trainer.callbacks.append(_Weights(checkpoint))
     found: dict[str, float] = {}
     for name in names:
-        found |= trainer.evaluate(data[name], name=name, **experiment.batch_size_argument())
+        size = experiment.batch_size_for(data[name])
+        found |= trainer.evaluate(data[name], name=name, batch_size=size)
     return found
 
 
@@ -113,7 +114,7 @@ def predict_kept(experiment: Experiment | KeptProgram, name: str, checkpoint: Ch
     trainer = experiment.trainer()
     trainer.callbacks.append(_Weights(checkpoint))
     data = experiment.make_data([name])
-    return trainer.predict(data[name], **experiment.batch_size_argument())
+    return trainer.predict(data[name], batch_size=experiment.batch_size_for(data[name]))
 
 
 def _check_names(names: list[str], experiment: Experiment | KeptProgram) -> None:

@@ -16,6 +16,7 @@ import yaml
 from trackside.callbacks.reporting.provenance import SETTINGS
 from trackside.config.experiment.experiment import Finished
 from trackside.config.experiment.trusted import search_path
+from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
 from trackside.trainer.program import Program
 from trackside.trainer.trainer import Trainer
@@ -51,10 +52,10 @@ class KeptProgram:
             return tuple(validation)
         return () if validation is None else ("val",)
 
-    def batch_size_argument(self) -> dict[str, Any]:
-        """`batch_size`, where the program gives it."""
-        options = self.program.options
-        return {"batch_size": options["batch_size"]} if "batch_size" in options else {}
+    def batch_size_for(self, data: Any) -> int | None:
+        """The program's `batch_size`, where `data` has use for it."""
+        size: int | None = self.program.options.get("batch_size")
+        return size if is_cut_here("data", data) else None
 
     def finish(self) -> Finished:
         """Go on training; a signal that ended it is told by what it returns."""

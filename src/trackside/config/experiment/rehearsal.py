@@ -23,11 +23,11 @@ def rehearse(experiment: Experiment) -> Rehearsal:
         ExperimentError: Something of it can't be made.
     """
     hurried = _hurried(experiment)
-    size = hurried.batch_size_argument()
+    samples = hurried.batching.samples
 
     def data() -> dict[str, Any]:
         made = hurried.make_data()
-        return {n: first_batches(one, size.get("batch_size", 32)) for n, one in made.items()}
+        return {n: first_batches(one, samples) for n, one in made.items()}
 
     def trainer(folder: Path) -> Trainer:
         return hurried.trainer(folder)
@@ -35,7 +35,8 @@ def rehearse(experiment: Experiment) -> Rehearsal:
     def evaluate(trainer: Trainer) -> None:
         sets = data()
         for name in hurried.evaluate:
-            trainer.evaluate(sets[name], name=name, **size)
+            size = hurried.batch_size_for(sets[name])
+            trainer.evaluate(sets[name], name=name, batch_size=size)
 
     return go_through(
         Stage(

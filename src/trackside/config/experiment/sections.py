@@ -22,6 +22,7 @@ from trackside.config.experiment.experiment import Experiment
 from trackside.config.text.layers import Document
 from trackside.config.text.place import Path
 from trackside.config.text.problem import Findings
+from trackside.data.loaders import Batching
 from trackside.errors import did_you_mean, nearest
 from trackside.lifecycle.hooks import Callback
 from trackside.step.optimization import Scheduler
@@ -31,7 +32,7 @@ from trackside.trainer.trainer import Trainer
 SECTIONS = {
     "seed": "Seeds every generator at the start of each run.",
     "model": "What is trained: one `kind:`, or several by name.",
-    "data": "Data sets by name: `train`, `val`, `test`, or any other; and `batch_size`.",
+    "data": "Data sets by name: `train`, `val`, or any other; and `batch_size`, `drop_last`.",
     "loss": "From prediction and target to the mean loss of a batch.",
     "metrics": "By name; computed in evaluations.",
     "optimizer": "Takes the model's parameters.",
@@ -83,7 +84,7 @@ class Sections:
                 )
         trainer_class = self._trainer_class()
         keys = trainer_options(trainer_class)
-        data, batch_size = self._data()
+        data, batching = self._data()
         parts: dict[str, Any] = {
             "seed": self._fit("seed", int | None),
             "trainer_values": self._trainer(keys, set(data)),
@@ -106,7 +107,7 @@ class Sections:
             trainer_class=trainer_class,
             keys=keys,
             data=data,
-            batch_size=batch_size,
+            batching=batching,
             **parts,
         )
 
@@ -145,13 +146,15 @@ class Sections:
             self._known_data(name, ("trainer", "validation"), data)
         return values
 
-    def _data(self) -> tuple[dict[str, Blueprint], int | None]:
+    def _data(self) -> tuple[dict[str, Blueprint], Batching]:
         section = self._mapping("data")
-        batch_size = None
+        batching: dict[str, Any] = {}
         found: dict[str, Blueprint] = {}
         for name, value in section.items():
             if name == "batch_size":
-                batch_size = self.checker.fit(value, int | None, ("data", name), kinds.DATA)
+                batching["size"] = self.checker.fit(value, int | None, ("data", name), kinds.DATA)
+            elif name == "drop_last":
+                batching[name] = self.checker.fit(value, bool, ("data", name), kinds.DATA)
             elif value is not None:
                 made = self.checker.blueprint(value, ("data", name), kinds.DATA)
                 found[name] = made or _BROKEN
@@ -165,7 +168,7 @@ class Sections:
                 expected="data: {train: {kind: ...}}",
                 remedy=f"write `train` for `{near}`" if near else None,
             )
-        return found, batch_size
+        return found, Batching(**batching)
 
     def _model(self, trainer_class: type[Trainer]) -> Any:
         value, path = self.value.get("model"), ("model",)

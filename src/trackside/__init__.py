@@ -8,6 +8,7 @@ from trackside.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.checkpoint.commit import Saved as Saved
+    from trackside.config.experiment.trained import load as load
     from trackside.directions import declare_direction as declare_direction
     from trackside.distributed.ddp import DDP as DDP
     from trackside.distributed.failure import PeerFailed as PeerFailed
@@ -79,6 +80,7 @@ else:
         {
             "checkpoint.commit": ("Saved",),
             "directions": ("declare_direction",),
+            "config.experiment.trained": ("load",),
             "distributed.ddp": ("DDP",),
             "distributed.failure": ("PeerFailed",),
             "distributed.fsdp": ("FSDP",),
@@ -230,6 +232,7 @@ __all__ = [
     "accuracy",
     "declare_direction",
     "event",
+    "load",
     "on",
     "program",
 ]

@@ -22,6 +22,10 @@ from trackside.trainer.trainer import Trainer
 
 P = ParamSpec("P")
 
+MAKERS: dict[tuple[str, str | None], Callable[..., Any]] = {}
+"""Functions that this process has marked, by their name and the folder of their module: a script is
+not imported a second time by a command that it calls itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -89,6 +93,7 @@ def program(make: Callable[P, Program]) -> Callable[P, Program]:
         found.trainer.made_by = {"function": name, "arguments": arguments, "search_path": folder}
         return found
 
+    MAKERS[name, folder] = made
     return made
 
 

@@ -23,6 +23,7 @@ from trackside.paths import local_path
 from trackside.progress import is_count
 from trackside.run import Run
 from trackside.run_folder.identity import identity
+from trackside.trainer.trainer import Trainer
 
 
 def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment | KeptProgram:
@@ -64,7 +65,20 @@ def find_checkpoint(
     Raises:
         CheckpointError: There is no such checkpoint.
     """
-    saver = saver_among(experiment.trainer().callbacks)
+    return checkpoint_of(experiment.trainer(), folder, which)
+
+
+def checkpoint_of(
+    trainer: Trainer | None, folder: str | Path, which: str | int | Path
+) -> Checkpoint:
+    """A verified checkpoint of a run, as `find_checkpoint`.
+
+    Args:
+        trainer: Its callback knows where and what is best; None: nothing knows.
+        folder: The run's folder.
+        which: As for `find_checkpoint`.
+    """
+    saver = None if trainer is None else saver_among(trainer.callbacks)
     run = Run("evaluate", local_path(folder))
     root = run.directory / "checkpoints" if saver is None else saver.root(run)
     known = identity(run.directory)

@@ -18,7 +18,7 @@ from trackside.config.experiment.experiment import Finished
 from trackside.config.experiment.trusted import search_path
 from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
-from trackside.trainer.program import Program
+from trackside.trainer.program import MAKERS, Program
 from trackside.trainer.trainer import Trainer
 
 
@@ -91,9 +91,11 @@ def load_program(folder: Path, overrides: Iterable[str]) -> KeptProgram:
             remedy="in the program, go on with trainer.fit(..., resume='auto') and "
             f"Settings(directory={str(folder)!r}); or move it into such a function",
         )
-    known = search_path(folder, SETTINGS, [origin.get("search_path")])
-    sys.path[:0] = [one for one in known if one and one not in sys.path]
-    make = _function(origin["function"])
+    make = MAKERS.get((origin["function"], origin.get("search_path")))
+    if make is None:
+        known = search_path(folder, SETTINGS, [origin.get("search_path")])
+        sys.path[:0] = [one for one in known if one and one not in sys.path]
+        make = _function(origin["function"])
     arguments, resume = _changed(make, dict(origin["arguments"]), overrides)
     program = make(**arguments)
     trainer = program.trainer

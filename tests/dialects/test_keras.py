@@ -99,6 +99,7 @@ def test_logs_of_an_epoch_have_the_names_of_keras_and_are_shared() -> None:
     latest = result.history.latest
     assert looking.logs == {
         "loss": latest("train/loss"),
+        "accuracy": latest("train/accuracy"),
         "val_loss": latest("val/loss"),
         "val_accuracy": latest("val/accuracy"),
         "extra": 1,

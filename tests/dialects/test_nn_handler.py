@@ -86,9 +86,11 @@ def test_nn_02_logs_hold_what_the_hooks_are_for() -> None:
     keeping = Keeping()
     fit(keeping, task=tiny_classification())
 
-    assert all(set(logs) == {"loss"} for logs in keeping.of("batch"))
+    of_batch = {"batch", "size", "loss", "accuracy"}
+    assert all(set(logs) == of_batch for logs in keeping.of("batch"))
     assert all(isinstance(logs["loss"], float) for logs in keeping.of("batch"))
-    expected = {"loss", "val_loss", "val_accuracy", "lr", "epoch"}
+    expected = {"loss", "accuracy", "val_loss", "val_accuracy"}
+    expected |= {"lr", "lr_group_0", "epoch", "epoch_time"}
     assert [set(logs) for logs in keeping.of("epoch")] == [expected, expected]
     assert keeping.of("epoch")[0]["lr"] == 0.01
 
@@ -342,7 +344,7 @@ def test_a_validation_hook_gets_the_batches_of_the_validation_only() -> None:
             self.seen.append(batch)
 
         def on_val_batch_end(self, batch: int, logs: Any = None) -> None:
-            assert logs["loss"] > 0
+            assert logs["val_loss"] > 0
             self.seen.append(batch)
 
         def on_val_end(self, logs: Any = None) -> None:
@@ -354,7 +356,7 @@ def test_a_validation_hook_gets_the_batches_of_the_validation_only() -> None:
     result = trainer.fit(task.train, sets, epochs=1)
 
     assert not result.failed_callbacks
-    assert validating.seen == ["begin", 0, 0, 1, 1, {"val_loss"}]
+    assert validating.seen == ["begin", 0, 0, 1, 1, {"epoch", "loss", "val_loss"}]
 
 
 def test_a_failing_callback_is_counted_and_training_goes_on() -> None:

@@ -455,7 +455,7 @@ def test_the_epoch_is_counted_from_1_in_every_event_of_it() -> None:
     names += ["on_training_run_epoch_end", "on_training_run_end"]
     fit(type("Noting", (TrainerCallback,), {name: note(name) for name in names})())
 
-    assert seen == [(n, e) for e in (1, 2) for n in names[:-1]] + [(names[-1], 2)]
+    assert seen == [(n, e) for e in (1, 2) for n in names[:-1]] + [(names[-1], 3)]
 
 
 def test_an_evaluation_run_has_events_of_its_own() -> None:

@@ -23,6 +23,10 @@ class Saver(ABC):
     save_on_failure: bool = False
     """Whether to save when an evaluation fails, before its error ends the run."""
 
+    waits: bool = False
+    """Whether the run waits for each checkpoint: a callback works with the files of the step that
+    is saved. Set for one run."""
+
     @property
     @abstractmethod
     def is_writing(self) -> bool:

@@ -88,6 +88,18 @@ def state_of(
     return state
 
 
+def under_their_keys(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state that was read, also under the keys that their files of `torch.save` have."""
+    optimizer = next(iter(state.get("optimizers", {}).values()), None)
+    scheduler = next(iter(state.get("schedulers", {}).values()), None)
+    theirs = {
+        "model_state_dict": state["model"],
+        "optimizer_state_dict": optimizer,
+        "scheduler_state_dict": scheduler,
+    }
+    return {**state, **{key: value for key, value in theirs.items() if value is not None}}
+
+
 def restore(
     run: Run, state: Mapping[str, Any], *, optimizer: bool = True, scheduler: bool = True
 ) -> None:

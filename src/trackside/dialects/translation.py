@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from trackside.dialects.training_metrics import PLACE, TrainingMetrics, functions_of
 from trackside.dialects.view import View, ends_step, is_validation, so_far, validation_name
 from trackside.errors import RegistrationError, nearest
 from trackside.lifecycle.adoption import Adopted
@@ -142,6 +143,8 @@ class Adapter(Adopted):
     """How the names of their hooks begin."""
     records_gradients: ClassVar[bool] = True
     """Whether their hooks may compute losses of their own: their trainer leaves gradients on."""
+    reads_training_metrics: ClassVar[tuple[str, ...]] = ()
+    """Their hooks whose `logs` hold the trainer's metrics over training batches."""
     evaluates_always: ClassVar[bool] = False
     """Whether rows marked `evaluating` hold without a validation before them, too."""
 
@@ -153,6 +156,8 @@ class Adapter(Adopted):
         """Whether training has begun and its end has not been reported yet."""
         self.held: Any = None
         """The step's output for a batch whose end hasn't been reported yet."""
+        self.metrics: TrainingMetrics | None = None
+        """The metrics of training batches, where this callback is the one that computes them."""
         self._calls: dict[str, list[tuple[int, Call]]] = {}
         for name, row in self.rows().items():
             if not self.overrides(name):
@@ -256,9 +261,42 @@ class Adapter(Adopted):
     def on_epoch_start(self, run: Run) -> None:
         """Remember the number of the epoch, which counters of completed work don't show."""
         self.view.begin_epoch()
+        if any(map(self.overrides, self.reads_training_metrics)):
+            self._compute_training_metrics(run)
+
+    def _compute_training_metrics(self, run: Run) -> None:
+        """Compute them from now on, if no other callback does."""
+        store = vars(run).setdefault("_dialects", {})
+        functions = functions_of(run)
+        if not functions or PLACE in store:
+            return
+        metrics = store[PLACE] = self.metrics = TrainingMetrics(run, functions)
+
+        def begin(run: Run, batch: Any) -> None:
+            metrics.begin()
+
+        def end(run: Run, batch: Any, output: Any) -> None:
+            metrics.end(run, output)
+
+        # Before all others: what they read at the end of a batch is then there.
+        for hook, call in (("on_batch_start", begin), ("on_batch_end", end)):
+            self._calls.setdefault(hook, []).insert(0, (-1, call))
+            vars(self)[hook] = self._all_calls(hook)
+        run.callbacks.refresh()
+
+    def _forget_training_metrics(self, run: Run) -> None:
+        if self.metrics is None:
+            return
+        vars(run)["_dialects"].pop(PLACE, None)
+        self.metrics = None
+        for hook in ("on_batch_start", "on_batch_end"):
+            self._calls[hook] = [one for one in self._calls[hook] if one[0] >= 0]
+            if not self._calls[hook]:
+                del self._calls[hook], vars(self)[hook]
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        """Do nothing itself; a place for the rows."""
+        """Leave the run."""
+        self._forget_training_metrics(run)
 
     # --- state ---------------------------------------------------------------------------------
 

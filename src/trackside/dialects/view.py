@@ -34,7 +34,16 @@ class View:
     instead: ClassVar[Mapping[str, str]] = {}
     """Attributes that are theirs and have no equal in a view, and the native way."""
 
-    def __init__(self) -> None:
+    refuses_settings: ClassVar[bool] = False
+    """Whether attributes that it doesn't declare can't be set: nobody would read them."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        if given or options:
+            raise UsageError(
+                f"a `{self.stands_for}` of the dialect {self.dialect} shows a run, it isn't made",
+                received=", ".join([*map(repr, given), *(f"{name}=..." for name in options)]),
+                remedy="make a `trackside.Trainer`, and give it the callbacks",
+            )
         vars(self).update(_run=None, _store=None)
 
     def look_at(self, run: Run) -> None:
@@ -140,10 +149,10 @@ class View:
                     remedy=self._remedy(name),
                 )
             declared.fset(self, value)
-        elif name in self.instead:
+        elif name in self.instead or self.refuses_settings:
             raise UnknownAttributeError(
                 f"{self.dialect}: a `{self.stands_for}` here has no `{name}` to set",
-                remedy=self.instead[name],
+                remedy=self._remedy(name),
             )
         else:
             self.shared[name] = value
@@ -151,8 +160,8 @@ class View:
     def _remedy(self, name: str) -> str:
         if name in self.instead:
             return self.instead[name]
-        known = [n for n in dir(type(self)) if not n.startswith("__")]
-        meant = nearest(name, known)
+        known = [n for n in dir(type(self)) if not n.startswith("__") and n != name]
+        meant = None if hasattr(type(self), name) else nearest(name, known)
         guess = f"did you mean `{meant}`? " if meant else ""
         return f"{guess}A `trackside.Callback` reads the run itself: `{self.stands_for}.run` here"
 
@@ -207,6 +216,11 @@ def optimizer_of(run: Run) -> Optimizer | None:
     """The optimizer; with several, the first; None where a run has none, as in an evaluation."""
     found: Optimizer | None = next(iter(so_far(run, "optimizers").values()), None)
     return found
+
+
+def prefixes(run: Run, train: str, validation: str) -> dict[str, str]:
+    """Prefixes of our names of metrics, and theirs, whatever the validation data is called."""
+    return {"train/": train, f"{validation_name(run) or 'val'}/": validation}
 
 
 def model_of(run: Run, optimizer: Optimizer) -> nn.Module:

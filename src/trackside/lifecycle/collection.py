@@ -188,6 +188,10 @@ class CallbackCollection:
         if self._dispatcher is not None:
             self._dispatcher.detach(member, Outcome(Status.STOPPED, reason))
 
+    def refresh(self) -> None:
+        """Look again which hooks the callbacks override, after one of them has got a method."""
+        self._refresh()
+
     def _refresh(self) -> None:
         self._ordered = in_order(self._members)
         self._order_keys = {

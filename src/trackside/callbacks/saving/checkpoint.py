@@ -137,6 +137,7 @@ class Checkpoint(PeriodicCallback, Saver):
                 remedy="keep one `Checkpoint`; it can keep the last and the best at once",
             )
         run.saver = self
+        self.waits = False
         self.last = None
         self._pinned_step = None
         self._writer = None
@@ -251,6 +252,8 @@ class Checkpoint(PeriodicCallback, Saver):
             self._failed(error)
         else:
             self._saved_at = _stand(run)
+        if self.waits:
+            self.finish_saves(run)
 
     def _save(
         self,

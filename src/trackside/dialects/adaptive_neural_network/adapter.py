@@ -15,6 +15,7 @@ from torch import nn
 
 from trackside.data.counting import samples_in
 from trackside.dialects import state_file
+from trackside.dialects.training_metrics import of_batch
 from trackside.dialects.translation import (
     Adapter,
     Row,
@@ -24,18 +25,14 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import LateValues, loss_of, renamed
-from trackside.dialects.view import View, epochs_of, optimizer_of
+from trackside.dialects.view import View, epochs_of, optimizer_of, prefixes
 from trackside.errors import UsageError
-from trackside.history import History
 from trackside.lifecycle import adoption
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import Callback as Ours
 from trackside.run import Evaluation, Run
 
 Logs = dict[str, Any]
-
-NAMES = {"train/": "train_", "val/": "val_"}
-"""Prefixes of the names of metrics in `logs`."""
 
 
 class Callback:
@@ -136,7 +133,7 @@ class Trainer(View):
     @property
     def metrics_history(self) -> list[Logs]:
         """Metrics of each epoch so far: `train_loss`, `val_loss`, ..."""
-        return epochs_in(self.run.history)
+        return epochs_in(self.run)
 
     @property
     def stop_training(self) -> bool:
@@ -158,16 +155,17 @@ class Trainer(View):
         """Restore the weights and optimizer of a saved file; returns its content."""
         state = state_file.read(path)
         state_file.restore(self.run, state)
-        return state
+        return state_file.under_their_keys(state)
 
 
-def epochs_in(history: History) -> list[Logs]:
+def epochs_in(run: Run) -> list[Logs]:
     """The metrics of each epoch, under their names."""
     epochs: dict[int, Logs] = {}
-    for record in history:
-        own = {n: v for n, v in record.values.items() if n.startswith(tuple(NAMES))}
+    names = prefixes(run, "train_", "val_")
+    for record in run.history:
+        own = {n: v for n, v in record.values.items() if n.startswith(tuple(names))}
         if own:
-            epochs.setdefault(record.epoch, {}).update(renamed(own, NAMES))
+            epochs.setdefault(record.epoch, {}).update(renamed(own, names))
     return list(epochs.values())
 
 
@@ -188,7 +186,8 @@ def _backward_end(adapter: Adapter, run: Run, loss: Any) -> None:
 
 def _batch_end(adapter: Adapter, run: Run, output: Any) -> None:
     def make() -> Logs:
-        return LateValues(batch_size=int(run.batch_samples), loss=loss_of(output))
+        metrics = of_batch(run)
+        return LateValues(batch_size=int(run.batch_samples), loss=loss_of(output), **metrics)
 
     logs = adapter.view.once(("batch end", run.progress.batches_completed), make)
     adapter.foreign.on_batch_end(run.progress.epoch_batches_completed - 1, adapter.view, logs)
@@ -203,7 +202,9 @@ def _evaluate_end(adapter: Adapter, run: Run, evaluation: Evaluation) -> None:
 
 def _epoch_end(adapter: Adapter, run: Run, metrics: dict[str, float]) -> None:
     epoch = adapter.view.epoch
-    logs = adapter.view.once(("epoch", epoch), lambda: renamed(metrics, NAMES))
+    logs = adapter.view.once(
+        ("epoch", epoch), lambda: renamed(metrics, prefixes(run, "train_", "val_"))
+    )
     adapter.foreign.on_epoch_end(epoch, adapter.view, logs)
 
 
@@ -229,8 +230,8 @@ TABLE: dict[str, Row] = {
     ),
     "on_batch_end": after_update(
         _batch_end,
-        "after the update, where the batch ends a step; `logs`: `batch_size`, and `loss` of this "
-        "batch on this rank",
+        "after the update, where the batch ends a step; `logs`: `batch_size`, `loss` and metrics "
+        "of this batch on this rank",
     ),
     "on_evaluate_begin": in_validation(
         Ours.on_evaluation_start,
@@ -245,8 +246,8 @@ TABLE: dict[str, Row] = {
     "on_epoch_end": row(
         Ours.on_epoch_end,
         _epoch_end,
-        "after the validation; `epoch` from 0; `logs`: `train_loss`, `val_loss` and other metrics, "
-        "over all ranks",
+        "after the validation; `epoch` from 0; `logs`: `train_loss`, `train_accuracy`, `val_loss` "
+        "and other metrics, over all ranks",
         evaluating=True,
     ),
     "on_train_end": at_the_end(
@@ -264,6 +265,7 @@ class TrainerAdapter(Adapter):
     dialect = "adaptive_neural_network"
     table = TABLE
     view_class = Trainer
+    reads_training_metrics = ("on_batch_end", "on_epoch_end")
 
 
 def adopt(callback: object) -> TrainerAdapter | None:

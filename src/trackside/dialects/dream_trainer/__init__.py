@@ -12,6 +12,7 @@ from trackside.dialects.dream_trainer.view import AbstractTrainer as AbstractTra
 from trackside.dialects.dream_trainer.view import BaseTrainer as BaseTrainer
 from trackside.dialects.dream_trainer.view import DreamTrainer as DreamTrainer
 from trackside.dialects.dream_trainer.view import EvalMetricMixin as EvalMetricMixin
+from trackside.dialects.dream_trainer.view import LoggerMixin as LoggerMixin
 from trackside.dialects.dream_trainer.view import QuantizeMixin as QuantizeMixin
 from trackside.dialects.dream_trainer.view import WandBLoggerMixin as WandBLoggerMixin
 
@@ -24,6 +25,7 @@ __all__ = [
     "DreamAdapter",
     "DreamTrainer",
     "EvalMetricMixin",
+    "LoggerMixin",
     "QuantizeMixin",
     "RankZeroCallback",
     "WandBLoggerMixin",

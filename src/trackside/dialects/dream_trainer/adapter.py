@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Generic, get_args, get_origin
 
 from torch import nn
@@ -22,6 +23,7 @@ from trackside.dialects.dream_trainer.view import (
     Both,
     DreamTrainer,
     EvalMetricMixin,
+    LoggerMixin,
     QuantizeMixin,
     SetupMixin,
     TrainerView,
@@ -50,6 +52,7 @@ __all__ = [
     "CallbackCollection",
     "DreamTrainer",
     "EvalMetricMixin",
+    "LoggerMixin",
     "QuantizeMixin",
     "RankZeroCallback",
     "SetupMixin",
@@ -91,6 +94,7 @@ class Callback(Generic[T]):
     def pre_validation_step(self, batch: Any, batch_idx: int) -> Any: ...
     def post_validation_step(self, result: Result, batch_idx: int) -> None: ...
     def on_interrupt(self) -> None: ...
+    def post_load_state_dict(self, loaded_callback_names: set[str]) -> None: ...
 
     def train_context(self) -> AbstractContextManager[None]:
         """Wraps each training step."""
@@ -180,6 +184,11 @@ def _validation_epoch_end(adapter: Adapter, run: Run, evaluation: Evaluation) ->
     adapter.foreign.post_validation_epoch(adapter.view.once(key, make))
 
 
+def _after_loading(adapter: DreamAdapter, run: Run) -> None:
+    if adapter.loaded is not None:
+        adapter.foreign.post_load_state_dict(adapter.loaded)
+
+
 def _plain(name: str) -> Any:
     """Calls the hook `name`, which has no arguments."""
     return lambda adapter, run, *_: getattr(adapter.foreign, name)()
@@ -265,6 +274,13 @@ TABLE: dict[str, Row] = {
     ),
     "post_fit": at_the_end(lambda a, run: a.foreign.post_fit(), "also when training fails"),
     "on_interrupt": row(Ours.on_exception, _plain("on_interrupt"), "an error ends the run"),
+    "post_load_state_dict": row(
+        Ours.on_setup_end,
+        _after_loading,
+        "after a resume, when everything is in its place: names of the callbacks whose state was "
+        "loaded",
+        turn=1,
+    ),
     "train_context": row(
         Ours.step_context,
         lambda a, run: a.foreign.train_context(),
@@ -291,6 +307,8 @@ class DreamAdapter(Adapter):
         super().__init__(foreign, base)
         names = {cls.__name__ for cls in type(foreign).__mro__}
         self.rank_zero_only = "RankZeroCallback" in names
+        self.loaded: set[str] | None = None
+        """Names of the callbacks whose state a checkpoint has; None where nothing was loaded."""
 
     def check(self, run_class: type[Run], others: Iterable[Ours[Any]]) -> None:
         """Refuse a callback whose parameter names something that the run doesn't have."""
@@ -314,6 +332,13 @@ class DreamAdapter(Adapter):
     def show(self, view: Any) -> None:
         """Set `trainer`, as Dream Trainer does when a callback joins."""
         self.foreign.trainer = view
+        self.loaded = None
+        if self.base is not Callback:  # their own base looks for a collection of their class
+            vars(self.foreign)["pop_self"] = partial(Callback.pop_self, self.foreign)
+
+    def on_checkpoint_load(self, run: Run, state: dict[str, Any]) -> None:
+        """Remember whose states the checkpoint has."""
+        self.loaded = set(state.get("callbacks", ()))
 
     def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
         """Remember what `named_metrics` shows."""

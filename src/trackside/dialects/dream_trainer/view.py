@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trackside.dialects.view import View, so_far, validation_name
+from trackside.dialects.view import View, model_of, so_far, validation_name
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.run import Run
 
@@ -81,11 +81,15 @@ class SetupMixin(AbstractTrainer):
     get_module: Any
 
 
-class WandBLoggerMixin(AbstractTrainer):
-    """A trainer that logs; what is logged goes to every logger of the run."""
+class LoggerMixin(AbstractTrainer):
+    """A trainer that logs; values go to every logger of the run."""
 
     log_scalar: Any
     log_dict: Any
+
+
+class WandBLoggerMixin(LoggerMixin):
+    """The same: which loggers there are is decided by the callbacks of the run."""
 
 
 class QuantizeMixin(AbstractTrainer):
@@ -125,6 +129,7 @@ STAND_INS: dict[str, type] = {
         BaseTrainer,
         DreamTrainer,
         EvalMetricMixin,
+        LoggerMixin,
         QuantizeMixin,
         SetupMixin,
         WandBLoggerMixin,
@@ -271,6 +276,31 @@ class TrainerView(View):
     def get_name_by_optimizer(self, optimizer: Optimizer) -> str:
         """The name of an optimizer. Raises `ValueError` when the run doesn't have it."""
         return _name_of(optimizer, self.run.optimizers)
+
+    def get_name_by_scheduler(self, scheduler: Any) -> str:
+        """The name of a scheduler. Raises `ValueError` when the run doesn't have it."""
+        return _name_of(scheduler, self.run.schedulers)
+
+    def get_model(self, name: str) -> nn.Module:
+        """The model of that name."""
+        return self.run.models[name]
+
+    def get_model_by_optimizer(self, name: str) -> nn.Module:
+        """The model that the optimizer of that name trains."""
+        return model_of(self.run, self.run.optimizers[name])
+
+    def get_optimizers_by_model(self, name: str) -> list[Optimizer]:
+        """The optimizers that train the model of that name."""
+        model = self.run.models[name]
+        return [o for o in self.run.optimizers.values() if model_of(self.run, o) is model]
+
+    def get_scheduler_from_optimizer(self, optimizer: Optimizer) -> Any:
+        """The scheduler of an optimizer, or None."""
+        return self.run.schedulers.get(self.get_name_by_optimizer(optimizer))
+
+    def named_rngs(self) -> dict[str, torch.Generator]:
+        """The generator of this process; those of data and devices are the run's own business."""
+        return {"torch": torch.default_generator}
 
     def log_scalar(self, name: str, value: Tensor | float, **_: Any) -> None:
         """Log a number; every logger of the run gets it."""

@@ -7,13 +7,11 @@ shows what doesn't depend on a Keras model: stopping, the learning rate, weights
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
-from torch.optim import Optimizer as TorchOptimizer
-
-from trackside.dialects import state_file
+from trackside.dialects.keras.model import ModelView as ModelView
+from trackside.dialects.keras.model import OptimizerView as OptimizerView
+from trackside.dialects.training_metrics import of_batch
 from trackside.dialects.translation import (
     Adapter,
     Row,
@@ -23,17 +21,12 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import LateValues, loss_of, renamed
-from trackside.dialects.view import View, epochs_of
-from trackside.errors import UsageError
+from trackside.dialects.view import epochs_of, prefixes
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
-from trackside.paths import local_path
 from trackside.run import Evaluation, Run
 
 Logs = dict[str, Any]
-
-NAMES = {"train/": "", "val/": "val_"}
-"""Prefixes of the names of metrics in `logs`."""
 
 
 class Callback:
@@ -70,109 +63,6 @@ class Callback:
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
 
 
-class OptimizerView(View):
-    """Stands for `self.model.optimizer`: the learning rate of a torch optimizer."""
-
-    dialect = "keras"
-    stands_for = "Optimizer"
-    instead: ClassVar[dict[str, str]] = {
-        "variables": "`self.model.run.optimizer.state`: it is a torch optimizer",
-        "apply_gradients": "override `optimizer_step` of `trackside.Trainer`",
-    }
-
-    @property
-    def torch_optimizer(self) -> TorchOptimizer:
-        """The optimizer itself."""
-        return self.run.optimizer
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the first group; setting it sets that of all."""
-        rate: float = self.run.optimizer.param_groups[0]["lr"]
-        return rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: Any) -> None:
-        for group in self.run.optimizer.param_groups:
-            group["lr"] = float(rate)
-
-    @property
-    def iterations(self) -> int:
-        """Optimizer steps completed."""
-        return self.run.progress.steps_completed
-
-
-class ModelView(View):
-    """Stands for `self.model`: a Keras model, as far as that can be a view of the run."""
-
-    dialect = "keras"
-    stands_for = "Model"
-    instead: ClassVar[dict[str, str]] = {
-        "compile": "give loss and optimizer to the trainer: `Trainer(loss=..., optimizer=...)`",
-        "fit": "training is under way; to end it: `self.model.stop_training = True`",
-        "evaluate": "ask for it: `self.model.run.evaluate('val')`",
-        "layers": "the torch module: `self.model.run.model.named_modules()`",
-        "trainable_variables": "the torch module: `self.model.run.model.parameters()`",
-        "to_json": "a torch module has no such form; export it with `torch.export`",
-    }
-
-    @property
-    def optimizer(self) -> OptimizerView:
-        """The optimizer's learning rate."""
-        optimizer = OptimizerView()
-        optimizer.look_at(self.run)
-        return optimizer
-
-    @property
-    def stop_training(self) -> bool:
-        """Whether training is to end; set it to True to ask for that."""
-        return self.stops
-
-    @stop_training.setter
-    def stop_training(self, wanted: bool) -> None:
-        self.set_stop(wanted)
-
-    def get_weights(self) -> list[Any]:
-        """Copies of all parameters and buffers as arrays, in the order of the module."""
-        tensors = self.run.model.state_dict().values()
-        return [tensor.detach().cpu().numpy().copy() for tensor in tensors]
-
-    def set_weights(self, weights: list[Any]) -> None:
-        """Restore the weights that `get_weights` returned.
-
-        Raises:
-            UsageError: Not as many arrays as the model has.
-        """
-        state = self.run.model.state_dict()
-        if len(weights) != len(state):
-            raise UsageError(
-                "these aren't the weights of this model",
-                expected=f"{len(state)} arrays, as `get_weights` returns them",
-                received=f"{len(weights)} arrays",
-            )
-        tensors = {k: torch.as_tensor(w) for k, w in zip(state, weights, strict=True)}
-        self.run.model.load_state_dict(tensors)
-
-    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
-        """Write the weights to a file; a safetensors file, whatever its name ends in."""
-        state = state_file.state_of(self.run, self.run.model, optimizer=False, scheduler=False)
-        self._write(filepath, state, overwrite)
-
-    def load_weights(self, filepath: str | Path) -> None:
-        """Restore weights that `save_weights` or `save` wrote."""
-        state = state_file.read(filepath)
-        state_file.restore(self.run, state, optimizer=False, scheduler=False)
-
-    def save(self, filepath: str | Path, overwrite: bool = True) -> None:
-        """Write weights and optimizer to a file; a safetensors file, whatever its name ends in."""
-        self._write(filepath, state_file.state_of(self.run, self.run.model), overwrite)
-
-    def _write(self, filepath: str | Path, state: dict[str, Any], overwrite: bool) -> None:
-        if not overwrite and local_path(filepath).exists():
-            raise UsageError(f"{str(filepath)!r} is there already", remedy="pass overwrite=True")
-        state_file.save_on_rank_zero(self.run, filepath, state)
-
-
 # --- what the hooks get ------------------------------------------------------------------------
 
 
@@ -190,7 +80,7 @@ def _batch_begin(name: str) -> Any:
 def _batch_end(name: str) -> Any:
     def call(adapter: Adapter, run: Run, output: Any) -> None:
         key = ("batch", run.progress.batches_completed)
-        logs = adapter.view.once(key, lambda: LateValues(loss=loss_of(output)))
+        logs = adapter.view.once(key, lambda: LateValues(loss=loss_of(output), **of_batch(run)))
         getattr(adapter.foreign, name)(run.progress.epoch_batches_completed - 1, logs)
 
     return call
@@ -214,7 +104,8 @@ def _test_end(adapter: Adapter, run: Run, evaluation: Evaluation) -> None:
 
 def _epoch_end(adapter: Adapter, run: Run, metrics: dict[str, float]) -> None:
     epoch = adapter.view.epoch
-    logs = adapter.view.once(("epoch", epoch), lambda: renamed(metrics, NAMES))
+    names = prefixes(run, "", "val_")
+    logs = adapter.view.once(("epoch", epoch), lambda: renamed(metrics, names))
     adapter.view.shared["__logs__"] = logs
     adapter.foreign.on_epoch_end(epoch, logs)
 
@@ -230,8 +121,8 @@ def _predict_batch_end(adapter: KerasAdapter, run: Run, batch: Any, output: Any)
 
 _TRAIN_BATCH = "`batch` is the number of the batch in the epoch, from 0; `logs` is empty"
 _TRAIN_BATCH_END = (
-    "after the update, where the batch ends a step; `logs`: `loss` of this batch on this rank, not "
-    "the mean of the epoch so far"
+    "after the update, where the batch ends a step; `logs`: `loss` and metrics of this batch on "
+    "this rank, not the means of the epoch so far"
 )
 
 TABLE: dict[str, Row] = {
@@ -280,8 +171,8 @@ TABLE: dict[str, Row] = {
     "on_epoch_end": row(
         Ours.on_epoch_end,
         _epoch_end,
-        "after the validation; `epoch` from 0; `logs`: `loss`, `val_loss` and other metrics, over "
-        "all ranks; what one callback adds, the next one sees",
+        "after the validation; `epoch` from 0; `logs`: `loss`, `accuracy`, `val_loss` and other "
+        "metrics, over all ranks; what one callback adds, the next one sees",
     ),
     "on_train_end": at_the_end(
         lambda a, run: a.foreign.on_train_end(a.view.shared.get("__logs__", {})),
@@ -307,6 +198,7 @@ class KerasAdapter(Adapter):
     dialect = "keras"
     table = TABLE
     view_class = ModelView
+    reads_training_metrics = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_train_end")
 
     def __init__(self, foreign: Any, base: type) -> None:
         super().__init__(foreign, base)

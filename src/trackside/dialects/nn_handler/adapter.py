@@ -8,12 +8,11 @@ in the result, and switched off after three failures in a row; training goes on,
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from torch import nn
-
-from trackside.dialects import state_file
+from trackside.data.counting import samples_in
+from trackside.dialects.nn_handler.handler import Handler as Handler
+from trackside.dialects.training_metrics import metrics_of, of_batch
 from trackside.dialects.translation import (
     Adapter,
     Row,
@@ -23,7 +22,7 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import LateValues, loss_of, renamed
-from trackside.dialects.view import View, optimizer_of, so_far
+from trackside.dialects.view import epochs_of, optimizer_of, prefixes
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
 from trackside.run import Evaluation, Run
@@ -63,213 +62,167 @@ class Callback:
         """Restore the state that `state_dict` returned."""
 
 
-class Handler(View):
-    """Stands for the `NNHandler`: what its documents show of it, as a view of the run."""
-
-    dialect = "nn_handler"
-    stands_for = "NNHandler"
-    instead: ClassVar[dict[str, str]] = {
-        "train": "training is under way; to end it: `self.handler.run.stop(reason)`",
-        "set_optimizer": "give it to the trainer: `Trainer(optimizer=lambda p: AdamW(p))`",
-        "set_loss_fn": "give it to the trainer: `Trainer(loss=...)`",
-        "loss_fn": "the trainer has it: `Trainer(loss=...)`",
-        "add_metric": "give it to the trainer: `Trainer(metrics={...})`",
-        "ema": "use `trackside.callbacks.EMA`",
-    }
-
-    @property
-    def model(self) -> nn.Module:
-        """The model."""
-        return self.run.model
-
-    @property
-    def module(self) -> nn.Module:
-        """The model itself, out of what wraps it over several ranks."""
-        inner = getattr(self.run.model, "module", None)
-        return inner if isinstance(inner, nn.Module) else self.run.model
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer; None where there is none, as in `Trainer.evaluate`."""
-        return optimizer_of(self.run)
-
-    @property
-    def scheduler(self) -> Any:
-        """The learning-rate scheduler, or None."""
-        return next(iter(so_far(self.run, "schedulers").values()), None)
-
-    @property
-    def train_losses(self) -> list[float]:
-        """Mean training loss of each epoch so far, over all ranks."""
-        return self.run.history.values("train/loss")
-
-    @property
-    def val_losses(self) -> list[float]:
-        """Loss of each validation so far, over all ranks."""
-        return self.run.history.values("val/loss")
-
-    @property
-    def device(self) -> Any:
-        """Device of the model."""
-        return self.run.device
-
-    @property
-    def train_loader(self) -> Any:
-        """The batches that are trained on."""
-        return self.run.data["train"].loader
-
-    @property
-    def val_loader(self) -> Any:
-        """The batches of the validation, or None."""
-        return self.run.data["val"].loader if "val" in self.run.data else None
-
-    @property
-    def _stop_training(self) -> bool:
-        return self.stops
-
-    @_stop_training.setter
-    def _stop_training(self, wanted: bool) -> None:
-        self.set_stop(wanted)
-
-    @property
-    def _rank(self) -> int:
-        return self.run.world.rank
-
-    @property
-    def _world_size(self) -> int:
-        return self.run.world.size
-
-    @property
-    def _distributed(self) -> bool:
-        return self.run.world.size > 1
-
-    def add_callback(self, callback: object) -> None:
-        """Add a callback of any kind that Trackside knows; others are refused.
-
-        Raises:
-            RegistrationError: It isn't a callback.
-        """
-        self.run.callbacks.append(callback)
-
-    def save(self, path: str | Path) -> None:
-        """Write weights, optimizers, losses and the states of all callbacks to one file."""
-        state = state_file.state_of(self.run, self.run.model)
-        state["callbacks"] = self.run.callbacks.state_dict()
-        state["history"] = self.run.history.state_dict()
-        state_file.save_on_rank_zero(self.run, path, state)
-
-    def load(self, path: str | Path) -> None:
-        """Restore the weights, optimizer, scheduler and callbacks' states of a saved file.
-
-        Counters and losses stay as they are: they are those of this run.
-        """
-        state = state_file.read(path)
-        state_file.restore(self.run, state)
-        self.run.callbacks.load_state_dict(state["callbacks"])
-
-
 # --- what the hooks get ------------------------------------------------------------------------
 
 
-def _epoch_logs(adapter: Adapter, run: Run, metrics: dict[str, float]) -> Logs:
+def _train_begin(adapter: Adapter, run: Run) -> None:
+    logs = {"start_epoch": run.progress.epochs_closed, "total_epochs": epochs_of(run)}
+    adapter.foreign.on_train_begin({**logs, "world_size": run.world.size})
+
+
+def _epoch_begin(adapter: NNHandlerAdapter, run: Run) -> None:
+    adapter.epoch_seconds = run.progress.seconds
+    epoch = adapter.view.epoch
+    logs = adapter.view.once(("epoch begins", epoch), lambda: {"epoch": epoch + 1})
+    adapter.foreign.on_epoch_begin(epoch, logs)
+
+
+def _so_far(adapter: Adapter, run: Run) -> Logs:
+    """`epoch`, and the means of the epoch's training."""
+    latest = {n: run.history.latest(n) for n in run.history.names if n.startswith("train/")}
+    return {"epoch": adapter.view.epoch + 1, **renamed(latest, {"train/": ""})}
+
+
+def _epoch_logs(adapter: NNHandlerAdapter, run: Run, metrics: dict[str, float]) -> Logs:
     """`loss`, `val_loss`, `lr`, `epoch` (from 1), and other metrics: `val_accuracy`."""
 
     def make() -> Logs:
-        logs: Logs = renamed(metrics, {"train/": "", "val/": "val_"})
-        logs["lr"] = run.optimizer.param_groups[0]["lr"]
+        logs: Logs = renamed(metrics, prefixes(run, "", "val_"))
+        rates = [group["lr"] for group in run.optimizer.param_groups]
+        logs |= {"lr": rates[0], **{f"lr_group_{n}": rate for n, rate in enumerate(rates)}}
         logs["epoch"] = adapter.view.epoch + 1
+        logs["epoch_time"] = run.progress.seconds - adapter.epoch_seconds
+        adapter.view.shared["__logs__"] = logs
         return logs
 
     return adapter.view.once(("epoch", adapter.view.epoch), make)
 
 
+def _epoch_end(adapter: NNHandlerAdapter, run: Run, metrics: dict[str, float]) -> None:
+    adapter.foreign.on_epoch_end(adapter.view.epoch, _epoch_logs(adapter, run, metrics))
+
+
 def _train_end(adapter: Adapter, run: Run) -> None:
-    latest = {name: run.history.latest(name) for name in run.history.names}
-    metrics = {name: v for name, v in latest.items() if name.startswith(("train/", "val/"))}
-    logs: Logs = {}
-    if metrics:
-        logs = renamed(metrics, {"train/": "", "val/": "val_"})
-        logs["epoch"] = adapter.view.epoch + 1
-    adapter.foreign.on_train_end(logs)
+    known = prefixes(run, "", "val_")
+    latest = {n: run.history.latest(n) for n in run.history.names if n.startswith(tuple(known))}
+    logs: Logs = {**renamed(latest, known), **adapter.view.shared.get("__logs__", {})}
+    if latest:
+        optimizer = optimizer_of(run)
+        rate = {} if optimizer is None else {"lr": optimizer.param_groups[0]["lr"]}
+        epoch = adapter.view.epoch + 1
+        logs = {**rate, **logs, "epoch": epoch, "final_epoch": epoch}
+    adapter.foreign.on_train_end({**logs, "world_size": run.world.size})
+
+
+def _size(batch: Any) -> int:
+    samples = samples_in(batch)
+    return -1 if samples is None else int(samples)
 
 
 def _batch_begin(adapter: Adapter, run: Run, batch: Any) -> None:
-    adapter.foreign.on_train_batch_begin(run.progress.epoch_batches_completed, {})
+    index = run.progress.epoch_batches_completed
+    key = ("batch begins", run.progress.batches_completed)
+    logs = adapter.view.once(key, lambda: {"batch": index, "size": _size(batch)})
+    adapter.foreign.on_train_batch_begin(index, logs)
 
 
 def _batch_end(adapter: Adapter, run: Run, output: Any) -> None:
     index = run.progress.epoch_batches_completed - 1
+
+    def make() -> Logs:
+        known = {"batch": index, "size": int(run.batch_samples), "loss": loss_of(output)}
+        return LateValues(**known, **of_batch(run))
+
     key = ("batch", run.progress.batches_completed)
-    logs = adapter.view.once(key, lambda: LateValues(loss=loss_of(output)))
-    adapter.foreign.on_train_batch_end(index, logs)
+    adapter.foreign.on_train_batch_end(index, adapter.view.once(key, make))
+
+
+def _val_begin(adapter: Adapter, run: Run, evaluation: Evaluation) -> None:
+    key = ("val begins", run.progress.steps_completed)
+    adapter.foreign.on_val_begin(adapter.view.once(key, lambda: _so_far(adapter, run)))
+
+
+def _val_batch_begin(adapter: Adapter, run: Run, evaluation: Evaluation, batch: Any) -> None:
+    index = evaluation.batches_completed
+    key = ("val batch begins", run.progress.steps_completed, index)
+    logs = adapter.view.once(key, lambda: {"batch": index, "size": _size(batch)})
+    adapter.foreign.on_val_batch_begin(index, logs)
 
 
 def _val_batch_end(
     adapter: Adapter, run: Run, evaluation: Evaluation, batch: Any, output: Any
 ) -> None:
     index = evaluation.batches_completed - 1
+
+    def make() -> Logs:
+        known = {"batch": index, "size": int(run.batch_samples), "val_loss": loss_of(output)}
+        metrics = metrics_of(run, output)
+        return LateValues(**known, **{f"val_{name}": value for name, value in metrics.items()})
+
     key = ("val batch", run.progress.steps_completed, index)
-    logs = adapter.view.once(key, lambda: LateValues(loss=loss_of(output)))
-    adapter.foreign.on_val_batch_end(index, logs)
+    adapter.foreign.on_val_batch_end(index, adapter.view.once(key, make))
 
 
 def _val_end(adapter: Adapter, run: Run, evaluation: Evaluation) -> None:
+    def make() -> Logs:
+        return {
+            **_so_far(adapter, run),
+            **renamed(evaluation.metrics, {f"{evaluation.name}/": "val_"}),
+        }
+
     key = ("val", run.progress.steps_completed)
-    prefixes = {f"{evaluation.name}/": "val_"}
-    logs = adapter.view.once(key, lambda: renamed(evaluation.metrics, prefixes))
-    adapter.foreign.on_val_end(logs)
+    adapter.foreign.on_val_end(adapter.view.once(key, make))
 
 
 TABLE: dict[str, Row] = {
     "on_train_begin": row(
-        Ours.on_fit_start, lambda a, run: a.foreign.on_train_begin({}), "`logs` is empty"
+        Ours.on_fit_start, _train_begin, "`logs`: `start_epoch`, `total_epochs`, `world_size`"
     ),
     "on_epoch_begin": row(
-        Ours.on_epoch_start,
-        lambda a, run: a.foreign.on_epoch_begin(a.view.epoch, {}),
-        "`epoch` from 0; `logs` is empty",
+        Ours.on_epoch_start, _epoch_begin, "`epoch` from 0; `logs`: `epoch` from 1"
     ),
     "on_train_batch_begin": row(
         Ours.on_batch_start,
         _batch_begin,
-        "`batch` is the number of the batch in the epoch, from 0; `logs` is empty",
+        "`batch` is the number of the batch in the epoch, from 0; `logs`: `batch`, `size` in "
+        "samples",
     ),
     "on_train_batch_end": after_update(
         _batch_end,
-        "after the update, where the batch ends a step; `logs`: `loss` of this batch on this rank",
+        "after the update, where the batch ends a step; `logs`: `batch`, `size`, `loss` and "
+        "metrics of this batch on this rank",
     ),
     "on_val_begin": in_validation(
         Ours.on_evaluation_start,
-        lambda a, run, evaluation: a.foreign.on_val_begin({}),
-        "for the data set `val`; `logs` is empty",
+        _val_begin,
+        "for the data set `val`; `logs`: `epoch`, and `loss` and metrics of the training before",
     ),
     "on_val_batch_begin": in_validation(
         Ours.on_evaluation_batch_start,
-        lambda a, run, evaluation, batch: a.foreign.on_val_batch_begin(
-            evaluation.batches_completed, {}
-        ),
-        "`batch` from 0; `logs` is empty",
+        _val_batch_begin,
+        "`batch` from 0; `logs`: `batch`, `size` in samples",
     ),
     "on_val_batch_end": in_validation(
         Ours.on_evaluation_batch_end,
         _val_batch_end,
-        "`batch` from 0; `logs`: `loss` of this batch on this rank",
+        "`batch` from 0; `logs`: `batch`, `size`, `val_loss` and metrics of this batch on this "
+        "rank",
     ),
     "on_val_end": in_validation(
         Ours.on_evaluation_end,
         _val_end,
-        "`logs`: `val_loss` and the other metrics, over all ranks",
+        "`logs`: as `on_val_begin`, with `val_loss` and the other metrics, over all ranks",
     ),
     "on_epoch_end": row(
         Ours.on_epoch_end,
-        lambda a, run, metrics: a.foreign.on_epoch_end(a.view.epoch, _epoch_logs(a, run, metrics)),
-        "after the validation; `epoch` from 0; `logs`: `loss`, `val_loss`, `lr`, `epoch` (from 1) "
-        "and other metrics, over all ranks",
+        _epoch_end,
+        "after the validation; `epoch` from 0; `logs`: `loss`, `val_loss` and other metrics, over "
+        "all ranks; `lr`, `lr_group_0`, `epoch` (from 1), `epoch_time` in seconds",
         evaluating=True,
     ),
     "on_train_end": at_the_end(
         _train_end,
-        "also when training fails; `logs`: the latest values, over all ranks",
+        "also when training fails; `logs`: those of the last epoch, `final_epoch`, `world_size`",
         evaluating=True,
     ),
 }
@@ -282,10 +235,13 @@ class NNHandlerAdapter(Adapter):
     dialect = "nn_handler"
     table = TABLE
     view_class = Handler
+    reads_training_metrics = ("on_train_batch_end", "on_val_begin", "on_epoch_end", "on_train_end")
     on_error = "warn"
 
     def __init__(self, foreign: Any, base: type) -> None:
         super().__init__(foreign, base)
+        self.epoch_seconds = 0.0
+        """Seconds of training when the epoch began."""
         self.show(self.view)
 
     def show(self, view: Any) -> None:

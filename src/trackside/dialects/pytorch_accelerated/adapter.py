@@ -177,14 +177,28 @@ def _evaluation_run(name: str) -> Call:
     return call
 
 
+def _init_end(adapter: AcceleratedAdapter, run: Run) -> None:
+    if not adapter.knows_its_trainer:
+        adapter.knows_its_trainer = True
+        adapter.foreign.on_init_end(adapter.view)
+
+
+def _training_run_end(adapter: Adapter, run: Run) -> None:
+    adapter.view.shared["__over__"] = True
+    try:
+        adapter.foreign.on_training_run_end(adapter.view)
+    finally:
+        adapter.view.shared["__over__"] = False
+
+
 THEIR_FIELDS = {"prediction": "model_outputs"}
 """Their names for what a step returns."""
 
 TABLE: dict[str, Row] = {
     "on_init_end": row(
         Ours.on_attach,
-        lambda a, run: a.foreign.on_init_end(a.view),
-        "when the callback joins a run: model and data aren't there yet",
+        _init_end,
+        "when the callback joins its first run: model and data aren't there yet",
     ),
     "on_training_run_start": row(
         Ours.on_fit_start, lambda a, run: a.foreign.on_training_run_start(a.view)
@@ -252,8 +266,8 @@ TABLE: dict[str, Row] = {
         "when a stop is agreed, for any reason",
     ),
     "on_training_run_end": at_the_end(
-        lambda a, run: a.foreign.on_training_run_end(a.view),
-        "also when training fails",
+        _training_run_end,
+        "also when training fails; `run_history.current_epoch` counts on, as there",
         evaluating=True,
     ),
 }
@@ -275,6 +289,8 @@ class AcceleratedAdapter(Adapter):
         """The batch whose step hasn't been reported yet."""
         self.stopped = False
         """Whether a stop is agreed: the rest of the epoch isn't reported."""
+        self.knows_its_trainer = False
+        """Whether `on_init_end` has come, which comes once."""
         # On several ranks, skipping costs an agreement before each update: only for those that may.
         self.skips_steps = self._may_stop_in_a_step()
 

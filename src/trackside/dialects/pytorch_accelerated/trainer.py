@@ -21,6 +21,10 @@ STATE_NAME = "training_state.safetensors"
 """File that `save_training_state` makes in its folder."""
 
 
+RUN_HISTORY = "run_history"
+"""Before the slash of metrics that callbacks add under the name of one that the run has."""
+
+
 class UnknownMetricError(TracksideError, ValueError):
     """A callback asks the run history for a metric that has no value yet."""
 
@@ -38,6 +42,8 @@ class RunHistory:
         self._logged: set[str] = set()
         self._deleted: set[str] = set()
         self._prefix = ""
+        self._forgotten = 0
+        """Records of the run that a reset has left behind."""
 
     def get_metric_names(self) -> set[str]:
         """Names of all metrics: `train_loss_epoch`, `eval_loss_epoch`, `eval_accuracy`, ..."""
@@ -48,7 +54,7 @@ class RunHistory:
         if metric_name in self._added:
             return self._added[metric_name]
         full = self._recorded().get(metric_name)
-        return self._trainer.run.history.values(full) if full else []
+        return [] if full is None else self._since_reset(full)
 
     def get_latest_metric(self, metric_name: str) -> Any:
         """The newest value of a metric.
@@ -92,24 +98,38 @@ class RunHistory:
 
     @property
     def current_epoch(self) -> int:
-        """Number of the epoch, from 1."""
+        """Number of the epoch, from 1; at the end of training, of the one that would come next."""
+        if self._trainer.shared.get("__over__"):
+            return max(self._trainer.epoch, self._trainer.run.progress.epochs_closed) + 1
         return self._trainer.epoch + 1
 
     def reset(self) -> None:
-        """Forget what callbacks have added."""
+        """Forget all metrics of the run so far; its own history keeps them."""
         self._added.clear()
+        self._deleted.clear()
+        self._forgotten = len(self._trainer.run.history)
+
+    def _since_reset(self, full: str) -> list[float]:
+        history = self._trainer.run.history
+        records = (history[index] for index in range(self._forgotten, len(history)))
+        return [record.values[full] for record in records if full in record.values]
 
     def _recorded(self) -> dict[str, str]:
         """Their names of what Trackside has recorded, and the full names."""
         run = self._trainer.run
         own = [name for name in run.history.names if name not in self._logged]
+        if self._forgotten:
+            own = [name for name in own if self._since_reset(name)]
         return {their_name(name, run): name for name in own}
 
     def _full_name(self, name: str) -> str:
         evaluated = validation_name(self._trainer.run)
+        topic, metric = evaluated, name.removeprefix("eval_")
         if name.startswith("train_") or evaluated is None:
-            return f"train/{name.removeprefix('train_')}"
-        return f"{evaluated}/{name.removeprefix('eval_')}"
+            topic, metric = "train", name.removeprefix("train_")
+        # A metric of the run has values of its own under that name: these don't belong among them.
+        own = {"loss", *self._trainer.run.config.get("metrics", ())}
+        return f"{RUN_HISTORY if metric in own else topic}/{metric}"
 
 
 def their_name(name: str, run: Run) -> str:
@@ -352,7 +372,7 @@ class TrainerView(View):
         """Restore the weights and optimizer of a saved file; returns its content."""
         state = state_file.read(checkpoint_path)
         state_file.restore(self.run, state, optimizer=load_optimizer, scheduler=load_scheduler)
-        return {**state, **state["kwargs"]}
+        return {**state_file.under_their_keys(state), **state["kwargs"]}
 
     def save_training_state(
         self, output_dir: str | Path, checkpoint_kwargs: dict[str, Any] | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from trackside.dialects.transformers.run import TrainerControl as TrainerControl
@@ -22,7 +23,6 @@ from trackside.dialects.translation import (
     Adapter,
     Call,
     Row,
-    at_the_end,
     carried_by,
     in_validation,
     not_supported,
@@ -91,6 +91,31 @@ def _log(adapter: HuggingFaceAdapter, run: Run, record: Any) -> None:
     adapter.tell("on_log", run, logs=logs)
 
 
+def _save(adapter: HuggingFaceAdapter, run: Run, path: Path) -> None:
+    adapter.tell("on_save", run, checkpoint_path=str(path))
+
+
+def _train_end(adapter: HuggingFaceAdapter, run: Run, *_: Any) -> None:
+    """Training has ended: `on_train_end` comes now, or after the checkpoint that is asked for."""
+    asked = any(request.kind == "save" for request in run.requests)
+    if run.outcome is None and run.saver is not None and asked:
+        adapter.waits_for_a_save = True
+    else:
+        _tell_the_end(adapter, run)
+
+
+def _saved_at_the_end(adapter: HuggingFaceAdapter, run: Run, *_: Any) -> None:
+    if adapter.waits_for_a_save:
+        _tell_the_end(adapter, run)
+
+
+def _tell_the_end(adapter: HuggingFaceAdapter, run: Run, *_: Any) -> None:
+    adapter.waits_for_a_save = False
+    if adapter.training:
+        adapter.training = False
+        adapter.tell("on_train_end", run)
+
+
 TABLE: dict[str, Row] = {
     "on_init_end": row(
         Ours.on_attach, _event("on_init_end"), "when the callback joins: no model is there yet"
@@ -139,9 +164,19 @@ TABLE: dict[str, Row] = {
         "`Trainer.predict`; `metrics` is empty: predictions have no targets",
     ),
     "on_save": row(
-        Ours.on_checkpoint_saved, _event("on_save"), "a checkpoint of `Checkpoint` is on disk"
+        Ours.on_checkpoint_saved,
+        _save,
+        "a checkpoint of `Checkpoint` is on disk, at its own step; `checkpoint_path` is its folder",
     ),
-    "on_train_end": at_the_end(_event("on_train_end"), "also when training fails"),
+    "on_train_end": carried_by(
+        {
+            Ours.on_fit_end: _train_end,
+            Ours.on_checkpoint_saved: _saved_at_the_end,
+            Ours.on_close: _tell_the_end,
+        },
+        "after the last checkpoint; also when training fails",
+        turn=1,
+    ),
     "on_push_begin": not_supported("nothing is pushed to a hub during training"),
 }
 """Their events, in the order in which they come."""
@@ -163,6 +198,8 @@ class HuggingFaceAdapter(Adapter):
     def __init__(self, foreign: Any, base: type, **given: Any) -> None:
         super().__init__(foreign, base)
         self.args = TrainingArguments(**given)
+        self.waits_for_a_save = False
+        """Whether training has ended, and its last checkpoint is still to be written."""
 
     def check(self, run_class: type[Run], others: Iterable[Ours[Any]]) -> None:
         """Refuse the callback that makes their trainer's own decisions."""
@@ -171,6 +208,13 @@ class HuggingFaceAdapter(Adapter):
                 "`DefaultFlowCallback` has nothing to do here: the loop logs, evaluates and saves",
                 remedy="leave it out; `fit(evaluate_every=...)`, `Checkpoint(every=...)`",
             )
+
+    def on_fit_start(self, run: Run) -> None:
+        """Hear of each checkpoint when it is saved, as there: the run waits for it."""
+        super().on_fit_start(run)
+        self.waits_for_a_save = False
+        if run.saver is not None and self.overrides("on_save"):
+            run.saver.waits = True
 
     def show(self, view: Any) -> None:
         """Let `args` look at the run as well."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from trackside.dialects.sizes import rank_batch_size
+from trackside.dialects.transformers.arguments import TrainingArguments as TrainingArguments
 from trackside.dialects.view import View, epochs_of, validation_name
 from trackside.errors import UsageError
 from trackside.history import Mode, has_improved
@@ -23,180 +23,12 @@ class TrainerControl:
     should_log: bool = False
 
 
-class TrainingArguments(View):
-    """Stands for `args`: settings of the run under their names.
-
-    Args:
-        given: Settings that the run doesn't know, such as `metric_for_best_model`.
-    """
-
-    dialect = "transformers"
-    stands_for = "TrainingArguments"
-    instead: ClassVar[dict[str, str]] = {
-        "push_to_hub": "nothing is pushed: do that after training",
-        "deepspeed": "ranks divide the model by `Settings(strategy=...)`",
-    }
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__()
-        vars(self)["given"] = given
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "given":
-            given: dict[str, Any] = vars(self).get("given", {})
-            if name in given:
-                return given[name]
-        return super().__getattribute__(name)
-
-    @property
-    def output_dir(self) -> str:
-        """The run's folder."""
-        return str(self.run.directory)
-
-    logging_dir = output_dir
-
-    @property
-    def run_name(self) -> str:
-        """Name of the run: that of its folder."""
-        return self.run.directory.name
-
-    @property
-    def num_train_epochs(self) -> int | None:
-        """Epochs of the run."""
-        return epochs_of(self.run)
-
-    @property
-    def max_steps(self) -> int:
-        """The limit in steps, -1 where the run is limited by epochs."""
-        steps = self.run.limit.steps
-        return -1 if steps is None else steps
-
-    @property
-    def per_device_train_batch_size(self) -> int | None:
-        """Samples of a training batch of this rank."""
-        return rank_batch_size(self.run, "train")
-
-    @property
-    def per_device_eval_batch_size(self) -> int | None:
-        """Samples of a batch of the validation."""
-        return rank_batch_size(self.run, validation_name(self.run))
-
-    @property
-    def gradient_accumulation_steps(self) -> int:
-        """Batches per step."""
-        return self.run.accumulate
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the first group, now."""
-        rate: float = self.run.optimizer.param_groups[0]["lr"]
-        return rate
-
-    @property
-    def eval_strategy(self) -> str:
-        """`epoch`, or `no` without data for validation."""
-        return "no" if validation_name(self.run) is None else "epoch"
-
-    @property
-    def metric_for_best_model(self) -> str | None:
-        """`loss`, unless it is given."""
-        return None if validation_name(self.run) is None else "loss"
-
-    @property
-    def greater_is_better(self) -> bool:
-        """False, unless it is given."""
-        return False
-
-    @property
-    def load_best_model_at_end(self) -> bool:
-        """False: see the callback `Checkpoint`."""
-        return False
-
-    @property
-    def save_strategy(self) -> str:
-        """`no`: saving is up to the callback `Checkpoint`."""
-        return "no"
-
-    @property
-    def logging_strategy(self) -> str:
-        """`no`: records are made on the trainer's own schedule."""
-        return "no"
-
-    @property
-    def logging_first_step(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def eval_delay(self) -> int:
-        """0."""
-        return 0
-
-    @property
-    def seed(self) -> int | None:
-        """Seed of the run, where it has one."""
-        seed: int | None = self.run.config.get("seed")
-        return seed
-
-    @property
-    def fp16(self) -> bool:
-        """Whether the run computes in half precision."""
-        return self.run.config.get("precision") == "fp16"
-
-    @property
-    def bf16(self) -> bool:
-        """Whether the run computes in bfloat16."""
-        return self.run.config.get("precision") == "bf16"
-
-    @property
-    def world_size(self) -> int:
-        """Ranks of the run."""
-        return self.run.world.size
-
-    @property
-    def process_index(self) -> int:
-        """Number of this rank."""
-        return self.run.world.rank
-
-    @property
-    def local_process_index(self) -> int:
-        """Number of this rank on its machine."""
-        return self.run.world.local_rank
-
-    @property
-    def should_save(self) -> bool:
-        """Whether this rank writes files."""
-        return self.run.world.is_global_zero
-
-    should_log = should_save
-
-    @property
-    def disable_tqdm(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def report_to(self) -> list[str]:
-        """Empty: loggers are callbacks."""
-        return []
-
-    @property
-    def device(self) -> Any:
-        """Device of the model."""
-        return self.run.device
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings by name."""
-        names = [n for n, v in vars(TrainingArguments).items() if isinstance(v, property)]
-        values = {name: getattr(self, name) for name in names if name != "device"}
-        return {**values, **vars(self)["given"]}
-
-
 class TrainerState(View):
     """Stands for `state`: how far the run is, under their names."""
 
     dialect = "transformers"
     stands_for = "TrainerState"
+    refuses_settings = True
 
     @property
     def epoch(self) -> float:  # type: ignore[override]
@@ -222,6 +54,43 @@ class TrainerState(View):
         return epochs_of(self.run) or 0
 
     @property
+    def logging_steps(self) -> int:
+        """Steps from one record to the next; where they are made on another schedule, 500."""
+        return self._args.logging_steps
+
+    @property
+    def eval_steps(self) -> int:
+        """Of `args`, or as many as `logging_steps`, as there."""
+        steps: int | None = self._args.eval_steps
+        return self.logging_steps if steps is None else steps
+
+    @property
+    def save_steps(self) -> int:
+        """Of `args`: saving is up to the callback `Checkpoint`."""
+        steps: int = self._args.save_steps
+        return steps
+
+    @property
+    def num_input_tokens_seen(self) -> int:
+        """0: tokens aren't counted."""
+        return 0
+
+    @property
+    def total_flos(self) -> int:
+        """0: operations aren't counted."""
+        return 0
+
+    @property
+    def stateful_callbacks(self) -> dict[str, Any]:
+        """Empty: states of callbacks are in the run's checkpoints."""
+        return {}
+
+    @property
+    def _args(self) -> TrainingArguments:
+        args: TrainingArguments = self.shared["__args__"]
+        return args
+
+    @property
     def log_history(self) -> list[dict[str, float]]:
         """All records so far, under their names."""
         return [
@@ -242,7 +111,7 @@ class TrainerState(View):
         return None if found is None else found[1]
 
     def _best(self) -> tuple[float, int] | None:
-        args: TrainingArguments = self.shared["__args__"]
+        args = self._args
         metric, evaluated = args.metric_for_best_model, validation_name(self.run)
         if metric is None or evaluated is None:
             return None
@@ -274,8 +143,7 @@ class TrainerState(View):
     @property
     def train_batch_size(self) -> int | None:
         """Samples of a training batch."""
-        args: TrainingArguments = self.shared["__args__"]
-        return args.per_device_train_batch_size
+        return self._args.per_device_train_batch_size
 
     @property
     def is_hyper_param_search(self) -> bool:
@@ -314,9 +182,9 @@ def take(control: TrainerControl, run: Run) -> None:
     Raises:
         UsageError: A flag that can't be granted.
     """
-    if control.should_epoch_stop:
+    if control.should_epoch_stop and not control.should_training_stop:
         raise UsageError(
-            "transformers: `control.should_epoch_stop` isn't supported",
+            "transformers: `control.should_epoch_stop` alone isn't supported",
             expected="an epoch ends with its data",
             remedy="`control.should_training_stop = True` ends training",
         )

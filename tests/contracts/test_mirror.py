@@ -88,6 +88,7 @@ TESTED_IN = {
     "trainer/trainer.py": "loop/test_fit.py",
     # A dialect's parts are an inside; its promises are tested in one file per framework.
     "dialects/state_file.py": "dialects/test_dream_trainer.py",
+    "dialects/training_metrics.py": "dialects/test_values_of_hooks.py",
     "dialects/view.py": "dialects/test_translation.py",
 }
 

@@ -213,7 +213,7 @@ class ModelView(View):
         """
         if verbose not in (0, "auto"):
             raise UsageError("keras: `predict` shows no bar here", remedy="pass verbose=0")
-        parts = torch.as_tensor(x).split(batch_size or 32)
+        parts = torch.split(torch.as_tensor(x), batch_size or 32)
         with evaluating(self.run.models):
             outputs = [self.run.model(move(part, self.run.device)) for part in parts]
         return torch.cat(outputs).cpu().numpy()

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trackside.data.counting import samples_in
-from trackside.dialects.nn_handler.handler import Handler as Handler
+from trackside.data.counting import counted
+from trackside.dialects.nn_handler.view import Handler as Handler
 from trackside.dialects.training_metrics import metrics_of, of_batch
 from trackside.dialects.translation import (
     Adapter,
@@ -115,7 +115,7 @@ def _train_end(adapter: Adapter, run: Run) -> None:
 
 
 def _size(batch: Any) -> int:
-    samples = samples_in(batch)
+    samples = counted(batch)
     return -1 if samples is None else int(samples)
 
 

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackside.errors import ConfigurationError
-from trackside.history import Columns, History, Record, check_mode, has_improved
+from trackside.history import (
+    Columns,
+    History,
+    Mode,
+    Record,
+    best_key,
+    check_mode,
+    has_improved,
+)
 
 finite = st.floats(-1e6, 1e6)
 
@@ -189,3 +197,8 @@ def test_a_value_that_is_no_number_leaves_the_history_as_it_was() -> None:
         history.append(Record({"a": 2.0, "b": "three"}, 2, 0, 0, 0.0))  # type: ignore[dict-item]
     assert history.values("a") == [1.0]
     assert len(history) == 1
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("min", [1.0, 2.0, 3.0]), ("max", [3.0, 2.0, 1.0])])
+def test_the_best_value_is_sorted_first(mode: Mode, expected: list[float]) -> None:
+    assert sorted([2.0, 1.0, 3.0], key=lambda value: best_key(value, mode)) == expected

@@ -26,6 +26,11 @@ def has_improved(value: float, best: float | None, mode: Mode, min_delta: float 
     return value < best - min_delta if mode == "min" else value > best + min_delta
 
 
+def best_key(value: float, mode: Mode) -> float:
+    """The key that sorts values best first."""
+    return value if mode == "min" else -value
+
+
 def check_mode(mode: str, option: str = "mode") -> Mode:
     """`mode` itself when it is `"min"` or `"max"`, else an error about `option`."""
     if mode == "min":

@@ -17,12 +17,12 @@ from trackside.errors import ConfigurationError
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-def local_path(given: str | os.PathLike[str], option: str = "path") -> Path:
+def local_path(given: str | os.PathLike[str], option: str | None = None) -> Path:
     """The path that `given` means on this machine, with `~` and `~name` expanded.
 
     Args:
         given: As it was written.
-        option: What it was given for, as messages call it.
+        option: Name of the parameter that it was given for; None where there is none.
 
     Raises:
         ConfigurationError: It is empty, an address such as `s3://...`, or nobody's home folder.
@@ -31,26 +31,29 @@ def local_path(given: str | os.PathLike[str], option: str = "path") -> Path:
         >>> local_path("runs/mine", "directory")
         PosixPath('runs/mine')
     """
-    text = os.fspath(given)
+    text, name = os.fspath(given), option or "path"
     if _ADDRESS.match(text):
         raise ConfigurationError(
-            f"{option}={text!r} is an address, not a path",
+            f"{name}={text!r} is an address, not a path",
             expected="a path on this machine; remote storage is not supported",
             received=text,
+            option=option,
             remedy="mount the storage, or write to a local folder and copy it afterwards",
         )
     if not text or "\0" in text:
         raise ConfigurationError(
-            f"{option}={text!r} names no path",
+            f"{name}={text!r} names no path",
             expected="the path of a file or a folder",
             received=text,
+            option=option,
         )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigurationError(
-            f"{option}={text!r} begins with a home folder that doesn't exist",
+            f"{name}={text!r} begins with a home folder that doesn't exist",
             expected="`~`, or `~name` with the name of a user of this machine",
             received=text,
+            option=option,
             remedy="write the whole path, from `/`, for a folder that is really called so",
         ) from error

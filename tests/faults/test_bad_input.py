@@ -140,12 +140,12 @@ SAME = SpyCallback(counts=())
 CONSTRUCTION: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "accumulate of 0": (
         ConfigurationError,
-        "accumulate=0 must be a whole number of batches, 1 or more",
+        "accumulate=0 can't be used",
         {"accumulate": 0},
     ),
     "accumulate of 1.5": (
         ConfigurationError,
-        "accumulate=1.5 must be a whole number of batches, 1 or more",
+        "accumulate=1.5 can't be used",
         {"accumulate": 1.5},
     ),
     "unknown precision": (

@@ -9,6 +9,8 @@ from typing import Literal
 
 from trackside.checkpoint.ledger import Entry
 from trackside.errors import ConfigurationError
+from trackside.history import best_key, check_mode
+from trackside.progress import whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,8 @@ class Retention:
     def __post_init__(self) -> None:
         for name in ("keep_last", "keep_best", "keep_every_steps"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(
-                    f"{name} is {value}",
-                    expected="at least 1, or None for no such rule",
-                    option=name,
-                )
+            if value is not None:
+                whole_number(value, name, at_least=1)
         if (self.keep_best is None) != (self.monitor is None):
             raise ConfigurationError(
                 "keep_best and monitor belong together",
@@ -45,10 +43,7 @@ class Retention:
                 remedy='for example keep_best=3, monitor="val/loss"',
                 option="keep_best" if self.monitor is None else "monitor",
             )
-        if self.mode not in ("min", "max"):
-            raise ConfigurationError(
-                f"mode is {self.mode!r}", expected='"min" or "max"', option="mode"
-            )
+        check_mode(self.mode)
 
     @property
     def keeps_all(self) -> bool:
@@ -100,6 +95,5 @@ def best_first(entries: Sequence[Entry], monitor: str, mode: Literal["min", "max
 
     That is what "has it improved?" says: an equal value is not an improvement.
     """
-    sign = 1.0 if mode == "min" else -1.0
     valued = [entry for entry in entries if math.isfinite(entry.metrics.get(monitor, math.nan))]
-    return sorted(valued, key=lambda entry: (sign * entry.metrics[monitor], entry.sequence))
+    return sorted(valued, key=lambda e: (best_key(e.metrics[monitor], mode), e.sequence))

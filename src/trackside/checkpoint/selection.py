@@ -12,6 +12,7 @@ from trackside.checkpoint.errors import DamagedCheckpointError, NoValidCheckpoin
 from trackside.checkpoint.manifest import Manifest, parse_folder_name, read_manifest
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
 from trackside.checkpoint.reader import Checkpoint, opened, verify
+from trackside.history import best_key
 from trackside.paths import local_path
 
 
@@ -124,13 +125,12 @@ def best_valid(
     Raises:
         NoValidCheckpointError: when there are some with that metric, and none verifies.
     """
-    sign = 1.0 if mode == "min" else -1.0
     valued: list[tuple[float, int, Candidate]] = []
     for candidate in candidates(root, run_id=run_id):
         if candidate.manifest is not None:
             value = candidate.manifest.metrics.get(monitor, math.nan)
             if math.isfinite(value):
-                valued.append((sign * value, candidate.manifest.sequence, candidate))
+                valued.append((best_key(value, mode), candidate.manifest.sequence, candidate))
     ranked = [candidate for _, _, candidate in sorted(valued, key=lambda each: each[:2])]
     return _first_valid(root, _shared(ranked, ranks), ranks)
 

@@ -6,7 +6,7 @@ strategy saved, any other loads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
 
@@ -45,7 +45,7 @@ def load_model_state(
     dcp.set_model_state_dict(model, dict(state), options=options)
 
 
-_PLAIN = (Tensor, nn.Parameter)
+_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -59,6 +59,20 @@ def local_part(tensor: Tensor) -> Tensor:
     sharded: Any = tensor
     part: Tensor = sharded.to_local() if is_sharded(tensor) else tensor
     return part.detach()
+
+
+def local_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The part of each tensor that this rank holds; the memory is shared with it."""
+    # Asked for every tensor in every step: a plain one costs a look at its type.
+    parts: list[Any] = list(tensors)
+    return [t.to_local() if type(t) not in _PLAIN and is_sharded(t) else t for t in parts]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, without its gradient's history; a collective where ranks hold parts."""
+    sharded: Any = tensor
+    gathered: Tensor = sharded.full_tensor() if is_sharded(tensor) else tensor
+    return gathered.detach()
 
 
 def placement(

@@ -45,10 +45,11 @@ class Clip:
                 "a clip has one positive limit",
                 expected="Clip(norm=1.0) or Clip(value=0.5)",
                 received=repr(self),
+                option="norm" if self.value is None else "value",
             )
 
     def __call__(self, optimizer: Optimizer) -> None:
-        """RunLimit the gradients that `optimizer` is about to apply."""
+        """Limit the gradients that `optimizer` is about to apply."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.norm is not None:
             clip_by_norm(parameters, self.norm)

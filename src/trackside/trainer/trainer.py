@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from trackside.data.loaders import Batching
 from trackside.distributed.session import RankSession
-from trackside.errors import ConfigurationError, UsageError
+from trackside.errors import UsageError
 from trackside.idioms import refuses_idioms
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
@@ -26,7 +26,7 @@ from trackside.loop.state import Options, Training, stop
 from trackside.outcome import Outcome
 from trackside.planning import checks as preflight
 from trackside.planning.parts import check_parts
-from trackside.progress import RunLimit, is_count
+from trackside.progress import RunLimit, whole_number
 from trackside.run import Mode, Run
 from trackside.schedule import Every, Schedule
 from trackside.step import optimization
@@ -106,11 +106,6 @@ class Trainer(Callback[Any]):
         clip: float | Clip | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if not is_count(accumulate, at_least=1):
-            raise ConfigurationError(
-                f"accumulate={accumulate!r} must be a whole number of batches, 1 or more",
-                option="accumulate",
-            )
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -118,7 +113,7 @@ class Trainer(Callback[Any]):
         self.metrics = metrics_by_name(metrics)
         self.seed = seed
         self.precision = precision
-        self.accumulate = accumulate
+        self.accumulate = whole_number(accumulate, "accumulate", at_least=1)
         self.clip = Clip(norm=clip) if isinstance(clip, (int, float)) else clip
         self.settings = settings or Settings()
         check_parts(self)

@@ -92,7 +92,15 @@ def test_data_that_is_not_there_is_refused_with_the_nearest_name() -> None:
         trainer.fit(task.train, task.validation, steps=1)
 
 
-@pytest.mark.parametrize("options", [{}, {"train": 0}, {"evaluation": {"val": -1}}, {"train": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{"train": 0}, {"evaluation": {"val": -1}}, {"train": 1.5}, {"evaluation": 0}]
+)
 def test_limits_that_are_no_counts_are_refused(options: Any) -> None:
-    with pytest.raises(ConfigurationError, match="limit nothing"):
+    with pytest.raises(ConfigurationError) as info:
         BatchLimit(**options)
+    assert info.value.option in options
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="limit nothing"):
+        BatchLimit()

@@ -12,6 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from trackside.distributed.state import local_parts
 from trackside.errors import (
     CheckpointError,
     ConfigurationError,
@@ -21,7 +22,6 @@ from trackside.errors import (
 )
 
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 def warmed_up(decay: float, updates: int) -> float:
@@ -68,16 +68,8 @@ def copies(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def move_towards(averages: Sequence[Tensor], live: Sequence[Tensor], share: float) -> None:
     """`average += share * (live - average)` for all of them at once, `share` from 0 to 1."""
-    mine, theirs = local(averages), local(live)
+    mine, theirs = local_parts(averages), local_parts(live)
     torch._foreach_lerp_(mine, [_like(t, a) for t, a in zip(theirs, mine, strict=True)], share)
-
-
-def local(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The part of each tensor that this rank holds; the memory is shared with it."""
-    # Asked forevery tensor in every step: by type first, a missing attribute takes longer.
-    return [
-        t.to_local() if type(t) not in _PLAIN and hasattr(t, "to_local") else t for t in tensors
-    ]
 
 
 def _like(tensor: Tensor, model: Tensor) -> Tensor:
@@ -224,11 +216,11 @@ class Substitution:
             raise WrongTimeError(
                 "the weights are exchanged already", remedy="put the first ones back: `undo`"
             )
-        targets = local(live)
+        targets = local_parts(live)
         kept = [tensor.clone() for tensor in targets]
         # From here on `undo` puts everything right, wherever an interruption comes.
         self._models, self._kept, self._live = models, kept, targets
-        torch._foreach_copy_(targets, local(values))
+        torch._foreach_copy_(targets, local_parts(values))
         _drop_gathered(models)
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from trackside.callbacks.gradients.norms import check_norm_type
 from trackside.distributed.gradients import clip_by_norm
+from trackside.distributed.state import local_parts
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
@@ -58,6 +59,7 @@ class ClipGradients(Callback):
                 "gradients are clipped by one positive limit",
                 expected="norm=1.0 or value=0.5",
                 received=f"norm={norm}, value={value}",
+                option="norm" if value is None else "value",
             )
         self.norm = norm
         self.value = value
@@ -85,6 +87,6 @@ class ClipGradients(Callback):
 
 def _clamp(gradients: list[Tensor], limit: float) -> None:
     # Of a sharded gradient each rank holds a part, and limits it: no word with the others.
-    parts = [g.to_local() if hasattr(g, "to_local") else g for g in gradients]
+    parts = local_parts(gradients)
     torch._foreach_clamp_min_(parts, -limit)
     torch._foreach_clamp_max_(parts, limit)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -11,13 +9,6 @@ from trackside.tracking.media import Histogram
 
 CHUNK = 2**24
 """Values counted at once: single precision counts no further."""
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor, also where this rank holds a part only; then it is a collective."""
-    sharded: Any = tensor.detach()
-    gathered: Tensor = sharded.full_tensor() if hasattr(tensor, "full_tensor") else sharded
-    return gathered
 
 
 def histogram(tensor: Tensor, bins: int) -> Histogram:

@@ -9,6 +9,7 @@ from torch import Tensor
 from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.noise_scale import Smoothed, noise_and_signal
 from trackside.callbacks.gradients.norms import total_norm
+from trackside.distributed.state import is_sharded
 from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
@@ -59,8 +60,7 @@ class GradientNoise(Callback):
         self._smoothed.load_state_dict({})
 
     def on_fit_start(self, run: Run) -> None:
-        parameters = [p for model in run.models.values() for p in model.parameters()]
-        if any(hasattr(p, "full_tensor") for p in parameters):
+        if any(is_sharded(p) for model in run.models.values() for p in model.parameters()):
             raise UsageError(
                 "the noise of sharded gradients can't be estimated: a single batch has none",
                 remedy="measure it in a smaller run, with strategy='ddp' or on one process",

@@ -12,10 +12,10 @@ from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import (
     check_norm_type,
     matching,
-    named_parameters,
     norms_of,
 )
 from trackside.lifecycle.hooks import Callback
+from trackside.models.naming import named_parameters
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -59,7 +59,7 @@ class GradientNorm(Callback):
         self._groups: dict[str, list[str]] = {}
 
     def on_fit_start(self, run: Run) -> None:
-        named = named_parameters(run)
+        named = dict(named_parameters(run.models))
         self._names = {id(parameter): name for name, parameter in named.items()}
         self._groups = matching(named, self.patterns)
 

@@ -9,11 +9,13 @@ import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trackside.callbacks.gradients.counting import histogram, whole
+from trackside.callbacks.gradients.counting import histogram
 from trackside.callbacks.gradients.during_steps import DuringSteps
-from trackside.callbacks.gradients.norms import matching, named_parameters
+from trackside.callbacks.gradients.norms import matching
+from trackside.distributed.state import whole
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
+from trackside.models.naming import named_parameters
 from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.run_folder.inside import folder_inside, unlinked
@@ -72,7 +74,7 @@ class Histograms(Callback):
         self._found: dict[str, Histogram] = {}
 
     def on_fit_start(self, run: Run) -> None:
-        named = named_parameters(run)
+        named = dict(named_parameters(run.models))
         meant = {name for some in matching(named, self.patterns).values() for name in some}
         self._names = {id(named[name]): name for name in meant}
         self._found.clear()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from trackside.distributed.state import is_sharded, whole
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.run import Run
 
 
 def total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
@@ -22,29 +21,17 @@ def total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
         tensors: Any number of them; the norm of none is 0.
         norm_type: Which p-norm, at least 1; `inf` is the largest absolute value.
     """
-    plain: list[Tensor] = []
-    sharded: list[Tensor] = []
-    for tensor in tensors:
-        (sharded if hasattr(tensor, "full_tensor") else plain).append(tensor)
+    tensors = list(tensors)
+    plain = [tensor for tensor in tensors if not is_sharded(tensor)]
+    sharded = [tensor for tensor in tensors if is_sharded(tensor)]
     norms = [torch.nn.utils.get_total_norm(plain, norm_type)] if plain or not sharded else []
     if sharded:
-        part: Any = torch.nn.utils.get_total_norm(sharded, norm_type)
-        norms.append(part.full_tensor())
+        norms.append(whole(torch.nn.utils.get_total_norm(sharded, norm_type)))
     if len(norms) == 1:
         return norms[0]
     together = torch.stack([norm.to(norms[0].device) for norm in norms])
     norm: Tensor = torch.linalg.vector_norm(together, norm_type)
     return norm
-
-
-def named_parameters(run: Run) -> dict[str, nn.Parameter]:
-    """The parameters of all models by name; with several models, `generator.layer.weight`."""
-    several = len(run.models) > 1
-    return {
-        f"{model}.{name}" if several else name: parameter
-        for model, module in run.models.items()
-        for name, parameter in module.named_parameters()
-    }
 
 
 def matching(names: Iterable[str], patterns: Sequence[str]) -> dict[str, list[str]]:

@@ -8,10 +8,10 @@ from typing import final
 from trackside.callbacks.gradients.norms import (
     check_norm_type,
     matching,
-    named_parameters,
     norms_of,
 )
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.models.naming import named_parameters
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -52,12 +52,12 @@ class ParameterNorm(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
-        self._groups = matching(named_parameters(run), self.patterns)
+        self._groups = matching(dict(named_parameters(run.models)), self.patterns)
 
     def on_due(self, run: Run) -> None:
         parameters = {
             name: parameter.detach()
-            for name, parameter in named_parameters(run).items()
+            for name, parameter in named_parameters(run.models)
             if parameter.requires_grad or not self.trainable_only
         }
         groups = {"": list(parameters), **self._groups}

@@ -6,6 +6,7 @@ from typing import final
 
 from trackside.callbacks.reporting.layer_table import count
 from trackside.lifecycle.hooks import Callback
+from trackside.models.naming import prefix
 from trackside.run import Run
 
 
@@ -38,10 +39,10 @@ class ParameterCount(Callback):
     def on_train_epoch_start(self, run: Run) -> None:
         self._counted = {}
         for name, model in run.models.items():
-            prefix = f"parameters/{name}/" if len(run.models) > 1 else "parameters/"
+            path = "parameters/" + prefix(name, run.models, "/")
             held = count(model)
-            self._counted[prefix + "total"] = float(held.parameters)
-            self._counted[prefix + "trainable"] = float(held.trainable)
+            self._counted[path + "total"] = float(held.parameters)
+            self._counted[path + "trainable"] = float(held.trainable)
 
     def on_measure(self, run: Run, values: dict[str, float]) -> None:
         if self._counted != self._recorded:

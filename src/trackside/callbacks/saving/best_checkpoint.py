@@ -19,7 +19,7 @@ from trackside.callbacks.saving.weight_files import (
 )
 from trackside.checkpoint.files import read_regular, replace_file
 from trackside.errors import CheckpointError, ConfigurationError
-from trackside.history import Mode, Record, check_mode, has_improved
+from trackside.history import Mode, Record, best_key, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.progress import whole_number
@@ -181,7 +181,7 @@ class BestCheckpoint(Callback):
             write_weights(path, state, run.id)
             entry["files"][name] = path.name
         ranked = [one for one in known if one["step"] != entry["step"]] + [entry]
-        ranked.sort(key=lambda one: one["value"], reverse=self.mode == "max")
+        ranked.sort(key=self._key)
         kept = ranked[: self.keep]
         content = {"run": run.id, "monitor": self.monitor, "mode": self.mode, "kept": kept}
         root = self._root(run)
@@ -191,6 +191,9 @@ class BestCheckpoint(Callback):
         for file in {file for one in known for file in one["files"].values()} - staying:
             (root / file).unlink(missing_ok=True)
         return kept
+
+    def _key(self, entry: Entry) -> float:
+        return best_key(float(entry["value"]), self.mode)
 
     def _free(self, run: Run, step: int, model: str | None) -> Path:
         """A name that nothing has: another run's files in the folder are left alone."""
@@ -215,7 +218,7 @@ class BestCheckpoint(Callback):
                     f"{root / _LIST} can't be understood: {error}",
                     remedy="move it away: the run then goes on with an empty list",
                 ) from error
-            there.sort(key=lambda one: float(one["value"]), reverse=self.mode == "max")
+            there.sort(key=self._key)
             return there[: self.keep]
         return [one for one in found.values() if _is_whole(one, root, run)]
 

@@ -25,6 +25,7 @@ from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.models.naming import prefix
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.renamed import refuses_old_names
@@ -354,7 +355,7 @@ def _check_finite(
         NonFiniteError: On all ranks alike; names the step and the tensors.
     """
     bad = non_finite(
-        (f"{name}.{key}" if len(models) > 1 else key, value)
+        (prefix(name, models) + key, value)
         for name, state in models.items()
         for key, value in state.items()
         if isinstance(value, torch.Tensor) and key not in began_infinite.get(name, ())

@@ -123,6 +123,7 @@ class ExportModel(PeriodicCallback):
                 "`ExportModel` would never export",
                 expected="a schedule, or at_end=True",
                 received="every=None, at_end=False",
+                option="at_end",
             )
         self.file = f"model{_ENDINGS[format]}" if file is None else str(local_path(file, "file"))
         outside = Path(self.file).is_absolute() or ".." in self.file

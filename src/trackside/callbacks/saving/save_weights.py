@@ -68,6 +68,7 @@ class SaveWeights(PeriodicCallback):
                 "`SaveWeights` would never write",
                 expected="a schedule, or at_end=True",
                 received="every=None, at_end=False",
+                option="at_end",
             )
         file = str(local_path(file, "file"))
         if not file.endswith(".safetensors") or Path(file).is_absolute() or ".." in file:

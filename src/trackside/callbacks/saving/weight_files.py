@@ -20,11 +20,10 @@ from trackside.checkpoint.files import explain, flush_folder, remedy_for
 from trackside.checkpoint.tensors import (
     STORED_DTYPES,
     is_same,
-    is_sharded,
     local_part,
     why_not_savable,
 )
-from trackside.distributed.state import load_model_state
+from trackside.distributed.state import is_sharded, load_model_state, whole
 from trackside.distributed.world import World
 from trackside.errors import ConfigurationError
 from trackside.idioms import not_pickled
@@ -81,9 +80,9 @@ def whole_state(
                 f"{plain!r} in the model's state is {why}",
                 remedy="a `Checkpoint` holds such values; files for sharing hold tensors only",
             )
-        whole: Tensor = value.full_tensor() if is_sharded(value) else value
+        gathered = whole(value) if is_sharded(value) else value
         if world.is_global_zero:
-            found[plain] = whole.detach() if whole is value else whole.detach().cpu()
+            found[plain] = value.detach() if gathered is value else gathered.cpu()
     return found
 
 

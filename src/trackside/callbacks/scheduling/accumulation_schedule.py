@@ -8,7 +8,7 @@ from typing import Literal, final
 
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 
@@ -39,13 +39,15 @@ class AccumulationSchedule(Callback):
     def __init__(
         self, batches: Mapping[int, int], *, unit: Literal["epochs", "steps"] = "epochs"
     ) -> None:
-        right = all(is_count(at) and is_count(n, at_least=1) for at, n in batches.items())
-        if not batches or not right:
+        if not batches:
             raise ConfigurationError(
-                f"batches={dict(batches)} isn't a schedule of accumulation",
-                expected="whole numbers: {0: 1, 10: 4} makes steps of 4 batches from epoch 10 on",
+                "a schedule of accumulation must have an entry",
+                expected="{0: 1, 10: 4}: from epoch 10 on, a step has 4 batches",
                 option="batches",
             )
+        for done, count in batches.items():
+            whole_number(done, "batches")
+            whole_number(count, "batches", at_least=1)
         if unit not in ("epochs", "steps"):
             raise ConfigurationError(
                 f"unit={unit!r} isn't counted", expected="epochs or steps", option="unit"

@@ -7,7 +7,7 @@ from typing import final
 
 from trackside.errors import ConfigurationError, UnknownDataError
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 
 
@@ -39,14 +39,15 @@ class BatchLimit(Callback):
         self.train = train
         self.evaluation = dict(evaluation) if isinstance(evaluation, Mapping) else evaluation
         limits = evaluation.values() if isinstance(evaluation, Mapping) else [evaluation]
-        given = [limit for limit in (train, *limits) if limit is not None]
-        if not given or not all(is_count(limit, at_least=1) for limit in given):
+        given = [("train", train), *(("evaluation", limit) for limit in limits)]
+        for option, limit in given:
+            if limit is not None:
+                whole_number(limit, option, at_least=1)
+        if all(limit is None for _, limit in given):
             raise ConfigurationError(
                 f"train={train}, evaluation={evaluation} limit nothing",
                 expected="at least one number of batches, 1 or more",
-                option="train"
-                if train is not None and not is_count(train, at_least=1)
-                else "evaluation",
+                option="train" if evaluation is None else "evaluation",
             )
 
     def on_configure_end(self, run: Run) -> None:

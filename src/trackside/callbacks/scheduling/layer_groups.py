@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.models.naming import named_parameters, prefixed
 
 
 def group_of(name: str, patterns: Iterable[str]) -> str | None:
@@ -32,11 +33,10 @@ def parameters_by_group(
     """
     found: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}
     names = []
-    for prefix, model in _prefixed(models):
-        for name, parameter in model.named_parameters():
-            names.append(prefix + name)
-            if (group := group_of(prefix + name, patterns)) is not None:
-                found[group].append(parameter)
+    for name, parameter in named_parameters(models):
+        names.append(name)
+        if (group := group_of(name, patterns)) is not None:
+            found[group].append(parameter)
     for pattern, parameters in found.items():
         if not parameters:
             raise ConfigurationError(
@@ -53,18 +53,13 @@ def norms_by_group(
 ) -> dict[str, list[_BatchNorm]]:
     """The batch norms inside each pattern."""
     found: dict[str, list[_BatchNorm]] = {pattern: [] for pattern in patterns}
-    for prefix, model in _prefixed(models):
+    for prefix, model in prefixed(models):
         for name, module in model.named_modules():
             # As its weight would be called, also where it has none.
             group = group_of(f"{prefix}{name}.weight", patterns)
             if group is not None and isinstance(module, _BatchNorm):
                 found[group].append(module)
     return found
-
-
-def _prefixed(models: Mapping[str, nn.Module]) -> list[tuple[str, nn.Module]]:
-    several = len(models) > 1
-    return [(f"{name}." if several else "", model) for name, model in models.items()]
 
 
 def split_off(optimizer: Optimizer, parameters: Sequence[Tensor], lr_factor: float) -> None:

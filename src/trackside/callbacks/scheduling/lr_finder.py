@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from trackside.callbacks.scheduling.range_test import growing, run_test, smoothed, steepest
 from trackside.errors import ConfigurationError, UnknownOptimizerError, UsageError
 from trackside.lifecycle.hooks import Callback
-from trackside.progress import is_count
+from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.run_folder.inside import unlinked
 from trackside.tracking.media import Media, Picture
@@ -64,12 +64,12 @@ class LRFinder(Callback):
         plot: bool = True,
         optimizer: str | None = None,
     ) -> None:
-        if not 0 < smallest < largest < math.inf or not is_count(steps, at_least=3):
+        whole_number(steps, "steps", at_least=3)
+        if not 0 < smallest < largest < math.inf:
             raise ConfigurationError(
-                "the rates of a range test grow over some steps",
-                expected="0 < smallest < largest, and steps of at least 3",
-                received=f"smallest={smallest}, largest={largest}, steps={steps}",
-                option="largest" if is_count(steps, at_least=3) else "steps",
+                f"the rates of a range test can't grow from {smallest} to {largest}",
+                expected="0 < smallest < largest",
+                option="largest" if smallest > 0 else "smallest",
             )
         if not 0 <= smoothing < 1 or not worst > 1:
             raise ConfigurationError(

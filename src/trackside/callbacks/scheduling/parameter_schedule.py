@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 from torch import Tensor
@@ -72,9 +72,18 @@ class ParameterSchedule(Callback):
         factor: float | None = None,
         milestones: Sequence[str] = (),
     ) -> None:
-        points = {"begin": begin, "length": length, "period": period}
-        given = [Every.parse(p, option) for option, p in points.items() if p is not None]
-        self.unit = _unit([*given, *(Every.parse(p, "milestones") for p in milestones)])
+        points = {
+            "begin": [begin],
+            "length": [length],
+            "period": [period],
+            "milestones": milestones,
+        }
+        self.unit = _unit(
+            {
+                option: [Every.parse(point, option) for point in given if point is not None]
+                for option, given in points.items()
+            }
+        )
         self.parameter = parameter
         self.logs = (f"schedule/{parameter}",)
         self._open_ended = length is None and shape in ("linear", "log_linear", "cosine")
@@ -142,14 +151,18 @@ class ParameterSchedule(Callback):
         return Curve(curve.shape, curve.start, curve.end, curve.begin, length)
 
 
-def _unit(points: Sequence[Schedule]) -> str:
-    units = {part.unit for point in points for part in point.parts}
-    if len(units) > 1 or "seconds" in units or any(len(p.parts) > 1 for p in points):
-        raise ScheduleError(
-            "a curve counts in one unit",
-            expected="steps, epochs, samples or batches",
-            received=", ".join(str(point) for point in points),
-        )
+def _unit(points: Mapping[str, Sequence[Schedule]]) -> str:
+    """The one unit of all points, which are given by their options."""
+    units: set[str] = set()
+    for option, given in points.items():
+        units |= {part.unit for point in given for part in point.parts}
+        if len(units) > 1 or "seconds" in units or any(len(p.parts) > 1 for p in given):
+            raise ScheduleError(
+                "a curve counts in one unit",
+                expected="steps, epochs, samples or batches",
+                received=", ".join(str(point) for some in points.values() for point in some),
+                option=option,
+            )
     return units.pop() if units else "steps"
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trackside import randomness
 from trackside.data.batches import Batch, move
 from trackside.data.counting import samples_in
+from trackside.distributed.state import is_sharded
 from trackside.run import Run
 from trackside.step.output import as_output
 
@@ -128,7 +129,7 @@ def _average_gradients(run: Run, optimizer: Optimizer) -> None:
         return
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if parameter.grad is not None and not hasattr(parameter, "full_tensor"):
+            if parameter.grad is not None and not is_sharded(parameter):
                 parameter.grad = run.world.all_reduce(parameter.grad)
 
 

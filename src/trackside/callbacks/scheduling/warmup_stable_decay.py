@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.progress import is_count
+from trackside.progress import whole_number
 
 Decay = Literal["linear", "cosine", "sqrt"]
 
@@ -36,13 +36,9 @@ class Phases:
     """Share of the full rate that is left at the end, from 0 up to, and without, 1."""
 
     def __post_init__(self) -> None:
-        counts = (self.warmup, self.stable, self.decay)
-        if not all(map(is_count, counts)) or self.decay < 1 or not all(n >= 0 for n in counts):
-            raise ConfigurationError(
-                "the phases of a learning rate are counted in whole steps",
-                expected="warmup_steps and stable_steps of 0 or more, decay_steps of 1 or more",
-                received=f"{self.warmup}, {self.stable}, {self.decay}",
-            )
+        whole_number(self.warmup, "warmup_steps")
+        whole_number(self.stable, "stable_steps")
+        whole_number(self.decay, "decay_steps", at_least=1)
         if self.shape not in get_args(Decay):
             raise ConfigurationError(
                 f"a learning rate can't decay as {self.shape!r}",

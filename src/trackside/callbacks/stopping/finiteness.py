@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trackside.models.naming import named_parameters, prefix
+
 _NEVER = float("inf")
 
 
@@ -70,17 +72,9 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 def gradients(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """The gradients that are there, by the name of their parameter."""
-    for prefix, model in _prefixed(models):
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                yield prefix + name, parameter.grad
-
-
-def parameters(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
-    """Parameters by name: what only an update changes."""
-    for prefix, model in _prefixed(models):
-        for name, parameter in model.named_parameters():
-            yield prefix + name, parameter
+    for name, parameter in named_parameters(models):
+        if parameter.grad is not None:
+            yield name, parameter.grad
 
 
 def weights(
@@ -88,15 +82,7 @@ def weights(
 ) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name, `without` those named there, by model."""
     for own_name, model in models.items():
-        prefix, left_out = _prefix(own_name, models), without.get(own_name, ())
+        before, left_out = prefix(own_name, models), without.get(own_name, ())
         for name, tensor in model.state_dict().items():
             if isinstance(tensor, Tensor) and name not in left_out:
-                yield prefix + name, tensor
-
-
-def _prefixed(models: Mapping[str, nn.Module]) -> list[tuple[str, nn.Module]]:
-    return [(_prefix(name, models), model) for name, model in models.items()]
-
-
-def _prefix(name: str, models: Mapping[str, nn.Module]) -> str:
-    return f"{name}." if len(models) > 1 else ""
+                yield before + name, tensor

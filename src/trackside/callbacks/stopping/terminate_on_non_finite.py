@@ -11,12 +11,12 @@ import torch
 from trackside.callbacks.stopping.finiteness import (
     LateFlag,
     gradients,
-    parameters,
     tensors_in,
     weights,
 )
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle.hooks import Callback
+from trackside.models.naming import named_parameters
 from trackside.progress import TrainingBatch, whole_number
 from trackside.run import Rollback, Run
 from trackside.step.began_infinite import began_infinite
@@ -227,7 +227,7 @@ class TerminateOnNonFinite(Callback):
             self._end(run, message)
         elif self.policy == "roll_back":
             step = run.progress.steps_completed + 1
-            if what == "the loss" and non_finite(parameters(run.models)):
+            if what == "the loss" and non_finite(named_parameters(run.models)):
                 self._go_back(run, message, self._batches_of(run, [step - 1]))
             elif what == "the loss":
                 self._go_back(run, message, self._batches_of(run, [step])[-1:])

@@ -1,4 +1,4 @@
-"""What can go wrong, said so that a person knows what to type next.
+"""Errors that say what to type next.
 
 Every error says what happened, and where it helps: what was expected, what came instead, and the
 remedy. Errors are raised as early as they can be known: at construction, then at registration,
@@ -78,7 +78,7 @@ class UnknownNameError(ConfigurationError, KeyError):
     """Something was asked for by a name that nothing has."""
 
     noun: ClassVar[str] = "name"
-    """What is named."""
+    """Noun for the thing that has the name."""
 
     @classmethod
     def among(
@@ -139,7 +139,7 @@ class RegistrationError(TracksideError):
 
 
 class UnknownHookError(RegistrationError):
-    """A method begins with `on_` but is no hook: it would never be called."""
+    """A method begins with `on_` but isn't a hook: it would never be called."""
 
 
 class HookSignatureError(RegistrationError):
@@ -224,7 +224,7 @@ class Interrupted(KeyboardInterrupt, SystemExit):
     """
 
     result: Any = None
-    """What the run leaves behind, as `trainer.result`; None where the run was not closed yet."""
+    """The result of the run, as `trainer.result`; None where the run was not closed yet."""
 
     def __init__(self, signal: int, text: str) -> None:
         super().__init__(text)
@@ -243,7 +243,7 @@ class Terminated(SystemExit):
     """
 
     result: Any = None
-    """What the run leaves behind, as `trainer.result`; None where the run was not closed yet."""
+    """The result of the run, as `trainer.result`; None where the run was not closed yet."""
 
     def __init__(self, signal: int, text: str) -> None:
         super().__init__(text)
@@ -264,7 +264,7 @@ def printable(text: str) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What `error` says, printable; never an error of its own."""
+    """The text of `error`, printable; never raises."""
     try:
         return printable(str(error))
     except BaseException as second:  # whoever ends the run because of `error` has to go on
@@ -275,7 +275,7 @@ def note_on(error: BaseException, doing: str, other: BaseException) -> None:
     """Keep `other`, which came up while `error` was under way, as a note on `error`."""
     if other is error:
         return
-    # Python remembers `error` as what was being handled: it need not be told inside its own note.
+    # Python remembers `error` as what was being handled: it need not appear inside its own note.
     link = other
     while link.__context__ is not None and link.__context__ is not error:
         link = link.__context__

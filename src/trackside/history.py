@@ -82,7 +82,7 @@ class Table:
         self.names = names
         self.places = {name: place for place, name in enumerate(names)}
         self.rows = array("Q")
-        """Which records of the history these are, in rising order."""
+        """Rows of these records in the history, in rising order."""
         self.values = array("d")
 
     def between(self, start: int, stop: int) -> array[float]:
@@ -103,7 +103,7 @@ class Columns:
     """Records as columns of numbers: axes of all, values by the set of names that a record has.
 
     Only ever appended to, so that a first part of them can be read while more is appended. What is
-    read is copied out: memory that somebody looks at can't grow.
+    read is copied out: memory in use by a reader can't grow.
     """
 
     __slots__ = ("_known", "epochs", "kinds", "samples", "seconds", "steps", "tables", "tables_of")
@@ -286,7 +286,7 @@ class History:
         return [record.row() for record in self]
 
     def snapshot(self) -> HistorySnapshot:
-        """The records so far, for who keeps them: what is appended later is no part of it."""
+        """The records so far, for whoever keeps them, without what is appended later."""
         return HistorySnapshot(self._columns, len(self))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What users of other trainers type, and what does it here.
+"""Words of other trainers, and the ones that do the same here.
 
 Tables of words: a keyword, a method, a hook or a callback that another trainer has is refused with
 the native way. Whatever else a call doesn't know is refused with the nearest option.
@@ -309,7 +309,7 @@ PRECISIONS: dict[str, str] = {
 """Number formats as others write them, and as they are called here."""
 
 PICKLED = (".bin", ".ckpt", ".pkl", ".pt", ".pth", ".tar", ".th")
-"""What files of `torch.save` end in."""
+"""Suffixes of files of `torch.save`."""
 
 
 class UnknownOptionError(ConfigurationError, TypeError):
@@ -372,14 +372,14 @@ def not_pickled(path: str | PurePath) -> str:
 
 
 def package_of(callback: object) -> str | None:
-    """Which trainer a callback was written for, where no dialect takes it in; None: not known."""
+    """The trainer a callback was written for, where no dialect takes it in; None: not known."""
     kind = callback if isinstance(callback, type) else type(callback)
     names = (cls.__module__.partition(".")[0] for cls in kind.__mro__)
     return next((PACKAGES[name] for name in names if name in PACKAGES), None)
 
 
 def native_callback(callback: object) -> str:
-    """What does here what a callback of another trainer does: one of ours, or hooks of our own."""
+    """Our counterpart of a callback of another trainer: one of ours, or hooks."""
     kind = callback if isinstance(callback, type) else type(callback)
     ours = next(
         (CALLBACKS[cls.__name__] for cls in kind.__mro__ if cls.__name__ in CALLBACKS), None

@@ -67,9 +67,9 @@ class Ending:
     """None where nobody is left to say: then the run's folder shows it as `unfinished`."""
     exit_code: int
     raised: str
-    """What `fit` does: returns, or raises this."""
+    """The exception that `fit` raises; None: it returns."""
     saved: str
-    """Which steps a `Checkpoint` has kept."""
+    """Steps that a `Checkpoint` has kept."""
     closed: bool = True
     """Whether every callback is closed."""
 

@@ -20,7 +20,7 @@ _FORMER_NAMES = {"epochs_closed": "epochs_ended"}
 @refuses_old_names
 @dataclass(slots=True)
 class Progress:
-    """What a run has completed so far, over all its resumes."""
+    """Counters of what a run has completed, over all its resumes."""
 
     epochs_completed: int = 0
     """Whole passes over the training data; their evaluations may still be to come."""
@@ -118,7 +118,7 @@ class RunLimit:
 
     @property
     def total_steps(self) -> int | None:
-        """Steps until the run is complete, or None when the data doesn't tell its length."""
+        """Steps until the run is complete, or None when the data doesn't say its length."""
         by_epochs = (
             self.epochs * self.epoch_steps
             if self.epochs is not None and self.epoch_steps is not None
@@ -132,7 +132,7 @@ class RunLimit:
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Which batch of the training data: enough to know it when it comes again."""
+    """Identity of a training batch: enough to know it when it comes again."""
 
     epoch: int
     """The pass it belongs to: epochs completed before it."""

@@ -78,13 +78,13 @@ def _refusing(call: Callable[..., Any], table: dict[str, str], owner: str) -> An
 
 
 def new_key(old: str, known: list[str]) -> str | None:
-    """What the key `old` of a file is called now, among those that are known; None if nothing."""
+    """The new name of the key `old` of a file, among those known; None if there is none."""
     names = {table[old] for table in OPTIONS.values() if old in table}
     return next((name for name in known if name in names), None)
 
 
 def new_value(old: str) -> str | None:
-    """What a recorded value is called now; None where the name is not an old one."""
+    """The new name of a recorded value; None where the name is not an old one."""
     for begin, now in VALUES.items():
         if old.startswith(begin):
             return now + old.removeprefix(begin)

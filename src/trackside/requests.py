@@ -1,6 +1,6 @@
 """Requests: what is asked for in a run, from the asking to the taking, in one place.
 
-Somebody asks on a rank; at the next safe point all ranks agree; then the loop takes what was
+A rank asks; at the next safe point all ranks agree; then the loop takes what was
 agreed, kind by kind. A request to skip the step under way can't wait for a safe point: it is agreed
 just before the update.
 """
@@ -16,7 +16,7 @@ from trackside.progress import TrainingBatch
 
 Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back"]
 SIGNAL = "signal"
-"""Who asks where a signal does."""
+"""The asker's name where a signal asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Request:
     diverged: bool = False
     """Whether a stop is for numbers that went wrong."""
     leave_out: tuple[TrainingBatch, ...] = ()
-    """Batches that shall not come again, for `roll_back`."""
+    """Batches to leave out from now on, for `roll_back`."""
     all_ranks: bool = False
     """Whether all ranks ask for it at this very step: it is taken here, and not a little later."""
     step: int = 0
@@ -44,7 +44,7 @@ class Request:
 
     @property
     def who(self) -> str:
-        """Who asked, and on which ranks, unless all did."""
+        """The asker, and on which ranks, unless on all."""
         if not self.ranks:
             return self.asked_by
         word = "rank" if len(self.ranks) == 1 else "ranks"
@@ -66,7 +66,7 @@ class Agreement(Protocol):
         """As `at_step`, but waits for all ranks: nothing asked anywhere is open afterwards."""
 
     def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """What was asked on any rank, at once; whatever is under way stays under way."""
+        """Requests of any rank, at once; whatever is under way stays under way."""
 
 
 class Requests:
@@ -80,7 +80,7 @@ class Requests:
         self.stop: Request | None = None
         """The request that ends the run, once it is agreed and taken."""
         self.stopping = False
-        """Whether somebody has asked for the end: from then on, until the run is over. What is
+        """Whether the end was asked for: from then on, until the run is over. What is
         asked on another rank is known here once the ranks have agreed."""
 
     def __iter__(self) -> Iterator[Request]:
@@ -173,7 +173,7 @@ class Requests:
 
     @contextmanager
     def discarding(self) -> Iterator[None]:
-        """What is asked for inside is dropped, except by a signal, which is meant for the run."""
+        """Drop requests made inside, except those of a signal, which are meant for the run."""
         before, stopping = list(self.asked), self.stopping
         try:
             yield

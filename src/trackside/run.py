@@ -59,7 +59,7 @@ class SkippedStep:
     """Steps completed with it."""
     reason: str
     asked_by: str
-    """Who asked, and on which ranks, unless all did."""
+    """The asker, and on which ranks, unless on all."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Evaluation:
     """One pass over a named data set without gradients."""
 
     name: str
-    """Which data: `val`, `test`, or any key of `run.data`."""
+    """Name of the data: `val`, `test`, or any key of `run.data`."""
     batches: int | None = None
     """Batches of this rank in the pass, when the data tells its length."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Evaluation:
     batches_completed: int = 0
     samples_completed: int = 0
     average: str | bool | None = None
-    """Whose averages of the weights it uses, by name of the callback; False: none; None: theirs."""
+    """Callback whose averages of the weights it uses, by name; False: none; None: as they say."""
     exits: ExitStack = field(default_factory=ExitStack)
     """Left when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""
 
@@ -125,7 +125,7 @@ class Run:
     """Named data: `train`, and every set that can be evaluated."""
     device: torch.device = known_from("on_attach")
     steps: Steps = known_from("on_setup_start")
-    """What is done with a batch: the trainer's `training_step`, `predict_step`, `backward`, ..."""
+    """Steps of a batch: the trainer's `training_step`, `predict_step`, `backward`, ..."""
     precision: Precision = known_from("on_setup_start")
     """Number formats: what passes over a model are cast to, and the scaler of the loss."""
     world: World = known_from("on_attach")
@@ -164,7 +164,7 @@ class Run:
         self.history = History()
         self.config = {}
         self.requests = Requests()
-        """What was asked for and is not taken yet."""
+        """Requests that are not taken yet."""
         self.rollbacks: list[Rollback] = []
         """How often the run went back to a checkpoint, over all its resumes, the oldest first."""
         self.skipped_steps: list[SkippedStep] = []
@@ -178,11 +178,11 @@ class Run:
         self.batch_samples: float = 0.0
         """Samples of the batch under way; nan while only its step can count them."""
         self.output: Any = None
-        """What `training_step` returned, from `on_backward_start` to `on_backward_end`."""
+        """Output of `training_step`, from `on_backward_start` to `on_backward_end`."""
         self.data_wait_seconds: float = 0.0
         """Time spent waiting for training batches so far in this process."""
         self.saver: Saver | None = None
-        """Who writes checkpoints; None where nothing is saved."""
+        """The callback that writes checkpoints; None where nothing is saved."""
         self._discards = False
         self._events: Events | None = None if events is None else events(self)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from trackside import Callback, PeriodicCallback, Run, Trainer
-from trackside.config.experiment.inbox import ask, read_wish
+from trackside.config.experiment.inbox import ask, read_command
 from trackside.errors import ConfigurationError
 from trackside.schedule import Schedule
 
@@ -246,4 +246,4 @@ class Asks(Callback[Run]):
     def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         if self.answer is None and run.progress.epochs_completed == self.at:
             run.directory.mkdir(exist_ok=True)
-            self.answer = ask(run.directory, read_wish(self.words))
+            self.answer = ask(run.directory, read_command(self.words))

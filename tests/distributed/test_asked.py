@@ -41,7 +41,7 @@ def test_options_change_on_both_ranks_and_stand_in_the_history(ended: TorchRun) 
     assert ours == theirs
 
 
-def test_each_wish_has_an_answer(ended: TorchRun) -> None:
+def test_each_command_has_an_answer(ended: TorchRun) -> None:
     assert ended.claimed("answers")[0] == [
         ["evaluate", True],
         ["save", True],

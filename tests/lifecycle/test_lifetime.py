@@ -249,7 +249,7 @@ def test_a_further_sigint_ends_at_once_and_still_closes(first: int) -> None:
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGHUP])
-def test_sigterm_within_the_grace_only_repeats_the_wish(first: int, again: int) -> None:
+def test_sigterm_within_the_grace_only_repeats_the_request(first: int, again: int) -> None:
     run = ScriptedRun(Recorder())
     outcome = run.play(send(first, again, again))
 

@@ -107,7 +107,7 @@ def test_one_signal_in_a_step_ends_the_run_after_that_step(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_repeated_sigterm_is_the_same_wish(number: int) -> None:
+def test_a_repeated_sigterm_is_the_same_request(number: int) -> None:
     with started("step") as process:
         process.read_until("at")
         process.send(signal.SIGTERM, number, number)

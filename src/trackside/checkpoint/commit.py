@@ -69,7 +69,7 @@ class Saved:
     deleted: tuple[str, ...] = ()
     """Names of the checkpoints that retention removed after it."""
     notes: tuple[str, ...] = ()
-    """What a person should know: above all, what could not be deleted, and why."""
+    """Notes for a person: above all, what could not be deleted, and why."""
 
 
 def commit(
@@ -180,7 +180,7 @@ def _listen() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What a rank tells rank 0 about what it wrote."""
+    """A rank's report to rank 0 about the files it wrote."""
 
     files: tuple[FileEntry, ...]
     held: dict[str, tuple[int, int]]

@@ -1,4 +1,4 @@
-"""What can go wrong with a checkpoint, one class per thing a caller may want to do about it."""
+"""Errors of checkpoints, one class per thing a caller may want to do about it."""
 
 from __future__ import annotations
 

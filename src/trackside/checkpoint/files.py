@@ -204,7 +204,7 @@ def explain(error: OSError) -> str:
 
 
 def remedy_for(error: OSError) -> str | None:
-    """What to do about it, for the errors whose cause is known."""
+    """The remedy for errors whose cause is known."""
     return _REMEDIES.get(error.errno or 0)
 
 

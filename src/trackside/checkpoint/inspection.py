@@ -32,11 +32,11 @@ class TensorSummary:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is in a checkpoint."""
+    """Contents of a checkpoint."""
 
     path: Path
     problems: tuple[str, ...]
-    """What is wrong with it; empty when it verified."""
+    """Problems; empty when it verified."""
     ignored: tuple[str, ...]
     """Names in the folder that don't belong to it."""
     manifest: Manifest | None = None

@@ -68,7 +68,7 @@ class Ledger:
         self.root = root
         self.run_id = run_id
         self.note: str | None = None
-        """What a person should know about the ledger as it was found."""
+        """Notes for a person about the ledger as it was found."""
         self._entries: dict[str, Entry] = {}
         self._resumed_from: str | None = None
         self._load()

@@ -35,10 +35,10 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a checkpoint is, and the files that it is made of."""
+    """Description of a checkpoint, and of the files in it."""
 
     run_id: str
-    """Which run wrote it; a resumed run keeps its id."""
+    """Id of the run that wrote it; a resumed run keeps its id."""
     step: int
     """Steps completed."""
     sequence: int

@@ -17,12 +17,12 @@ from trackside.checkpoint.temporary import remove_folder, temporary_name
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a clean-up did."""
+    """Result of a clean-up."""
 
     deleted: tuple[str, ...] = ()
     """Names of the checkpoints that are gone."""
     notes: tuple[str, ...] = ()
-    """What was not deleted although it should have been, and why."""
+    """Paths that could not be deleted, with the reason."""
 
 
 def prune(ledger: Ledger, retention: Retention) -> Pruned:

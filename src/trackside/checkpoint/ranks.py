@@ -1,4 +1,4 @@
-"""What writing and reading need to know about the other ranks: three things."""
+"""Interface of the other ranks for writing and reading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ranks(Protocol):
 
     @property
     def rank(self) -> int:
-        """Which of them this process is, from 0."""
+        """Number of this process among them, from 0."""
         ...
 
     @property

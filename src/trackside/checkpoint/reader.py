@@ -37,7 +37,7 @@ PlacedAs = Callable[[str, tuple[int, ...]], Tensor | None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found."""
+    """Result of `verify`."""
 
     path: Path
     manifest: Manifest | None
@@ -136,7 +136,7 @@ class Checkpoint:
         placed_as: PlacedAs | None = None,
         enums: Iterable[type[enum.Enum]] = (),
     ) -> Any:
-        """What all ranks share, as it was given to `save`; tensors whole and in host memory.
+        """The state that all ranks share, as given to `save`; tensors whole and in host memory.
 
         Args:
             like: A state of the same form. Where a DTensor stands in it, only this rank's part is
@@ -153,7 +153,7 @@ class Checkpoint:
         return self._read(STATE_NAME, "", enums, _templates(like, placed_as))
 
     def rank_state(self, rank: int, *, enums: Iterable[type[enum.Enum]] = ()) -> Any:
-        """What `rank` of the saving run knew alone; None where it saved nothing.
+        """The state of `rank` alone in the saving run; None where it saved nothing.
 
         Raises:
             DamagedCheckpointError: when the content isn't what a save makes.

@@ -41,7 +41,7 @@ class Encoder:
         self._tables = 0
 
     def blocks(self, count: int) -> Iterator[bytes]:
-        """What the records up to `count` add."""
+        """The new records up to `count`."""
         while self.count < count:
             start, stop = self.count, min(self.count + BLOCK_RECORDS, count)
             yield self._block(start, stop)

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the last ones, the best ones, one every so often. A pure function."""
+"""Retention of checkpoints: the last, the best, one every so often. A pure function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trackside.progress import whole_number
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What stays. A checkpoint stays if any rule keeps it; without a rule all of them stay.
+    """Rules of retention. A checkpoint stays if any rule keeps it; without a rule all stay.
 
     The newest always stays: a run has to be able to go on.
     """

@@ -17,7 +17,7 @@ class Saver(ABC):
     """Writes checkpoints of a run, and knows which of them stay."""
 
     retention: Retention
-    """Which checkpoints stay, and which metric tells the best."""
+    """Rules for the checkpoints that stay, with the metric that ranks them."""
     needs_attention: bool = False
     """Set when a checkpoint has become whole, or has failed, since the last `poll`."""
     save_on_failure: bool = False

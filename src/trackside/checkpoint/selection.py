@@ -1,4 +1,4 @@
-"""Which checkpoint to go on from: the newest that is whole, the best, or that of a step."""
+"""Choice of a checkpoint to resume from: the newest that is whole, the best, or one by step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Candidate:
     """2 and above where the folder's name was taken when it was written."""
     manifest: Manifest | None
     problem: str | None = None
-    """What is wrong with the manifest, when it is None."""
+    """The problem with the manifest, when it is None."""
 
 
 @dataclass(frozen=True, slots=True)

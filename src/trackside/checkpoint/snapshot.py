@@ -24,7 +24,7 @@ _WITH_PINNED_MEMORY = frozenset({"cuda", "xpu"})
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one rank contributes to a checkpoint. Nothing that the loop does changes it any more."""
+    """One rank's part of a checkpoint. Nothing that the loop does changes it any more."""
 
     state: Json
     """Skeleton of the shared state; None on ranks above 0."""
@@ -180,7 +180,7 @@ def _whole(key: str, tensor: Tensor) -> Piece:
 
 
 def _shards(key: str, tensor: Any) -> list[Piece]:
-    """What this rank writes of a DTensor: nothing where another rank writes the same part."""
+    """The part of a DTensor that this rank writes: nothing where another rank writes the same."""
     from torch.distributed.checkpoint.default_planner import (  # noqa: PLC0415 - takes a second
         create_default_local_save_plan,
     )

@@ -331,7 +331,7 @@ def _real(value: float) -> Json:
 
 
 def describe(value: object) -> str:
-    """What `value` is, in the words of an error message."""
+    """Description of `value` for error messages."""
     if isinstance(value, io.IOBase):
         return "an open file"
     if isinstance(value, torch.nn.Module):

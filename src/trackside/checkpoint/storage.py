@@ -162,7 +162,7 @@ def shard_file_name(index: int) -> str:
 
 
 def _header(pieces: Sequence[Piece]) -> bytes:
-    """What stands before the values: names, dtypes, shapes, and where each piece belongs."""
+    """Header of the file: names, dtypes, shapes, and where each piece belongs."""
     entries: dict[str, Any] = {}
     offsets_of: dict[str, Any] = {}
     begin = 0
@@ -186,7 +186,7 @@ def _header(pieces: Sequence[Piece]) -> bytes:
 
 
 def stored_tensors(folder: Path, names: Sequence[str]) -> dict[str, TensorStorageMetadata]:
-    """What the named files hold: key, whole shape, dtype and pieces. Reads headers only.
+    """Contents of the named files: key, whole shape, dtype and pieces. Reads headers only.
 
     Raises:
         ValueError: when a header is not one that `write_pieces` makes.

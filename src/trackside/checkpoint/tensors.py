@@ -1,4 +1,4 @@
-"""Which tensors can be saved, and how those are stored that safetensors has no name for."""
+"""Tensors that can be saved, and how dtypes are stored that safetensors has no name for."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def why_not_savable(tensor: Tensor) -> str | None:
-    """What stands in the way of saving `tensor`, or None."""
+    """The reason why `tensor` can't be saved, or None."""
     if type(tensor) not in _PLAIN:
         return _why_not_savable_class(tensor)
     if tensor.dtype in STORED_DTYPES and tensor.layout is torch.strided and not tensor.is_meta:

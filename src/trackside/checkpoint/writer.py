@@ -37,7 +37,7 @@ logger = logging.getLogger("trackside")
 
 @dataclass(frozen=True, slots=True)
 class SizeEstimate:
-    """What a checkpoint will need."""
+    """Space that a checkpoint will need."""
 
     size_bytes: int
     """Of this rank's part, within a few per cent."""
@@ -118,7 +118,7 @@ class CheckpointWriter:
         self.root = local_path(root, "root").absolute()
         self.run_id = run_id
         self.notes: tuple[str, ...] = ()
-        """What a person should know about the folder as it was found."""
+        """Notes for a person about the folder as it was found."""
         self.seconds_waited = 0.0
         """How long `save` and `close` waited for a save under way, altogether."""
         self._retention = retention

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Folder, told
+from trackside.cli.running import AsJson, Folder, reported_errors
 from trackside.outcome import FAILED
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def ask(
 ) -> None:
     r"""Ask something of the run in the folder RUN, while it goes on.
 
-    The wish is a file in that folder; the run takes it at its next safe point, on all ranks.
+    The command is a file in that folder; the run takes it at its next safe point, on all ranks.
     The exit code is 1 when the run refuses.
 
     \b
@@ -49,17 +49,17 @@ def ask(
       trackside ask runs/mine set early_stopping.patience=20
       trackside ask runs/mine set optimizer.lr=1e-4
     """
-    with told(as_json, False):
+    with reported_errors(as_json, False):
         from trackside.callbacks.reporting.provenance import OUTCOME
         from trackside.config.experiment.inbox import ask as leave
-        from trackside.config.experiment.inbox import read_answer, read_wish
+        from trackside.config.experiment.inbox import read_answer, read_command
         from trackside.errors import UsageError
         from trackside.paths import local_path
 
-        wish = read_wish(words)
+        command = read_command(words)
         if (local_path(run, "run") / OUTCOME).is_file():
             raise UsageError(f"the run in {run} has ended", remedy=f"trackside resume {run}")
-        path = leave(run, wish)
+        path = leave(run, command)
         deadline = time.monotonic() + wait
         answer = read_answer(path)
         while answer is None and time.monotonic() < deadline:

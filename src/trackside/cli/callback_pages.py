@@ -41,7 +41,7 @@ def pages() -> dict[str, str]:
 
 
 def about(purpose: str) -> str:
-    """What callbacks of one purpose are for: the docstring of their folder."""
+    """Purpose of the callbacks in one folder: its docstring."""
     file = FOLDER / purpose / "__init__.py"
     return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
 
@@ -87,7 +87,7 @@ def page(reference: Reference) -> str:
 
 
 def facts(reference: Reference) -> list[tuple[str, str]]:
-    """What a run makes of the callback, as pairs of title and text."""
+    """The callback's role in a run, as pairs of title and text."""
     one = reference
     order = [f"after {_ticked(one.runs_after)}"] if one.runs_after else []
     order += [f"before {_ticked(one.runs_before)}"] if one.runs_before else []
@@ -111,7 +111,7 @@ def facts(reference: Reference) -> list[tuple[str, str]]:
 
 _POLICIES = {
     "raise": "`raise`: an error in it ends the run",
-    "warn": "`warn`: an error in it is told and counted, and the run goes on",
+    "warn": "`warn`: an error in it is reported and counted, and the run goes on",
 }
 
 

@@ -103,7 +103,7 @@ def _listed() -> Listed:
 
 
 def _reference(name: str, listed: Listed) -> Reference:
-    """What is known of a callback.
+    """The reference of a callback, built-in or by its full name.
 
     Raises:
         KindError: There is no callback of that name.

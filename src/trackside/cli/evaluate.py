@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Folder, Traceback, told
+from trackside.cli.running import AsJson, Folder, Traceback, reported_errors
 
 
 def evaluate(
@@ -34,7 +34,7 @@ def evaluate(
       trackside evaluate runs/mine test --checkpoint best --json
       trackside evaluate runs/mine test data.test.root=/other/data
     """
-    with told(as_json, traceback):
+    with reported_errors(as_json, traceback):
         from trackside.config.experiment.kept import evaluate_kept, find_checkpoint, load_kept
         from trackside.config.text.layers import split_arguments
 

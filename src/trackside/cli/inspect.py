@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trackside.cli.running import AsJson, told
+from trackside.cli.running import AsJson, reported_errors
 from trackside.errors import printable
 from trackside.outcome import FAILED
 
@@ -36,7 +36,7 @@ def inspect(
       trackside inspect runs/mine
       trackside inspect runs/mine/checkpoints/step-0000001200 --tensors
     """
-    with told(as_json, False):
+    with reported_errors(as_json, False):
         from trackside.checkpoint import candidates
         from trackside.checkpoint import inspect as look_into
         from trackside.paths import local_path

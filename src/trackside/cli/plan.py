@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trackside.cli.running import AsJson, Files, Traceback, split, told
+from trackside.cli.running import AsJson, Files, Traceback, reported_errors, split
 from trackside.errors import printable
 from trackside.outcome import WRONG_USAGE
 
@@ -30,7 +30,7 @@ def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False
       trackside plan run.yaml trainer.steps=100000 --json
     """
     files, overrides = split(arguments)
-    with told(as_json, traceback), redirect_stdout(sys.stderr):
+    with reported_errors(as_json, traceback), redirect_stdout(sys.stderr):
         from trackside.config import load
         from trackside.config.experiment.plan import make_plan
 

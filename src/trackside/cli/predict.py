@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trackside.cli.running import Folder, Overrides, Traceback, told
+from trackside.cli.running import Folder, Overrides, Traceback, reported_errors
 
 
 def predict(
@@ -32,7 +32,7 @@ def predict(
       trackside predict runs/mine test
       trackside predict runs/mine test --checkpoint best --output predictions.npz
     """
-    with told(False, traceback):
+    with reported_errors(False, traceback):
         import numpy as np
 
         from trackside.callbacks.evaluation.prediction_files import arrays

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Folder, Overrides, Traceback, fit, launch, told
+from trackside.cli.running import AsJson, Folder, Overrides, Traceback, fit, launch, reported_errors
 
 if TYPE_CHECKING:
     from trackside.config import Experiment
@@ -35,7 +35,7 @@ def resume(
     """
     changes = [*(overrides or ()), f"trainer.resume={checkpoint}"]
     if processes is not None:
-        with told(as_json, traceback):
+        with reported_errors(as_json, traceback):
             _load(run, changes)
         options = ["--json"] * as_json + ["--traceback"] * traceback
         launch(

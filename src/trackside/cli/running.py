@@ -45,7 +45,7 @@ SUMMARY = "result"
 
 
 @contextmanager
-def told(as_json: bool, traceback: bool) -> Iterator[None]:
+def reported_errors(as_json: bool, traceback: bool) -> Iterator[None]:
     """Turn errors into words and exit codes; keep what callbacks print out of the JSON."""
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
@@ -72,10 +72,10 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def fit(load: Callable[[], Experiment | KeptProgram], *, as_json: bool, traceback: bool) -> None:
     """Run an experiment, print how it went, and leave with its exit code."""
-    with told(as_json, traceback):
+    with reported_errors(as_json, traceback):
         finished = load().finish()
 
-    from trackside.distributed.setup import Place  # after what is told without torch
+    from trackside.distributed.setup import Place  # after what is reported_errors without torch
 
     text = json.dumps(_plain(finished)) if as_json else _summary(finished)
     if text and Place.from_environment().rank == 0:
@@ -107,7 +107,7 @@ def _plain(finished: Finished) -> dict[str, object]:
 
 
 def _summary(finished: Finished) -> str:
-    """What `TrainerSummary` doesn't say, or all of it where that was removed."""
+    """Lines that `TrainerSummary` doesn't print, or all where it was removed."""
     result = finished.result
     lines = [f"{name} {value:.4g}" for name, value in finished.metrics.items()]
     if SUMMARY not in finished.trainer.callbacks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trackside.cli import layout
-from trackside.cli.running import AsJson, told
+from trackside.cli.running import AsJson, reported_errors
 
 if TYPE_CHECKING:
     from trackside.config.experiment.kept import KeptRun
@@ -29,7 +29,7 @@ def runs(
       trackside runs
       trackside runs experiments --json
     """
-    with told(as_json, False):
+    with reported_errors(as_json, False):
         from trackside.config.experiment.kept import runs_in
 
         found = runs_in(folder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Files, Traceback, fit, launch, split, told
+from trackside.cli.running import AsJson, Files, Traceback, fit, launch, reported_errors, split
 
 if TYPE_CHECKING:
     from trackside.config import Experiment
@@ -59,14 +59,14 @@ def train(
     if resume is not None:
         overrides.append(f"trainer.resume={resume}")
     if rehearse:
-        with told(as_json, traceback):
+        with reported_errors(as_json, traceback):
             from trackside.cli import layout
             from trackside.config.experiment.rehearsal import rehearse as go_through
 
             said = str(go_through(_load(files, overrides)))
             print(layout.folded(said, layout.width(stream=sys.stderr), hang=2), file=sys.stderr)
     if processes is not None:
-        with told(as_json, traceback):
+        with reported_errors(as_json, traceback):
             overrides += _agreed(files, overrides, max_restarts)
         options = ["--json"] * as_json + ["--traceback"] * traceback
         launch(["train", *files, *overrides, *options], processes, max_restarts)

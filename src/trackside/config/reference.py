@@ -1,4 +1,4 @@
-"""What there is to know of a callback, read from its class: for pages and the command line."""
+"""Description of a callback, read from its class: for pages and the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OptionReference:
 
     name: str
     type: str
-    """What a value looks like in a file."""
+    """Form of a value in a file."""
     unit: str
     """`seconds`, `steps`, ...; empty where its name has no unit."""
     default: str | None
@@ -46,7 +46,7 @@ class Reference:
     """One callback."""
 
     name: str
-    """What `kind:` says: the short name of a built-in, else the full name."""
+    """The name for `kind:`: short for a built-in, else the full name."""
     kind: str
     """Full name of the class."""
     purpose: str
@@ -61,7 +61,7 @@ class Reference:
     python: str
     """How it is made, as its docstring shows."""
     sources: str
-    """What stands below the sections: papers, mostly."""
+    """Text below the sections: papers, mostly."""
     hooks: tuple[str, ...]
     runs_after: tuple[str, ...]
     runs_before: tuple[str, ...]

@@ -233,7 +233,7 @@ def _option(option: Option) -> Schema:
 
 
 def hint_schema(hint: Any) -> Schema:
-    """What a value for `hint` looks like in a file, as JSON Schema."""
+    """JSON Schema of a value for `hint` in a file."""
     if hint in (Any, object, inspect.Parameter.empty) or isinstance(hint, str):
         return {}
     if is_schedule(hint):

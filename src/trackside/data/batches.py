@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Batch = Any
-"""What a loader gives: `(inputs, target)`, a mapping of tensors, or what the steps understand."""
+"""A batch of a loader: `(inputs, target)`, a mapping of tensors, or what the steps understand."""
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
@@ -51,7 +51,7 @@ def take(batch: Batch, samples: Sequence[int]) -> Batch:
 
 
 def describe(value: object) -> str:
-    """What `value` is, for messages: `tuple(float32 (32, 64), int64 (32,))`."""
+    """Description of `value` for messages: `tuple(float32 (32, 64), int64 (32,))`."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, Mapping):

@@ -78,6 +78,6 @@ def _one_of_each(batch: tuple[Any, ...] | list[Any]) -> bool:
 
 
 def _common(parts: Iterable[Any]) -> set[int] | None:
-    """What all parts that say something may have in common."""
+    """Counts that every part allows; None where no part says any."""
     said = [numbers for part in parts if (numbers := _agreed(part)) is not None]
     return set.intersection(*said) if said else None

@@ -41,7 +41,7 @@ def loader_of(name: str, data: object, batching: Batching | int, shuffle: bool) 
         name: Name of the data, for messages.
         data: A `Dataset`, a `DataLoader`, tensors or arrays by name, or any iterable of batches.
         batching: How `data` is cut, if it isn't in batches yet; or samples per batch.
-        shuffle: Whether a map-style `Dataset` is shuffled anew in each pass.
+        shuffle: Whether a map-style `Dataset` is shuffled again in each pass.
 
     Raises:
         DataError: It is none of these, or empty.
@@ -99,7 +99,7 @@ def _is_sample(entry: object) -> bool:
 
 
 def length_of(loader: object) -> int | None:
-    """Batches in a pass, or None when `loader` doesn't tell."""
+    """Batches in a pass, or None when `loader` doesn't say."""
     try:
         return len(loader)  # type: ignore[arg-type]
     except TypeError:  # no __len__, or a loader over an iterable without one
@@ -107,7 +107,7 @@ def length_of(loader: object) -> int | None:
 
 
 def samples_of(loader: object, batches: int | None) -> int | None:
-    """Samples in a pass of so many batches, or None when `loader` doesn't tell."""
+    """Samples in a pass of so many batches, or None when `loader` doesn't say."""
     if not isinstance(loader, DataLoader) or batches is None:
         return None
     sampler = loader.batch_sampler

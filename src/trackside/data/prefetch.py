@@ -31,7 +31,7 @@ WITH_STREAMS = frozenset(("cuda", "xpu"))
 
 
 class Streams(Protocol):
-    """What is needed of a device that can copy while it computes."""
+    """Interface of a device that can copy while it computes."""
 
     def pin(self, tensor: Tensor) -> Tensor:
         """A copy of a host's tensor in memory that the device can read by itself."""
@@ -43,7 +43,7 @@ class Streams(Protocol):
         """A mark behind what was given to the stream of the copies so far."""
 
     def wait(self, mark: Any) -> None:
-        """What is given to the computing stream from now on comes after `mark`."""
+        """Let later work on the computing stream wait for `mark`."""
 
     def keep(self, tensor: Tensor) -> None:
         """The memory of `tensor` is used by the computing stream from now on."""

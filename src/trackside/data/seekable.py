@@ -21,7 +21,7 @@ REMEMBERED = 256
 
 
 class ExcludedBatches:
-    """Which batches of which pass are left out, and where in a pass that puts the others."""
+    """Excluded batches of each pass, and the positions of the others."""
 
     def __init__(self) -> None:
         self._by_epoch: dict[int, set[int]] = {}

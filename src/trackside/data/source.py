@@ -78,9 +78,9 @@ class DataSource:
         self.data = data
         loader = loader_of(name, data, batching, shuffle)
         self.batches = length_of(loader)
-        """Batches in a pass, or None when the data doesn't tell."""
+        """Batches in a pass, or None when the data doesn't say."""
         self.samples = samples_of(loader, self.batches)
-        """Samples in a pass, or None when the data doesn't tell."""
+        """Samples in a pass, or None when the data doesn't say."""
         self._winder: SeekableSampler | TensorLoader | None = None
         if isinstance(loader, DataLoader) and not isinstance(loader, Stateful):
             share = None if self._world is None else self._share
@@ -125,7 +125,7 @@ class DataSource:
             self._winder.chosen.remembers = True
 
     def identify(self, epoch: int, batches_done: int) -> TrainingBatch:
-        """What can be known, in pass number `epoch`, of the batch after `batches_done` others."""
+        """Identity of the batch after `batches_done` others of a pass, as far as known."""
         number = self._gaps.place(batches_done + 1) - 1
         samples = () if self._winder is None else self._winder.chosen.samples_of(number)
         return TrainingBatch(epoch, number, samples)
@@ -172,7 +172,7 @@ class DataSource:
 
     @property
     def rounds(self) -> int | None:
-        """Batches of this rank in a pass of an evaluation, or None when the data doesn't tell."""
+        """Batches of this rank in a pass of an evaluation, or None when the data doesn't say."""
         if self._world is None or self.batches is None:
             return self.batches
         return -(-self.batches // self._world.size)

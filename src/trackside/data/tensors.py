@@ -176,7 +176,7 @@ class TensorLoader:
 
     @property
     def chosen(self) -> TensorLoader:
-        """Who leaves batches out: itself."""
+        """The sampler that excludes batches: itself."""
         return self
 
     def samples_of(self, number: int) -> tuple[int, ...]:
@@ -273,7 +273,7 @@ class _Pass(Iterator[LoadedBatch]):
             self._order = torch.randperm(self._rows, generator=generator)
 
     def samples_at(self, places: range) -> tuple[int, ...]:
-        """Which samples stand at these places of the order."""
+        """Samples at these places of the order."""
         if not self._shuffled:
             return tuple(places)
         if self._order is None:

@@ -115,7 +115,7 @@ def _processes(batches: object) -> list[Any]:
 
 
 class WorkerStart:
-    """What a worker does first: ignore the signals, then what the user wants.
+    """A worker's first act: ignore the signals, then run the user's function.
 
     Args:
         init: The user's `worker_init_fn`.

@@ -138,7 +138,7 @@ class Adapter(Adopted):
     table: ClassVar[Mapping[str, Row]]
     """Their hooks by name."""
     view_class: ClassVar[type[View]]
-    """What stands for their trainer."""
+    """The stand-in for their trainer."""
     prefixes: ClassVar[tuple[str, ...]] = ("on_",)
     """How the names of their hooks begin."""
     records_gradients: ClassVar[bool] = True

@@ -30,7 +30,7 @@ class View:
     dialect: ClassVar[str]
     """Name of the framework."""
     stands_for: ClassVar[str]
-    """What it is called there."""
+    """Its name there."""
     instead: ClassVar[Mapping[str, str]] = {}
     """Attributes that are theirs and have no equal in a view, and the native way."""
 

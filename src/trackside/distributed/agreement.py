@@ -72,7 +72,7 @@ class Agreement(ABC):
 
     @abstractmethod
     def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """What was asked on any rank, at once; for what can't come later. Waits for all.
+        """Requests of any rank, at once; for those that can't come later. Waits for all.
 
         A request to skip the step under way is of that kind: one rank's gradients are those of all.
         """
@@ -126,11 +126,11 @@ class Alone(Agreement):
         return self._clock()
 
     def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """What was asked, without copies of the same."""
+        """The requests, without duplicates."""
         return merge([asked]) if asked else ()
 
     def agree_now(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """What was asked, without copies of the same."""
+        """The requests, without duplicates."""
         return self.at_step(asked)
 
     def any(self, here: bool) -> bool:
@@ -138,7 +138,7 @@ class Alone(Agreement):
         return here
 
     def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """What was asked, without copies of the same."""
+        """The requests, without duplicates."""
         return self.at_step(asked)
 
     def notify(self) -> None:
@@ -243,7 +243,7 @@ class Pace:
 
 
 class Exchange(ABC):
-    """What `Together` needs of the ranks; tests put a simulated world here."""
+    """Interface of the ranks for `Together`; tests put a simulated world here."""
 
     @abstractmethod
     def send(self, vector: list[int]) -> Callable[[], list[int]]:
@@ -344,7 +344,7 @@ class Together(Agreement):
         return self._exchange.send([int(here)])() != [0]
 
     def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """One exchange of its own, and a second one where somebody asked."""
+        """One exchange of its own, and a second one where a rank asked."""
         return self._gather(asked) if self.any(bool(asked)) else ()
 
     def notify(self) -> None:

@@ -1,4 +1,4 @@
-"""What went wrong first, and on which rank: the record that ends all ranks."""
+"""The first failure, and its rank: the record that ends all ranks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Failure:
 
     @property
     def headline(self) -> str:
-        """Who, when and what, in one line."""
+        """Rank, time and error in one line."""
         if self.rank is None:
             return self.summary
         when = "" if self.step is None else f" at step {self.step}"

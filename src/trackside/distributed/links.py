@@ -1,4 +1,4 @@
-"""What ties a rank to the others: process groups, store, connections."""
+"""Links of a rank to the others: process groups, store, connections."""
 
 from __future__ import annotations
 

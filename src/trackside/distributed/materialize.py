@@ -21,7 +21,7 @@ Make = Callable[[Tensor], Tensor]
 
 
 Births = Sequence[tuple[nn.Module, str, torch.dtype]]
-"""Which module first had each parameter, under which name, and of which dtype it was then."""
+"""First module of each parameter, with its name there and its dtype at that time."""
 
 _births_of: WeakKeyDictionary[nn.Module, Births] = WeakKeyDictionary()
 """Of models that were built without memory, until they get it."""

@@ -15,7 +15,7 @@ from trackside.run import Run
 
 
 class RankSession:
-    """What one process does for being one of many; in a world of one, nothing."""
+    """Duties of a process that is one of many; in a world of one, nothing."""
 
     def __init__(self) -> None:
         self.watch: FailureWatch | None = None

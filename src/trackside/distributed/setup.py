@@ -142,7 +142,7 @@ def device_of(local_rank: int, wanted: torch.device | str | None = None) -> torc
     count = torch.accelerator.device_count()
     if local_rank >= count:
         raise ConfigurationError(
-            f"local rank {local_rank} has no accelerator of its own",
+            f"local rank {local_rank} has no accelerator",
             expected=f"at most {count} processes on this machine",
             received=f"at least {local_rank + 1}",
             remedy=f"start at most {count} processes, or train on device='cpu'",

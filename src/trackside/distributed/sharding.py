@@ -1,4 +1,4 @@
-"""Which samples a rank takes. Pure: indices in, indices out.
+"""Samples of each rank. Pure: indices in, indices out.
 
 Training: all ranks together take exactly the batches that one process would take, each rank an
 equal part of every batch. Evaluation: all ranks together take exactly the batches that one process
@@ -22,7 +22,7 @@ class Share(Generic[T]):
     """The part of one global batch that a rank takes."""
 
     items: Sequence[T]
-    """What to load; never empty, because every rank takes part in every step."""
+    """Indices to load; never empty, because every rank takes part in every step."""
     samples: int
     """How many of `items` count: all, or none for a filler."""
     total: int
@@ -31,12 +31,12 @@ class Share(Generic[T]):
 
     @property
     def factor(self) -> float:
-        """What to multiply this rank's mean loss with; see `loss_factor`."""
+        """Factor of this rank's mean loss; see `loss_factor`."""
         return loss_factor(self.samples, self.total, self.ranks)
 
 
 def loss_factor(weight: float, total: float, ranks: int) -> float:
-    """What makes the average of gradients over ranks the gradient of the global mean.
+    """The factor that makes the average of gradients over ranks the gradient of the global mean.
 
     DDP and FSDP average over ranks, whatever each rank's loss was a mean of. A rank whose mean
     loss has `weight` of `total` (samples, or tokens) has to scale it by this first.
@@ -107,7 +107,7 @@ class RankBatches(Generic[T]):
 
     def __len__(self) -> int:
         if not isinstance(self.batches, Sized):
-            raise TypeError("the sampler doesn't tell its length")
+            raise TypeError("the sampler doesn't say its length")
         return len(self.batches)
 
 
@@ -139,7 +139,7 @@ class RankRounds(Generic[T]):
 
     def __len__(self) -> int:
         if not isinstance(self.batches, Sized):
-            raise TypeError("the sampler doesn't tell its length")
+            raise TypeError("the sampler doesn't say its length")
         batches = len(self.batches)
         limited = batches if self.limit is None else min(batches, self.limit)
         return math.ceil(limited / self._ranks)

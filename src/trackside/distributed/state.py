@@ -55,7 +55,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """What this rank holds of `tensor`; the memory is shared with it."""
+    """The part of `tensor` that this rank holds; the memory is shared with it."""
     sharded: Any = tensor
     part: Tensor = sharded.to_local() if is_sharded(tensor) else tensor
     return part.detach()
@@ -78,7 +78,7 @@ def whole(tensor: Tensor) -> Tensor:
 def placement(
     models: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
 ) -> Callable[[str, tuple[int, ...]], Tensor | None] | None:
-    """Which DTensor tells how a tensor of a run's state is sharded, by the tensor's path and shape.
+    """A function that finds the DTensor whose placement a saved tensor gets, by path and shape.
 
     A slot of an optimizer (`optimizers.adam.state.0.exp_avg`) is placed as its parameter; anything
     whose path ends with the name of a model's tensor (`models.model.0.weight`,

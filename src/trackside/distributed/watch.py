@@ -157,7 +157,7 @@ class FailureWatch:
         try:
             first = self.failure or publish(self._store, mine)
         except dist.DistError as lost:
-            error.add_note(f"the other ranks could not be told: {lost}")
+            error.add_note(f"the other ranks could not be informed: {lost}")
             first = mine
         self._cut(self._links)
         if first.rank == self._world.rank:

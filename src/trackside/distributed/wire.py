@@ -36,7 +36,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` was given. Tensors come back on the CPU."""
+    """The inverse of `pack`. Tensors come back on the CPU."""
     end = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
     return _decode(json.loads(data[_HEADER_BYTES:end]), _Blobs(data, end))
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _CPU = torch.device("cpu")
 _LENGTH_BYTES = 8
 _AT_ONCE_BYTES = 1024
-"""What ranks gather without first telling each other its length: a record's values, a few numbers.
+"""Bytes that ranks gather without sending a length first: a record's values, a few numbers.
 So much takes no longer than a single byte."""
 
 
@@ -164,7 +164,7 @@ class World:
     # --- exchanging ----------------------------------------------------------------------------
 
     def gather(self, x: T) -> list[T]:
-        """What each rank passed, in order of ranks; every rank gets the list.
+        """Gather the value of each rank, in order of ranks; every rank gets the list.
 
         Args:
             x: A tensor (shapes may differ between ranks; it comes back on this rank's device of
@@ -212,7 +212,7 @@ class World:
         return [lists[part][0][offset] for part, offset in _places(lists)]
 
     def broadcast(self, x: T, source: int = 0) -> T:
-        """What rank `source` passed, on every rank.
+        """Send the value of rank `source` to every rank.
 
         Args:
             x: A tensor of the same shape and dtype on all ranks, or a value as in `gather` (only

@@ -134,7 +134,7 @@ class CallbackCollection:
         if self._members.holding(original(callback)) not in (None, instead_of):
             raise DuplicateCallbackError(
                 f"the same instance of `{type(original(callback)).__name__}` was added twice",
-                remedy="make a second instance, with a name of its own",
+                remedy="make a second instance with another name",
             )
         check_callback(callback, self._run_class)
         if isinstance(callback, Adopted):
@@ -346,7 +346,7 @@ def _default_name(callback: Callback[Any]) -> str:
 
 
 def _not_ours(given: object) -> RegistrationError:
-    """The error for what is no callback, with the way to have one."""
+    """The error for an object that isn't a callback, with a remedy."""
     package = package_of(given)
     kind = given if isinstance(given, type) else type(given)
     remedy = None

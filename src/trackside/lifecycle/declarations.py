@@ -1,4 +1,4 @@
-"""What a callback declares about itself: values that can't be meant, names that nearly are."""
+"""Checks of a callback's declarations: wrong values, and misspelt names."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _of_the_class(callback: Callback[Any]) -> dict[str, Any]:
 
 
 def _expected(name: str, value: Any) -> str | None:
-    """What the declaration `name` takes, when `value` is something else."""
+    """The expected value of the declaration `name`, when `value` is something else."""
     if name == "on_error":
         return None if value in _POLICIES else _wanted(name)
     if name == "runs_in":
@@ -119,5 +119,5 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _might_be_meant(name: str, value: Any) -> bool:
-    """Whether somebody who meant the declaration could have written `value`."""
+    """Whether `value` could be meant for the declaration."""
     return isinstance(value, (str, bool)) or (name in _SEQUENCES and isinstance(value, type))

@@ -1,4 +1,4 @@
-"""How an object is shown: the call of its constructor, as far as its attributes tell."""
+"""How an object is shown: the call of its constructor, as far as its attributes say."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def _plain(value: Any, default: Any) -> Any:
-    """The value as somebody would write it: schedules and paths as text."""
+    """The value as a user would write it: schedules and paths as text."""
     if isinstance(value, (Every, AnyOf)):
         return default if isinstance(default, str) and value == Every.parse(default) else str(value)
     return str(value) if isinstance(value, Path) else value

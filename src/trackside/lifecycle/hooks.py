@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", default=Run, contravariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 OnError = Literal["raise", "warn"]
-"""What an error in a hook of a callback does; see `Callback.on_error`."""
+"""Effect of an error in a hook of a callback; see `Callback.on_error`."""
 
 Batch = Any
 """An item of the loader: `(inputs, target)`, a mapping of tensors, or any value for the steps."""
@@ -75,7 +75,7 @@ def hook(*inside: str | None) -> Callable[[F], F]:
 
 
 CUSTOM_EVENTS: dict[str, list[Callable[..., Any]]] = {}
-"""What was declared with `@event` so far, by name."""
+"""Events declared with `@event` so far, by name."""
 
 
 def event(method: F) -> F:

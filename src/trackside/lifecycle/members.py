@@ -100,7 +100,7 @@ class Members:
         return [] if member is None else [member]
 
     def free_name(self, name: str) -> str:
-        """`name`, or with the least number from 2 on that makes it a name of its own."""
+        """`name`, or with the least number from 2 on that makes it unique."""
         if name not in self._by_name:
             return name
         number = self._next_number.get(name, 2)

@@ -13,7 +13,7 @@ from trackside.lifecycle.dispatch import Member
 from trackside.lifecycle.members import Members
 
 Key: TypeAlias = "type[Any] | str"
-"""What callbacks say whom they come before or after by: a class, or a name."""
+"""Reference to another callback in `runs_before` and `runs_after`: a class, or a name."""
 Side: TypeAlias = Literal["after", "before"]
 
 
@@ -44,7 +44,7 @@ def in_order(members: Members) -> list[Member]:
 
 
 class _Graph:
-    """Who comes before whom.
+    """Graph of the callbacks: which one comes before which.
 
     Members are nodes from 0 on, in the order in which they were added. Below 0 are places without
     a member: all that match a key come before one of them, and after another. Thus a thousand

@@ -1,4 +1,4 @@
-"""What is checked when a callback is registered: hooks, declarations, the run that it needs."""
+"""Checks at a callback's registration: hooks, declarations, the run that it needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_callback(callback: Callback[Any], run_class: type[Run]) -> None:
     """Refuse a callback with wrong hooks or declarations, or that needs another kind of run.
 
     Raises:
-        RegistrationError: The subclasses tell why.
+        RegistrationError: The subclasses say why.
     """
     check_hooks(callback)
     check_declarations(callback)

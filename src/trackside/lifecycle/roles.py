@@ -28,7 +28,7 @@ class KeepsAverages(Protocol):
 
 @runtime_checkable
 class HasWeights(Protocol):
-    """Has weights of its own that can be written to a file or exported: `EMA`."""
+    """Has its own weights, which can be written to a file or exported: `EMA`."""
 
     def weights(self, *, model: str) -> Mapping[str, Tensor]:
         """Tensors of one of the run's models, by the names of its `state_dict`."""
@@ -56,7 +56,7 @@ class HasPatience(Protocol):
 
 @runtime_checkable
 class SavesInBackground(Protocol):
-    """Writes in the background: what fails there has a policy of its own: `Checkpoint`."""
+    """Writes in the background: a failure there has its own policy: `Checkpoint`."""
 
     on_save_error: OnError
-    """What a failed save does; as `Callback.on_error`."""
+    """Effect of a failed save; as `Callback.on_error`."""

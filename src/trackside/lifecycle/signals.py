@@ -70,8 +70,8 @@ class StopOnSignals(AbstractContextManager["StopOnSignals"]):
     """The first signal asks for a checkpoint and the end; an impatient one ends the run at once.
 
     Launchers and clusters send SIGTERM more than once: repeated within the grace, it is the same
-    wish. A further SIGINT is impatient always. Handlers are installed in the main thread only, and
-    the former ones put back. A SIGHUP that the process ignores (`nohup`) stays ignored. While
+    request. A further SIGINT is always impatient. Handlers are installed in the main thread only,
+    and the former ones put back. A SIGHUP that the process ignores (`nohup`) stays ignored. While
     callbacks are being closed, an impatient signal ends the `on_close` under way; the others are
     still closed.
 

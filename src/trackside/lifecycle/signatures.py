@@ -55,7 +55,7 @@ def _declared_by_a_base(callback: Callback[Any], name: str) -> list[Callable[...
 
 
 def _arguments(hook: Callable[..., Any]) -> Signature:
-    """What a hook is called with: its parameters without `self`."""
+    """Parameters of a hook without `self`."""
     signature = inspect.signature(hook)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
@@ -84,7 +84,7 @@ def _problem(method: Any, declared: list[Signature]) -> str | None:
         return "is a generator: its body would never run"
     try:
         signature = inspect.signature(method)
-    except ValueError:  # a method without `self`, or a function written in C that doesn't tell
+    except ValueError:  # a method without `self`, or a function written in C that doesn't say
         return "doesn't take `self`" if inspect.ismethod(method) else None
     problems = [_mismatch(signature, one) for one in declared]
     return None if None in problems else problems[0]

@@ -1,4 +1,4 @@
-"""What a resumed run is built with now, beside what it was saved with.
+"""Comparison of a resumed run with the one that was saved.
 
 A checkpoint wins over the program in some things (options of optimizers, seeds), the program over
 the checkpoint in others (batch size, precision). Each difference is told once, with which side wins
@@ -27,7 +27,7 @@ logger = logging.getLogger("trackside")
 Conditions = dict[str, Any]
 
 _OF_SCHEDULERS = ("params", "initial_lr", "max_lr", "min_lr", "swa_lr")
-"""What stands in a group beside the options of the optimizer."""
+"""Keys of a group that aren't options of the optimizer."""
 _PROGRAM_WINS = {
     "precision": "the number format",
     "accumulate": "batches per step",
@@ -37,7 +37,7 @@ _PROGRAM_WINS = {
 
 
 def conditions(training: Training) -> Conditions:
-    """What a run is built with, as far as a resume compares it: plain values."""
+    """Parts of a run that a resume compares, as plain values."""
     return {
         "optimizers": {name: _options(one) for name, one in training.run.optimizers.items()},
         "data": _described(training.setup.sources[TRAIN]),

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from trackside.errors import CheckpointError
 
 _FLAG = "decoupled_weight_decay"
-"""What Adam and AdamW differ in."""
+"""Options in which Adam and AdamW differ."""
 
 
 def refuse_other_optimizers(

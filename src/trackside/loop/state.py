@@ -165,7 +165,7 @@ class Position:
         self.evaluated_at: dict[str, int] = {}
         """Steps completed at the last evaluation of each data set."""
         self.built: dict[str, Any] = {}
-        """What the run is built with, for a resume to compare: optimizers and data."""
+        """Parts of the run, for a resume to compare: optimizers and data."""
         self.begun: tuple[int, int] = (0, 0)
         """Number of the first batch of a resumed epoch, and how many of its samples were done."""
 

@@ -8,7 +8,7 @@ from torch import nn
 
 
 def prefix(name: str, models: Collection[str], separator: str = ".") -> str:
-    """What comes before the names inside the model `name`: nothing where it is the only model.
+    """Prefix of the names inside the model `name`; empty where it is the only model.
 
     Args:
         name: Name of the model.

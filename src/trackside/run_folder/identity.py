@@ -1,4 +1,4 @@
-"""Which run a folder is of: written before the run's first step, so that a kill can't blur it.
+"""Identity of a folder's run: written before the first step, so that a kill can't blur it.
 
 A folder may hold checkpoints of several runs, one after the other. `resume="auto"` goes on with the
 run that was begun last, and with no other, even when that one was killed before its first save.
@@ -36,8 +36,8 @@ def identify(folder: Path, run_id: str) -> None:
         known = identity(folder)
     if known is not None and known.run_id == run_id:
         return
-    told = {"run_id": run_id, "begun": datetime.now(UTC).isoformat(timespec="seconds")}
-    replace_inside(folder, IDENTITY, (json.dumps(told, indent=1) + "\n").encode())
+    content = {"run_id": run_id, "begun": datetime.now(UTC).isoformat(timespec="seconds")}
+    replace_inside(folder, IDENTITY, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def said(folder: Path) -> str | None:
@@ -49,7 +49,7 @@ def said(folder: Path) -> str | None:
 
 
 def put_back(folder: Path, text: str | None) -> None:
-    """Let the folder say what `said` has told before. Raises `OSError`."""
+    """Let the folder say what `said` said before. Raises `OSError`."""
     if text is None:
         (folder / IDENTITY).unlink(missing_ok=True)
     else:
@@ -63,10 +63,10 @@ def identity(folder: Path) -> Identity | None:
         UsageError: The file that says so can't be read.
     """
     try:
-        told = json.loads(read_inside(folder, IDENTITY, limit_bytes=_LIMIT_BYTES))
-        if not isinstance(told["run_id"], str) or not isinstance(told["begun"], str):
+        content = json.loads(read_inside(folder, IDENTITY, limit_bytes=_LIMIT_BYTES))
+        if not isinstance(content["run_id"], str) or not isinstance(content["begun"], str):
             raise ValueError("it holds no id of a run")
-        return Identity(told["run_id"], told["begun"])
+        return Identity(content["run_id"], content["begun"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -25,7 +25,7 @@ def read_inside(folder: Path, name: str, *, limit_bytes: int) -> bytes:
         OSError: It isn't there, is a link, a pipe or a device, or has more than `limit_bytes`.
     """
     path = inside(folder, name)
-    # O_NONBLOCK: opening a pipe would wait for a writer for ever.
+    # O_NONBLOCK: opening a pipe would wait for a writer forever.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(file, "rb") as stream:
         status = os.fstat(file)

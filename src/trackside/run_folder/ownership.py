@@ -1,4 +1,4 @@
-"""Whose a file or folder is, and whether others may change it."""
+"""Ownership of files and folders, and whether others may change them."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ class Process:
     pid: int
     host: str
     boot: str
-    """Id of the machine's boot; empty where the system tells none."""
+    """Id of the machine's boot; empty where the system has none."""
     start: str
-    """When the process began, in ticks since the boot; empty where the system tells none."""
+    """When the process began, in ticks since the boot; empty where the system has none."""
     since: str
     """Coordinated universal time, ISO 8601."""
     command: str
@@ -54,17 +54,17 @@ class Process:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, told: Any) -> Process:
-        """What `as_dict` gave. `ValueError` for anything else."""
+    def from_dict(cls, content: Any) -> Process:
+        """The inverse of `as_dict`. `ValueError` for anything else."""
         fields = cls.__dataclass_fields__
-        if not isinstance(told, dict) or not told.keys() <= fields.keys():
+        if not isinstance(content, dict) or not content.keys() <= fields.keys():
             raise ValueError("it does not name a process")
-        for name, value in told.items():
+        for name, value in content.items():
             wanted = int if name == "pid" else str
             if type(value) is not wanted:
                 raise ValueError(f"{name!r} must be of type {wanted.__name__}")
         try:
-            return cls(**told)
+            return cls(**content)
         except TypeError as error:
             raise ValueError(f"it does not name a process: {error}") from error
 
@@ -98,7 +98,7 @@ def _boot() -> str:
 
 
 def start_of(pid: int) -> str:
-    """When a process began, in ticks since the boot; empty where the system does not tell."""
+    """When a process began, in ticks since the boot; empty where the system does not say."""
     # The name of the program stands in brackets and may hold anything; 20 fields follow it.
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""

@@ -66,7 +66,7 @@ class Parts:
 
     @property
     def _expected(self) -> Tensor | float:
-        """What all batches weigh together if each weighs as much as the first."""
+        """Weight of all batches together if each weighs as much as the first."""
         return self._first * self.batches
 
 

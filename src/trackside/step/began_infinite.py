@@ -1,4 +1,4 @@
-"""What isn't finite before the first step is no sign that training went wrong."""
+"""Tensors that aren't finite before the first step: no sign that training went wrong."""
 
 from __future__ import annotations
 

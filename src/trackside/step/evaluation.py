@@ -45,7 +45,7 @@ class EvaluationCallback(PeriodicCallback):
         self.data = data
 
     def process_batch(self, run: Run, batch: Any) -> Any:
-        """What to keep of a batch; without gradients, the model in evaluation.
+        """Result of a batch to keep; without gradients, the model in evaluation mode.
 
         Returns:
             A tensor with samples along its first dimension, a mapping of such tensors, or anything
@@ -100,7 +100,7 @@ def evaluating(models: Mapping[str, nn.Module]) -> Iterator[None]:
 
 
 def in_order(run: Run, of_batches: list[Any]) -> list[Any]:
-    """What all ranks have of their batches, in the order of the data; a collective.
+    """Results of all ranks' batches, in the order of the data; a collective.
 
     Batches were dealt out in turn: the first to rank 0, the second to rank 1, and so on.
     """

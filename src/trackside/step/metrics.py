@@ -256,7 +256,7 @@ def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 @runtime_checkable
 class Metric(Protocol):
-    """What torchmetrics' metrics offer; they are accepted as they are."""
+    """Interface of torchmetrics' metrics; they are accepted as they are."""
 
     def update(self, prediction: Any, target: Any) -> None:
         """Take a batch in."""

@@ -1,4 +1,4 @@
-"""What a step takes and returns, and the steps that are meant when nobody overrides them."""
+"""Inputs and outputs of a step, and the default steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGETS = ("target", "targets", "label", "labels")
 
 
 class Output(NamedTuple):
-    """What a step returns. A bare loss, or a mapping with these keys, does as well."""
+    """Output of a step. A bare loss, or a mapping with these keys, does as well."""
 
     loss: Tensor
     """Mean loss of the batch, shape `()`."""
@@ -43,7 +43,7 @@ def default_step(step: F) -> F:
 
 
 class Steps(Protocol):
-    """What the loop calls for each batch; the trainer offers them, subclasses override them."""
+    """Steps that the loop calls for each batch: the trainer has them, subclasses override them."""
 
     manual_optimization: bool
     skips_steps: bool
@@ -69,14 +69,14 @@ class Steps(Protocol):
         """Apply the gradients."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs of the trainer's own, beside models and optimizers."""
+        """The trainer's own state for a resume, beside models and optimizers."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
 
 
 def as_output(returned: Any) -> Output:
-    """What a step returned, in one form.
+    """The output of a step in one form.
 
     Raises:
         LossError: There is no loss in it.

@@ -15,7 +15,7 @@ from trackside.errors import ConfigurationError, did_you_mean
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 SMALLEST_SCALE = 2.0**-14
-"""Below it, a loss of 1 is no normal number of fp16: the gradients are to blame, not the range."""
+"""Below it, a loss of 1 is subnormal in fp16: the gradients are to blame, not the range."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

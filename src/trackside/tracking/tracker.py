@@ -26,7 +26,7 @@ Write = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a tracker is told of a run that begins, or goes on. Safe to read in the thread."""
+    """A run that begins, or goes on, as a tracker sees it. Safe to read in the thread."""
 
     name: str
     """Name of the run: that of its folder."""
@@ -113,7 +113,7 @@ class Tracker(RankZeroCallback[Run], ABC):
         """The run went back to `step`: what was sent after it no longer counts."""
 
     def is_refusal(self, error: Exception) -> bool:
-        """Whether `error` says that a value can't be taken, so that another attempt is no use."""
+        """Whether `error` says that a value can't be taken, so that another attempt is useless."""
         return isinstance(error, (TypeError, ValueError))
 
     # --- hooks, called in the loop's thread -----------------------------------------------------

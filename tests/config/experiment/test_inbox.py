@@ -1,4 +1,4 @@
-"""Who may steer a run, and what becomes of everything else that lies among the wishes."""
+"""Who may steer a run, and what becomes of everything else that lies among the commands."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PLANTED: dict[str, Callable[[Path], object]] = {
     "folder with files": lambda path: (path / "inner").mkdir(parents=True),
     "empty": lambda path: path.touch(),
     "nested": lambda path: path.write_text("[" * 60_000),
-    "nested in a wish": lambda path: path.write_text('{"kind": "stop", "value": ' + "[" * 9_999),
+    "nested in a command": lambda path: path.write_text('{"kind": "stop", "value": ' + "[" * 9_999),
     "bytes": lambda path: path.write_bytes(b"\xff\x00"),
     "list": lambda path: path.write_text("[]"),
     "number": lambda path: path.write_text('{"kind": 1, "value": ""}'),
@@ -58,7 +58,7 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_what_is_no_wish_is_refused_once_and_the_next_wish_is_taken(
+def test_what_is_no_command_is_refused_once_and_the_next_command_is_taken(
     plant: Callable[[Path], object],
 ) -> None:
     ASKED.mkdir(mode=0o700)
@@ -72,7 +72,7 @@ def test_what_is_no_wish_is_refused_once_and_the_next_wish_is_taken(
     assert json.loads(VICTIM.read_text())["kind"] == "stop"
 
 
-def test_many_wishes_are_taken_some_at_a_time() -> None:
+def test_many_commands_are_taken_some_at_a_time() -> None:
     for _ in range(150):
         ask(RUN, Command("save"))
     inbox = Inbox(RUN)
@@ -125,7 +125,7 @@ def test_answers_are_not_written_through_a_link(
     assert os.listdir(elsewhere) == []
 
 
-def test_wishes_are_not_read_through_a_link() -> None:
+def test_commands_are_not_read_through_a_link() -> None:
     elsewhere = Path("elsewhere")
     elsewhere.mkdir()
     ask(elsewhere, Command("stop"))
@@ -148,13 +148,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wish", WRONG, ids=lambda wish: f"{wish.kind} {wish.value[:9]}")
-def test_a_wish_that_no_command_line_would_have_let_through_is_refused(wish: Command) -> None:
+@pytest.mark.parametrize(
+    "command", WRONG, ids=lambda command: f"{command.kind} {command.value[:9]}"
+)
+def test_a_command_that_no_command_line_would_have_let_through_is_refused(command: Command) -> None:
     with pytest.raises(UsageError):
-        checked(wish)
+        checked(command)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"wish": 1}', '{"wish": {}}', "[" * 60_000])
+@pytest.mark.parametrize("content", ["", "[]", '{"command": 1}', '{"command": {}}', "[" * 60_000])
 def test_what_is_no_answer_is_an_error(content: str) -> None:
     path = ASKED / ANSWERED / "0.json"
     path.parent.mkdir(parents=True)

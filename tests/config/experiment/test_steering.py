@@ -9,7 +9,7 @@ from tests.config import parts
 from tests.config.files import good, write
 from trackside.cli.main import run as command
 from trackside.config import Finished, load
-from trackside.config.experiment.inbox import Command, Reply, ask, read_answer, read_wish
+from trackside.config.experiment.inbox import Command, Reply, ask, read_answer, read_command
 from trackside.errors import UsageError
 from trackside.outcome import Status
 
@@ -117,7 +117,7 @@ def test_what_was_asked_of_an_earlier_run_is_not_done() -> None:
     assert not answer.accepted
 
 
-def test_a_stray_file_among_the_wishes_ends_nothing() -> None:
+def test_a_stray_file_among_the_commands_ends_nothing() -> None:
     finished, _ = steered("save")
     Path("run/asked/stray.json").write_text("{")
     assert load("run.yaml").run().result.failed_callbacks == {}
@@ -127,15 +127,15 @@ def test_a_stray_file_among_the_wishes_ends_nothing() -> None:
 @pytest.mark.parametrize(
     "words", [[], ["stpo"], ["evaluate"], ["profile", "x"], ["profile", "0"], ["set", "a=1"]]
 )
-def test_a_wish_that_is_not_whole_is_refused_at_once(words: list[str]) -> None:
+def test_a_command_that_is_not_whole_is_refused_at_once(words: list[str]) -> None:
     with pytest.raises(UsageError):
-        read_wish(words)
+        read_command(words)
 
 
 # --- the command -------------------------------------------------------------------------------
 
 
-def test_the_command_leaves_the_wish_and_does_not_wait_for_ever(
+def test_the_command_leaves_the_command_and_does_not_wait_for_ever(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("run").mkdir()

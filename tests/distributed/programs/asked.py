@@ -1,4 +1,4 @@
-"""`trackside ask` while two ranks train: each wish is carried out by both, at the same step."""
+"""`trackside ask` while two ranks train: each command is carried out by both, at the same step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from trackside import Callback
 from trackside.config import load
-from trackside.config.experiment.inbox import ask, read_wish
+from trackside.config.experiment.inbox import ask, read_command
 from trackside.run import Run
 
 FILE = """\
@@ -31,7 +31,7 @@ callbacks:
   checkpoint: {every: 1000 epochs, at_end: false}
   early_stopping: {monitor: val/loss, patience: 100}
 """
-WISHES = {
+COMMANDS = {
     1: [["evaluate", "test"], ["save"]],
     3: [["set", "optimizer.lr=0.01"], ["set", "early_stopping.patience=70"]],
     5: [["set", "no_such.option=1"]],
@@ -51,8 +51,8 @@ class AsksFromOutside(Callback):
     rank_zero_only = True
 
     def on_train_epoch_start(self, run: Run) -> None:
-        for words in WISHES.get(run.progress.epochs_completed, ()):
-            ask(run.directory, read_wish(words))  # what the command does
+        for words in COMMANDS.get(run.progress.epochs_completed, ()):
+            ask(run.directory, read_command(words))  # what the command does
 
 
 def main(folder: Path) -> None:
@@ -76,7 +76,7 @@ def main(folder: Path) -> None:
     told: list[dict[str, Any]] = [
         json.loads(path.read_text()) for path in (folder / "run/asked/answered").glob("*.json")
     ]
-    claim("answers", sorted([one["wish"]["kind"], one["accepted"]] for one in told))
+    claim("answers", sorted([one["command"]["kind"], one["accepted"]] for one in told))
 
 
 if __name__ == "__main__":

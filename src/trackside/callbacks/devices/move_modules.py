@@ -18,7 +18,7 @@ from trackside.run import Evaluation, Run
 class MoveModules(Callback):
     """Moves losses, metrics, averages or parts of a model to a device.
 
-    The trainer moves models and metrics; it knows nothing of a loss with weights of its own, and
+    The trainer moves models and metrics; it knows nothing of a loss with its own weights, and
     of what is better kept elsewhere.
 
     Args:

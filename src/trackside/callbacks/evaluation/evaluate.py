@@ -22,7 +22,7 @@ from trackside.step.output import as_output
 
 @final
 class Evaluate(PeriodicCallback):
-    """Evaluates a named data set on a schedule of its own, beside `fit`'s `evaluate_every`.
+    """Evaluates a named data set on its own schedule, beside `fit`'s `evaluate_every`.
 
     The evaluation is the loop's: it has all hooks and the trainer's metrics, and leaves training as
     it was. With batches, metrics or weights of its own it wants a name of its own as well, so that
@@ -32,7 +32,7 @@ class Evaluate(PeriodicCallback):
 
     Args:
         data: Name of the data: any key given to `fit` as `validation` or `data`; `train` with a
-            name of its own, where each sample counts once on any number of ranks.
+            separate name, where each sample counts once on any number of ranks.
         every: When.
         record_as: Name of the evaluation, which stands before its values; None takes that of the
             data.
@@ -195,7 +195,7 @@ class Evaluate(PeriodicCallback):
         if any(one._meaning() != mine for one in same_name):
             raise ConfigurationError(
                 f"two callbacks record different evaluations as {self.record_as!r}",
-                remedy="give one of them a name of its own: record_as=...",
+                remedy="give one of them another name: record_as=...",
                 option="record_as",
             )
 

@@ -29,7 +29,7 @@ class ClipGradients(Callback):
         norm: Largest norm of the gradients of an optimizer together, above 0.
         value: Largest absolute value of a single gradient, above 0.
         norm_type: Which p-norm, at least 1; `inf` is the largest absolute value.
-        per_group: Whether each parameter group of the optimizer has a norm of its own, logged as
+        per_group: Whether each parameter group of the optimizer has its own norm, logged as
             `clip/norm/0`, `clip/norm/1`, ...
 
     Raises:

@@ -138,7 +138,7 @@ def product_weights(
         query: `(B, heads, queries, width)`; without the dimension of heads, one is put in.
         key: `(B, heads, keys, width)`.
         value: Not looked at.
-        attn_mask: True, or 0, where a query may look; added to the products where it is no bool.
+        attn_mask: True, or 0, where a query may look; added to the products unless it is boolean.
         dropout_p: Not looked at.
         is_causal: Whether a query sees no later key.
         scale: Of the products; None is one over the root of `width`.

@@ -30,7 +30,7 @@ class AttentionMaps(PictureCallback):
 
     The weights are found by themselves: of `nn.MultiheadAttention` (so of `nn.TransformerEncoder`
     too), of `F.scaled_dot_product_attention` and of a softmax over the last of four dimensions; not
-    of fused kernels that are called otherwise. They are taken in a pass of its own over the first
+    of fused kernels that are called otherwise. They are taken in a separate pass over the first
     samples of a data set, and compiled models run as they were written.
 
     The pictures are `pictures/<data>/attention/<sample>/step-0000000100.png` in the run's folder,

@@ -33,7 +33,7 @@ class FeatureMaps(PictureCallback):
 
     One picture per layer: a row for each sample, the input first, then one channel beside the
     other, each scaled from its least value (dark) to its greatest (bright). Outputs are taken in a
-    pass of its own over the first samples of a data set; hooks are on the layers during that pass
+    separate pass over the first samples of a data set; hooks are on the layers during that pass
     only, and compiled models run as they were written.
 
     The pictures are `pictures/<data>/features/<layer>/step-0000000100.png` in the run's folder, and

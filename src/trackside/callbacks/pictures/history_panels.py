@@ -25,7 +25,7 @@ class Panel:
     """Curves that are looked at together."""
 
     title: str
-    """What they measure: `loss`, `lr`."""
+    """The measure: `loss`, `lr`."""
     curves: dict[str, tuple[list[float], list[float]]]
     """Positions and values by name: `train` and `val`, or `0` and `1`."""
     logarithmic: bool = False

@@ -1,4 +1,4 @@
-"""Predictions as sheets of tiles: classes, numbers, images and masks, told apart by shapes."""
+"""Predictions as sheets of tiles: classes, numbers, images and masks, distinguished by shape."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _images(
 def _masks(
     pixels: Any, prediction: Tensor, target: Tensor | None, classes: Names, title: str
 ) -> Sheet:
-    assert target is not None, "masks are told by their target"
+    assert target is not None, "a mask has a target"
     masks = prediction.argmax(dim=1) if prediction.ndim == 4 else prediction
     mask: Callable[[Tensor], list[Tile]] = lambda values: [  # noqa: E731
         Tile(one, "classes") for one in values.numpy()

@@ -39,9 +39,9 @@ class Sheet:
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
     horizontal: str = ""
-    """What runs from left to right within a tile."""
+    """Label of the axis from left to right."""
     vertical: str = ""
-    """What runs from top to bottom within a tile."""
+    """Label of the axis from top to bottom."""
     caption_lines: int = 0
     """Kept free below each tile, also where captions have fewer: a sheet's size is then the same
     from one step to the next."""

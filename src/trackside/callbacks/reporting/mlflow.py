@@ -74,7 +74,7 @@ class MLflow(Tracker):
         return f"MLflow({self.experiment!r})"  # the server's address may hold a password
 
     def rehearse_in(self, folder: Path) -> bool:
-        """Keep a rehearsal in a store of its own; whether to take part in it."""
+        """Keep a rehearsal in its own store; whether to take part in it."""
         self.tracking_uri, self.artifacts = f"sqlite:///{folder}/mlflow.db", str(folder)
         return True
 

@@ -1,6 +1,6 @@
 """One line in a notebook's cell that is redrawn in place.
 
-The line is a display of its own, updated by its id. It captures nothing: what the program, or
+The line is a separate display, updated by its id. It captures nothing: what the program, or
 another thread, prints meanwhile stays where it was printed. (An `ipywidgets.Output` would take in
 whatever the whole kernel prints while it is open, and clear it with the next drawing.)
 """

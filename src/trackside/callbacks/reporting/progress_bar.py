@@ -25,7 +25,7 @@ class ProgressBar(RankZeroCallback):
 
     The bar shows epoch, step, the loss of the last record, samples per second, the time left, and
     the evaluation under way. What the program prints appears above it. It reads the run from a
-    thread of its own: a step costs nothing. In a notebook the bar is a line of its cell that is
+    separate thread: a step costs nothing. In a notebook the bar is a line of its cell that is
     redrawn in place, and captures nothing that others print. In a file and in captured output, one
     plain line is printed per interval.
 
@@ -137,7 +137,7 @@ class ProgressBar(RankZeroCallback):
 
 
 class _Clock:
-    """Calls a function at a steady interval, in a thread of its own, until it is stopped."""
+    """Calls a function at a steady interval, in its own thread, until it is stopped."""
 
     def __init__(self, call: Callable[[], None], every_seconds: float) -> None:
         self._call = call

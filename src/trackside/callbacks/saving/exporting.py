@@ -54,7 +54,7 @@ class Traced:
 
 
 def arguments(batch: Batch) -> Call:
-    """What the model is called with for a batch; the target is left out.
+    """The arguments of the model for a batch; the target is left out.
 
     The inputs of `(inputs, target)`, or of a mapping without its target; mappings are given by
     keyword.

@@ -89,7 +89,7 @@ class LoadWeights(Callback):
         names = own_names(model)
         state = _fitted(self._renamed(self._read(name)), names)
         _add_tied(state, model, names)
-        # Compared under the names that the model has now, told under those that it was given.
+        # Compared under the names that the model has now, reported under the given ones.
         match = match_model({names.get(plain, plain): t for plain, t in state.items()}, model)
         if self.strict and not match.exact:
             raise StateMismatchError(

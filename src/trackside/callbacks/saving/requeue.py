@@ -18,7 +18,7 @@ from trackside.outcome import Outcome
 from trackside.run import Run
 
 JOB = "SLURM_JOB_ID"
-"""The variable in which Slurm tells a job its number."""
+"""The variable in which Slurm gives a job its number."""
 logger = logging.getLogger("trackside")
 
 
@@ -58,7 +58,7 @@ class Requeue(Callback):
     def on_fit_start(self, run: Run) -> None:
         self._saved_step = None
         if JOB not in os.environ:
-            logger.info("Requeue: %s isn't set, this is no job of Slurm; nothing to requeue", JOB)
+            logger.info("Requeue: %s isn't set, this isn't a job of Slurm; nothing to requeue", JOB)
             return
         if run.saver is None:
             raise UsageError(
@@ -93,8 +93,8 @@ class Requeue(Callback):
                 timeout=self.timeout_seconds,
             )
         except subprocess.CalledProcessError as error:
-            told = error.stderr.strip()
-            logger.warning("job %s isn't requeued: scontrol says %r", job, told)
+            answer = error.stderr.strip()
+            logger.warning("job %s isn't requeued: scontrol says %r", job, answer)
         except (OSError, subprocess.TimeoutExpired) as error:
             logger.warning("job %s isn't requeued: %s", job, error)
         else:

@@ -37,7 +37,7 @@ class SaveWeights(PeriodicCallback):
         at_end: Whether to write when training ends: completed or stopped, not failed.
         file: Name of the file, below the run's folder; ends in `.safetensors`. It may have fields:
             `step-{step}-{val/loss:.3f}.safetensors` has the counters `step`, `epoch`, `samples` and
-            the latest value of any metric. Each name is then a file of its own, and all stay.
+            the latest value of any metric. Each name is then a separate file, and all stay.
         average: Name of a callback whose averages are written in place of the weights, such as
             `ema`: it has a method `weights(model=name)`. None writes the weights themselves.
 

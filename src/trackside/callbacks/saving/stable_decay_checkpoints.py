@@ -111,7 +111,7 @@ class StableDecayCheckpoints(Callback):
             if phases is not None:
                 return _Decay(scheduler, phases.decay_start, phases.decay_end)
         raise ConfigurationError(
-            "`StableDecayCheckpoints` finds no schedule that tells where the decay begins",
+            "`StableDecayCheckpoints` finds no schedule that says where the decay begins",
             expected="the scheduler `warmup_stable_decay`, or decay_start='8_500 steps'",
         )
 

@@ -179,7 +179,7 @@ def _each_once(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
         if same is not None:
             aliases[name] = same
             continue
-        # A view of what another name holds is a tensor of its own in the file.
+        # A view of what another name holds is a separate tensor in the file.
         kept[name] = (tensor.clone() if neighbours else tensor).contiguous()
         neighbours.append(name)
     return kept, aliases

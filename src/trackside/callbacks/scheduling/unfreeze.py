@@ -27,7 +27,7 @@ logger = logging.getLogger("trackside")
 class Unfreeze(Callback):
     """Keeps groups of layers frozen until their time has come.
 
-    Each group has an optimizer group of its own from the beginning, with its own learning rate; a
+    Each group has its own optimizer group from the beginning, with its own learning rate; a
     frozen one is passed over by the optimizer. Which groups are frozen follows from progress
     alone, so that a run resumed at any point goes on exactly. In a run of several ranks, the
     gradients of frozen layers are computed and dropped, because the ranks expect them.

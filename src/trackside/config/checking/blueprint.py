@@ -17,7 +17,7 @@ from trackside.errors import TracksideError
 
 @dataclass(eq=False, slots=True)
 class Blueprint:
-    """What to call, and with what. Calling comes later, when everything has been checked."""
+    """A call that isn't made yet: first everything is checked."""
 
     kind: str
     """As it was written."""
@@ -33,7 +33,7 @@ class Blueprint:
     partial: bool = False
     """Whether what is wanted is a function that makes it, not the thing itself."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    """What to set on the made object."""
+    """Attributes to set on the constructed object."""
     key_places: dict[str, Place] = field(default_factory=dict)
 
     @property
@@ -118,7 +118,7 @@ class Refusals:
 
 
 def refusal(blueprint: Blueprint, error: Exception) -> Problem:
-    """What a constructor raised: at the option that it is about, when it says so."""
+    """A constructor's error as a problem: at the option that it is about, when it says so."""
     refuses = f"`{blueprint.kind}` refuses its options"
     if not isinstance(error, TracksideError):
         known = isinstance(error, (ValueError, TypeError))

@@ -1,4 +1,4 @@
-"""What `kind:` may say: a fully qualified name, or the short name of something well known.
+"""Values of `kind:`: a fully qualified name, or the short name of something well known.
 
 Short names are looked up by section: `kind: adamw` is an optimizer under `optimizer:`. Upper and
 lower case, and underscores, don't matter: `AdamW`, `adamw` and `adam_w` are one. Nothing is
@@ -36,14 +36,14 @@ class Family:
     """Short names that mean something in one section."""
 
     noun: str
-    """What one of them is called in messages."""
+    """Noun for one of them in messages."""
     names: Callable[[], dict[str, str]]
     """Short names, as they are best written, and the fully qualified name behind each."""
     own: Mapping[str, str] = field(default_factory=dict)
     """Those of Trackside itself: found without importing where the others come from."""
 
     def resolve(self, kind: str) -> Callable[..., Any]:
-        """What `kind` names, imported.
+        """The object that `kind` names, imported.
 
         Raises:
             KindError: Nothing of that name, or importing it fails.
@@ -98,7 +98,7 @@ def _classes(
 
 
 def registered_callbacks() -> list[EntryPoint]:
-    """What installed packages add; the name of a built-in can't be taken."""
+    """Callbacks of installed packages; the name of a built-in can't be taken."""
     points = entry_points(group=ENTRY_POINTS)
     return sorted((p for p in points if p.name not in builtin_callbacks()), key=lambda p: p.name)
 

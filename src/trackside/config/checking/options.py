@@ -32,7 +32,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a class or function takes."""
+    """Parameters of a class or function."""
 
     table: dict[str, Option] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ _ARGUMENT = re.compile(r"^(?P<stars>\*{0,2})(?P<name>\w+)(?: \([^)]*\))?:\s*(?P<
 
 
 def docs_of(target: Callable[..., Any]) -> dict[str, str]:
-    """What the `Args:` of a docstring (the class's, then the constructor's) say of each name."""
+    """Text of each name in `Args:` of a docstring (the class's, then the constructor's)."""
     found: dict[str, str] = {}
     constructor = _constructor(target)
     for holder in (constructor, target):

@@ -29,7 +29,7 @@ VALIDATION = Option(
 
 @dataclass(frozen=True, slots=True)
 class TrainerOptions:
-    """Which key goes where."""
+    """Destination of each key."""
 
     options: Options
     constructor: frozenset[str]

@@ -15,11 +15,11 @@ from trackside.config.checking.blueprint import Blueprint
 from trackside.config.text.problem import ExperimentError, Problem
 
 _KNOWN = ("trackside.", "torch.", "torchmetrics.")
-"""Whose constructors only keep their options: other people's may load or open something."""
+"""Packages whose constructors only keep their options: others may load or open something."""
 
 
 def refusals(blueprints: Iterable[Blueprint]) -> list[Problem]:
-    """What constructors of callbacks, losses and metrics say against their options."""
+    """Problems that constructors of callbacks, losses and metrics have with their options."""
     found: list[Problem] = []
     with randomness.preserved():
         for blueprint in blueprints:
@@ -32,7 +32,7 @@ def refusals(blueprints: Iterable[Blueprint]) -> list[Problem]:
 
 
 def optimizer_refusals(optimizer: Blueprint | None, scheduler: Blueprint | None) -> list[Problem]:
-    """What an optimizer of torch, and its scheduler, say against their options."""
+    """Problems that an optimizer of torch, and its scheduler, have with their options."""
     if optimizer is None or not optimizer.name.startswith("torch."):
         return []
     try:

@@ -31,7 +31,7 @@ _WORDS: dict[Any, str] = {
 
 
 def describe(hint: Any) -> str:
-    """What a value for `hint` looks like in a file, in words."""
+    """Form of a value for `hint` in a file, in words."""
     if hint is None or hint is types.NoneType:
         return "null"
     if hint in _WORDS:

@@ -1,4 +1,4 @@
-"""What changes while a run goes on: options declared settable, and numbers of an optimizer.
+"""Changes during a run: options declared settable, and numbers of an optimizer.
 
 Each value is checked as when the run was made.
 """
@@ -34,15 +34,15 @@ def written_value(text: str) -> Any:
     """The plain value that `text` stands for, as in a file.
 
     Raises:
-        UsageError: It is no YAML value, or one with an interpolation.
+        UsageError: It isn't a YAML value, or it has an interpolation.
     """
     findings = Findings()
     layer = parse(text, "asked", findings)
     if findings.problems or layer is None:
         why = findings.problems[0].message if findings.problems else "it can't be read"
-        raise UsageError(f"{text!r} is no value: {why}")
+        raise UsageError(f"{text!r} isn't a value: {why}")
     if isinstance(layer.value, (dict, list)):
-        raise UsageError(f"{text!r} is no single value", expected="a number, a word or a schedule")
+        raise UsageError(f"{text!r} isn't one value", expected="a number, a word or a schedule")
     if isinstance(layer.value, float) and not math.isfinite(layer.value):
         raise UsageError(f"{text!r} is not finite")
     return layer.value

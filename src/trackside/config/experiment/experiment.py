@@ -29,19 +29,21 @@ from trackside.trainer.trainer import Trainer
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a run of an experiment leaves behind."""
+    """Result of a run of an experiment."""
 
     trainer: Trainer
     result: Result
     metrics: Mapping[str, float]
     """Of the data sets under `evaluate:`, by full name such as `test/accuracy`."""
-    told: Interrupted | Terminated | None = None
+    ended_by: Interrupted | Terminated | None = None
     """The signal that asked for the end; None where there was none."""
 
     @property
     def exit_code(self) -> int:
         """Of a process that did nothing else."""
-        return self.result.outcome.exit_code if self.told is None else 128 + self.told.signal
+        return (
+            self.result.outcome.exit_code if self.ended_by is None else 128 + self.ended_by.signal
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Experiment:
             directory: The run's folder, in the place of the one in the configuration.
 
         Raises:
-            ExperimentError: Constructors refuse their options; all of them are told.
+            ExperimentError: Constructors refuse their options; all of them are reported.
         """
         findings = Findings()
         constructor, settings, _ = self.keys.split(self.trainer_values)
@@ -133,7 +135,7 @@ class Experiment:
         """Data sets by name: those of `names`, or all.
 
         Raises:
-            ExperimentError: Constructors refuse, or data can't be loaded; all of them are told.
+            ExperimentError: Constructors refuse, or data can't be loaded; all of them are reported.
         """
         if self.seed is not None:
             randomness.seed_everything(self.seed)
@@ -174,8 +176,8 @@ class Experiment:
             KeyboardInterrupt, SystemExit: A signal ended it, in order; see `Trainer.fit`.
         """
         finished = self.finish(directory)
-        if finished.told is not None:
-            raise finished.told
+        if finished.ended_by is not None:
+            raise finished.ended_by
         return finished
 
     def finish(self, directory: str | FilePath | None = None) -> Finished:
@@ -197,8 +199,8 @@ class Experiment:
         metrics: dict[str, float] = {}
         try:
             result = trainer.fit(**self.fit_arguments(data))
-        except (Interrupted, Terminated) as told:
-            return Finished(trainer, told.result, metrics, told)
+        except (Interrupted, Terminated) as ended_by:
+            return Finished(trainer, ended_by.result, metrics, ended_by)
         except TracksideError as error:
             raise self.located(error) from error
         trainer.settings = replace(trainer.settings, directory=result.directory)
@@ -207,8 +209,8 @@ class Experiment:
                 for name in self.evaluate:
                     size = self.batch_size_for(data[name])
                     metrics |= trainer.evaluate(data[name], name=name, batch_size=size)
-            except (Interrupted, Terminated) as told:
-                return Finished(trainer, result, metrics, told)
+            except (Interrupted, Terminated) as ended_by:
+                return Finished(trainer, result, metrics, ended_by)
         return Finished(trainer, result, metrics)
 
     def located(self, error: TracksideError) -> TracksideError:

@@ -1,8 +1,8 @@
-"""What is asked of a running job: files in a folder of the run that its owner alone can write to.
+"""Commands to a running job: files in a folder of the run that its owner alone can write to.
 
 Whoever can put a file there can end the run and change its options, so the folder is made with mode
 0700, and one that others may write to is not read. What lies in it is judged one by one: a link, a
-pipe, a giant or a folder among the wishes is refused, and the others are taken.
+pipe, a giant or a folder among the commands is refused, and the others are taken.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ logger = logging.getLogger("trackside")
 FOLDER = "asked"
 ANSWERED = "answered"
 LONGEST = 1000
-"""Characters of a wish."""
+"""Characters of a command."""
 _LIMIT_BYTES = 64 * 2**10
 _AT_ONCE = 100
-"""Wishes that are taken at one look: the rest waits for the next."""
+"""Commands that are taken at one look: the rest waits for the next."""
 
 WISHES = {
     "stop": "stop [REASON]",
@@ -40,13 +40,13 @@ WISHES = {
     "profile": "profile STEPS",
     "set": "set NAME.OPTION=VALUE",
 }
-"""What can be asked for, and how it is written."""
+"""Known commands, and how each is written."""
 MOST_STEPS_PROFILED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing that somebody wants of a running job."""
+    """A command to a running job."""
 
     kind: str
     value: str = ""
@@ -54,16 +54,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a wish."""
+    """Reply to a command."""
 
-    wish: Command
+    command: Command
     accepted: bool
     words: str
     step: int
 
 
-def read_wish(words: list[str]) -> Command:
-    """A wish from the words on the command line.
+def read_command(words: list[str]) -> Command:
+    """A command from the words on the command line.
 
     Raises:
         UsageError: That is nothing that can be asked for.
@@ -71,9 +71,9 @@ def read_wish(words: list[str]) -> Command:
     return checked(Command(words[0] if words else "", " ".join(words[1:])))
 
 
-def checked(wish: Command) -> Command:
-    """The same wish. Raises `UsageError` unless it is one that can be asked for, and whole."""
-    kind, value = wish.kind, wish.value
+def checked(command: Command) -> Command:
+    """The same command. Raises `UsageError` unless it is one that can be asked for, and whole."""
+    kind, value = command.kind, command.value
     if kind not in WISHES:
         raise UsageError(
             f"{kind[:50]!r} can't be asked for",
@@ -89,14 +89,14 @@ def checked(wish: Command) -> Command:
             f"`{kind} {value[:50]}` is not whole",
             expected=f"{WISHES[kind]}{most}, in at most {LONGEST} characters",
         )
-    return wish
+    return command
 
 
 # --- from outside --------------------------------------------------------------------------------
 
 
-def ask(folder: str | Path, wish: Command) -> Path:
-    """Leave a wish in a run's folder; the file that will hold the answer.
+def ask(folder: str | Path, command: Command) -> Path:
+    """Leave a command in a run's folder; the file that will hold the answer.
 
     Raises:
         UsageError: There is no run in the folder, or it is not one that this user may steer.
@@ -113,7 +113,7 @@ def ask(folder: str | Path, wish: Command) -> Path:
                 expected=f"a folder {FOLDER}/ that its owner alone can write to",
                 remedy=f"remove {folder / FOLDER}; it is made again",
             )
-        replace_inside(folder, f"{FOLDER}/{name}", json.dumps(asdict(wish)))
+        replace_inside(folder, f"{FOLDER}/{name}", json.dumps(asdict(command)))
     except PermissionError as error:
         raise UsageError(
             f"the run in {folder} is another user's",
@@ -124,14 +124,14 @@ def ask(folder: str | Path, wish: Command) -> Path:
 
 
 def read_answer(path: Path) -> Reply | None:
-    """The answer to a wish; None while there is none.
+    """The answer to a command; None while there is none.
 
     Raises:
         UsageError: What lies there is no answer.
     """
     try:
-        told = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
-        return Reply(**{**told, "wish": Command(**told["wish"])})
+        content = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
+        return Reply(**{**content, "command": Command(**content["command"])})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -142,7 +142,7 @@ def read_answer(path: Path) -> Reply | None:
 
 
 def prepare(folder: Path) -> str | None:
-    """Make the folder for wishes, closed to others; why the one that is there can't be used.
+    """Make the folder for commands, closed to others; why the one that is there can't be used.
 
     Raises:
         OSError: It can't be made.
@@ -151,13 +151,13 @@ def prepare(folder: Path) -> str | None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(asked, 0o700)
     if not asked.is_dir():
-        return f"{asked} is no folder"
+        return f"{asked} isn't a folder"
     return distrust(asked, strict=True)
 
 
 @final
 class Inbox:
-    """Wishes in a run's folder, as the run takes them."""
+    """Commands in a run's folder, as the run takes them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -166,20 +166,20 @@ class Inbox:
         """Names of what could not be taken away: refused once, and not looked at again."""
 
     def waiting(self) -> Iterator[tuple[str, Command]]:
-        """The wishes that wait, oldest first, each with the name of its file; they are taken out.
+        """The commands that wait, oldest first, each with the name of its file; they are taken out.
 
-        One that can't be read comes as a wish of the kind `?` with the reason, which is refused.
+        One that can't be read comes as a command of the kind `?` with the reason, which is refused.
         """
         for name in self._names():
-            wish = self._read(name)
+            command = self._read(name)
             try:
                 os.unlink(self._folder / FOLDER / name)
             except OSError:  # a folder, or one that others have taken
                 self._left.add(name)
-            yield name, wish
+            yield name, command
 
     def answer(self, name: str, reply: Reply) -> None:
-        """Leave the answer to the wish in the file `name`."""
+        """Leave the answer to the command in the file `name`."""
         try:
             text = json.dumps(asdict(reply))
             replace_inside(self._folder, f"{FOLDER}/{ANSWERED}/{name}", text)
@@ -202,10 +202,10 @@ class Inbox:
     def _read(self, name: str) -> Command:
         try:
             data = read_inside(self._folder, f"{FOLDER}/{name}", limit_bytes=_LIMIT_BYTES)
-            told: Any = json.loads(data)
-            if not isinstance(told["kind"], str) or not isinstance(told["value"], str):
+            content: Any = json.loads(data)
+            if not isinstance(content["kind"], str) or not isinstance(content["value"], str):
                 raise TypeError("kind and value must be text")
-            return Command(told["kind"][:LONGEST], told["value"][: LONGEST + 1])
+            return Command(content["kind"][:LONGEST], content["value"][: LONGEST + 1])
         except OSError as error:
             return Command("?", f"not a plain, small file: {error.strerror}")
         except (ValueError, TypeError, KeyError, RecursionError):

@@ -159,7 +159,7 @@ class KeptRun:
     best: Mapping[str, float] = field(default_factory=dict)
     """Best values by full name."""
     problem: str = ""
-    """What its folder says that can't be read; empty where all can."""
+    """Reason why its folder can't be read; empty where it can."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -176,14 +176,16 @@ def runs_in(folder: str | Path) -> list[KeptRun]:
 
 def _read(folder: Path) -> KeptRun:
     environment, unread = look_into(folder / ENVIRONMENT)
-    told, problem = look_into(folder / OUTCOME)
+    content, problem = look_into(folder / OUTCOME)
     started = environment.get("started")
     problems = [one for one in (unread, problem) if one]
-    status = told.get("status")
-    if told and status not in list(Status):
+    status = content.get("status")
+    if content and status not in list(Status):
         problems.append(f"{OUTCOME} names no status")
         problem = problem or problems[-1]
-    step, seconds, reason, best = (told.get(key) for key in ("step", "seconds", "reason", "best"))
+    step, seconds, reason, best = (
+        content.get(key) for key in ("step", "seconds", "reason", "best")
+    )
     return KeptRun(
         folder,
         "unknown" if problem else status or "unfinished",
@@ -200,8 +202,8 @@ def _values(best: Any) -> dict[str, float]:
     """The best values among what a file says of them; what isn't a number is left out."""
     if not isinstance(best, Mapping):
         return {}
-    told = {name: one.get("value") for name, one in best.items() if isinstance(one, Mapping)}
-    return {name: float(value) for name, value in told.items() if _is_number(value)}
+    content = {name: one.get("value") for name, one in best.items() if isinstance(one, Mapping)}
+    return {name: float(value) for name, value in content.items() if _is_number(value)}
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

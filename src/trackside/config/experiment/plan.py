@@ -50,7 +50,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What checkpoints need."""
+    """Space that checkpoints need."""
 
     checkpoint_bytes: int
     kept: int | None
@@ -60,7 +60,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do."""
+    """Plan of a run."""
 
     directory: str
     device: str
@@ -194,7 +194,7 @@ def _muted(callback: Callback[Any]) -> Callback[Any]:
 
 
 def _hooks(trainer: Trainer) -> dict[str, list[str]]:
-    """Who listens to each hook, the trainer's own first."""
+    """Listeners of each hook, the trainer's own first."""
     table = trainer.callbacks.table()
     own = {hook for hook in HOOKS if is_overridden(trainer, hook)}
     return {
@@ -233,7 +233,7 @@ def _memory(run: Run) -> Memory:
 
 
 def _optimizer_bytes(optimizers: Iterable[Optimizer]) -> int | None:
-    """What their states will need once they have made a step: measured on a small matrix."""
+    """Memory of their states after a step: measured on a small matrix."""
     total = 0
     for optimizer in optimizers:
         held = sum(p.nbytes for group in optimizer.param_groups for p in group["params"])

@@ -58,12 +58,12 @@ class KeptProgram:
         return size if is_cut_here("data", data) else None
 
     def finish(self) -> Finished:
-        """Go on training; a signal that ended it is told by what it returns."""
+        """Go on training; a signal that ended it is reported by what it returns."""
         trainer = self.program.trainer
         try:
             return Finished(trainer, self.program.fit(resume=self.resume), {})
-        except (Interrupted, Terminated) as told:
-            return Finished(trainer, told.result, {}, told)
+        except (Interrupted, Terminated) as ended_by:
+            return Finished(trainer, ended_by.result, {}, ended_by)
 
 
 def is_of_python(folder: Path) -> bool:

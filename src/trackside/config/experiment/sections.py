@@ -280,7 +280,7 @@ class Sections:
 
     @staticmethod
     def _kind_of_default(name: str) -> str:
-        """What `callbacks: {progress: {...}}` means: the default's class, by its short name."""
+        """The class behind `callbacks: {progress: {...}}`: the default's, by its short name."""
         if name not in defaults.DEFAULTS:
             return name
         reference = ".".join(defaults.DEFAULTS[name])
@@ -337,7 +337,7 @@ class Sections:
         try:
             target: Callable[..., Any] = family.resolve(kind)
         except KindError:
-            return ()  # told when the kind is checked
+            return ()  # reported when the kind is checked
         if isinstance(target, type) and not classes:
             return ()
         return options_of(target).positional[:count]

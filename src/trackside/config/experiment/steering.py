@@ -1,4 +1,4 @@
-"""Steering a running job from outside: wishes are files in the run's folder, no port is opened.
+"""Steering a running job from outside: commands are files in the run's folder, no port is opened.
 
 `trackside ask RUN ...` leaves a file under `asked/`; the run takes it at its next safe point, does
 what it says on every rank, and moves it to `asked/answered/` with what came of it.
@@ -36,7 +36,7 @@ class Steering(Callback[Run]):
 
     Args:
         callbacks: How the run's callbacks were made, by name: to change an option, a callback is
-            made anew and goes on from the state of the old one.
+            made again and goes on from the state of the old one.
         clock: Seconds, for tests.
     """
 
@@ -65,7 +65,7 @@ class Steering(Callback[Run]):
         self._refuse_the_rest(run, "the run has ended")
 
     def on_step_end(self, run: Run) -> None:
-        """Look for wishes now and then; on rank 0, which tells the others."""
+        """Look for commands now and then; on rank 0, which informs the others."""
         now = self._clock()
         if now < self._next_look or run.world.rank != 0:
             return
@@ -79,60 +79,62 @@ class Steering(Callback[Run]):
         if run.world.rank == 0:
             self._look(run)
         if run.world.size > 1:
-            told = [(name, asdict(wish)) for name, wish in self._later]
-            self._later = [(name, Command(**wish)) for name, wish in run.world.broadcast(told)]
+            waiting = [(name, asdict(command)) for name, command in self._later]
+            self._later = [
+                (name, Command(**command)) for name, command in run.world.broadcast(waiting)
+            ]
         self._do_later(run)
 
     def _look(self, run: Run) -> None:
-        for name, wish in self._waiting():
-            if wish.kind in ("set", "profile"):
-                self._later.append((name, wish))
+        for name, command in self._waiting():
+            if command.kind in ("set", "profile"):
+                self._later.append((name, command))
             else:
-                self._answer(run, name, wish, self._request(run, wish))
+                self._answer(run, name, command, self._request(run, command))
 
     def _waiting(self) -> list[tuple[str, Command]]:
         return [] if self._inbox is None else list(self._inbox.waiting())
 
     def _refuse_the_rest(self, run: Run, why: str) -> None:
         if run.world.rank == 0:
-            for name, wish in self._waiting():
-                self._answer(run, name, wish, why)
+            for name, command in self._waiting():
+                self._answer(run, name, command, why)
 
-    def _request(self, run: Run, wish: Command) -> str | None:
-        """Turn a wish into a request; why it can't be, if it can't."""
-        if wish.kind == "?":
-            return wish.value
+    def _request(self, run: Run, command: Command) -> str | None:
+        """Turn a command into a request; why it can't be, if it can't."""
+        if command.kind == "?":
+            return command.value
         try:
-            checked(wish)
+            checked(command)
         except UsageError as error:
             return str(error)
-        reason = wish.value or "asked from outside"
-        if wish.kind == "stop":
+        reason = command.value or "asked from outside"
+        if command.kind == "stop":
             run.stop(reason)
-        elif wish.kind == "save":
+        elif command.kind == "save":
             if run.saver is None:
                 return "nothing saves checkpoints in this run"
             run.save(reason)
-        elif wish.kind == "evaluate":
-            if wish.value not in run.data:
-                return f"there is no data named {wish.value!r}; there is {', '.join(run.data)}"
-            run.evaluate(wish.value, "asked from outside")
+        elif command.kind == "evaluate":
+            if command.value not in run.data:
+                return f"there is no data named {command.value!r}; there is {', '.join(run.data)}"
+            run.evaluate(command.value, "asked from outside")
         return None
 
     def _do_later(self, run: Run) -> None:
-        wishes, self._later = self._later, []
-        for name, wish in wishes:
+        commands, self._later = self._later, []
+        for name, command in commands:
             try:
-                checked(wish)
-                if wish.kind == "profile":
-                    _profile(run, int(wish.value))
+                checked(command)
+                if command.kind == "profile":
+                    _profile(run, int(command.value))
                 else:
-                    self._set(run, wish.value)
+                    self._set(run, command.value)
                 refused = None
             except (TracksideError, KeyError, TypeError, ValueError) as error:
                 refused = str(error)
             if run.world.rank == 0:
-                self._answer(run, name, wish, refused)
+                self._answer(run, name, command, refused)
 
     def _set(self, run: Run, text: str) -> None:
         path, _, written = text.partition("=")
@@ -164,10 +166,10 @@ class Steering(Callback[Run]):
             new.load_state_dict(state)
         new.on_fit_start(run)  # as when a run is resumed
 
-    def _answer(self, run: Run, name: str, wish: Command, refused: str | None) -> None:
-        words = refused or "done" if wish.kind in ("set", "profile") else refused or "requested"
-        answer = Reply(wish, refused is None, words, run.progress.steps_completed)
-        logger.info("asked for %s %s: %s", wish.kind, wish.value, words)
+    def _answer(self, run: Run, name: str, command: Command, refused: str | None) -> None:
+        words = refused or "done" if command.kind in ("set", "profile") else refused or "requested"
+        answer = Reply(command, refused is None, words, run.progress.steps_completed)
+        logger.info("asked for %s %s: %s", command.kind, command.value, words)
         if self._inbox is not None:
             self._inbox.answer(name, answer)
 

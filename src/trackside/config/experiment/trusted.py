@@ -1,4 +1,4 @@
-"""What is believed of a kept run's folder: where its modules lay, when the folder is the user's."""
+"""Trust in a kept run's folder: its search path counts when the folder is the user's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("trackside")
 _LIMIT_BYTES = 16 * 2**20
 
 
-def search_path(folder: Path, file: str, told: Any) -> list[str]:
+def search_path(folder: Path, file: str, content: Any) -> list[str]:
     """Folders in which the run's modules lay, as a file in its folder says.
 
     Whoever writes that list chooses what is imported: of a folder or file that belongs to another
@@ -25,9 +25,13 @@ def search_path(folder: Path, file: str, told: Any) -> list[str]:
     Args:
         folder: The run's folder; it may be a link.
         file: Name of the file in it that says so.
-        told: What it says; anything but a list of texts is none.
+        content: What it says; anything but a list of texts is none.
     """
-    if not isinstance(told, list) or not told or not all(isinstance(one, str) for one in told):
+    if (
+        not isinstance(content, list)
+        or not content
+        or not all(isinstance(one, str) for one in content)
+    ):
         return []
     for path in (folder.resolve(), folder / file):
         why = distrust(path)
@@ -36,10 +40,10 @@ def search_path(folder: Path, file: str, told: Any) -> list[str]:
                 "the search path of the run is not used: %s. If its modules can be trusted: "
                 "PYTHONPATH=%s",
                 why,
-                os.pathsep.join(told),
+                os.pathsep.join(content),
             )
             return []
-    return told
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -50,13 +54,13 @@ def read_json(path: Path) -> dict[str, Any]:
 def look_into(path: Path) -> tuple[dict[str, Any], str]:
     """The JSON object in a small file, and why there is none: empty where no file is, too."""
     try:
-        told = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
+        content = json.loads(read_inside(path.parent, path.name, limit_bytes=_LIMIT_BYTES))
     except FileNotFoundError:
         return {}, ""
     except OSError as error:
         return {}, f"{path.name} can't be read ({error.strerror})"
     except (ValueError, RecursionError):
         return {}, f"{path.name} is not JSON"
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         return {}, f"{path.name} holds no JSON object"
-    return told, ""
+    return content, ""

@@ -315,7 +315,7 @@ def _construct(kind: str, text: str) -> Any:
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[str, str | None]:
-    """What PyYAML found, as a person would say it, and what to do."""
+    """PyYAML's finding in plain words, with a remedy."""
     problem = error.problem or "this is not YAML"
     if "'\\t'" in problem:
         return "a tab stands where YAML allows only spaces", "indent with spaces"

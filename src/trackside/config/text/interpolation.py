@@ -20,7 +20,7 @@ from trackside.config.text.problem import Findings
 from trackside.errors import did_you_mean, nearest
 
 RESOLVERS = ("oc.env", "oc.decode", "oc.select", "oc.create", "oc.dict.keys", "oc.dict.values")
-"""What may stand before a colon; none of them runs code or reads a file."""
+"""Names allowed before a colon; none of them runs code or reads a file."""
 
 
 def fill_in(

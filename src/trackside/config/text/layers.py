@@ -84,7 +84,7 @@ class Document:
         return kept
 
     def interpolation(self, path: Path) -> str | None:
-        """What was written at `path` when that was an interpolation, such as `${oc.env:LR}`."""
+        """The interpolation written at `path`, such as `${oc.env:LR}`; None if it was none."""
         value: Any = self.written
         for step in path:
             try:

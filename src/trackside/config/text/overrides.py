@@ -20,7 +20,7 @@ class Override:
     keys: tuple[str, ...]
     """The path, as text: whether `0` is an index is known once it is applied."""
     value: Layer | None
-    """What to set; None removes the key."""
+    """The new value; None removes the key."""
 
     def place(self) -> Place:
         """Where the key stands in the argument."""

@@ -15,7 +15,7 @@ class Problem:
     """One problem; its fields are in the order in which a person needs them."""
 
     message: str
-    """What is wrong, in one sentence without a full stop."""
+    """The problem, in one sentence without a full stop."""
     place: Place | None = None
     path: Path = ()
     """The key it is about, from the top of the file."""

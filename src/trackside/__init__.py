@@ -49,6 +49,11 @@ if TYPE_CHECKING:
     from trackside.lifecycle.hooks import event as event
     from trackside.lifecycle.periodic import PeriodicCallback as PeriodicCallback
     from trackside.lifecycle.periodic import on as on
+    from trackside.lifecycle.roles import HasPatience as HasPatience
+    from trackside.lifecycle.roles import HasSchedulers as HasSchedulers
+    from trackside.lifecycle.roles import HasWeights as HasWeights
+    from trackside.lifecycle.roles import KeepsAverages as KeepsAverages
+    from trackside.lifecycle.roles import SavesInBackground as SavesInBackground
     from trackside.outcome import Outcome as Outcome
     from trackside.outcome import Status as Status
     from trackside.progress import Progress as Progress
@@ -67,6 +72,10 @@ if TYPE_CHECKING:
     from trackside.step.optimization import Clip as Clip
     from trackside.step.optimization import Scheduler as Scheduler
     from trackside.step.output import Output as Output
+    from trackside.tracking.media import Histogram as Histogram
+    from trackside.tracking.media import Picture as Picture
+    from trackside.tracking.tracker import TrackedRun as TrackedRun
+    from trackside.tracking.tracker import Tracker as Tracker
     from trackside.trainer.program import Program as Program
     from trackside.trainer.program import program as program
     from trackside.trainer.rehearsal import RehearsalError as RehearsalError
@@ -128,6 +137,13 @@ else:
                 "PeriodicCallback",
                 "on",
             ),
+            "lifecycle.roles": (
+                "HasPatience",
+                "HasSchedulers",
+                "HasWeights",
+                "KeepsAverages",
+                "SavesInBackground",
+            ),
             "outcome": (
                 "Outcome",
                 "Status",
@@ -156,6 +172,14 @@ else:
                 "Scheduler",
             ),
             "step.output": ("Output",),
+            "tracking.media": (
+                "Histogram",
+                "Picture",
+            ),
+            "tracking.tracker": (
+                "TrackedRun",
+                "Tracker",
+            ),
             "trainer.program": ("Program", "program"),
             "trainer.rehearsal": ("RehearsalError",),
             "trainer.settings": (
@@ -184,9 +208,14 @@ __all__ = [
     "Evaluation",
     "EvaluationCallback",
     "Every",
+    "HasPatience",
+    "HasSchedulers",
+    "HasWeights",
+    "Histogram",
     "History",
     "HistoryError",
     "HookSignatureError",
+    "KeepsAverages",
     "LossError",
     "MissingRequirementError",
     "MisspeltNameError",
@@ -198,6 +227,7 @@ __all__ = [
     "Output",
     "PeerFailed",
     "PeriodicCallback",
+    "Picture",
     "Program",
     "Progress",
     "RankZeroCallback",
@@ -210,6 +240,7 @@ __all__ = [
     "Run",
     "RunLimit",
     "Saved",
+    "SavesInBackground",
     "Schedule",
     "ScheduleError",
     "Scheduler",
@@ -217,6 +248,8 @@ __all__ = [
     "SkippedStep",
     "Status",
     "StopTraining",
+    "TrackedRun",
+    "Tracker",
     "TracksideError",
     "Trainer",
     "TrainingBatch",

@@ -16,7 +16,7 @@ from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
 from trackside.tracking.media import Histogram, Media, Picture
-from trackside.tracking.tracker import Beginning, Tracker
+from trackside.tracking.tracker import TrackedRun, Tracker
 
 
 class Store(Tracker):
@@ -28,7 +28,7 @@ class Store(Tracker):
         self.parameters: dict[str, Any] = {}
         self.outcome = ""
 
-    def open(self, beginning: Beginning) -> None:
+    def open(self, beginning: TrackedRun) -> None:
         self.run_id = self.run_id or f"id of {beginning.name}"
 
     def write_parameters(self, parameters: Mapping[str, Any]) -> None:

@@ -18,9 +18,9 @@ class Origin(NamedTuple):
     number: int
     """Batches of the pass before it on this rank; those that are left out don't count."""
     samples: int | None = None
-    """Samples that a sampler put into it for this rank; None where only the batch can tell."""
+    """Samples that a sampler put into it for this rank; None where only the batch can say."""
     share: Share[Any] | None = None
-    """Which part of the global batch it is; None in one process, or of data of a rank's own."""
+    """Its part of the global batch; None in one process, or where each rank has its own data."""
     counts: bool = True
     """Whether its results count; False for what fills up the last round of an evaluation."""
 
@@ -29,12 +29,12 @@ class LoadedBatch(NamedTuple):
     """A batch as it comes out of a `DataSource`."""
 
     data: Batch
-    """What the loader gave."""
+    """Batch of the loader."""
     origin: Origin
 
 
 def unwrap(given: Any, number: int) -> tuple[Any, Origin]:
-    """What to load, and its origin.
+    """The items to load, and their origin.
 
     Args:
         given: What a batch sampler gives; on several ranks, a rank's `Share` or `Round` of it.

@@ -363,7 +363,7 @@ def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
 
 
 def _share(training: Training) -> Share[Any] | None:
-    """Which share of the ranks' batch the batch under way is."""
+    """Share of the batch under way in the batch of all ranks."""
     origin = training.position.origin
     return None if origin is None else origin.share
 

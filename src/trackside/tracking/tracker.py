@@ -25,7 +25,7 @@ Write = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class TrackedRun:
     """A run that begins, or goes on, as a tracker sees it. Safe to read in the thread."""
 
     name: str
@@ -81,7 +81,7 @@ class Tracker(RankZeroCallback[Run], ABC):
     # --- what a subclass says, called in the thread -----------------------------------------------
 
     @abstractmethod
-    def open(self, beginning: Beginning) -> None:
+    def open(self, beginning: TrackedRun) -> None:
         """Connect, and begin the run; or go on with it, when `run_id` is set."""
 
     @abstractmethod
@@ -126,7 +126,7 @@ class Tracker(RankZeroCallback[Run], ABC):
         self.run_id = None  # unless a checkpoint brings one
 
     def on_fit_start(self, run: Run) -> None:
-        beginning = Beginning(
+        beginning = TrackedRun(
             run.directory.name,
             run.directory,
             dict(run.config),

@@ -95,7 +95,7 @@ def test_outside_slurm_it_does_nothing_and_says_so(
     with caplog.at_level(logging.INFO, "trackside"), pytest.raises(SystemExit):
         fit(tmp_path, Checkpoint(every=None), Signalled(), Requeue())
     assert not calls.exists()
-    assert "this is no job of Slurm" in caplog.text
+    assert "a job of Slurm" in caplog.text
 
 
 def test_a_failing_scontrol_is_told_of_and_changes_no_ending(

@@ -11,7 +11,7 @@ from trackside.extras import optional_package
 from trackside.history import Record
 from trackside.outcome import Outcome, Status
 from trackside.tracking.media import Picture
-from trackside.tracking.tracker import Beginning, Tracker
+from trackside.tracking.tracker import TrackedRun, Tracker
 
 LONGEST_PARAMETER = 500
 """Characters that every store of MLflow takes."""
@@ -78,7 +78,7 @@ class MLflow(Tracker):
         self.tracking_uri, self.artifacts = f"sqlite:///{folder}/mlflow.db", str(folder)
         return True
 
-    def open(self, beginning: Beginning) -> None:
+    def open(self, beginning: TrackedRun) -> None:
         """Make the experiment and the run where they aren't there yet."""
         client = self._mlflow.MlflowClient(self.tracking_uri)
         if self.run_id is None:

@@ -14,7 +14,7 @@ from trackside.history import Record
 from trackside.outcome import Outcome
 from trackside.paths import local_path
 from trackside.tracking.media import Histogram, Picture
-from trackside.tracking.tracker import Beginning, Tracker
+from trackside.tracking.tracker import TrackedRun, Tracker
 
 
 @final
@@ -56,12 +56,12 @@ class TensorBoard(Tracker):
         """Take part: what it writes is in the run's folder."""
         return True
 
-    def open(self, beginning: Beginning) -> None:
+    def open(self, run: TrackedRun) -> None:
         """Begin a file of events, with the configuration as text."""
-        self._folder = beginning.directory / self.folder
-        self._begin_after(beginning.step)
-        text = json.dumps(beginning.config, indent=2, default=str)
-        self._writer.add_text("config", f"```json\n{text}\n```", beginning.step)
+        self._folder = run.directory / self.folder
+        self._begin_after(run.step)
+        text = json.dumps(run.config, indent=2, default=str)
+        self._writer.add_text("config", f"```json\n{text}\n```", run.step)
 
     def rewind(self, step: int) -> None:
         """Begin another file, which tells TensorBoard to drop what lies after `step`."""

@@ -12,7 +12,7 @@ from trackside.history import Record
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.tracking.media import Histogram, Picture
-from trackside.tracking.tracker import Beginning, Tracker
+from trackside.tracking.tracker import TrackedRun, Tracker
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -74,7 +74,7 @@ class WandB(Tracker):
         run.directory.mkdir(parents=True, exist_ok=True)
         super().on_fit_start(run)
 
-    def open(self, beginning: Beginning) -> None:
+    def open(self, beginning: TrackedRun) -> None:
         """Log in, and begin the run or go on with it."""
         arguments: dict[str, Any] = {
             "project": self.project,

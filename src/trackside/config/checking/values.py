@@ -106,7 +106,7 @@ class Checker:
             return None
         if base is not None and isinstance(target, type) and not issubclass(target, base):
             self._add(
-                f"`{kind}` isn't a {family.noun}",
+                f"`{kind}` can't be used as {family.noun}",
                 (*path, "kind") if "kind" in value else path,
                 expected=f"a subclass of {base.__module__.partition('.')[0]}'s {base.__name__}",
             )

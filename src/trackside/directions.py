@@ -1,4 +1,4 @@
-"""Which way a metric is better, by its name: for marks in tables, and where a mode is due."""
+"""Direction in which a metric is better, by its name: for tables, and where a mode is due."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ TESTED_IN = {
     "run_folder/identity.py": "trainer/test_folder.py",
     "run_folder/ownership.py": "run_folder/test_claim.py",
     "run_folder/process.py": "run_folder/test_claim.py",
+    "testing/scripted_loop.py": "testing/test_scripting.py",
     "testing/comparing.py": "testing/test_contract.py",
     "testing/failing_disk.py": "testing/test_contract.py",
     "testing/laboratory.py": "testing/test_contract.py",

@@ -1,4 +1,4 @@
-"""A scripted run fires what a real one fires, without torch."""
+"""A scripted run is the real loop over steps that compute nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from trackside.callbacks import Checkpoint
 from trackside.errors import StopTraining
 from trackside.lifecycle.hooks import Callback, event
 from trackside.lifecycle.periodic import PeriodicCallback
@@ -24,19 +25,18 @@ class StopsAtWorse(Callback[Run]):
             raise StopTraining("val/loss is worse")
 
 
-def test_a_scripted_run_needs_no_torch() -> None:
+def test_what_watches_and_checks_a_run_needs_no_torch() -> None:
     program = (
         "import sys\n"
         "sys.modules.update(torch=None, numpy=None)\n"
-        "from trackside.testing import Recorder, SpyCallback, check_grammar, script\n"
-        "run = script([Recorder(), SpyCallback()], [{'train/loss': 1.0, 'val/loss': 0.5}])\n"
-        "print(run.outcome.status)\n"
+        "from trackside.testing import Recorder, SpyCallback, check_grammar\n"
+        "print(Recorder().names, SpyCallback().counts, check_grammar([]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
 
-    assert (done.stdout.strip(), done.stderr) == ("completed", "")
+    assert (done.stdout, done.stderr) == ("[] Counter() None\n", "")
 
 
 def test_a_scripted_run_fires_what_a_real_one_fires() -> None:
@@ -44,11 +44,38 @@ def test_a_scripted_run_fires_what_a_real_one_fires() -> None:
     task.trainer(callbacks=[real]).fit(task.train, task.validation, epochs=2)
     script(told, [{"train/loss": 1.0, "val/loss": 0.5}] * 2, epoch_steps=3)
 
-    # The real evaluation has two batches, the told one has one; records are made at other points.
+    # The real evaluation has two batches, the scripted one has one; a script records each step.
     skipped = {"on_log", "on_measure", "on_evaluation_batch_start", "on_evaluation_batch_end"}
     assert [n for n in told.names if n not in skipped] == [
         n for n in real.names if n not in skipped
     ]
+
+
+def test_an_epoch_that_is_told_step_by_step_is_one_that_is_told_as_a_whole() -> None:
+    def story(run: ScriptedRun) -> None:
+        for _ in range(4):
+            run.tell_step({"loss": 0.0})
+
+    whole, by_steps = Recorder(), Recorder()
+    expected, run = script(whole, [{}]), script(by_steps, story)
+
+    assert by_steps.names == whole.names
+    assert list(run.history) == list(expected.history)
+    assert run.progress.state_dict() == expected.progress.state_dict()
+
+
+def test_a_script_goes_on_where_the_loop_goes_back_to() -> None:
+    def story(run: ScriptedRun) -> None:
+        told.append(run.progress.steps_completed)
+        for _ in range(6):
+            run.tell_step()
+
+    told: list[int] = []
+    ask = SpyCallback("on_step_end", lambda run: run.roll_back("a spike"), when=4)
+    run = script([Checkpoint(every="2 steps"), ask], story)
+
+    assert told == [0]
+    assert [(back.from_step, back.to_step) for back in run.rollbacks] == [(4, 2)]
 
 
 def test_metrics_of_a_story_become_history_and_epochs_are_counted() -> None:

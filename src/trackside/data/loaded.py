@@ -1,4 +1,4 @@
-"""A batch and where it is from, as one value: from the loader to the step nothing else tells it."""
+"""A batch and its origin, one value on the whole way from the loader to the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trackside.distributed.sharding import Round, Share
 
 
 class Origin(NamedTuple):
-    """Where a batch is from."""
+    """The place that a batch comes from."""
 
     number: int
     """Batches of the pass before it on this rank; those that are left out don't count."""
@@ -37,7 +37,7 @@ def unwrap(given: Any, number: int) -> tuple[Any, Origin]:
     """The items to load, and their origin.
 
     Args:
-        given: What a batch sampler gives; on several ranks, a rank's `Share` or `Round` of it.
+        given: A batch of indices; on several ranks, a `Share` or a `Round` of it.
         number: Batches of the pass before it on this rank.
     """
     if isinstance(given, Share):

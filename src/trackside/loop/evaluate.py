@@ -15,8 +15,9 @@ from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
-from trackside.loop.recording import flush, record
-from trackside.loop.state import Training, agree
+from trackside.loop.recording import flush
+from trackside.loop.spans import EvaluationSpan
+from trackside.loop.state import Ended, Training, agree
 from trackside.run import Evaluation
 from trackside.step.evaluation import evaluating
 from trackside.step.metrics import scalars
@@ -29,28 +30,26 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
     Returns:
         The evaluation with its final metrics, or None when a signal cut it short.
     """
-    run, setup = training.run, training.setup
-    source = setup.sources[name]
+    source = training.setup.sources[name]
     evaluation = Evaluation(name, source.rounds)
     # Its own generators, too, may be those of the training data.
-    with unchanged(training), source.generators_kept(), evaluation.exits:
-        run.evaluation = evaluation
-        setup.log.begin_evaluation(name)
-        training.fire(Callback.on_evaluation_start, evaluation)
-        if not _evaluate_batches(training, evaluation, source):
-            setup.log.abandon_evaluation()
+    with (
+        unchanged(training),
+        source.generators_kept(),
+        evaluation.exits,
+        EvaluationSpan(training, evaluation) as span,
+    ):
+        span.ended = _evaluate_batches(training, evaluation, source)
+        if span.ended is Ended.STOP:
             return None
-        evaluation.metrics.update(setup.log.end_evaluation())
+        evaluation.metrics.update(training.setup.log.end_evaluation())
         _compute_metrics(training, evaluation)
-        run.evaluation = None
-        record(training, evaluation.metrics)
-        training.fire(Callback.on_evaluation_end, evaluation)
     flush(training)
     return evaluation
 
 
-def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSource) -> bool:
-    """All batches of a pass; False when a signal cut it short."""
+def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSource) -> Ended:
+    """All batches of a pass, unless a signal cuts it short."""
     requests, setup = training.run.requests, training.setup
     rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
     for batch in arriving(training, source, taken):
@@ -58,19 +57,19 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
         if requests.asked or setup.replicas is not None:
             agree(training, wait=False)
             if requests.interrupted:
-                return False
+                return Ended.STOP
         if batch.origin.counts:
             evaluate_batch(training, evaluation, batch, source)
         else:
             fill_round(training, batch.data, setup.steps.evaluation_step)
     if is_broken_off(taken):
-        return False
+        return Ended.STOP
     source.check_whole(rounds)
     if rounds == 0:
         raise DataError(
             f"the data named {evaluation.name!r} is empty", expected="at least one batch"
         )
-    return True
+    return Ended.DATA
 
 
 def evaluate_batch(

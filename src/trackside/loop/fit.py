@@ -7,9 +7,8 @@ checkpoints, the end. Nothing here knows a callback by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from time import perf_counter
 from typing import Any
 
 from torch import Tensor
@@ -28,10 +27,11 @@ from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.evaluate import arriving
 from trackside.loop.leftovers import drop_leftovers, parameters_of
-from trackside.loop.recording import flush, measured, record
+from trackside.loop.recording import measured, record
 from trackside.loop.rollback import roll_back, too_late
 from trackside.loop.safe_points import notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
+from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
 from trackside.loop.untrained import tell_untrained
 from trackside.outcome import Outcome
@@ -42,32 +42,36 @@ from trackside.step.optimization import drop_gradients
 from trackside.step.output import Output, as_output, check_loss
 
 
-def fit(training: Training) -> Outcome:
-    """Train until the limit is reached or a stop is requested."""
+def fit(training: Training, take: Callable[[Training], None] | None = None) -> Outcome:
+    """Train until the limit is reached or a stop is requested.
+
+    Args:
+        training: The run, set up.
+        take: Takes the epochs; None lets the loop do it, and a script has its own.
+    """
+    take = take or epochs
     run, position = training.run, training.position
-    position.clock_origin = perf_counter() - run.progress.seconds
+    position.clock_origin = position.timer() - run.progress.seconds
     training.begin_schedules()
     drop_leftovers(training)
     begin_training(training.setup.modules, tell=run.world.rank == 0)
     if run.saver is not None:
         run.saver.prepare(run, shared_state(training), rank_state(training))
-    training.fire(Callback.on_fit_start)
-    tell_untrained(training)
-    safe_point(training)
-    train(training)
-    while position.rollback_requests:
-        roll_back(training)
+    with FitSpan(training):
+        tell_untrained(training)
         safe_point(training)
-        train(training)
-    training.fire(Callback.on_fit_end)
-    flush(training)
+        take(training)
+        while position.rollback_requests:
+            roll_back(training)
+            safe_point(training)
+            take(training)
     safe_point(training)
     if position.rollback_requests:
         raise too_late(position.rollback_requests[0])
     return training.outcome("reached " + _limit_text(run))
 
 
-def train(training: Training) -> None:
+def epochs(training: Training) -> None:
     """Epochs until the limit, an agreed stop, or a return to a checkpoint."""
     run, position = training.run, training.position
     while not training.leaving and (
@@ -81,55 +85,45 @@ def train(training: Training) -> None:
 
 def epoch(training: Training) -> None:
     """One pass over the training data, and the evaluations that are due after it."""
+    with EpochSpan(training) as span:
+        tell_untrained(training)
+        if training.position.phase != "evaluating":
+            span.ended = train_epoch(training)
+        finish_epoch(training, span)
+    leave_epoch(training)
+
+
+def train_epoch(training: Training) -> Ended:
+    """Take steps until the data ends, the limit is reached or a stop is agreed."""
+    with TrainEpochSpan(training) as span:
+        span.ended = take_steps(training)
+    return span.ended
+
+
+def finish_epoch(training: Training, span: Span) -> None:
+    """Evaluate after the training of an epoch, where that is complete, and count the epoch."""
     position, progress = training.position, training.run.progress
-    training.fire(Callback.on_epoch_start)
-    tell_untrained(training)
     if position.phase != "evaluating":
-        ended = train_epoch(training)
-        if ended is not Ended.DATA or training.run.requests.interrupted:
-            end_epoch(training, ended)
+        if span.ended is not Ended.DATA or training.run.requests.interrupted:
             return
         position.phase = "evaluating"
         if training.schedules.evaluate_after_epochs.crossed(progress):
             position.pending_evaluations += training.due_evaluations()
     safe_point(training)
     if position.rollback_requests or position.pending_evaluations:
-        # Interrupted, or going back: the evaluation, and the end of the epoch, come after that.
+        span.ended = Ended.OPEN
         return
     for scheduling in training.setup.schedulings:
         scheduling.after_epoch(position.epoch_metrics, training.setup.sources)
     position.phase = "between"
     progress.epochs_closed += 1
-    end_epoch(training, Ended.DATA)
-    position.epoch_metrics.clear()
-    safe_point(training)
 
 
-def end_epoch(training: Training, ended: Ended) -> None:
-    """Close the span of an epoch, however its training ended."""
-    metrics = dict(training.position.epoch_metrics)
-    if ended is Ended.ROLLBACK:  # its end comes when it has been trained again
-        with training.run.discarding():
-            training.fire(Callback.on_epoch_end, metrics)
-        return
-    training.fire(Callback.on_epoch_end, metrics)
-    flush(training)
-
-
-def train_epoch(training: Training) -> Ended:
-    """Take steps until the data ends, the limit is reached or a stop is agreed."""
-    training.fire(Callback.on_train_epoch_start)
-    ended = take_steps(training)
-    if ended is Ended.ROLLBACK:  # what these steps have logged is dropped with them
-        with training.run.discarding():
-            training.fire(Callback.on_train_epoch_end, training.setup.log.epoch())
-        return ended
-    training.run.progress.epochs_completed += ended is Ended.DATA
-    means = training.setup.log.epoch()
-    record(training, {**means, **training.setup.log.recent(), **measured(training)})
-    training.fire(Callback.on_train_epoch_end, means)
-    flush(training)
-    return ended
+def leave_epoch(training: Training) -> None:
+    """The safe point after an epoch that is complete."""
+    if training.position.phase == "between":
+        training.position.epoch_metrics.clear()
+        safe_point(training)
 
 
 def take_steps(training: Training) -> Ended:
@@ -138,16 +132,17 @@ def take_steps(training: Training) -> Ended:
     position, setup = training.position, training.setup
     taken, asked = _begin_epoch(training), run.requests.asked
     batches = arriving(training, setup.sources[TRAIN], taken)
-    origin, now = position.clock_origin, perf_counter()
+    origin, timer = position.clock_origin, position.timer
+    now = timer()
     training.schedule_next_check()
     for batch in batches:
-        run.data_wait_seconds += perf_counter() - now
+        run.data_wait_seconds += timer() - now
         if training.listeners.step_context:
             with setup.events.context("step_context"):
                 train_step(training, batch, batches)
         else:
             train_step(training, batch, batches)
-        now = perf_counter()
+        now = timer()
         progress.seconds = now - origin
         if progress.steps_completed >= position.next_check_step or asked:
             after_step(training)

@@ -25,8 +25,8 @@ def drop_leftovers(training: Training, *, tell: bool = False) -> None:
         if parameter.grad is not None:
             found = True
             parameter.grad = None
-    if found and tell and not training.position.told_of_leftovers:
-        training.position.told_of_leftovers = True
+    if found and tell and not training.position.warned_of_leftovers:
+        training.position.warned_of_leftovers = True
         logger.warning(
             "gradients that were there before `optimize` are dropped, at step %d: it begins "
             "without any; to apply several losses at once, give their sum",

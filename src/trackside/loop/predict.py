@@ -14,6 +14,7 @@ from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.evaluate import arriving, fill_round, unchanged
+from trackside.loop.spans import PredictSpan
 from trackside.loop.state import Training, agree, stop
 from trackside.outcome import Outcome
 from trackside.step.evaluation import in_order
@@ -29,8 +30,7 @@ def predict(training: Training, name: str, made: list[Any] | None) -> Outcome:
             they are those of all ranks, in order. None: nothing is kept.
     """
     run = training.run
-    with unchanged(training):
-        training.fire(Callback.on_predict_start)
+    with unchanged(training), PredictSpan(training):
         try:
             _predict_batches(training, training.setup.sources[name], made)
             if made is not None:
@@ -42,7 +42,6 @@ def predict(training: Training, name: str, made: list[Any] | None) -> Outcome:
                     "`trainer.result.predictions`"
                 )
             raise
-        training.fire(Callback.on_predict_end)
     return training.outcome(f"predicted {name!r}")
 
 

@@ -36,7 +36,7 @@ Phase = Literal["between", "training", "evaluating"]
 
 
 class Ended(enum.Enum):
-    """The ways in which the pass over the training data of an epoch ends."""
+    """The ways in which an epoch, its training or an evaluation ends."""
 
     DATA = "data"
     """The data came to its end: the epoch is complete."""
@@ -46,6 +46,8 @@ class Ended(enum.Enum):
     """A stop was agreed."""
     ROLLBACK = "rollback"
     """The run goes back to a checkpoint, and trains the epoch again from there."""
+    OPEN = "open"
+    """Evaluations of the epoch come after a resume or a rollback, and its end comes with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,13 @@ class Schedules:
 class Position:
     """Position of the loop beyond `run.progress`; the first part is what a checkpoint holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, timer: Callable[[], float] = perf_counter) -> None:
+        """See the class.
+
+        Args:
+            timer: Seconds since some moment; a script has its own.
+        """
+        self.timer = timer
         self.phase: Phase = "between"
         self.pending_evaluations: list[str] = []
         """Data sets whose evaluation is due and not done."""
@@ -177,18 +185,18 @@ class Position:
         """Where the training batch under way is from, and which share of the ranks' batch it is."""
         self.notified = False
         """Whether rank 0 has announced to all ranks that the last checkpoint is written."""
-        self.clock_origin = perf_counter()
-        """When training would have begun, had it never been interrupted; by `perf_counter`."""
+        self.clock_origin = timer()
+        """When training would have begun, had it never been interrupted; by `timer`."""
         self.told_untrained: set[str] = set()
         """Parameters of which it was said that no optimizer trains them."""
-        self.told_of_leftovers = False
+        self.warned_of_leftovers = False
         """Whether it was said that gradients from before an update by hand are dropped."""
         self.next_check_step: float = 0
         """The step after which something may be due."""
 
     def clock(self) -> float:
         """Seconds of training so far, over all resumes, by the clock of this rank."""
-        return perf_counter() - self.clock_origin
+        return self.timer() - self.clock_origin
 
 
 class Training:

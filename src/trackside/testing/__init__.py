@@ -1,7 +1,7 @@
 """For authors of callbacks: watch a run, script one, check a callback against the rules.
 
-`grammar`, `recording`, `spying` and `scripting` import no torch: what a callback does can be tested
-in milliseconds.
+A scripted run is the real loop over steps that compute nothing: what a callback does is tested in
+milliseconds. `grammar`, `recording` and `spying` import no torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trackside.testing.tasks import tiny_regression as tiny_regression
     from trackside.testing.tasks import tiny_rows as tiny_rows
 else:
-    # A scripted run needs no torch.
+    # Recorders, spies and the grammar need no torch.
     __getattr__, __dir__ = lazily(
         __name__,
         {

@@ -1,35 +1,54 @@
-"""Runs a callback through a scripted training: no torch, no data, no model.
+"""Runs a callback through a scripted training: no data and no model, and numbers as a test says.
 
 What early stopping, a logger or a schedule does depends on events and numbers. A script gives both:
 
     run = script(EarlyStopping("val/loss", patience=1), [{"val/loss": 0.5}, {"val/loss": 0.6}])
     assert run.outcome.status == "stopped"
+
+The loop is the one of every run (`trackside/loop/`), over steps that compute nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
-from trackside.history import Record
+import torch
+
+from trackside.data.loaded import LoadedBatch, Origin
+from trackside.distributed.world import World
+from trackside.errors import WrongTimeError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
-from trackside.lifecycle.hooks import HOOKS, Callback
+from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.lifetime import live
-from trackside.outcome import Outcome, Status, status_of_stop
+from trackside.loop.fit import after_step, finish_epoch, fit, leave_epoch, train_step
+from trackside.loop.fit import epoch as one_epoch
+from trackside.loop.recording import record
+from trackside.loop.safe_points import safe_point
+from trackside.loop.spans import EpochSpan, Span, TrainEpochSpan
+from trackside.loop.state import TRAIN, Ended, Training
+from trackside.outcome import Outcome, Status
 from trackside.progress import RunLimit
-from trackside.requests import Kind, Request
-from trackside.run import Evaluation, Run, SkippedStep
+from trackside.requests import Request
+from trackside.run import Run
+from trackside.step.precision import Precision
 from trackside.testing.recording import Recorder
+from trackside.testing.scripted_loop import (
+    Metrics,
+    Numbers,
+    ScriptedLog,
+    ScriptedRequests,
+    ScriptedSaver,
+    assemble,
+    source,
+    topic_of,
+)
 
-T = TypeVar("T")
-Metrics = Mapping[str, float]
 Story = Sequence[Metrics] | Callable[["ScriptedRun"], object]
-TRAIN = "train"
-_NAMES = list(HOOKS)
-_PREPARING = _NAMES[_NAMES.index("on_launch_start") : _NAMES.index("on_fit_start")]
 
 
 class ScriptedRun(Run):
@@ -71,21 +90,30 @@ class ScriptedRun(Run):
         self.limit = RunLimit(epochs, steps, epoch_steps, epoch_steps * samples)
         self.recorder = Recorder()
         """All events, as a callback hears them that comes before all others."""
-        self.saves: list[Request] = []
-        """Requests for a checkpoint that were taken."""
-        self.evaluations: list[str] = []
-        """Names of the evaluations that were made, oldest first."""
-        self.data = dict.fromkeys(data)
-        self.world: Any = _OneProcess()
-        self.device: Any = "cpu"
-        self.precision: Any = SimpleNamespace(name="fp32")
-        rates = SimpleNamespace(param_groups=[{"lr": 0.1, "params": []}])
-        self.optimizers: Mapping[str, Any] = {"optimizer": rates}
+        self.requests = self._requests = ScriptedRequests()
+        self.data = {name: source(name, [None]) for name in data}
+        self.models = {}
+        self.world = World()
+        self.device = torch.device("cpu")
+        self.precision = Precision("fp32", self.device)
+        self.optimizers = {"optimizer": torch.optim.SGD([{"params": []}], lr=0.1)}
+        self.schedulings = {}
         self._epoch_steps = epoch_steps
-        self._samples = samples
-        self._seconds = seconds
-        self._logged = _Logged()
-        self._in_epoch = False
+        self._numbers = Numbers(samples, seconds)
+        self._log = ScriptedLog(self._numbers)
+        self._training: Training | None = None
+        self._open: _OpenEpoch | None = None
+        self._played = False
+
+    @property
+    def saves(self) -> list[Request]:
+        """Requests for a checkpoint that were taken."""
+        return self._requests.saves
+
+    @property
+    def evaluations(self) -> list[str]:
+        """Names of the evaluations that were made, oldest first."""
+        return self._log.ended
 
     # --- the whole -----------------------------------------------------------------------------
 
@@ -112,30 +140,28 @@ class ScriptedRun(Run):
                 Callback.on_setup_end,
             ):
                 self.fire(hook)
-            self.metric_log = self._logged
-            self.fire(Callback.on_fit_start)
-            self.safe_point()
-            if callable(story):
-                story(self)
-            else:
-                for metrics in story:
-                    self.tell_epoch(metrics)
-            self._end_epoch({})
-            self.fire(Callback.on_fit_end)
-            self.record({})
-            self.safe_point()
-            return self._ended()
+            self.metric_log = self._log
+            self.saver = self.saver or ScriptedSaver()
+            self._training = assemble(self, events, self._numbers, self._log)
+            ended = fit(self._training, lambda training: self._tell(story))
+            if ended.status is Status.COMPLETED:
+                return replace(ended, reason="the script is over")
+            return ended
 
         ended = live(self, self.callbacks, events, self.recorder, body)
         self.recorder.check(ended)
         return ended
 
-    def _ended(self) -> Outcome:
-        stop, step = self.requests.stop, self.progress.steps_completed
-        if stop is None:
-            return Outcome(Status.COMPLETED, "the script is over", step=step)
-        status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
-        return Outcome(status, stop.reason, stop.asked_by, step, signal=stop.signal)
+    def _tell(self, story: Story) -> None:
+        if self._played:  # the loop went back to a checkpoint: a story is played once
+            return
+        self._played = True
+        if callable(story):
+            story(self)
+        else:
+            for metrics in story:
+                self.tell_epoch(metrics)
+        self._end_epoch()
 
     @property
     def stopped(self) -> bool:
@@ -155,43 +181,19 @@ class ScriptedRun(Run):
             metrics: By full name; `train/...` is of the training, other data sets are evaluated.
             steps: Steps of the epoch; None takes `epoch_steps`.
         """
-        self._end_epoch({})
-        if self.stopped:
+        self._end_epoch()
+        if self._leaving:
             return
-        self._begin_epoch()
-        for _ in range(self._epoch_steps if steps is None else steps):
-            self.tell_step({"loss": metrics.get("train/loss", 0.0)})
-        self._end_epoch(metrics)
-
-    def _begin_epoch(self) -> None:
-        self._in_epoch = True
-        progress = self.progress
-        self.fire(Callback.on_epoch_start)
-        self.fire(Callback.on_train_epoch_start)
-        progress.begin_epoch()
-
-    def _end_epoch(self, metrics: Metrics) -> None:
-        """End the epoch under way, if there is one."""
-        if not self._in_epoch:
-            return
-        self._in_epoch = False
-        progress = self.progress
-        progress.epochs_completed += not self.stopped
-        given = {name: value for name, value in metrics.items() if _topic(name) == TRAIN}
-        means = {**self._logged.epoch(), **given}
-        self.record(means)
-        self.fire(Callback.on_train_epoch_end, dict(means))
-        seen = dict(means)
-        if not self.stopped:
-            for name in self.data:
-                of_name = {n: v for n, v in metrics.items() if _topic(n) == name != TRAIN}
-                if of_name:
-                    self.tell_evaluation(of_name)
-                    seen.update(of_name)
-            progress.epochs_closed += 1
-        self.fire(Callback.on_epoch_end, seen)
-        self.record({})
-        self.safe_point()
+        count = self._epoch_steps if steps is None else steps
+        self._numbers.epoch = metrics
+        self._numbers.step = {"loss": metrics.get("train/loss", 0.0)}
+        if count:
+            self._sources[TRAIN] = source(TRAIN, [None] * count)
+            one_epoch(self._under_way)
+        else:
+            self._open = _OpenEpoch(self._under_way)
+            self._end_epoch()
+        self._numbers.epoch = {}
 
     def tell_step(self, values: Metrics | None = None, batch: Any = None) -> None:
         """One step of one batch; outside of `tell_epoch` it belongs to an epoch that stays open.
@@ -200,93 +202,90 @@ class ScriptedRun(Run):
             values: `loss` is what the backward hooks get; all are recorded under `train_recent/`.
             batch: What the batch hooks get.
         """
-        if self.stopped:
+        if self._leaving:
             return
-        if not self._in_epoch:
-            self._begin_epoch()
-        values, progress = values or {}, self.progress
-        loss: Any = values.get("loss", 0.0)
-        events, optimizer = self._dispatcher(), self.optimizer
-        with events.context("step_context"):
-            self.fire(Callback.on_step_start)
-            batch = events.transform(Callback.on_batch_start, batch)
-            self.batch_samples = self._samples
-            self.fire(Callback.on_backward_start, loss)
-            self.fire(Callback.on_backward_end, loss)
-            progress.batches_completed += 1
-            progress.samples_completed += self._samples
-            self.fire(Callback.on_batch_end, batch, {"loss": loss})
-            self.fire(Callback.on_optimizer_step_start, optimizer)
-            self.fire(Callback.on_optimizer_step_end, optimizer)
-            self.fire(Callback.on_zero_grad_start, optimizer)
-            self.fire(Callback.on_zero_grad_end, optimizer)
-            for request in self._take("skip_step"):
-                step = progress.steps_completed + 1
-                self.skipped_steps.append(SkippedStep(step, request.reason, request.who))
-            progress.steps_completed += 1
-            progress.seconds += self._seconds
-            self.fire(Callback.on_step_end)
-        self.record({f"train_recent/{name}": value for name, value in values.items()})
-        self.safe_point()
+        training, progress = self._under_way, self.progress
+        if self._open is None:
+            self._open = _OpenEpoch(training)
+        self._numbers.step = values or {}
+        loaded = LoadedBatch(batch, Origin(progress.epoch_batches_completed, self._numbers.samples))
+        with training.setup.events.context("step_context"):
+            train_step(training, loaded, iter(()))
+        progress.seconds = training.position.clock()
+        after_step(training)
 
     def tell_evaluation(self, metrics: Metrics, batches: Sequence[Any] = (None,)) -> None:
         """One evaluation, of the data set that the names of `metrics` begin with."""
-        if self.stopped:
+        if self._leaving:
             return
-        self._evaluate(_topic(next(iter(metrics))), metrics, batches)
-        self.safe_point()
+        name = topic_of(next(iter(metrics)))
+        self._numbers.evaluations[name] = metrics
+        self._sources[name] = source(name, batches)
+        self._under_way.position.pending_evaluations.append(name)
+        safe_point(self._under_way)
 
     def record(self, values: Metrics) -> None:
         """Record `values` by full name, and what callbacks have logged since the last record."""
-        values = {**values, **self._logged.take()}
-        if values:
-            p = self.progress
-            axes = (p.steps_completed, p.epochs_completed, p.samples_completed, p.seconds)
-            new = Record(values, *axes)
-            self.history.append(new)
-            self.fire(Callback.on_log, new)
+        record(self._under_way, {**values, **self._log.recent()})
 
     def safe_point(self) -> None:
         """Take what callbacks have asked for: evaluations, checkpoints, the end."""
-        while True:
-            evaluations = self._take("evaluate")
-            for request in evaluations:
-                self._evaluate(request.name, {}, (None,))
-            saves, stops = self._take("save"), self._take("stop")
-            self.saves += saves
-            if stops and self.requests.end(stops[0]):
-                self.fire(Callback.on_stop, stops[0].reason)
-            if not (evaluations or saves or stops):
-                return
+        safe_point(self._under_way)
 
     # --- inside --------------------------------------------------------------------------------
 
-    def _evaluate(self, name: str, metrics: Metrics, batches: Sequence[Any]) -> None:
-        events = self._dispatcher()
-        self.evaluation = evaluation = Evaluation(name, len(batches))
-        self.fire(Callback.on_evaluation_start, evaluation)
-        for batch in batches:
-            batch = events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
-            with events.context("evaluation_context"):
-                evaluation.batches_completed += 1
-                evaluation.samples_completed += self._samples
-            self.fire(Callback.on_evaluation_batch_end, evaluation, batch, None)
-        evaluation.metrics.update(metrics)
-        self.evaluations.append(name)
-        self.evaluation = None
-        self.record(evaluation.metrics)
-        self.fire(Callback.on_evaluation_end, evaluation)
-        self.record({})
+    def _end_epoch(self) -> None:
+        """End the epoch under way, if there is one."""
+        if self._open is not None:
+            left, self._open = self._open, None
+            left.end(self.stopped)
 
-    def _take(self, kind: Kind) -> list[Request]:
-        self.requests.agree(_Alone())
-        self.requests.agree_on_skip(_Alone())
-        return self.requests.take(kind)
+    @property
+    def _under_way(self) -> Training:
+        if self._training is None:
+            raise WrongTimeError(
+                "the script has no run under way",
+                expected="`tell_step` and the like in a story, which `play` calls",
+            )
+        return self._training
+
+    @property
+    def _leaving(self) -> bool:
+        return self._under_way.leaving
+
+    @property
+    def _sources(self) -> dict[str, Any]:
+        sources: dict[str, Any] = self.data  # type: ignore[assignment]
+        return sources
 
     def _dispatcher(self) -> Dispatcher:
         if not isinstance(self._events, Dispatcher):
             raise AssertionError("a scripted run is made with a dispatcher")
         return self._events
+
+
+class _OpenEpoch:
+    """An epoch whose steps come one by one; nobody knows how many."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._exits = ExitStack()
+        self._epoch: Span = self._exits.enter_context(EpochSpan(training))
+        self._inner = ExitStack()
+        self._steps: Span = self._inner.enter_context(TrainEpochSpan(training))
+        training.position.phase = "training"
+        training.run.progress.begin_epoch()
+        training.schedule_next_check()
+
+    def end(self, stopped: bool) -> None:
+        training = self._training
+        back = bool(training.position.rollback_requests)
+        ended = Ended.ROLLBACK if back else Ended.STOP if stopped else Ended.DATA
+        self._steps.ended = self._epoch.ended = ended
+        self._inner.close()
+        finish_epoch(training, self._epoch)
+        self._exits.close()
+        leave_epoch(training)
 
 
 def script(
@@ -311,78 +310,3 @@ def script(
     run = ScriptedRun(callbacks, **options)
     run.play(story)
     return run
-
-
-def _topic(name: str) -> str:
-    return name.partition("/")[0]
-
-
-class _Logged:
-    """Weighted means of what callbacks logged, without tensors: recent ones, and of the epoch."""
-
-    def __init__(self) -> None:
-        self._recent: dict[str, tuple[float, float]] = {}
-        self._epoch: dict[str, tuple[float, float]] = {}
-
-    def add(self, name: str, value: Any, weight: float) -> None:
-        """Add `value` with `weight` to the mean kept under `name`."""
-        for sums in (self._recent, self._epoch):
-            total, weights = sums.get(name, (0.0, 0.0))
-            sums[name] = (total + float(value) * weight, weights + weight)
-
-    def take(self) -> dict[str, float]:
-        """Means since the last record, training's under `train_recent/`; the means start again."""
-        means = _means(self._recent)
-        self._recent.clear()
-        return {
-            f"train_recent/{name.partition('/')[2]}" if _topic(name) == TRAIN else name: value
-            for name, value in means.items()
-        }
-
-    def epoch(self) -> dict[str, float]:
-        """Means over the epoch of the names under `train/`; they start again."""
-        means = {name: mean for name, mean in _means(self._epoch).items() if _topic(name) == TRAIN}
-        self._epoch.clear()
-        return means
-
-
-def _means(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    return {name: total / weight for name, (total, weight) in sums.items()}
-
-
-class _Alone:
-    """The agreement of one process, as that of `distributed/agreement.py`, without torch."""
-
-    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """The requests themselves."""
-        return asked
-
-    agree_now = exchange = at_step
-
-
-class _OneProcess:
-    """The world of one process, as `run.world` offers it, without torch."""
-
-    rank = 0
-    size = 1
-    local_rank = 0
-    is_global_zero = True
-
-    def all_reduce(self, x: T, op: str = "mean") -> T:
-        """`x` itself."""
-        return x
-
-    def gather(self, x: T) -> list[T]:
-        """`x` alone."""
-        return [x]
-
-    def broadcast(self, x: T, source: int = 0) -> T:
-        """`x` itself."""
-        return x
-
-    def barrier(self) -> None:
-        """Do nothing: no other rank exists."""
-
-    def on_rank_zero(self, fn: Callable[[], T]) -> T:
-        """The result of `fn`."""
-        return fn()

@@ -1,8 +1,9 @@
 """Comparison of a resumed run with the one that was saved.
 
 A checkpoint wins over the program in some things (options of optimizers, seeds), the program over
-the checkpoint in others (batch size, precision). Each difference is told once, with which side wins
-and how to choose. The position within an epoch is kept in samples where the batch size has changed.
+the checkpoint in others (batch size, precision). Each difference is reported once, with the side
+that wins and how to choose. The position within an epoch is kept in samples where the batch size
+has changed.
 """
 
 from __future__ import annotations

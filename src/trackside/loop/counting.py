@@ -49,9 +49,9 @@ def settle(
 
 def _tell(training: Training, source: DataSource, batch: Batch) -> None:
     """Say once for each data set that nobody knows how many samples its batches have."""
-    told = training.setup.uncounted
-    if source.name not in told:
-        told.add(source.name)
+    reported = training.setup.uncounted
+    if source.name not in reported:
+        reported.add(source.name)
         warnings.warn(
             f"nobody says how many samples a batch of the data named {source.name!r} has "
             f"({describe(batch)}): each batch counts as one sample, and alike in means. To fix: "

@@ -217,6 +217,18 @@ VALUES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: trainer().fit(X.numpy(), Y.numpy(), epochs=1),
         "trainer.fit(TensorDataset(x, y), ",
     ),
+    "inputs and targets in a list": (
+        lambda: trainer().fit([X, Y], epochs=1),
+        "inputs and targets: `TensorDataset(x, y)`",
+    ),
+    "a list of vectors": (
+        lambda: trainer().fit([(x, y) for x, y in zip(X, Y, strict=True)], epochs=1),
+        "of samples, `DataLoader(data, batch_size=32, shuffle=True)`",
+    ),
+    "a table of columns": (
+        lambda: trainer().fit(type("Frame", (), {"iloc": 0, "__len__": len})(), epochs=1),
+        "give its arrays by name",
+    ),
     "a step that returns nothing": (
         lambda: Nothing(nn.Linear(4, 1), optimizer=sgd, defaults=False).fit(PAIRS, epochs=1),
         "`run.skip_step('why')` and return `Output(0 * loss, weight=0)`",
@@ -271,6 +283,7 @@ def test_the_native_ways_train() -> None:
 
     twice(lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1))
     twice(Scheduler(lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1)))
+    trainer().fit((X, Y), epochs=1)
     twice({"optimizer": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1)})
 
 

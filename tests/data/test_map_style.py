@@ -49,3 +49,50 @@ def test_a_table_of_columns_is_refused() -> None:
     table = type("Table", (Bare,), {"iloc": None})()
     with pytest.raises(DataError, match="by name"):
         loader_of("train", table, 4, True)
+
+
+X, Y, LABELS = torch.randn(10, 4), torch.randn(10, 1), torch.arange(10)
+
+
+@pytest.mark.parametrize("data", [(X, Y), (X, LABELS), (X, Y, LABELS), (X.numpy(), Y.numpy())])
+def test_a_tuple_of_inputs_and_targets_is_a_data_set(data: Any) -> None:
+    loader = loader_of("train", data, 4, False)
+    assert isinstance(loader, DataLoader)
+    first = next(iter(loader))
+    assert [len(part) for part in first] == [4] * len(data)
+    assert first[-1].equal(torch.as_tensor(data[-1])[:4])
+
+
+def test_a_tuple_of_batches_stays_batches() -> None:
+    data = (X, X[:3])
+    assert loader_of("train", data, 4, True) is data
+
+
+VECTORS = [torch.randn(4) for _ in range(5)]
+AMBIGUOUS: dict[str, Any] = {
+    "vectors": VECTORS,
+    "pairs of vectors": [(x, x[:1]) for x in VECTORS],
+    "vectors of one length": [(x, x) for x in VECTORS],
+    "vectors by name": [{"x": x, "y": x[:2]} for x in VECTORS],
+    "arrays": [(x.numpy(), x.numpy()) for x in VECTORS],
+    "images and one-hot targets": [(torch.randn(3, 8, 8), torch.zeros(10)) for _ in range(5)],
+    "inputs and targets in a list": [X, Y],
+    "inputs and labels in a list": [X, LABELS],
+    "a tuple of equal tensors": (X, X.clone()),
+    "a tuple of two columns": (Y, Y),
+}
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_data_with_two_meanings_is_asked_about(kind: str) -> None:
+    with pytest.raises(DataError, match="or batches") as info:
+        loader_of("train", AMBIGUOUS[kind], 4, True)
+    assert info.value.remedy is not None
+
+
+def test_both_answers_are_taken() -> None:
+    data = AMBIGUOUS["pairs of vectors"]
+    samples = next(iter(loader_of("train", DataLoader(data, batch_size=2), 4, True)))
+    batches = next(iter(loader_of("train", DataLoader(data, batch_size=None), 4, True)))
+    assert [part.shape for part in samples] == [(2, 4), (2, 1)]
+    assert [part.shape for part in batches] == [(4,), (1,)]

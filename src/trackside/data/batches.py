@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -14,18 +16,70 @@ Batch = Any
 
 def move(batch: Batch, device: torch.device) -> Batch:
     """The batch with all its tensors on `device`; containers are rebuilt, other values kept."""
+    return changed(
+        batch,
+        lambda part: (
+            part.to(device, non_blocking=True) if isinstance(part, Tensor) else part.to(device)
+        ),
+    )
+
+
+def changed(batch: Batch, change: Callable[[Any], Any]) -> Batch:
+    """The batch with its tensors changed, and objects that have a `to` of theirs.
+
+    Containers are rebuilt as what they are: mappings of any kind, tuples with names or without,
+    lists, and objects of dataclasses and attrs. Other values are kept.
+    """
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return change(batch)
     if isinstance(batch, Mapping):
-        moved = {key: move(value, device) for key, value in batch.items()}
-        return moved if type(batch) is dict else type(batch)(moved)  # type: ignore[call-arg]
+        values = {key: changed(value, change) for key, value in batch.items()}
+        if type(batch) is dict:
+            return values
+        if not isinstance(batch, MutableMapping):
+            return type(batch)(values)  # type: ignore[call-arg]
+        again = copy.copy(batch)  # of a default or an order that only the mapping itself knows
+        for key, value in values.items():
+            again[key] = value
+        return again
+    if hasattr(batch, "to"):  # a PackedSequence is a tuple as well
+        return change(batch)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(part, device) for part in batch))
+        return type(batch)(*(changed(part, change) for part in batch))
     if isinstance(batch, (tuple, list)):
-        return type(batch)(move(part, device) for part in batch)
-    if hasattr(batch, "to"):
-        return batch.to(device)
-    return batch
+        return type(batch)(changed(part, change) for part in batch)
+    names = fields_of(batch)
+    if not names:
+        return batch
+    other = copy.copy(batch)
+    for name in names:  # past what freezes an object: nobody else has this one
+        object.__setattr__(other, name, changed(getattr(batch, name), change))
+    return other
+
+
+def parts_of(batch: Batch) -> Iterator[Any]:
+    """The tensors of a batch, and objects that have a `to` of theirs, as `changed` finds them."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for part in batch.values():
+            yield from parts_of(part)
+    elif hasattr(batch, "to"):
+        yield batch
+    elif isinstance(batch, (tuple, list)):
+        for part in batch:
+            yield from parts_of(part)
+    else:
+        for name in fields_of(batch):
+            yield from parts_of(getattr(batch, name))
+
+
+def fields_of(value: object) -> tuple[str, ...]:
+    """Names of the fields of a dataclass's or attrs' object; none for anything else."""
+    if isinstance(value, type):
+        return ()
+    known = fields(value) if is_dataclass(value) else getattr(type(value), "__attrs_attrs__", ())
+    return tuple(field.name for field in known if hasattr(value, field.name))
 
 
 def take(batch: Batch, samples: Sequence[int]) -> Batch:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from trackside.data.batches import Batch, describe
+from trackside.data.batches import Batch, describe, fields_of
 from trackside.errors import DataError
 
 _SEQUENCES = frozenset((tuple, list))
@@ -60,8 +59,8 @@ def _agreed(part: Any, *, outermost: bool = False) -> set[int] | None:
         return {int(part.batch_sizes[0])}
     if isinstance(part, Mapping):
         return _common(part.values())
-    if is_dataclass(part) and not isinstance(part, type):
-        return _common(getattr(part, field.name) for field in fields(part))
+    if names := fields_of(part):
+        return _common(getattr(part, name) for name in names)
     if not isinstance(part, (tuple, list)):
         return None
     if all(isinstance(entry, (str, bytes, bool, int, float)) for entry in part):

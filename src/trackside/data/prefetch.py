@@ -8,7 +8,7 @@ generator of this process, so that order, values and exact resume are what they 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trackside.data.batches import Batch, move
+from trackside.data.batches import Batch, changed, move, parts_of
 from trackside.data.loaded import LoadedBatch
 from trackside.data.seekable import SeekableSampler
 from trackside.data.source import DataSource, Stateful
@@ -97,7 +97,7 @@ class Transfer:
         tensors = _tensors(data)
         if streams is None or tensors is None or not any(t.is_cpu for t in tensors):
             return LoadedBatch(move(data, self._device), origin), None
-        pinned = _each(data, lambda tensor: streams.pin(tensor) if tensor.is_cpu else tensor)
+        pinned = changed(data, lambda tensor: streams.pin(tensor) if tensor.is_cpu else tensor)
         with streams.aside():
             moved = move(pinned, self._device)
             return LoadedBatch(moved, origin), streams.mark()
@@ -184,31 +184,5 @@ def _arriving(
 
 def _tensors(batch: Batch) -> list[Tensor] | None:
     """All tensors of a batch; None when an object in it has its own `to`."""
-    if isinstance(batch, Tensor):
-        return [batch]
-    if isinstance(batch, Mapping):
-        return _tensors(list(batch.values()))
-    if isinstance(batch, (tuple, list)):
-        found: list[Tensor] = []
-        for part in batch:
-            inside = _tensors(part)
-            if inside is None:
-                return None
-            found += inside
-        return found
-    return None if hasattr(batch, "to") else []
-
-
-def _each(batch: Batch, change: Any) -> Batch:
-    """The batch with each of its tensors changed; containers keep their types."""
-    if isinstance(batch, Tensor):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        changed = {key: _each(value, change) for key, value in batch.items()}
-        return changed if type(batch) is dict else type(batch)(changed)  # type: ignore[call-arg]
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_each(part, change) for part in batch))
-    if isinstance(batch, (tuple, list)):
-        parts: Iterable[Any] = (_each(part, change) for part in batch)
-        return type(batch)(parts)
-    return batch
+    found = list(parts_of(batch))
+    return found if all(isinstance(part, Tensor) for part in found) else None

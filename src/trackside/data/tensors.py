@@ -50,11 +50,11 @@ def as_dataset(name: str, data: object) -> Dataset[Any] | None:
 
     Args:
         name: Name of the data, for messages.
-        data: A mapping of tensors or arrays by name, or a tuple of NumPy arrays; all of them with
-            samples along the first dimension.
+        data: A mapping of tensors or arrays by name, or a tuple of NumPy arrays or of tensors; all
+            of them with samples along the first dimension.
 
     Raises:
-        DataError: Their lengths differ.
+        DataError: Their lengths differ; or a tuple of tensors may as well be one of batches.
     """
     if isinstance(data, Mapping) and data and all(_is_array(v) for v in data.values()):
         tensors = {str(key): torch.as_tensor(value) for key, value in data.items()}
@@ -64,7 +64,24 @@ def as_dataset(name: str, data: object) -> Dataset[Any] | None:
         parts = [torch.as_tensor(part) for part in data]
         _check_lengths(name, parts)
         return TensorDataset(*parts)
+    if isinstance(data, tuple) and len(data) > 1 and all(map(_is_array, data)):
+        return _of_columns(name, data)
     return None
+
+
+def _of_columns(name: str, data: tuple[Tensor, ...]) -> TensorDataset | None:
+    """A data set of tensors that are inputs, targets, ...; None where they are batches."""
+    rows = {tuple(part.shape[1:]) for part in data}
+    if len(rows) == 1 and len({len(part) for part in data}) > 1:
+        return None  # batches of the same kind, one of them ragged
+    if len(rows) == 1:
+        raise DataError(
+            f"the data named {name!r} may be inputs and targets, or batches of inputs",
+            received=f"a tuple of {len(data)} tensors of one shape, {tuple(data[0].shape)}",
+            remedy="inputs and targets: `TensorDataset(x, y)`; batches: a list of them",
+        )
+    _check_lengths(name, list(data))
+    return TensorDataset(*data)
 
 
 def _is_array(value: object) -> bool:

@@ -25,6 +25,7 @@ from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds
 from trackside.errors import DataError
 from trackside.progress import TrainingBatch
+from trackside.saved import checked
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -370,7 +371,11 @@ class DataSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a position over; `resume` goes on from it."""
-        self._epoch_start = state["epoch_start"]
+        checked(state, epoch_start=dict[str, Any] | None)
+        start = state["epoch_start"]
+        if start is not None:
+            checked(start, workers_persisted=bool, shared=dict[str, Any])
+        self._epoch_start = start
         for generator, kept in zip(self._own_generators(), state["own_generators"], strict=True):
             generator.set_state(kept)
         if isinstance(self.loader, Stateful) and "loader" in state:

@@ -23,6 +23,7 @@ from trackside.lifecycle.ordering import in_order
 from trackside.lifecycle.registration import check_callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
+from trackside.saved import restoring
 
 C = TypeVar("C")
 
@@ -325,7 +326,8 @@ class CallbackCollection:
         """Restore states by name, whatever the order; warn about those without a partner."""
         for member in self._ordered:
             if member.name in states:
-                member.callback.load_state_dict(states[member.name])
+                with about(callback=member.name), restoring(f"callback {member.name!r}"):
+                    member.callback.load_state_dict(states[member.name])
             elif member.callback.state_dict():
                 warnings.warn(
                     f"callback {member.name!r} starts fresh: the checkpoint has no state of it",

@@ -136,10 +136,14 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         StateMismatchError: A model has changed; with the whole report.
     """
+    # Here, because who resumes nothing needs no validation.
+    from trackside.loop.believable import check_own, check_shared  # noqa: PLC0415
+
     checkpoint = found.checkpoint
     for passed_over in found.passed_over:
         logger.warning("passed over %s", passed_over)
     shared = _shared(run, checkpoint)
+    check_shared(shared)
     for lack in checkpoint.lacks:
         logger.warning("%s goes on without the records before it: %s", checkpoint.path, lack)
     for name, model in run.models.items():
@@ -153,7 +157,9 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
     run.id = checkpoint.manifest.run_id
     run.resumed_from = checkpoint.path
     logger.info("resumed from %s, step %d", checkpoint.path, checkpoint.manifest.step)
-    return shared, _own(run.world, checkpoint)
+    own = _own(run.world, checkpoint)
+    check_own(own)
+    return shared, own
 
 
 def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:

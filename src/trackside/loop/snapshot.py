@@ -12,10 +12,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from torch.optim import Optimizer
+
 from trackside import randomness
-from trackside.errors import CheckpointError
 from trackside.loop.same_optimizer import refuse_other_optimizers
 from trackside.loop.state import TRAIN, Training
+from trackside.saved import check_options, restoring
 
 State = dict[str, Any]
 
@@ -59,18 +61,24 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
     run = training.run
     _restore_named("model", run.models, shared["models"])
     _restore_loss(training, shared.get("loss"))
-    refuse_other_optimizers(run.optimizers, shared["optimizers"])
+    _check_optimizers(run.optimizers, shared["optimizers"])
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
     _tell_other_options(run.schedulers, shared["schedulers"])
     _restore_named("scheduler", run.schedulers, shared["schedulers"])
-    training.setup.precision.load_state_dict(shared["precision"])
+    with restoring("the precision"):
+        training.setup.precision.load_state_dict(shared["precision"])
     run.progress.load_state_dict(shared["progress"])
     run.history.load_state_dict(shared["history"])
     run.callbacks.load_state_dict(shared["callbacks"])
     _restore_trainer(training, shared.get("trainer", {}))
-    training.load_state_dict(shared["loop"])
-    training.setup.log.load_state_dict(own["log"], run.device)
-    training.setup.sources[TRAIN].load_state_dict(own["data"])
+    with restoring("the place of the loop"):
+        training.load_state_dict(shared["loop"])
+    with restoring("what was logged last"):
+        training.setup.log.load_state_dict(own["log"], run.device)
+    with restoring("the place in the training data"):
+        training.setup.sources[TRAIN].load_state_dict(own["data"])
+    with restoring("the state of the random generators"), randomness.preserved():
+        randomness.restore(own["random"])  # a first time, to see that it can be done
     if training.position.phase == "training":
         # The data is wound forward first, which draws from the generators.
         training.position.resumed_random_state = own["random"]
@@ -79,11 +87,29 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
         randomness.restore(own["random"])
 
 
+def _check_optimizers(optimizers: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    # Here, because who resumes nothing needs no validation.
+    from trackside.loop.believable import check_groups, check_optimizer  # noqa: PLC0415
+
+    # An optimizer that says in its own way where it stands checks that itself.
+    known = [
+        name
+        for name in optimizers.keys() & states.keys()
+        if type(optimizers[name]).state_dict is Optimizer.state_dict
+    ]
+    for name in known:
+        check_groups(name, states[name])
+    refuse_other_optimizers(optimizers, states)
+    for name in known:
+        check_optimizer(name, optimizers[name], states[name])
+
+
 def _restore_trainer(training: Training, state: dict[str, Any]) -> None:
     """The state of a trainer that has one of its own; older checkpoints have none."""
     trainer = training.setup.steps
     if state:
-        trainer.load_state_dict(state)
+        with restoring("the trainer"):
+            trainer.load_state_dict(state)
     elif trainer.state_dict():
         warnings.warn("the trainer starts fresh: the checkpoint has no state of it", stacklevel=3)
 
@@ -99,14 +125,8 @@ def _restore_loss(training: Training, state: Mapping[str, Any] | None) -> None:
 def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         if name in states:
-            try:
+            with restoring(f"the {kind} {name!r}"):
                 part.load_state_dict(states[name])
-            except (ValueError, KeyError, RuntimeError) as error:  # what torch says of misfits
-                raise CheckpointError(
-                    f"the {kind} {name!r} is not the one in the checkpoint: {error}",
-                    remedy=f"build the {kind} as it was; to start fresh from the weights, use the "
-                    "callback `LoadWeights`",
-                ) from error
         else:
             warnings.warn(f"the checkpoint has no {kind} {name!r}: it starts fresh", stacklevel=3)
     for name in states:
@@ -127,6 +147,7 @@ def _tell_other_options(schedulers: Mapping[str, Any], states: Mapping[str, Any]
             scheduler.state_dict(),
             inspect.signature(type(scheduler).__init__).parameters,
         )
+        check_options(f"schedulers.{name}", saved, own)
         for option in (options.keys() & saved.keys() & own.keys()) - {"last_epoch"}:
             if saved[option] != own[option]:
                 warnings.warn(

@@ -19,6 +19,7 @@ from trackside.errors import CheckpointError, ConfigurationError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
+from trackside.saved import checked
 from trackside.schedule import Every, Schedule, reached
 
 
@@ -188,6 +189,7 @@ class EMA(PeriodicCallback):
         return {"updates": self.updates, "begun": self._begun, "averages": averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        checked(state, updates=int, begun=bool, averages=dict[str, dict[str, Any]])
         self.updates, self._begun = state["updates"], state["begun"]
         for decay, averaged in self._averaged.items():
             if str(decay) not in state["averages"]:

@@ -14,6 +14,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
+from trackside.saved import checked
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule, reached
 
 
@@ -162,6 +163,8 @@ class SWA(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        averages = dict[str, Any]
+        checked(state, count=int, measured_at=int, averages=averages, statistics=averages)
         self.count, self._measured_at = state["count"], state["measured_at"]
         self._averaged.averages = take_over(self._averaged.averages, state["averages"])
         self._statistics = dict(state["statistics"])

@@ -9,6 +9,7 @@ from trackside.errors import ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
+from trackside.saved import checked
 
 
 @final
@@ -75,4 +76,5 @@ class BestMetric(Callback):
         return {"best": self.best, "best_step": self._best_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        checked(state, best=float | None, best_step=int | None)
         self.best, self._best_step = state["best"], state["best_step"]

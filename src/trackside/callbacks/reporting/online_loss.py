@@ -6,6 +6,7 @@ from typing import Any, final
 
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Rollback, Run
+from trackside.saved import checked
 from trackside.schedule import Schedule
 from trackside.step.metrics import Mean
 from trackside.step.output import as_output
@@ -73,5 +74,6 @@ class OnlineLoss(PeriodicCallback):
         return {"mean": mean, "weight": self._weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        checked(state, mean=dict[str, Any], weight=float)
         self._loaded = dict(state["mean"])
         self._weight = state["weight"]

@@ -24,6 +24,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.paths import local_path
 from trackside.progress import whole_number
 from trackside.run import Rollback, Run
+from trackside.saved import checked
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
 
@@ -150,7 +151,11 @@ class BestCheckpoint(Callback):
         return {"kept": [dict(entry) for entry in self.kept]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.kept = [dict(entry) for entry in state["kept"]]
+        checked(state, kept=list[Entry])
+        entries = [
+            checked(one, step=int, value=float, files=dict[str, str]) for one in state["kept"]
+        ]
+        self.kept = [dict(entry) for entry in entries]
 
     def _root(self, run: Run) -> Path:
         return run.directory / self.folder

@@ -10,6 +10,7 @@ from trackside.history import Record, check_mode
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
+from trackside.saved import checked
 
 
 @final
@@ -77,4 +78,4 @@ class MetricPlateau(Callback):
         return {"values": list(self._plateau.values)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._plateau.restore(state["values"])
+        self._plateau.restore(checked(state, values=list[float])["values"])

@@ -9,6 +9,7 @@ from trackside.history import Record, check_mode
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
+from trackside.saved import checked
 
 
 @final
@@ -81,4 +82,4 @@ class OverfitGuard(Callback):
         return {"waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._waited = state["waited"]
+        self._waited = checked(state, waited=int)["waited"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trackside.history import Mode, has_improved
+from trackside.saved import checked
 
 
 class Verdict(NamedTuple):
@@ -61,5 +62,6 @@ class Patience:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
+        checked(state, best=float | None, reference=float | None, waited=int)
         self.best, self.reference = state["best"], state["reference"]
         self.waited = state["waited"]

@@ -19,6 +19,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.models.naming import named_parameters
 from trackside.progress import TrainingBatch, whole_number
 from trackside.run import Rollback, Run
+from trackside.saved import checked
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
 
@@ -189,7 +190,7 @@ class TerminateOnNonFinite(Callback):
         return {"skips": self._skips}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._skips = state["skips"]
+        self._skips = checked(state, skips=int)["skips"]
 
     def _start_anew(self, *, waits: bool = True) -> None:
         self._late = LateFlag()

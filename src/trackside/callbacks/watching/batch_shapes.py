@@ -10,6 +10,7 @@ from trackside.data.batches import describe
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
+from trackside.saved import checked
 
 logger = logging.getLogger("trackside")
 
@@ -64,4 +65,5 @@ class BatchShapes(Callback):
         return {"shapes": dict(self.shapes), "warned": self._warned}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        checked(state, shapes=dict[str, int], warned=bool)
         self.shapes, self._warned = Counter(state["shapes"]), state["warned"]

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
+from trackside.saved import checked
 
 
 @final
@@ -49,4 +50,4 @@ class TrainTime(Callback):
         return {"total_seconds": self._total}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._total = state["total_seconds"]
+        self._total = checked(state, total_seconds=float)["total_seconds"]

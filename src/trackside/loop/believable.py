@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, checked before any of it is put back; see `trackside.saved`."""
+"""The parts of a checkpoint of a run, checked before any is put back; see `trackside.saved`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProgressState(TypedDict):
 
 
 class DataState(TypedDict):
-    """What the training data was; see `loop.comparison.conditions`."""
+    """The training data as it was; see `loop.comparison.conditions`."""
 
     batch_size: Count | None
     samples: Count | None
@@ -47,7 +47,7 @@ class DataState(TypedDict):
 
 
 class BuiltState(TypedDict):
-    """What a run was built with."""
+    """The options that a run was built with."""
 
     optimizers: dict[str, list[ByName]]
     data: DataState
@@ -84,7 +84,7 @@ class LoopState(TypedDict):
 
 
 class SharedState(TypedDict):
-    """What all ranks share; see `loop.snapshot.shared_state`."""
+    """The state that all ranks share; see `loop.snapshot.shared_state`."""
 
     models: dict[str, ByName]
     optimizers: dict[str, ByName]
@@ -100,7 +100,7 @@ class SharedState(TypedDict):
 
 
 class OwnState(TypedDict):
-    """What a rank knows alone; see `loop.snapshot.rank_state`."""
+    """The state of one rank alone; see `loop.snapshot.rank_state`."""
 
     data: ByName
     random: ByName
@@ -114,7 +114,7 @@ class GroupState(TypedDict):
 
 
 class OptimizerState(TypedDict):
-    """What optimizers of torch say of themselves."""
+    """The state of an optimizer of torch."""
 
     state: dict[Any, Any]
     param_groups: list[GroupState]

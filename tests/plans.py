@@ -106,7 +106,7 @@ class Plan:
             epochs=self.epochs,
             steps=self.steps,
             evaluate_every=self.evaluate_every,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size if self.kind == "dataset" else None,
         )
 
     def trainer(

@@ -69,13 +69,27 @@ class Adopted(Callback[Any]):
         """
 
 
+class Translated:
+    """A built-in of another framework that is one of ours, under their name and with their options.
+
+    Args:
+        native: Ours; it joins the run in its place, under the name of its class.
+    """
+
+    def __init__(self, native: Callback[Any]) -> None:
+        native.name = native.name or type(self).__name__
+        self.native = native
+
+
 def adopt(callback: Any) -> Any:
-    """`callback` as one of ours: itself, or adopted by a dialect.
+    """`callback` as one of ours: itself, ours in its place, or adopted by a dialect.
 
     What nobody knows comes back as it is, for the collection to refuse.
     """
     if isinstance(callback, Callback):
         return callback
+    if isinstance(callback, Translated):
+        return callback.native
     kind = callback if isinstance(callback, type) else type(callback)
     for cls in kind.__mro__:
         for package, dialect in DIALECTS.items():

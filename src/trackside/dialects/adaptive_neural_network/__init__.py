@@ -8,11 +8,17 @@ from trackside.dialects.adaptive_neural_network.adapter import CallbackList as C
 from trackside.dialects.adaptive_neural_network.adapter import Trainer as Trainer
 from trackside.dialects.adaptive_neural_network.adapter import TrainerAdapter as TrainerAdapter
 from trackside.dialects.adaptive_neural_network.adapter import epochs_in as epochs_in
+from trackside.dialects.adaptive_neural_network.built_ins import LoggingCallback as LoggingCallback
+from trackside.dialects.adaptive_neural_network.built_ins import (
+    ProfilingCallback as ProfilingCallback,
+)
 
 __all__ = [
     "TABLE",
     "Callback",
     "CallbackList",
+    "LoggingCallback",
+    "ProfilingCallback",
     "Trainer",
     "TrainerAdapter",
     "epochs_in",

@@ -6,10 +6,28 @@ from trackside.dialects.nn_handler.adapter import TABLE as TABLE
 from trackside.dialects.nn_handler.adapter import Callback as Callback
 from trackside.dialects.nn_handler.adapter import Handler as Handler
 from trackside.dialects.nn_handler.adapter import NNHandlerAdapter as NNHandlerAdapter
+from trackside.dialects.nn_handler.built_ins import CudaGarbageCollector as CudaGarbageCollector
+from trackside.dialects.nn_handler.built_ins import EarlyStopping as EarlyStopping
+from trackside.dialects.nn_handler.built_ins import EpochTimer as EpochTimer
+from trackside.dialects.nn_handler.built_ins import LearningRateMonitor as LearningRateMonitor
+from trackside.dialects.nn_handler.built_ins import ModelCheckpoint as ModelCheckpoint
+from trackside.dialects.nn_handler.built_ins import ParameterNormMonitor as ParameterNormMonitor
+from trackside.dialects.nn_handler.built_ins import ProgressMonitor as ProgressMonitor
+from trackside.dialects.nn_handler.built_ins import SimpleGarbageCollector as SimpleGarbageCollector
+from trackside.dialects.nn_handler.built_ins import TensorBoardLogger as TensorBoardLogger
 
 __all__ = [
     "TABLE",
     "Callback",
+    "CudaGarbageCollector",
+    "EarlyStopping",
+    "EpochTimer",
     "Handler",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
     "NNHandlerAdapter",
+    "ParameterNormMonitor",
+    "ProgressMonitor",
+    "SimpleGarbageCollector",
+    "TensorBoardLogger",
 ]

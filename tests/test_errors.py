@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trackside import errors
 from trackside.errors import (
+    CheckpointError,
     TracksideError,
     UnknownModelError,
     about,
@@ -17,6 +18,7 @@ from trackside.errors import (
     nearest,
     note_on,
     printable,
+    restoring,
 )
 
 
@@ -139,3 +141,16 @@ def test_no_control_character_reaches_a_terminal(text: str) -> None:
     assert printable(shown) == shown
     if text.isalnum():
         assert shown == text
+
+
+def test_any_error_of_who_takes_its_state_is_one_of_the_checkpoint() -> None:
+    with (
+        pytest.raises(CheckpointError, match=r"the optimizer is not the one .* KeyError: 'lr'"),
+        restoring("the optimizer"),
+    ):
+        raise KeyError("lr")
+
+
+def test_an_error_that_says_what_to_do_is_left_alone() -> None:
+    with pytest.raises(CheckpointError, match=r"^as it is$"), restoring("the optimizer"):
+        raise CheckpointError("as it is")

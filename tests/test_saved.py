@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trackside.errors import CheckpointError
-from trackside.saved import check_options, checked, restoring
+from trackside.saved import check_options, checked
 
 
 def test_what_is_of_its_kind_comes_back_as_it_is() -> None:
@@ -52,16 +52,3 @@ def test_options_are_of_the_kinds_that_are_there_now(saved: Any, place: str) -> 
 
 def test_options_that_are_not_known_yet_may_be_anything() -> None:
     check_options("scheduler", {"best": 0.5, "fused": None}, {"best": None, "fused": True})
-
-
-def test_any_error_of_who_takes_its_state_is_one_of_the_checkpoint() -> None:
-    with (
-        pytest.raises(CheckpointError, match=r"the optimizer is not the one .* KeyError: 'lr'"),
-        restoring("the optimizer"),
-    ):
-        raise KeyError("lr")
-
-
-def test_an_error_that_says_what_to_do_is_left_alone() -> None:
-    with pytest.raises(CheckpointError, match=r"^as it is$"), restoring("the optimizer"):
-        raise CheckpointError("as it is")

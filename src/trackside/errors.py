@@ -306,3 +306,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
         return None
     more = ", ..." if len(known) > _LISTED else ""
     return "one of: " + ", ".join(known[:_LISTED]) + more
+
+
+@contextmanager
+def restoring(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong while `what` takes its state into an error about the checkpoint."""
+    try:
+        yield
+    except TracksideError:
+        raise
+    except Exception as error:  # of torch, of a callback of the user's: of any kind
+        raise CheckpointError(
+            f"{what} is not the one in the checkpoint: {type(error).__name__}: {error}",
+            remedy="build it as it was; to start again from the weights, use the callback "
+            "`LoadWeights`",
+        ) from error

@@ -7,11 +7,10 @@ before any of it is put back, and not met by some later line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from trackside.errors import CheckpointError, TracksideError
+from trackside.errors import CheckpointError
 
 
 def checked(state: object, **kinds: Any) -> dict[str, Any]:
@@ -56,21 +55,6 @@ def refused(place: str, expected: str, value: object) -> CheckpointError:
         received=shown if len(shown) <= 60 else f"{shown[:57]}...",
         remedy="resume from another checkpoint: this one was edited, or made by another program",
     )
-
-
-@contextmanager
-def restoring(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong while `what` takes its state into an error about the checkpoint."""
-    try:
-        yield
-    except TracksideError:
-        raise
-    except Exception as error:  # of torch, of a callback of the user's: of any kind
-        raise CheckpointError(
-            f"{what} is not the one in the checkpoint: {type(error).__name__}: {error}",
-            remedy="build it as it was; to start again from the weights, use the callback "
-            "`LoadWeights`",
-        ) from error
 
 
 def check_options(place: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from trackside.errors import (
     RegistrationError,
     UnknownCallbackError,
     about,
+    restoring,
 )
 from trackside.idioms import native_callback, package_of
 from trackside.lifecycle.adoption import Adopted, adopt, original
@@ -23,7 +24,6 @@ from trackside.lifecycle.ordering import in_order
 from trackside.lifecycle.registration import check_callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
-from trackside.saved import restoring
 
 C = TypeVar("C")
 

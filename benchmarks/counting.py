@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -69,6 +69,37 @@ def per_step(loop: Loop) -> Counts:
 
 
 def _bytecodes(loop: Loop) -> int:
+    # From Python 3.12 on, a tracer hears of the bytecodes of no frame that began before it asked;
+    # what came instead counts them itself.
+    return _monitored(loop) if sys.version_info >= (3, 12) else _traced(loop)
+
+
+def _monitored(loop: Loop) -> int:
+    total, between, monitoring = 0, False, sys.monitoring  # type: ignore[attr-defined]
+    tool, instruction = monitoring.PROFILER_ID, monitoring.events.INSTRUCTION
+
+    def count(code: CodeType, offset: int) -> None:
+        nonlocal total
+        total += 1
+
+    def mark() -> None:
+        nonlocal between
+        between = not between
+        monitoring.set_events(tool, instruction if between else 0)
+
+    def observe(begin: Any) -> None:
+        if begin is None:
+            monitoring.set_events(tool, 0)
+            monitoring.register_callback(tool, instruction, None)
+            monitoring.free_tool_id(tool)
+        else:
+            monitoring.use_tool_id(tool, __name__)
+            monitoring.register_callback(tool, instruction, begin)
+
+    return _observed(loop, lambda: None, observe, count, mark, lambda: total)
+
+
+def _traced(loop: Loop) -> int:
     total, between = 0, False
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

@@ -29,6 +29,18 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "trackside")
 SLOW_TEST_TIMEOUT_SECONDS = 3600
 
 
+def pytest_configure() -> None:
+    """Models train on the device of `TRACKSIDE_TEST_DEVICE`, in processes that tests start too."""
+    device = os.environ.get("TRACKSIDE_TEST_DEVICE", "cpu")
+    if device in ("cpu", "standin"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["ZE_AFFINITY_MASK"] = ""
+    if device == "standin":
+        # Before anything is computed: torch counts the devices once.
+        from tests import standin
+
+        standin.install()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
@@ -39,6 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """The root of the repository."""
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def only_on_a_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test marked `cpu` says what is true on a CPU only: for it, there is nothing else."""
+    if request.node.get_closest_marker("cpu"):
+        monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from trackside.compatibility import accelerator, generator_states, set_generator_states
+
 SEED_LIMIT = 2**32
 """NumPy takes seeds below this."""
 
@@ -33,10 +35,9 @@ def capture() -> dict[str, Any]:
         "numpy": {**twister, "state": {**twister["state"]}},
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    if torch.backends.mps.is_available():
-        state["mps"] = torch.mps.get_rng_state()
+    device = accelerator()
+    if device is not None:
+        state[device.type] = generator_states(device)
     return state
 
 
@@ -46,10 +47,9 @@ def restore(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), next_gauss))
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
-    if "mps" in state and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"].cpu())
+    device = accelerator()
+    if device is not None and device.type in state:
+        set_generator_states(device, state[device.type])
 
 
 @contextmanager

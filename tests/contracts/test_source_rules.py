@@ -131,3 +131,40 @@ def test_every_module_is_named_for_a_subject() -> None:
     ]
 
     assert nameless == []
+
+
+# A kind of accelerator is named only where others don't have the thing, with the reason.
+NAMES_A_DEVICE = {
+    "callbacks/performance/profiler.py": "its record of allocations is CUDA's",
+    "callbacks/watching/device_stats.py": "pynvml asks NVIDIA's driver",
+    "checkpoint/snapshot.py": "the devices that copy to pinned memory by themselves",
+    "data/prefetch.py": "the devices that copy while they compute",
+}
+DEVICE_KIND = re.compile(r"torch\.(cuda|xpu|mps|backends\.mps)\b|^cuda$|^xpu$")
+
+
+def device_kinds(source: str) -> Iterator[str]:
+    """Kinds of accelerator that the code of `source` names; those in sentences don't count."""
+    for node in ast.walk(ast.parse(source)):
+        text = node.value if isinstance(node, ast.Constant) else None
+        text = ast.unparse(node) if isinstance(node, ast.Attribute) else text
+        if isinstance(text, str) and DEVICE_KIND.match(text):
+            yield text
+
+
+def test_no_code_is_made_for_one_kind_of_accelerator() -> None:
+    found = {m.relative_to(PACKAGE).as_posix() for m in MODULES if any(device_kinds(m.read_text()))}
+    assert found - {"idioms.py", "planning/checks.py"} == set(NAMES_A_DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("source", "kinds"),
+    [
+        ("torch.cuda.is_available()", ["torch.cuda.is_available", "torch.cuda"]),
+        ("device.type == 'cuda'", ["cuda"]),
+        ("torch.accelerator.is_available()", []),
+        ("'such as cuda:1'", []),
+    ],
+)
+def test_a_kind_of_accelerator_is_found(source: str, kinds: list[str]) -> None:
+    assert list(device_kinds(source)) == kinds

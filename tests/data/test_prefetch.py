@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import Checkpoint
 from trackside.data.loaded import LoadedBatch, Origin, numbered
-from trackside.data.prefetch import Transfer, prefetcher_for
+from trackside.data.prefetch import SMALL_BATCH_BYTES, Transfer, prefetcher_for
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError
 
@@ -143,7 +143,7 @@ class WrittenDown:
         self.marks = 0
 
     def pin(self, tensor: Tensor) -> Tensor:
-        self.said.append(f"pin {tensor.item():g}")
+        self.said.append(f"pin {tensor.flatten()[0]:g}")
         return tensor
 
     @contextmanager
@@ -161,7 +161,7 @@ class WrittenDown:
         self.said.append(f"wait {mark}")
 
     def keep(self, tensor: Tensor) -> None:
-        self.said.append(f"keep {tensor.item():g}")
+        self.said.append(f"keep {tensor.flatten()[0]:g}")
 
 
 def test_each_batch_is_copied_aside_and_waited_for_before_it_is_used() -> None:
@@ -180,6 +180,25 @@ def test_each_batch_is_copied_aside_and_waited_for_before_it_is_used() -> None:
     ]
     assert next(batches).data[1] == "name"
     assert streams.said[-2:] == ["wait 2", "keep 2"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "aside"), [(SMALL_BATCH_BYTES // 4 - 1, False), (SMALL_BATCH_BYTES // 4, True)]
+)
+def test_small_batches_are_moved_at_their_step_where_nobody_says_otherwise(
+    rows: int, aside: bool
+) -> None:
+    streams = WrittenDown()
+    source = DataSource("train", loader("tensors"), 1)
+    arriving = prefetcher_for(CPU, None, streams)
+    assert arriving is not None
+    first, second = torch.ones(rows), torch.ones(1)
+
+    came = [batch.data for batch in arriving(iter(numbered([[first], [second]])), source)]
+
+    assert came[0][0] is first
+    assert came[1][0] is second
+    assert ("aside" in streams.said) is aside
 
 
 def test_a_batch_that_moves_by_a_way_of_its_own_is_moved_where_it_is_used() -> None:

@@ -16,6 +16,7 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.device import DEVICE, NAME
 from tests.plans import Plan, plans
 from trackside import Callback, Clip, Run, Scheduler, Settings, Trainer, accuracy
 from trackside.testing import Recorder, SpyCallback
@@ -27,7 +28,8 @@ SEED = 7
 def network(dropout: float = 0.0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 3))
+        layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 3))
+    return layers.to(DEVICE)
 
 
 def data(samples: int = 42, batch_size: int = 8, **options: Any) -> DataLoader[Any]:
@@ -56,10 +58,11 @@ def by_hand(
     model.train()
     for _ in range(EPOCHS):
         total = len(loader)
-        for number, (inputs, target) in enumerate(loader):
+        for number, batch in enumerate(loader):
+            inputs, target = (part.to(DEVICE) for part in batch)
             window_start = number - number % accumulate
             window = min(accumulate, total - window_start)
-            around = torch.autocast("cpu", dtype=autocast) if autocast else contextlib.nullcontext()
+            around = torch.autocast(NAME, dtype=autocast) if autocast else contextlib.nullcontext()
             with around:
                 loss = nn.functional.cross_entropy(model(inputs), target)
             losses.append(loss.detach().clone())
@@ -302,7 +305,8 @@ def test_epoch_means_are_the_sample_weighted_means(
     history = trainer.fit(train, val, epochs=1).history
 
     for name, loader in (("train", train), ("val", val)):
-        inputs, target = loader.dataset.tensors  # type: ignore[attr-defined]
+        tensors = loader.dataset.tensors  # type: ignore[attr-defined]
+        inputs, target = (tensor.to(DEVICE) for tensor in tensors)
         with torch.no_grad():
             exact = nn.functional.cross_entropy(model(inputs).double(), target)
         (mean,) = history.values(f"{name}/loss")

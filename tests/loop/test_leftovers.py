@@ -14,11 +14,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.optim import SGD, Optimizer
 from torch.utils.data import TensorDataset
 
+from tests.device import DEVICE, same
 from trackside import Run, Settings, Trainer
 from trackside.callbacks import Checkpoint
 
 REAL = torch.randn(32, 2, generator=torch.Generator().manual_seed(0)) + 3
-ONES, ZEROS = torch.ones(8, 1), torch.zeros(8, 1)
+ONES, ZEROS = torch.ones(8, 1).to(DEVICE), torch.zeros(8, 1).to(DEVICE)
 
 
 def judging(maker: nn.Module, judge: nn.Module, real: Tensor, noise: Tensor) -> Tensor:
@@ -49,10 +50,10 @@ class GAN(Trainer):
 
 def by_hand(epochs: int) -> list[Tensor]:
     torch.manual_seed(1)
-    maker, judge = nn.Linear(2, 2), nn.Linear(2, 1)
+    maker, judge = nn.Linear(2, 2).to(DEVICE), nn.Linear(2, 1).to(DEVICE)
     of_maker, of_judge = (SGD(m.parameters(), lr=0.05, momentum=0.9) for m in (maker, judge))
     for _ in range(epochs):
-        for real in REAL.split(8):
+        for real in REAL.to(DEVICE).split(8):
             noise = torch.randn_like(real)
             of_judge.zero_grad()
             judging(maker, judge, real, noise).backward()
@@ -126,4 +127,4 @@ def test_gradients_from_before_the_run_are_in_no_update() -> None:
     trainer.manual_optimization = False
     trainer.training_step = lambda run, batch: run.model(batch[0]).mean() * 0  # type: ignore[method-assign]
     trainer.fit([[REAL]], epochs=1)
-    assert torch.equal(model.weight, before)
+    assert same(model.weight, before)

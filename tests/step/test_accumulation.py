@@ -47,7 +47,7 @@ def trained(kind: type[Trainer], data: Any, accumulate: int, **options: Any) -> 
         **options,
     )
     trainer.fit(data, epochs=1)
-    return trainer.models["model"].get_parameter("weight").detach()
+    return trainer.models["model"].get_parameter("weight").detach().cpu()
 
 
 def by_hand(weights: Tensor, sizes: list[int], accumulate: int) -> Tensor:
@@ -61,7 +61,7 @@ def by_hand(weights: Tensor, sizes: list[int], accumulate: int) -> Tensor:
             for parameter in network.parameters():
                 parameter.sub_(0.1 * parameter.grad)  # type: ignore[operator]
                 parameter.grad = None
-    return network.weight.detach()
+    return network.weight.detach().cpu()
 
 
 class Weighted(Trainer):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.utils.data import TensorDataset
 
+from tests.device import same
 from trackside import Trainer
 from trackside.callbacks import Unfreeze
 from trackside.step.modes import begin_training
@@ -72,13 +73,13 @@ def test_running_statistics_of_a_frozen_backbone_stay_through_fit_and_evaluation
     model[0].requires_grad_(False).eval()
     fit(model)
     assert modes(model)["0.1"] is False
-    assert torch.equal(model[0][1].running_mean, torch.zeros(8))  # type: ignore[index]
+    assert same(model[0][1].running_mean, torch.zeros(8))  # type: ignore[index]
 
 
 def test_running_statistics_of_a_group_that_is_never_unfrozen_stay() -> None:
     model = net()
     fit(model, Unfreeze({"0.*": None}))
-    assert torch.equal(model[0][1].running_mean, torch.zeros(8))  # type: ignore[index]
+    assert same(model[0][1].running_mean, torch.zeros(8))  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

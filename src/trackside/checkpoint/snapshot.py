@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -19,7 +20,7 @@ from trackside.history import HistorySnapshot
 _log = logging.getLogger(__name__)
 
 # Devices whose copies to pinned memory run by themselves, in the order of their stream.
-_WITH_PINNED_MEMORY = frozenset({"cuda", "xpu"})
+WITH_PINNED_MEMORY = frozenset({"cuda", "xpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +54,72 @@ class Snapshot:
         return sum(piece.size_bytes for piece in self.pieces)
 
 
+_SLAB_BYTES = 2**28
+"""Pinned memory comes in pieces of this size: torch rounds each up to a power of two, and a piece
+for every tensor would take a third more."""
+_ALIGNMENT = 512
+
+
+class _PinnedMemory:
+    """Room for tensors in memory that a device writes to by itself."""
+
+    def __init__(self) -> None:
+        self._slab: Tensor | None = None
+        self._used = 0
+
+    def room_for(self, source: Tensor) -> Tensor:
+        """Memory of the shape and dtype of `source`."""
+        size = source.nbytes
+        if self._slab is None or self._used + size > self._slab.nbytes:
+            self._slab, self._used = pinned_bytes(max(size, _SLAB_BYTES)), 0
+        part = self._slab[self._used : self._used + size]
+        self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
+        return part.view(source.dtype).view(source.shape)
+
+
+def pinned_bytes(count: int) -> Tensor:
+    """So many bytes of pinned memory."""
+    return torch.empty(count, dtype=torch.uint8, pin_memory=True)
+
+
 @final
 class HostBuffers:
     """Host memory for one snapshot, used again for the next: pinned where a device copies to it.
 
-    Getting memory from the operating system costs more than filling it.
+    Getting memory from the operating system costs more than filling it (pinned: thirty times as
+    much), so that `allocate` gets it before the first snapshot, beside the loop.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
+        self._memory = _PinnedMemory()
         self._cannot_pin = False
+        self._allocating: threading.Thread | None = None
+
+    def allocate(self, tensors: Mapping[str, Tensor]) -> None:
+        """Begin to get the memory for those of `tensors` that a device holds; returns at once."""
+        there = {key: t for key, t in tensors.items() if t.device.type in WITH_PINNED_MEMORY}
+        if not there or self._allocating is not None:
+            return
+        # Shapes only: the thread must not keep tensors that the loop drops meanwhile.
+        shapes = {key: torch.empty_like(t, device="meta") for key, t in there.items()}
+        thread = threading.Thread(
+            target=self._allocate_all, args=(shapes,), name="memory for checkpoints", daemon=True
+        )
+        thread.start()
+        self._allocating = thread
+
+    def _allocate_all(self, shapes: Mapping[str, Tensor]) -> None:
+        for key, shape in shapes.items():
+            self._buffers[key] = self._allocate(shape, pinned=True)
 
     @torch.no_grad()
     def copy(
         self, tensors: Mapping[str, Tensor]
     ) -> tuple[Mapping[str, Tensor], tuple[torch.Event, ...]]:
         """The tensors with their values copied here, and what to wait for before they are read."""
+        if self._allocating is not None:
+            self._allocating.join()
         former, self._buffers = self._buffers, {}
         buffers: list[Tensor] = []
         sources: list[Tensor] = []
@@ -76,7 +127,7 @@ class HostBuffers:
         for key, source in tensors.items():
             buffer = former.get(key)
             if buffer is None or buffer.dtype is not source.dtype or buffer.shape != source.shape:
-                buffer = self._allocate(source)
+                buffer = self._allocate(source, pinned=source.device.type in WITH_PINNED_MEMORY)
             self._buffers[key] = buffer
             if source.is_cpu:
                 buffers.append(buffer)
@@ -91,11 +142,10 @@ class HostBuffers:
         # What the loop queues after this moment runs after the copies, on the same stream.
         return self._buffers, tuple(stream.record_event() for stream in streams.values())
 
-    def _allocate(self, source: Tensor) -> Tensor:
-        pinned = source.device.type in _WITH_PINNED_MEMORY and not self._cannot_pin
-        if pinned:
+    def _allocate(self, source: Tensor, *, pinned: bool) -> Tensor:
+        if pinned and not self._cannot_pin and source.nbytes:
             try:
-                return torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
+                return self._memory.room_for(source)
             except RuntimeError as error:
                 self._cannot_pin = True
                 _log.warning("no more pinned memory, saving copies through ordinary: %s", error)
@@ -119,15 +169,7 @@ def take_snapshot(
         UnsavableStateError: names each leaf that can't be saved.
     """
     shared, own = split(state), _split_own(rank_state)
-    tensors: dict[str, Tensor] = {}
-    shards: list[Piece] = []
-    for key, tensor in shared.tensors.items():
-        if is_sharded(tensor):
-            shards += _shards(key, tensor)
-        elif rank == 0:
-            tensors[key] = tensor
-    tensors |= {rank_key(rank, key): tensor for key, tensor in own.tensors.items()}
-    tensors |= {shard.key: shard.tensor for shard in shards}
+    tensors, shards = _of_this_rank(shared, own, rank)
     copies: tuple[torch.Event, ...] = ()
     if buffers is not None:
         kept, copies = buffers.copy(tensors)
@@ -144,6 +186,25 @@ def take_snapshot(
         copies,
         shared.history if rank == 0 else None,
     )
+
+
+def allocate_for(state: Any, rank: int, buffers: HostBuffers) -> None:
+    """Begin to get the host memory that a snapshot of `state` will take; returns at once."""
+    buffers.allocate(_of_this_rank(split(state), split(None), rank)[0])
+
+
+def _of_this_rank(shared: Split, own: Split, rank: int) -> tuple[dict[str, Tensor], list[Piece]]:
+    """All tensors that `rank` copies, by key, and those among them that are parts of others."""
+    tensors: dict[str, Tensor] = {}
+    shards: list[Piece] = []
+    for key, tensor in shared.tensors.items():
+        if is_sharded(tensor):
+            shards += _shards(key, tensor)
+        elif rank == 0:
+            tensors[key] = tensor
+    tensors |= {rank_key(rank, key): tensor for key, tensor in own.tensors.items()}
+    tensors |= {shard.key: shard.tensor for shard in shards}
+    return tensors, shards
 
 
 def size_estimate_bytes(state: Any, rank_state: Any = None) -> int:

@@ -24,6 +24,7 @@ from trackside.checkpoint.selection import candidates
 from trackside.checkpoint.snapshot import (
     HostBuffers,
     Snapshot,
+    allocate_for,
     size_estimate_bytes,
     take_snapshot,
 )
@@ -157,6 +158,16 @@ class CheckpointWriter:
         import trackside.checkpoint.storage  # noqa: F401, PLC0415
 
         return SizeEstimate(size_bytes, shutil.disk_usage(self.root).free)
+
+    def allocate(self, state: Any) -> None:
+        """Get the host memory for saves of tensors on a device, beside the loop.
+
+        Args:
+            state: The part of what will be given to `save` that holds most tensors, as it is after
+                the first step, when the optimizers have their own.
+        """
+        if self._buffers is not None:
+            allocate_for(state, self._ranks.rank, self._buffers)
 
     def save(self, state: Any, saving: Saving, *, rank_state: Any = None) -> None:
         """Save a checkpoint; `poll` says when it is there.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +28,13 @@ from trackside.progress import is_count
 AHEAD = 1
 """Batches fetched ahead where nobody says how many: the copy of one is over before its step."""
 WITH_STREAMS = frozenset(("cuda", "xpu"))
+SMALL_BATCH_BYTES = 2**20
+"""Batches below it are moved when their step begins, where nobody says how many go ahead.
+
+Pinning, a stream and an event cost some 0.4 ms of the host's time in each step, whatever the size
+(H200: a step of 1.40 ms with batches of 8 KiB took 1.31 of it, and 1.01 without); an ordinary copy
+of a mebibyte takes less than that.
+"""
 
 
 class Streams(Protocol):
@@ -143,9 +150,22 @@ def prefetcher_for(
     ahead = AHEAD if prefetch_batches is None else prefetch_batches
 
     def arriving(batches: Iterator[LoadedBatch], source: DataSource) -> Iterator[LoadedBatch]:
-        return _arriving(batches, transfer, ahead if can_run_ahead(source) else 0)
+        if prefetch_batches is None:
+            batches, small = _whether_small(batches)
+            if small:
+                yield from batches
+                return
+        yield from _arriving(batches, transfer, ahead if can_run_ahead(source) else 0)
 
     return arriving
+
+
+def _whether_small(batches: Iterator[LoadedBatch]) -> tuple[Iterator[LoadedBatch], bool]:
+    """The same batches, and whether the first is too small to be copied beside the computation."""
+    first = list(islice(batches, 1))
+    tensors = _tensors([batch.data for batch in first]) or ()
+    size_bytes = sum(tensor.nbytes for tensor in tensors if tensor.is_cpu)
+    return chain(first, batches), size_bytes < SMALL_BATCH_BYTES
 
 
 def can_run_ahead(source: DataSource) -> bool:

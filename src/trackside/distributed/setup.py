@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from trackside.compatibility import accelerator
 from trackside.distributed.lifeline import Lifeline
 from trackside.distributed.links import Connections, Links
 from trackside.distributed.world import World
@@ -133,10 +134,7 @@ def device_of(local_rank: int, wanted: torch.device | str | None = None) -> torc
     Raises:
         ConfigurationError: There is no accelerator of that number.
     """
-    device = torch.device("cpu") if wanted is None else torch.device(wanted)
-    if torch.accelerator.is_available():
-        found = torch.accelerator.current_accelerator()
-        device = found if wanted is None and found is not None else device
+    device = torch.device(wanted) if wanted is not None else accelerator() or torch.device("cpu")
     if device.type == "cpu" or ":" in str(device):
         return device
     count = torch.accelerator.device_count()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trackside.compatibility import accelerator
 from trackside.data.loaders import Batching, is_cut_here
 from trackside.data.source import DataSource
 from trackside.errors import (
@@ -191,8 +192,7 @@ def check_device(device: str | torch.device) -> torch.device:
         ConfigurationError: torch doesn't know it, or this machine doesn't have it.
     """
     if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return torch.device("cpu") if found is None else found
+        return accelerator() or torch.device("cpu")
     try:
         known = torch.device(device)
     except RuntimeError as error:
@@ -202,13 +202,11 @@ def check_device(device: str | torch.device) -> torch.device:
             remedy=did_you_mean(str(device), ("auto", "cpu", "cuda", "mps", "xpu")),
             option="device",
         ) from error
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if known.type not in ("cpu", "meta") and (
-        accelerator is None or accelerator.type != known.type
-    ):
+    found = accelerator()
+    if known.type not in ("cpu", "meta") and (found is None or found.type != known.type):
         raise ConfigurationError(
             f"device={str(device)!r} isn't available on this machine",
-            received=f"accelerator: {accelerator.type if accelerator else 'none'}",
+            received=f"accelerator: {found.type if found else 'none'}",
             remedy="use 'auto' or 'cpu'",
             option="device",
         )

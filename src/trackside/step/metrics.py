@@ -6,7 +6,7 @@ come to the host together: at the logging interval, at the epoch's end, at the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -58,19 +58,19 @@ class Mean:
         if not self._pairs:
             return
         values, weights = zip(*self._pairs, strict=True)
-        device = next((v.device for v in values if isinstance(v, Tensor)), None)
+        device = _home((*values, *weights, self.epoch, self.recent))
         column, weight = _column(values, device), _column(weights, device)
         block = torch.stack(((column * weight).sum(), weight.sum()))
-        self.epoch = block if self.epoch is None else self.epoch + block
-        self.recent = block if self.recent is None else self.recent + block
+        self.epoch = block if self.epoch is None else self.epoch.to(device) + block
+        self.recent = block if self.recent is None else self.recent.to(device) + block
         self._pairs.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Sums, and the values that aren't folded yet."""
         values, weights = zip(*self._pairs, strict=True) if self._pairs else ((), ())
         return {
-            "values": _column(values, None).cpu() if values else None,
-            "weights": _column(weights, None).cpu() if weights else None,
+            "values": _column(values, _home(values)).cpu() if values else None,
+            "weights": _column(weights, _home(weights)).cpu() if weights else None,
             "epoch": self.epoch,
             "recent": self.recent,
         }
@@ -86,27 +86,44 @@ class Mean:
             self._pairs.extend(zip(values.unbind(), weights.unbind(), strict=True))
 
 
-def _column(items: Sequence[Tensor | float], device: torch.device | None) -> Tensor:
+_HOST = torch.device("cpu")
+
+
+def _home(items: Iterable[object]) -> torch.device:
+    """The device on which `items` are added up: that of the first tensor outside the host.
+
+    So numbers, and tensors of any device, may be logged under one name, in any order.
+    """
+    devices = (item.device for item in items if isinstance(item, Tensor))
+    return next((device for device in devices if device.type != "cpu"), _HOST)
+
+
+def _column(items: Sequence[Tensor | float], device: torch.device) -> Tensor:
     """`items` as one column in double precision (single where the device has no double)."""
-    dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
+    dtype = torch.float32 if device.type == "mps" else torch.float64
     kinds = set(map(type, items))
     if not any(issubclass(kind, Tensor) for kind in kinds):
-        column = torch.tensor(items, dtype=dtype)
-    else:
-        column = _stack(items, dtype, device, alike=len(kinds) == 1)
-    return column if device is None else column.to(device, non_blocking=True)
-
-
-def _stack(
-    items: Sequence[Any], dtype: torch.dtype, device: torch.device | None, *, alike: bool
-) -> Tensor:
-    if alike:
+        return torch.tensor(items, dtype=dtype).to(device, non_blocking=True)
+    if len(kinds) == 1:
         try:  # the losses of a block: one call, without a look at each
-            return torch.stack(items).to(dtype).reshape(-1)  # type: ignore[arg-type]
+            return torch.stack(items).to(device, dtype).reshape(-1)  # type: ignore[arg-type]
         except RuntimeError:  # of different shapes or devices: one by one
             pass
-    flat = (i.detach().reshape(()) if isinstance(i, Tensor) else i for i in items)
-    return torch.stack([torch.as_tensor(i, dtype=dtype, device=device) for i in flat])
+    return _mixed(items, dtype, device)
+
+
+def _mixed(items: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A column of numbers and tensors; the numbers go to the device together."""
+    numbers = [item for item in items if not isinstance(item, Tensor)]
+    moved = iter(torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True).unbind())
+    return torch.stack(
+        [
+            item.detach().reshape(()).to(device, dtype, non_blocking=True)
+            if isinstance(item, Tensor)
+            else next(moved)
+            for item in items
+        ]
+    )
 
 
 Reduce = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -122,7 +139,8 @@ def read(sums: Mapping[str, Tensor], reduce: Reduce = _alone) -> dict[str, float
     sums = reduce(sums)
     if not sums:
         return {}
-    pairs = torch.stack([pair.to(next(iter(sums.values())).device) for pair in sums.values()])
+    home = _home(sums.values())
+    pairs = torch.stack([pair.to(home) for pair in sums.values()])
     return {
         name: total / weight if weight else float("nan")
         for name, (total, weight) in zip(sums, pairs.tolist(), strict=True)

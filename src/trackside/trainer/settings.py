@@ -41,8 +41,9 @@ class Settings:
     them, `fsdp` shards them; or a `DDP(...)`, an `FSDP(...)` with options."""
     prefetch_batches: int | None = None
     """Batches fetched ahead of their turn and copied to the device beside its work, from pinned
-    memory. None: one on devices that can do so, none elsewhere; 0 moves each batch when its step
-    begins. Data that is read in this process is never fetched ahead: it may draw random numbers."""
+    memory. None: one on devices that can do so, where the first batch of the pass has a mebibyte or
+    more, none elsewhere; 0 moves each batch when its step begins. Data that is read in this process
+    is never fetched ahead: it may draw random numbers."""
     deterministic: bool = False
     """Whether torch refuses operations that aren't reproducible on this device."""
     stop_signals: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 
 from trackside import Callback, Result, Run, Settings, Trainer
 from trackside.callbacks import BestCheckpoint, Checkpoint, SaveWeights, TerminateOnNonFinite
+from trackside.callbacks.saving import checkpoint as checkpoints
 from trackside.checkpoint import (
     CheckpointWriter,
     Retention,
@@ -53,6 +54,36 @@ def train(
 
 def saved(folder: str = "run/checkpoints") -> list[str]:
     return sorted(path.name for path in Path(folder).glob("step-*"))
+
+
+# --- memory for the first ----------------------------------------------------------------------
+
+
+def test_host_memory_for_the_first_save_is_got_after_the_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "WITH_PINNED_MEMORY", {"cpu"})
+    monkeypatch.setattr(checkpoints, "WITH_PINNED_MEMORY", {"cpu"})
+    pieces: list[int] = []
+
+    def some(count: int) -> torch.Tensor:
+        pieces.append(count)
+        return torch.empty(count, dtype=torch.uint8)
+
+    class Look(Callback):
+        def on_step_end(self, run: Run) -> None:
+            for thread in threading.enumerate():
+                if thread.name == "memory for checkpoints":
+                    thread.join()
+            seen.append(len(pieces))
+
+    seen: list[int] = []
+    monkeypatch.setattr(snapshot, "pinned_bytes", some)
+    train({"saving": Checkpoint("8 steps"), "look": Look()})
+
+    assert seen == [0, *[1] * 7]
+    assert saved()
+    assert len(pieces) == 1
 
 
 # --- what was never finite ---------------------------------------------------------------------

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
+from tests.device import same
 from trackside import Settings, Trainer
 from trackside.callbacks import Checkpoint
+from trackside.callbacks.stopping.finiteness import LateFlag
 from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
 from trackside.checkpoint import open_checkpoint
 from trackside.errors import ConfigurationError, NonFiniteError
@@ -48,12 +50,14 @@ class Spoiler(Callback):
 
 
 class AsOnAnAccelerator(Callback):
-    """What is bad is told late."""
+    """What is bad is told late, and decided where the optimizer computes: with fused ones."""
 
     runs_after = (TerminateOnNonFinite,)
 
-    def on_fit_start(self, run: Run) -> None:
-        run.callbacks[TerminateOnNonFinite]._waits = False
+    def on_optimizers_ready(self, run: Run) -> None:
+        watch = run.callbacks[TerminateOnNonFinite]
+        watch._waits = watch.skips_steps = False
+        watch.unused_hooks = frozenset()
 
 
 def fit(task: Task, spoiler: Spoiler, watch: TerminateOnNonFinite, **options: Any) -> Result:
@@ -137,7 +141,7 @@ def test_a_bad_batch_among_accumulated_ones_drops_the_whole_step() -> None:
 
     fit(task, Spoiler(1), TerminateOnNonFinite(), accumulate=2)
 
-    assert task.weights.equal(tiny_regression(samples=16).weights)
+    assert same(task.weights, tiny_regression(samples=16).weights)
 
 
 def test_a_checkpoint_of_bad_weights_is_refused() -> None:
@@ -162,18 +166,66 @@ def test_watching_changes_no_weight() -> None:
     assert watched.weights.equal(other.weights)
 
 
-def test_on_an_accelerator_the_flag_is_read_late_and_the_step_named() -> None:
+def fused(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=0.01, fused=True)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("gradient", [False, True])
+def test_on_an_accelerator_the_update_is_left_out_without_a_wait(gradient: bool) -> None:
+    spoiled, until_then = tiny_regression(), tiny_regression()
+    watch = TerminateOnNonFinite(gradients=gradient)
+    callbacks = [Spoiler(3, gradient=gradient), watch, AsOnAnAccelerator()]
+
+    trainer = spoiled.trainer(callbacks=callbacks, optimizer=fused)
+    outcome = trainer.fit(spoiled.train, steps=6).outcome
+    until_then.trainer(optimizer=fused).fit(until_then.train, steps=2)
+
+    what = "a gradient" if gradient else "the loss"
+    assert (outcome.step, outcome.reason) == (3, f"{what} is not finite in step 3")
+    assert spoiled.weights.equal(until_then.weights)
+
+
+@pytest.mark.cpu
+def test_what_was_bad_in_the_last_step_is_known_before_the_run_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LateFlag, "glance", lambda self: None)  # nothing has arrived yet
     task = tiny_regression()
-    watch = TerminateOnNonFinite()
+    callbacks = [Spoiler(3), TerminateOnNonFinite(), AsOnAnAccelerator()]
 
-    trainer = task.trainer(callbacks=[Spoiler(3), watch, AsOnAnAccelerator()])
+    outcome = task.trainer(callbacks=callbacks, optimizer=fused).fit(task.train, steps=3).outcome
 
-    outcome = trainer.fit(task.train, steps=6).outcome
+    assert (outcome.status, outcome.reason) == ("diverged", "the loss is not finite in step 3")
 
-    assert (outcome.step, outcome.reason) == (
-        3,
-        "the loss or a gradient is not finite in step 3",
+
+@pytest.mark.cpu
+def test_on_an_accelerator_bad_data_is_named_although_its_step_is_over() -> None:
+    task = tiny_regression()
+    callbacks = [Spoiler(3, data=True), TerminateOnNonFinite(), AsOnAnAccelerator()]
+
+    outcome = task.trainer(callbacks=callbacks, optimizer=fused).fit(task.train, steps=6).outcome
+
+    reason = "the loss is not finite in step 3; the data is bad already: batch[0]"
+    assert outcome.reason == reason
+
+
+def test_a_step_that_fails_leaves_nothing_on_the_optimizer() -> None:
+    class Fails(Callback):
+        runs_after = (TerminateOnNonFinite,)
+
+        def on_optimizer_step_start(self, run: Run, optimizer: Any) -> None:
+            made.append(optimizer)
+            raise OSError("no more")
+
+    made: list[Any] = []
+    task = tiny_regression()
+    trainer = task.trainer(
+        callbacks=[TerminateOnNonFinite(), AsOnAnAccelerator(), Fails()], optimizer=fused
     )
+    with pytest.raises(OSError, match="no more"):
+        trainer.fit(task.train, steps=1)
+    assert not hasattr(made[0], "found_inf")
 
 
 def test_a_policy_that_does_not_exist_is_refused_with_the_nearest() -> None:
@@ -188,20 +240,25 @@ def test_max_skips_is_a_number_of_steps(max_skips: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "policy", "waits"),
+    ("device", "policy", "is_fused", "waits"),
     [
-        ("cpu", "stop", True),
-        ("cuda", "stop", False),
-        ("cuda", "raise", False),
-        ("cuda", "skip", True),
-        ("cuda", "roll_back", False),
+        ("cpu", "stop", True, True),
+        ("cuda", "stop", True, False),
+        ("cuda", "raise", True, False),
+        ("cuda", "roll_back", True, False),
+        ("cuda", "skip", True, True),
+        ("cuda", "stop", False, True),
     ],
 )
-def test_only_a_skip_has_to_wait_for_an_accelerator(device: str, policy: Any, waits: bool) -> None:
+def test_the_host_waits_for_an_accelerator_where_that_can_not_decide(
+    device: str, policy: Any, is_fused: bool, waits: bool
+) -> None:
     watch, run = TerminateOnNonFinite(policy), Run("fit")
     run.device = torch.device(device)
+    parameters = [nn.Parameter(torch.zeros(1))]
+    run.optimizers = {"optimizer": torch.optim.SGD(parameters, lr=0.1, fused=is_fused)}
 
-    watch.on_setup_start(run)
+    watch.on_optimizers_ready(run)
 
     assert watch._waits is waits
 
@@ -262,7 +319,7 @@ def trainer(folder: str, *callbacks: Callback) -> Trainer:
     return Trainer(
         model,
         loss=nn.MSELoss(),
-        optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
+        optimizer=fused,
         seed=2,
         defaults=False,
         callbacks=[Checkpoint(Every(steps=3, first=True)), *callbacks],
@@ -308,6 +365,7 @@ def test_the_batch_of_a_ruinous_update_is_left_out_not_the_one_after(gradients: 
     assert all(value.isfinite().all() for value in state(first).values())
 
 
+@pytest.mark.cpu
 def test_a_rollback_names_step_and_tensor(caplog: pytest.LogCaptureFixture) -> None:
     notes = Notes()
     data = DataLoader(marked(13, value=NAN), 4)
@@ -322,6 +380,7 @@ def test_a_rollback_names_step_and_tensor(caplog: pytest.LogCaptureFixture) -> N
     assert "left out from now on: batch 3 of epoch 0" in caplog.text
 
 
+@pytest.mark.cpu
 def test_when_the_budget_is_used_up_the_run_stops_and_says_so() -> None:
     watch = TerminateOnNonFinite("roll_back", max_rollbacks=1)
     first = trainer("run", watch)
@@ -336,6 +395,7 @@ def test_when_the_budget_is_used_up_the_run_stops_and_says_so() -> None:
     assert all(value.isfinite().all() for value in state(first).values() if value.ndim == 2)
 
 
+@pytest.mark.cpu
 def test_the_budget_counts_over_resumes() -> None:
     data = DataLoader(marked(14, 30, value=NAN), 4)
     watch = TerminateOnNonFinite("roll_back", max_rollbacks=1)

@@ -21,6 +21,7 @@ from trackside.checkpoint import (
 )
 from trackside.checkpoint.commit import Saved, Saving
 from trackside.checkpoint.saver import Saver
+from trackside.checkpoint.snapshot import WITH_PINNED_MEMORY
 from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
@@ -119,6 +120,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self.needs_attention = False
         self._pinned_step: int | None = None
         self._writer: CheckpointWriter | None = None
+        self._lacks_memory = False
         self._saved_at = (-1, 0, 0)
         self._sign = 1.0 if mode == "min" else -1.0
         self._best: list[float] = []
@@ -167,6 +169,8 @@ class Checkpoint(PeriodicCallback, Saver):
         for note in self._writer.notes:
             logger.info("%s", note)
         self.size = self._writer.prepare(shared, own)
+        self._lacks_memory = self.background and run.device.type in WITH_PINNED_MEMORY
+        self.needs_attention = self._lacks_memory
         if self.size.free_bytes < 2 * self.size.size_bytes:
             logger.warning(
                 "a checkpoint needs %.1f MB, and %s has %.1f MB left",
@@ -290,7 +294,12 @@ class Checkpoint(PeriodicCallback, Saver):
             self._failed(error)
         while self._untold:  # an error of who is told must not keep the next from being told
             self._announce(run, self._untold.popleft())
-        self.needs_attention = self._writer.in_flight
+        self.needs_attention = self._writer.in_flight or self._lacks_memory
+        if self._lacks_memory and run.progress.steps_completed:  # optimizers have their tensors
+            self._lacks_memory = False
+            models = {name: model.state_dict() for name, model in run.models.items()}
+            optimizers = {name: one.state_dict() for name, one in run.optimizers.items()}
+            self._writer.allocate({"models": models, "optimizers": optimizers})
 
     def finish_saves(self, run: Run) -> None:
         """Wait for the checkpoint that is being written, and report it."""

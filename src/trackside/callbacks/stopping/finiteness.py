@@ -14,48 +14,71 @@ _NEVER = float("inf")
 
 
 class LateFlag:
-    """Remembers the first step with a value that isn't finite, and is read late.
+    """Remembers the first steps with a loss, and with a gradient, that aren't finite; is read late.
 
-    The flag stays on the values' device. It is copied to the host in the background; `glance` tells
-    what has arrived and never waits. So a bad step is known one or two steps later, on a busy
+    The flags stay on the values' device. They are copied to the host in the background; `glance`
+    says what has arrived and never waits. So a bad step is known one or two steps later, on a busy
     device; `look` waits and knows at once.
     """
 
     def __init__(self) -> None:
-        self._first: Tensor | None = None
-        self._copy: tuple[Tensor, torch.Event] | None = None
+        self.finite_until = 0
+        """The last step of which it is known that it was finite, and all before it."""
+        self._first: dict[str, Tensor] = {}
+        self._steps = 0
+        self._copy: tuple[Tensor, torch.Event, int] | None = None
 
-    def add(self, value: Tensor, step: int) -> None:
-        """Take in a value of one element, computed in step number `step`."""
-        bad = torch.where(torch.isfinite(value.detach()), _NEVER, float(step)).double()
-        self._first = bad if self._first is None else torch.minimum(self._first, bad)
+    def add(self, value: Tensor, step: int, what: str) -> Tensor:
+        """Take in a value of one element, computed in step number `step`.
 
-    def glance(self) -> int | None:
-        """The first bad step that is known by now without waiting, or None."""
-        if self._first is None:
+        Args:
+            value: The value.
+            step: Number of the step.
+            what: Kind of value, as a message names it: "the loss".
+
+        Returns:
+            1.0 where the value isn't finite, else 0.0, on its device, shape `()`.
+        """
+        finite = torch.isfinite(value.detach()).reshape(())
+        bad = torch.where(finite, _NEVER, float(step)).double()
+        former = self._first.get(what)
+        self._first[what] = bad if former is None else torch.minimum(former, bad)
+        self._steps = step
+        return (~finite).float()
+
+    def glance(self) -> tuple[int, str] | None:
+        """The first bad step that is known by now without waiting, and what was bad; or None."""
+        if not self._first:
             return None
-        if self._first.device.type == "cpu":
-            return _step(self._first)
+        first = torch.stack(list(self._first.values()))
+        if first.device.type == "cpu":
+            return self._found(first, self._steps)
         if self._copy is not None:
-            copy, arrived = self._copy
+            copy, arrived, steps = self._copy
             if not arrived.query():
                 return None
             self._copy = None
-            if (found := _step(copy)) is not None:
+            if (found := self._found(copy, steps)) is not None:
                 return found
-        host = torch.empty((), dtype=torch.float64, pin_memory=True)
-        host.copy_(self._first, non_blocking=True)
-        self._copy = (host, torch.accelerator.current_stream(self._first.device).record_event())
+        host = torch.empty(first.shape, dtype=torch.float64, pin_memory=True)
+        host.copy_(first, non_blocking=True)
+        stream = torch.accelerator.current_stream(first.device)
+        self._copy = (host, stream.record_event(), self._steps)
         return None
 
-    def look(self) -> int | None:
+    def look(self) -> tuple[int, str] | None:
         """The first bad step, waiting for the device; None when all values were finite."""
-        return None if self._first is None else _step(self._first)
+        if not self._first:
+            return None
+        return self._found(torch.stack(list(self._first.values())), self._steps)
 
-
-def _step(first: Tensor) -> int | None:
-    number = first.item()
-    return None if number == _NEVER else int(number)
+    def _found(self, first: Tensor, steps: int) -> tuple[int, str] | None:
+        numbers = dict(zip(self._first, first.tolist(), strict=False))
+        what = min(numbers, key=lambda name: numbers[name])
+        if numbers[what] == _NEVER:
+            self.finite_until = steps
+            return None
+        return int(numbers[what]), what
 
 
 def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

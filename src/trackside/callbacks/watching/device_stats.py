@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
+from trackside.callbacks.watching.device_memory import memory_counters
 from trackside.extras import optional_package
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    pass
 
 
 @final
@@ -53,8 +54,8 @@ class DeviceStats(Callback):
         values["device/host_memory_percent"] = self._psutil.virtual_memory().percent
         values["device/process_memory_bytes"] = float(self._process.memory_info().rss)
         device = run.device
-        if device.type not in ("cpu", "mps"):
-            module: ModuleType = torch.get_device_module(device)
-            values["device/memory_bytes"] = float(module.memory_allocated(device))
+        counters = memory_counters(device)
+        if counters is not None:
+            values["device/memory_bytes"] = float(counters.memory_allocated(device))
         if device.type == "cuda" and find_spec("pynvml") is not None:
             values["device/utilization_percent"] = float(torch.cuda.utilization(device))

@@ -6,13 +6,14 @@ import resource
 import sys
 from typing import TYPE_CHECKING, final
 
-import torch
-
+from trackside.callbacks.watching.device_memory import memory_counters
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
 
 
 @final
@@ -50,15 +51,16 @@ def host_peak_bytes() -> int:
 
 
 def _device_peaks(device: torch.device) -> dict[str, float]:
-    if device.type in ("cpu", "mps"):
+    counters = memory_counters(device)
+    if counters is None:
         return {}
-    module = torch.get_device_module(device)
     return {
-        "memory/device_peak_bytes": float(module.max_memory_allocated(device)),
-        "memory/device_reserved_bytes": float(module.max_memory_reserved(device)),
+        "memory/device_peak_bytes": float(counters.max_memory_allocated(device)),
+        "memory/device_reserved_bytes": float(counters.max_memory_reserved(device)),
     }
 
 
 def _reset(device: torch.device) -> None:
-    if device.type not in ("cpu", "mps"):
-        torch.get_device_module(device).reset_peak_memory_stats(device)
+    counters = memory_counters(device)
+    if counters is not None:
+        counters.reset_peak_memory_stats(device)

@@ -1,0 +1,39 @@
+"""Differences between versions of torch and kinds of accelerator, each in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def accelerator() -> torch.device | None:
+    """The kind of accelerator that this machine has, or None.
+
+    `current_accelerator(check_available=True)` would do, but torch 2.6 can't be asked so.
+    """
+    if not torch.accelerator.is_available():
+        return None
+    return torch.accelerator.current_accelerator()
+
+
+def generator_states(device: torch.device) -> list[Tensor]:
+    """The states of the default generators of all devices of this kind.
+
+    `torch.accelerator` doesn't offer them, and each kind's module offers something else: MPS has
+    one generator and takes no device.
+    """
+    module: Any = torch.get_device_module(device)
+    if hasattr(module, "get_rng_state_all"):
+        return list(module.get_rng_state_all())
+    return [module.get_rng_state()]
+
+
+def set_generator_states(device: torch.device, states: list[Tensor]) -> None:
+    """Put the generators back to what `generator_states` returned."""
+    module: Any = torch.get_device_module(device)
+    if hasattr(module, "set_rng_state_all"):
+        module.set_rng_state_all([state.cpu() for state in states])
+    else:
+        module.set_rng_state(states[0].cpu())

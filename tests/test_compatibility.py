@@ -1,0 +1,63 @@
+"""What differs between devices is asked of torch in one way."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from trackside import compatibility, randomness
+
+GPU = torch.device("cuda")
+
+
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The generators of a machine with two accelerators."""
+    states = {"now": [torch.tensor([1]), torch.tensor([2])]}
+    module = SimpleNamespace(
+        get_rng_state_all=lambda: states["now"],
+        set_rng_state_all=lambda given: states.update(now=given),
+    )
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: GPU)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    return states
+
+
+@pytest.mark.cpu
+def test_a_machine_without_an_accelerator_has_none() -> None:
+    assert compatibility.accelerator() is None
+
+
+def test_the_generators_of_all_devices_are_captured_and_put_back(devices: dict[str, Any]) -> None:
+    state = randomness.capture()
+    devices["now"] = [torch.tensor([8]), torch.tensor([9])]
+
+    randomness.restore(state)
+
+    assert [int(one) for one in devices["now"]] == [1, 2]
+
+
+def test_generators_of_a_device_that_this_machine_lacks_are_left_alone(
+    devices: dict[str, Any],
+) -> None:
+    state = {**randomness.capture(), "xpu": [torch.tensor([7])]}
+    del state["cuda"]
+
+    randomness.restore(state)
+
+    assert [int(one) for one in devices["now"]] == [1, 2]
+
+
+def test_a_kind_with_one_generator_is_asked_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [torch.tensor([3])]
+    module = SimpleNamespace(get_rng_state=lambda: held[0], set_rng_state=held.append)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+
+    states = compatibility.generator_states(torch.device("mps"))
+    compatibility.set_generator_states(torch.device("mps"), states)
+
+    assert [int(one) for one in held] == [3, 3]

@@ -26,6 +26,7 @@ from tests.dialects.training import fit, hooks_of, trainer_of
 from trackside import Callback as Native
 from trackside import Settings
 from trackside import Trainer as NativeTrainer
+from trackside.config import load
 from trackside.dialects import (
     adaptive_neural_network,
     dream_trainer,
@@ -495,6 +496,20 @@ def test_the_yaml_of_noether_builds_a_callback(monkeypatch: pytest.MonkeyPatch) 
 
     assert trainer.callbacks.names == ("CallbackInstanceName",)
     assert due == [1, 2]
+
+    Path("run.yaml").write_text(
+        "model: {kind: Linear, in_features: 2, out_features: 1}\n"
+        "loss: mse\n"
+        "optimizer: {kind: sgd, lr: 0.1}\n"
+        "trainer: {epochs: 1}\n"
+        "data: {train: {kind: tests.dialects.test_documents.data}}\n" + block.code
+    )
+    made = load("run.yaml").trainer().callbacks["CallbackInstanceName"]
+    assert isinstance(made, CallbackClassName)
+
+
+def data() -> Any:
+    return tiny_regression().train
 
 
 # --- Dream Trainer -----------------------------------------------------------------------------

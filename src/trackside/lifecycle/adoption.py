@@ -7,8 +7,10 @@ class, the dialect is imported when the first of them is registered. A run witho
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from trackside.lifecycle.hooks import Callback
@@ -30,6 +32,18 @@ DIALECTS: dict[str, str] = {
     "transformers": "transformers",
 }
 """Package that a class of callbacks comes from, and the dialect that understands it."""
+
+
+def ours_for(name: str) -> str:
+    """The fully qualified name of the class that stands for a callback of another framework.
+
+    Where the framework is installed, or isn't known, that is the name itself; else the name of the
+    same built-in in its dialect.
+    """
+    package, _, rest = name.partition(".")
+    if not rest or package not in DIALECTS or package in sys.modules or find_spec(package):
+        return name
+    return f"trackside.dialects.{DIALECTS[package]}.{rest.rpartition('.')[2]}"
 
 
 class Adopted(Callback[Any]):

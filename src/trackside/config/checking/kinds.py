@@ -20,6 +20,7 @@ from typing import Any, final
 
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.lifecycle.adoption import ours_for
 from trackside.lifecycle.collection import snake_case
 
 ENTRY_POINTS = "trackside.callbacks"
@@ -48,7 +49,10 @@ class Family:
         Raises:
             KindError: Nothing of that name, or importing it fails.
         """
-        target = import_name(kind if "." in kind else self._reference(kind))
+        target = import_name(ours_for(kind) if "." in kind else self._reference(kind))
+        if isinstance(target, type) and hasattr(target, "with_options"):
+            # Its constructor takes a configuration object; a file has the options of that.
+            target = target.with_options()
         if not callable(target):
             raise KindError(
                 f"`{kind}` can't be called: it is of type {type(target).__name__}",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import typing
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from trackside.dialects.noether.counters import UpdateCounter
@@ -158,6 +160,31 @@ class PeriodicCallback(CallbackBase):
         self.every_n_samples = callback_config.every_n_samples
         self.batch_size = callback_config.batch_size
 
+    @classmethod
+    def with_options(cls) -> Callable[..., PeriodicCallback]:
+        """A function of the options of the configuration, for files that name them one by one."""
+        config = config_class(cls)
+
+        def make(**options: Any) -> PeriodicCallback:
+            return cls(config(**options))
+
+        known = [one for one in fields(config) if one.name != "kind"]
+        hints = typing.get_type_hints(config)
+        make.__name__, make.__doc__ = cls.__name__, cls.__doc__
+        make.__annotations__ = {one.name: hints[one.name] for one in known}
+        make.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    one.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if one.default is MISSING else one.default,
+                    annotation=hints[one.name],
+                )
+                for one in known
+            ]
+        )
+        return make
+
     def to_short_interval_string(self) -> str:
         """Its interval in short: `E1`, `U100` or `S5000`."""
         return "_".join(f"{name[8].upper()}{amount}" for name, amount in self._frequencies())
@@ -276,3 +303,15 @@ PROVIDED = (
     "checkpoint_writer",
 )
 """Attributes that a callback has from the start of the run."""
+
+
+def config_class(kind: type[PeriodicCallback]) -> type[CallBackBaseConfig]:
+    """The class of the configuration, as the constructor of the callback declares it."""
+    for cls in kind.__mro__:
+        if "__init__" in vars(cls):
+            hint = typing.get_type_hints(vars(cls)["__init__"]).get("callback_config")
+            if inspect.isclass(hint) and issubclass(hint, CallBackBaseConfig):
+                return hint
+    if hasattr(kind, "process_data"):
+        return PeriodicDataIteratorCallbackConfig
+    return CallBackBaseConfig

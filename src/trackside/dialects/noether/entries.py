@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-import typing
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from trackside.dialects.noether.bases import (
     CallbackBase,
-    CallBackBaseConfig,
     PeriodicCallback,
-    PeriodicDataIteratorCallbackConfig,
+    config_class,
 )
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.lifecycle.adoption import ours_for
 
 
 def build(entry: Mapping[str, Any]) -> CallbackBase:
@@ -31,7 +29,7 @@ def build(entry: Mapping[str, Any]) -> CallbackBase:
     kind = _class_of(entry)
     if not issubclass(kind, PeriodicCallback):
         return kind(**{key: value for key, value in entry.items() if key != "kind"})
-    config = _config_class(kind)
+    config = config_class(kind)
     known = [field.name for field in fields(config)]
     unknown = [key for key in entry if key not in known]
     if unknown:
@@ -76,7 +74,7 @@ def callback(
 
 def _class_of(entry: Mapping[str, Any]) -> type[CallbackBase]:
     name = entry.get("kind")
-    module, _, attribute = str(name).rpartition(".")
+    module, _, attribute = ours_for(str(name)).rpartition(".")
     if not module:
         raise ConfigurationError(
             "a callback needs a `kind`",
@@ -95,15 +93,3 @@ def _class_of(entry: Mapping[str, Any]) -> type[CallbackBase]:
             expected="a subclass of `trackside.dialects.noether.adapter.CallbackBase`",
         )
     return found
-
-
-def _config_class(kind: type[PeriodicCallback]) -> type[CallBackBaseConfig]:
-    """The class of the configuration, as the constructor of the callback declares it."""
-    for cls in kind.__mro__:
-        if "__init__" in vars(cls):
-            hint = typing.get_type_hints(vars(cls)["__init__"]).get("callback_config")
-            if inspect.isclass(hint) and issubclass(hint, CallBackBaseConfig):
-                return hint
-    if hasattr(kind, "process_data"):
-        return PeriodicDataIteratorCallbackConfig
-    return CallBackBaseConfig

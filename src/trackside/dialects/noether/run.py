@@ -178,6 +178,12 @@ class CheckpointWriter(_NoetherView):
         self._write(latest, model, keys, weights=save_latest_weights, optim=save_latest_optim)
         return path
 
+    def save_values(self, name: str, values: dict[str, Tensor]) -> Path:
+        """Write tensors to `<name>.safetensors` in the run's folder, on rank 0."""
+        path = self.run.directory / f"{name}.safetensors"
+        state_file.save_on_rank_zero(self.run, path, values)
+        return path
+
     def _path(self, tag: str) -> Path:
         return self.run.directory / "checkpoints" / f"{tag}.safetensors"
 

@@ -100,6 +100,10 @@ def alias(monkeypatch: pytest.MonkeyPatch, names: dict[str, dict[str, Any]]) -> 
             if package not in names:
                 monkeypatch.setitem(sys.modules, package, module(package))
         monkeypatch.setitem(sys.modules, name, module(name, **contents))
+        for end in range(1, len(parts)):
+            above = sys.modules[".".join(parts[:end])]
+            below = sys.modules[".".join(parts[: end + 1])]
+            monkeypatch.setattr(above, parts[end], below, raising=False)
 
 
 def public(source: ModuleType) -> dict[str, Any]:

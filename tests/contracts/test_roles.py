@@ -1,4 +1,8 @@
-"""Roles of callbacks are declared: the source asks `isinstance`, not whether a name is there."""
+"""Roles of callbacks, savers, loaders and samplers of ours are declared.
+
+The source asks `isinstance`, not whether a name is there. Foreign objects may be asked for what is
+theirs: dialects, users' loaders, tensors.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch.utils.data import BatchSampler, DataLoader
 
 from trackside.checkpoint.saver import Saver
+from trackside.data.seekable import ExcludingSampler, SeekableSampler
+from trackside.data.source import DataSource
+from trackside.data.tensors import TensorLoader
+from trackside.distributed.sharding import RankBatches, RankRounds
 from trackside.lifecycle import roles
 from trackside.lifecycle.hooks import Callback
 
@@ -27,6 +36,10 @@ EXCEPTIONS = {
     # Entries of a grammar: hooks, not callbacks.
     "testing/grammar.py": {"name"},
 }  # fmt: skip
+ASKING = ("hasattr", "getattr", "getattr_static")
+OF_DATA = (DataSource, TensorLoader, SeekableSampler, ExcludingSampler, RankBatches, RankRounds)
+# What torch's loaders and samplers have as well, and Python's own names of values.
+OF_TORCH = {"batch_size", "batch_sampler", "dataset", "sampler", "data", "limit"}
 
 
 def role_names() -> set[str]:
@@ -38,17 +51,63 @@ def role_names() -> set[str]:
         for name in [*vars(kind), *vars(kind).get("__annotations__", ())]
     }
     saver = {*vars(Saver), *vars(Saver)["__annotations__"]}
-    return {name for name in declared | saver if not name.startswith("_")}
+    data = {name for kind in OF_DATA for name in attributes(kind)}
+    foreign = {*dir(DataLoader), *dir(BatchSampler), *OF_TORCH}
+    return {name for name in declared | saver | data - foreign if not name.startswith("_")}
+
+
+def attributes(kind: type) -> set[str]:
+    """Names that a class defines, and that its methods set."""
+    tree = ast.parse(inspect.getsource(kind))
+    return set(vars(kind)) | {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def asked(source: str) -> Iterator[str]:
-    """Names that `hasattr` and `getattr` are given as text."""
-    for node in ast.walk(ast.parse(source)):
+    """Names that `hasattr` and its kin are given: as text, or one by one out of a display."""
+    tree = ast.parse(source)
+    displays = dict(loops(tree))
+    for node in ast.walk(tree):
         match node:
             case ast.Call(
-                func=ast.Name(id="hasattr" | "getattr"), args=[_, ast.Constant(str(name)), *_]
+                func=ast.Name(id=function) | ast.Attribute(attr=function),
+                args=[_, ast.Constant(str(name)), *_],
+            ) if function in ASKING:
+                yield name
+            case ast.Call(
+                func=ast.Name(id=function) | ast.Attribute(attr=function),
+                args=[_, ast.Name(variable), *_],
+            ) if function in ASKING:
+                yield from displays.get(variable, ())
+            case ast.Call(
+                func=ast.Name(id="attrgetter") | ast.Attribute(attr="attrgetter"), args=names
+            ):
+                yield from texts_in(names)
+            case ast.Compare(
+                left=ast.Constant(str(name)),
+                ops=[ast.In() | ast.NotIn()],
+                comparators=[ast.Call(func=ast.Name(id="dir" | "vars"))],
             ):
                 yield name
+
+
+def loops(tree: ast.AST) -> Iterator[tuple[str, list[str]]]:
+    """Variables of loops over texts that stand there, with the texts."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.For(target=ast.Name(variable), iter=texts)
+                | ast.comprehension(target=ast.Name(variable), iter=texts)
+            ) if isinstance(texts, (ast.Tuple, ast.List, ast.Set)):
+                yield variable, texts_in(texts.elts)
+
+
+def texts_in(nodes: list[ast.expr]) -> list[str]:
+    constants = [one.value for one in nodes if isinstance(one, ast.Constant)]
+    return [value for value in constants if isinstance(value, str)]
 
 
 @pytest.mark.parametrize(
@@ -66,3 +125,25 @@ def test_no_callback_or_saver_is_asked_for_a_role_by_name(path: Path) -> None:
 def test_each_exception_is_needed() -> None:
     for module, names in EXCEPTIONS.items():
         assert names <= set(asked((PACKAGE / module).read_text(encoding="utf-8"))), module
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hasattr(it, 'monitors')",
+        "getattr(it, 'monitors', ())",
+        "inspect.getattr_static(it, 'monitors')",
+        "operator.attrgetter('monitors')(it)",
+        "for name in ('monitors', 'x'): getattr(it, name, None)",
+        "[getattr(it, name, None) for name in ['monitors']]",
+        "'monitors' in dir(it)",
+        "'monitors' not in vars(it)",
+    ],
+)
+def test_every_way_to_ask_by_name_is_seen(source: str) -> None:
+    assert "monitors" in set(asked(source)) & role_names()
+
+
+@pytest.mark.parametrize("name", ["monitors", "retention", "second_pass", "origins", "samples"])
+def test_callbacks_savers_samplers_and_data_of_ours_have_roles(name: str) -> None:
+    assert name in role_names()

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from trackside.data.batches import describe
+from trackside.data.seekable import ExcludingSampler, SeekableSampler
 from trackside.data.tensors import TensorLoader, as_dataset
+from trackside.distributed.sharding import RankBatches, RankRounds
 from trackside.errors import DataError
 
 
@@ -154,14 +156,13 @@ def batch_size_of(loader: object) -> int | None:
     if isinstance(loader, TensorLoader):
         return loader.batch_size
     batches: Any = getattr(loader, "batch_sampler", None)
-    while batches is not None and not isinstance(batches, BatchSampler):
-        # A stand-in has the original inside, and hands its attributes through.
-        batches = getattr(batches, "batches", None) or _inside(batches)
+    while not isinstance(batches, BatchSampler):
+        if isinstance(batches, (RankBatches, RankRounds)):
+            batches = batches.batches
+        elif isinstance(batches, (ExcludingSampler, SeekableSampler)):
+            batches = batches.wrapped
+        else:
+            break
     if batches is None:
         return loader.batch_size if isinstance(loader, DataLoader) else None
     return batches.batch_size if type(batches) is BatchSampler else None
-
-
-def _inside(batches: object) -> Any:
-    inside = getattr(batches, "__dict__", {})
-    return inside.get("_batches", inside.get("_sampler"))

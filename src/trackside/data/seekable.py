@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from trackside import randomness
 from trackside.data.loaded import Origin, unwrap
+from trackside.distributed.sharding import fresh
 
 REMEMBERED = 256
 """Of how many batches indices are remembered: more than workers run ahead, or ranks talk late."""
@@ -73,6 +74,11 @@ class ExcludingSampler:
         """Whether to note the indices of the newest batches."""
         self._held: dict[int, Any] = {}
 
+    @property
+    def wrapped(self) -> Any:
+        """The sampler that it stands in for."""
+        return self._batches
+
     def second_pass(self) -> ExcludingSampler:
         """Another one over the same batches, that leaves none out."""
         return ExcludingSampler(self._batches)
@@ -124,12 +130,14 @@ class SeekableSampler:
         self._seed = 0
         self._pass: _Pass | None = None
 
+    @property
+    def wrapped(self) -> Any:
+        """The sampler that it stands in for; on several ranks, a rank's part of it."""
+        return self._sampler
+
     def second_pass(self) -> SeekableSampler:
         """Another one for the same sampler, at the beginning of a pass."""
-        second_pass = getattr(
-            self._sampler, "second_pass", None
-        )  # a rank's share keeps count of its pass
-        sampler = self._sampler if second_pass is None else second_pass()
+        sampler = fresh(self._sampler)
         other = SeekableSampler(sampler, self._seeds_batches, self._seed_offset)
         other.wind(0, randomness.derived_seed())
         return other

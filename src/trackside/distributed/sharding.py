@@ -12,9 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,17 @@ def training_share(batch: Sequence[T], rank: int, ranks: int) -> Share[T]:
     return Share(mine or batch[:1], len(mine), len(batch), ranks)
 
 
-def _anew(batches: Iterable[T]) -> Iterable[T]:
+@runtime_checkable
+class Repeatable(Protocol[T_co]):
+    """Batches of which one pass may be under way beside another."""
+
+    def second_pass(self) -> Iterable[T_co]:
+        """The same batches, at the beginning of a pass that knows nothing of the first."""
+
+
+def fresh(batches: Iterable[T]) -> Iterable[T]:
     """The same batches, without what a pass has noted about itself."""
-    second_pass = getattr(batches, "second_pass", None)
-    again: Iterable[T] = batches if second_pass is None else second_pass()
-    return again
+    return batches.second_pass() if isinstance(batches, Repeatable) else batches
 
 
 def until_one_ends(batches: Iterator[T], any_rank: Callable[[bool], bool]) -> Iterator[T]:
@@ -100,7 +107,7 @@ class RankBatches(Generic[T]):
 
     def second_pass(self) -> RankBatches[T]:
         """Another one over the same batches, at the beginning of a pass."""
-        return RankBatches(_anew(self.batches), self._rank, self._ranks)
+        return RankBatches(fresh(self.batches), self._rank, self._ranks)
 
     def __iter__(self) -> Iterator[Share[T]]:
         return (training_share(batch, self._rank, self._ranks) for batch in self.batches)
@@ -129,7 +136,7 @@ class RankRounds(Generic[T]):
 
     def second_pass(self) -> RankRounds[T]:
         """Another one over the same batches, at the beginning of a pass."""
-        other = RankRounds(_anew(self.batches), self._rank, self._ranks)
+        other = RankRounds(fresh(self.batches), self._rank, self._ranks)
         other.limit = self.limit
         return other
 

@@ -282,8 +282,7 @@ def _patience(run: Run, evaluations: int | None) -> Iterator[Diagnostic]:
 
 
 def _steps(run: Run) -> Iterator[Diagnostic]:
-    train: Any = run.data.get("train")
-    batches = getattr(train, "batches", None)
+    batches = run.data["train"].batches if "train" in run.data else None
     if batches is not None and run.accumulate > batches:
         yield Diagnostic(
             "warning",

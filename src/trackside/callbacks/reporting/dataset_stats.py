@@ -48,8 +48,7 @@ def sizes(data: Mapping[str, Any]) -> dict[str, float]:
     """Samples and batches by full name, where they are known."""
     found: dict[str, float] = {}
     for name, source in data.items():
-        for unit in ("samples", "batches"):
-            amount = getattr(source, unit, None)
+        for unit, amount in (("samples", source.samples), ("batches", source.batches)):
             if amount is not None:
                 found[f"data/{name}/{unit}"] = float(amount)
     return found
@@ -59,7 +58,7 @@ def sentence(data: Mapping[str, Any]) -> str:
     """`train 1,400 samples in 44 batches, val 397 samples in 13 batches`."""
     parts = []
     for name, source in data.items():
-        samples, batches = getattr(source, "samples", None), getattr(source, "batches", None)
+        samples, batches = source.samples, source.batches
         words = [] if samples is None else [f"{samples:,} samples"]
         words += [] if batches is None else [f"{batches:,} batches"]
         parts.append(f"{name} {' in '.join(words) or 'of unknown length'}")

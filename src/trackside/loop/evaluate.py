@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,7 +22,9 @@ from trackside.loop.state import Ended, Training, agree
 from trackside.run import Evaluation
 from trackside.step.evaluation import evaluating
 from trackside.step.metrics import scalars
-from trackside.step.output import as_output
+from trackside.step.output import Output, as_output
+
+logger = logging.getLogger("trackside")
 
 
 def evaluate(training: Training, name: str) -> Evaluation | None:
@@ -44,6 +47,8 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
             return None
         evaluation.metrics.update(training.setup.log.end_evaluation())
         _compute_metrics(training, evaluation)
+        for metric in training.setup.mean_check.finish():
+            logger.warning("%s", metric)
     flush(training)
     return evaluation
 
@@ -98,13 +103,23 @@ def evaluate_batch(
         )
     for metric in setup.metrics.values():
         metric.update(output.prediction, output.target)
-    for name, function in setup.functions.items():
-        value = function(output.prediction, output.target)
-        setup.log.add(f"{evaluation.name}/{name}", value, samples)
+    if setup.functions:
+        _apply_functions(training, evaluation, output, samples)
     evaluation.batches_completed += 1
     evaluation.samples_completed += samples
     if listeners[Callback.on_evaluation_batch_end]:
         training.fire(Callback.on_evaluation_batch_end, evaluation, batch, returned)
+
+
+def _apply_functions(
+    training: Training, evaluation: Evaluation, output: Output, samples: int
+) -> None:
+    """The metrics that are functions: their mean over batches is recorded."""
+    setup, (prediction, target) = training.setup, (output.prediction, output.target)
+    values = {name: function(prediction, target) for name, function in setup.functions.items()}
+    for name, value in values.items():
+        setup.log.add(f"{evaluation.name}/{name}", value, samples)
+    setup.mean_check.see(setup.functions, prediction, target, values, samples)
 
 
 def fill_round(training: Training, batch: Batch, step: Callable[[Any, Batch], object]) -> None:

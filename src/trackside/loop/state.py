@@ -23,6 +23,7 @@ from trackside.progress import training_batches
 from trackside.requests import Request
 from trackside.run import Rollback, Run, SkippedStep
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
+from trackside.step.mean_check import MeanCheck
 from trackside.step.metrics import BLOCK, Metric, MetricFunction, MetricLog
 from trackside.step.optimization import Clip, Scheduling, drops_plainly
 from trackside.step.output import Steps
@@ -93,6 +94,8 @@ class Setup:
     """Lets batches begin their way to the device before their turn; None: at their turn."""
     uncounted: set[str] = field(default_factory=set)
     """Names of the data of which it was said that nobody can count its samples."""
+    mean_check: MeanCheck = field(default_factory=MeanCheck)
+    """Notices metrics that are functions and no means over samples."""
 
     @property
     def modules(self) -> dict[str, nn.Module]:

@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     from trackside.outcome import Status as Status
     from trackside.progress import Progress as Progress
     from trackside.progress import RunLimit as RunLimit
+    from trackside.progress import SkippedStep as SkippedStep
     from trackside.progress import TrainingBatch as TrainingBatch
     from trackside.requests import Request as Request
     from trackside.run import Evaluation as Evaluation
     from trackside.run import Rollback as Rollback
     from trackside.run import Run as Run
-    from trackside.run import SkippedStep as SkippedStep
     from trackside.schedule import AnyOf as AnyOf
     from trackside.schedule import Every as Every
     from trackside.schedule import Schedule as Schedule
@@ -151,6 +151,7 @@ else:
             "progress": (
                 "Progress",
                 "RunLimit",
+                "SkippedStep",
                 "TrainingBatch",
             ),
             "requests": ("Request",),
@@ -158,7 +159,6 @@ else:
                 "Evaluation",
                 "Rollback",
                 "Run",
-                "SkippedStep",
             ),
             "schedule": (
                 "AnyOf",

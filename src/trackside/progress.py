@@ -131,6 +131,17 @@ class RunLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedStep:
+    """One step without its update, skipped on request or by fp16: it counts, the weights stay."""
+
+    step: int
+    """Steps completed with it."""
+    reason: str
+    asked_by: str
+    """The asker, and on which ranks, unless on all."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingBatch:
     """Identity of a training batch: enough to know it when it comes again."""
 

@@ -17,7 +17,7 @@ from trackside.errors import UnknownDataError, UsageError, WrongTimeError
 from trackside.history import History
 from trackside.later import known_from
 from trackside.outcome import Outcome
-from trackside.progress import Progress, RunLimit, TrainingBatch
+from trackside.progress import Progress, RunLimit, SkippedStep, TrainingBatch
 from trackside.renamed import refuses_old_names
 from trackside.requests import Kind, Request, Requests
 
@@ -51,17 +51,6 @@ class Rollback:
     """Batches that are not trained on when they come again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedStep:
-    """One update that was asked to be skipped: it was counted, and the weights stayed."""
-
-    step: int
-    """Steps completed with it."""
-    reason: str
-    asked_by: str
-    """The asker, and on which ranks, unless on all."""
-
-
 @dataclass(slots=True)
 class Evaluation:
     """One pass over a named data set without gradients."""
@@ -85,8 +74,8 @@ class Evaluation:
 class Log(Protocol):
     """The log of values (`metrics.py` keeps them on the device)."""
 
-    def add(self, name: str, value: Tensor | float, weight: float) -> None:
-        """Add `value` with `weight` to the mean kept under `name`."""
+    def log(self, name: str, value: Tensor | float, weight: float) -> None:
+        """Add `value` with `weight` to the mean kept under `name`, unless the loop records that."""
 
 
 class Events(Protocol):
@@ -211,6 +200,17 @@ class Run:
                 f"a run of mode {self.mode!r} has no optimizer", expected="a `fit` with one"
             )
         return next(iter(self.optimizers.values()))
+
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the last step made no update, as far as the host knows at once."""
+        last = self.skipped_steps[-1:]
+        return bool(last) and last[0].step == self.progress.steps_completed
+
+    @property
+    def updates_completed(self) -> int:
+        """Steps that made their update, as far as the host knows: without `skipped_steps`."""
+        return self.progress.steps_completed - len({one.step for one in self.skipped_steps})
 
     @property
     def schedulers(self) -> dict[str, Any]:
@@ -343,8 +343,7 @@ class Run:
         self._ask("roll_back", reason, asked_by, leave_out=tuple(leave_out))
 
     def _ask(self, kind: Kind, reason: str, asked_by: str | None, **details: Any) -> None:
-        who = asked_by or self.current_callback or "trainer"
-        step = self.progress.steps_completed
+        who, step = asked_by or self.current_callback or "trainer", self.progress.steps_completed
         self.requests.ask(Request(kind, reason, who, step=step, **details))
 
     @contextmanager
@@ -371,6 +370,9 @@ class Run:
                 `train/`, or the evaluation's.
             value: A number, or a tensor of one element, which stays on its device until then.
             weight: Weight in the mean; None takes the samples of the batch in hand, or 1 outside.
+
+        Raises:
+            UsageError: The loop records that name itself, such as `train/loss`.
         """
         if self._discards:
             return
@@ -384,7 +386,7 @@ class Run:
             name = f"{self.evaluation.name if self.evaluation else 'train'}/{name}"
         if weight is None:
             weight = self.batch_samples or 1.0
-        self.metric_log.add(name, value, weight)
+        self.metric_log.log(name, value, weight)
 
     def emit(
         self, event: Callable[Concatenate[Any, Any, P], object], *args: P.args, **kwargs: P.kwargs

@@ -20,7 +20,7 @@ class Kept:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def add(self, name: str, value: float, weight: float) -> None:
+    def log(self, name: str, value: float, weight: float) -> None:
         self.names.append(name)
 
 

@@ -128,3 +128,33 @@ def test_a_parameter_that_comes_twice_is_put_right_once() -> None:
         parts.scale(parameter.sum(), weight).backward()
     parts.finish([parameter, parameter])
     torch.testing.assert_close(parameter.grad, torch.ones(1))
+
+
+class Padded(Trainer):
+    """Labels of -100 count for nothing, as the page on training has it."""
+
+    def training_step(self, run: Run, batch: Any) -> Output:
+        inputs, labels = batch
+        loss = nn.functional.cross_entropy(run.model(inputs), labels)
+        return Output(loss, weight=(labels != -100).sum())
+
+
+@pytest.mark.parametrize("sizes", [[2, 4], [3, 3], [1, 4, 1]])
+def test_a_step_over_padded_batches_is_that_over_all_their_tokens(sizes: list[int]) -> None:
+    labels = torch.tensor([0, -100, 1, 1, -100, 0])
+
+    def fitted(parts: list[int]) -> Any:
+        trainer = Padded(
+            lambda: nn.Linear(3, 2),
+            optimizer=lambda p: SGD(p, lr=0.1),
+            accumulate=len(parts),
+            seed=0,
+            defaults=False,
+        )
+        batches = list(zip(INPUTS[:6].split(parts), labels.split(parts), strict=True))
+        result = trainer.fit(batches, epochs=1)
+        return trainer.models["model"].get_parameter("weight"), result.history
+
+    (weight, history), (whole, expected) = fitted(sizes), fitted([6])
+    torch.testing.assert_close(weight, whole)
+    assert history.latest("train/loss") == pytest.approx(expected.latest("train/loss"))

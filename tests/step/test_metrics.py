@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from trackside import Callback, Evaluation, Run, UsageError
 from trackside.step.metrics import MetricLog, merged
+from trackside.testing import tiny_regression
 
 CPU = torch.device("cpu")
 
@@ -25,3 +29,41 @@ def test_the_logs_of_several_ranks_go_on_as_one() -> None:
 
 def test_nothing_merged_is_an_empty_log() -> None:
     assert merged([]) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "train/loss", "val/loss", "val/exact", "train/skipped_steps", "train_recent/x"]
+)
+def test_a_name_that_the_loop_records_itself_is_refused(name: str) -> None:
+    def log(self: Any, run: Run, batch: Any, output: Any) -> None:
+        run.log(name, 1.0)
+
+    task = tiny_regression()
+    logging = type("Logging", (Callback,), {"on_batch_end": log})()
+    metrics = {"exact": lambda prediction, target: (prediction == target).float().mean()}
+    trainer = task.trainer(callbacks=[logging], metrics=metrics)
+    with pytest.raises(UsageError, match="the loop records it itself") as info:
+        trainer.fit(task.train, task.validation, epochs=1)
+    assert info.value.option == ("train/loss" if name == "loss" else name)
+
+
+def test_what_is_logged_or_put_in_at_the_end_of_an_evaluation_is_recorded_with_it() -> None:
+    class Streak(Callback[Run]):
+        def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+            run.log("streak", 3.0)
+            evaluation.metrics["val/twice"] = 2 * evaluation.metrics["val/loss"]
+
+    task = tiny_regression()
+    result = task.trainer(callbacks=[Streak()]).fit(task.train, task.validation, epochs=1)
+    first, late = [one for one in result.history if any(n.startswith("val/") for n in one.values)]
+    assert late.values == {"val/streak": 3.0, "val/twice": 2 * first.values["val/loss"]}
+    assert (late.step, late.epoch) == (first.step, first.epoch)
+
+
+def test_evaluate_returns_what_is_logged_at_its_end() -> None:
+    class Late(Callback[Run]):
+        def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+            run.log("late", 1.0)
+
+    task = tiny_regression()
+    assert task.trainer(callbacks=[Late()]).evaluate(task.validation)["test/late"] == 1.0

@@ -114,8 +114,11 @@ def _fits(name: str, value: Any) -> bool:
         return isinstance(value, bool)
     if name == "unused_hooks":
         return isinstance(value, (set, frozenset))
-    parts = isinstance(value, (tuple, list)) and all(isinstance(one, (str, type)) for one in value)
-    return parts and (name != "runs_in" or set(value) <= set(MODES))
+    if not isinstance(value, (tuple, list)) or not value:  # nothing is declared by nothing
+        return False
+    return all(isinstance(one, (str, type)) for one in value) and (
+        name != "runs_in" or set(value) <= set(MODES)
+    )
 
 
 def _might_be_meant(name: str, value: Any) -> bool:

@@ -35,7 +35,8 @@ from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
 from trackside.loop.untrained import tell_untrained
 from trackside.outcome import Outcome
-from trackside.run import Run, SkippedStep
+from trackside.progress import SkippedStep
+from trackside.run import Run
 from trackside.step.accumulation import Parts
 from trackside.step.modes import begin_training
 from trackside.step.optimization import drop_gradients
@@ -164,7 +165,7 @@ def take_steps(training: Training) -> Ended:
 def after_step(training: Training) -> None:
     """Do the work between two steps: a record, an evaluation, a request, a saved checkpoint."""
     run, progress, setup = training.run, training.run.progress, training.setup
-    if run.skipped_steps and run.skipped_steps[-1].step == progress.steps_completed:
+    if run.step_was_skipped:
         record(training, {"train/skipped_steps": float(len(run.skipped_steps))})
     if training.schedules.log.crossed(progress):
         record(training, {**setup.log.recent(), **measured(training)})
@@ -199,8 +200,9 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
     elif not setup.steps.manual_optimization:
         update(training, setup.optimizers)
     run.progress.steps_completed += 1
-    for scheduling in setup.schedulings:
-        scheduling.after_step()
+    if setup.schedulings and not run.step_was_skipped:
+        for scheduling in setup.schedulings:
+            scheduling.after_step()
     if training.listeners.step_end:
         training.fire(Callback.on_step_end)
 
@@ -299,6 +301,7 @@ def backward(training: Training, loss: Tensor) -> None:
 def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
     """Apply and drop the gradients, with everything that can stand around it."""
     setup, scaler = training.setup, training.setup.precision.scaler
+    overflows = []
     for optimizer in optimizers:
         if scaler is not None:
             scaler.unscale_(optimizer)
@@ -310,14 +313,14 @@ def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
                 setup.steps.optimizer_step(training.run, optimizer)
             else:
                 scaler.step(optimizer)
-                setup.precision.count(optimizer)
+                overflows.append(setup.precision.count(optimizer))
         training.fire(Callback.on_optimizer_step_end, optimizer)
         training.fire(Callback.on_zero_grad_start, optimizer)
         optimizer.zero_grad()
         training.fire(Callback.on_zero_grad_end, optimizer)
     if scaler is not None:
         scaler.update()
-    _note_skipped(training)
+    _note_skipped(training, overflowed=bool(overflows) and all(overflows))
 
 
 def _skips(training: Training) -> bool:
@@ -334,12 +337,13 @@ def _skips(training: Training) -> bool:
     return False
 
 
-def _note_skipped(training: Training) -> None:
+def _note_skipped(training: Training, *, overflowed: bool) -> None:
     """Keep who skipped the step under way, and why; the step's end records it."""
-    run = training.run
-    step = run.progress.steps_completed + 1
-    for request in run.requests.take("skip_step"):
-        run.skipped_steps.append(SkippedStep(step, request.reason, request.who))
+    run, step = training.run, training.run.progress.steps_completed + 1
+    why = [(request.reason, request.who) for request in run.requests.take("skip_step")]
+    why += [("gradients are not finite (fp16)", "precision")] * overflowed
+    if why:
+        run.skipped_steps += [SkippedStep(step, reason, who) for reason, who in why]
         training.position.next_check_step = step
 
 

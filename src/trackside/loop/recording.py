@@ -33,8 +33,11 @@ def record(training: Training, values: Mapping[str, float]) -> None:
 
 
 def measured(training: Training) -> dict[str, float]:
-    """Values that callbacks measure at this point, such as rates."""
+    """Values that callbacks measure at this point, such as rates; and updates that fp16 skipped."""
     values: dict[str, float] = {}
+    skipped = training.setup.precision.skipped_updates
+    if skipped > len(training.run.skipped_steps):  # those that the host has not known of
+        values["train/skipped_steps"] = float(skipped)
     if training.setup.events.listeners[Callback.on_measure]:
         training.fire(Callback.on_measure, values)
     return values

@@ -127,9 +127,16 @@ class EvaluationSpan(Span):
         if self.ended is Ended.STOP:
             self.training.setup.log.abandon_evaluation()
             return
+        log, evaluation = self.training.setup.log, self._evaluation
+        recorded = dict(evaluation.metrics)
+        record(self.training, recorded)
+        # What is logged at its end, or put into its metrics, is part of it: it is recorded as well.
+        log.begin_evaluation(evaluation.name)
+        self.training.fire(Callback.on_evaluation_end, evaluation)
+        evaluation.metrics.update(log.close_evaluation())
         self.training.run.evaluation = None
-        record(self.training, self._evaluation.metrics)
-        self.training.fire(Callback.on_evaluation_end, self._evaluation)
+        late = {n: v for n, v in evaluation.metrics.items() if recorded.get(n) is not v}
+        record(self.training, late)
 
 
 class PredictSpan(Span):

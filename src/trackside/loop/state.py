@@ -19,9 +19,9 @@ from trackside.distributed.replicas import Replicas
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status, status_of_stop
-from trackside.progress import training_batches
+from trackside.progress import SkippedStep, training_batches
 from trackside.requests import Request
-from trackside.run import Rollback, Run, SkippedStep
+from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.step.mean_check import MeanCheck
 from trackside.step.metrics import BLOCK, Metric, MetricFunction, MetricLog

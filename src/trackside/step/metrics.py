@@ -155,8 +155,17 @@ class MetricLog:
     is under way, names under its own name belong to it.
     """
 
-    def __init__(self, reduce: Reduce | None = None) -> None:
+    def __init__(
+        self, reduce: Reduce | None = None, *, reserved: Mapping[str, str] | None = None
+    ) -> None:
+        """See the class.
+
+        Args:
+            reduce: Sums over all ranks; None: this is the only one.
+            reserved: Names that the loop records itself, each with what it records there.
+        """
         self._reduce = reduce or _alone
+        self._reserved = reserved or {}
         self._means: dict[str, Mean] = {}
         self._evaluation: dict[str, Mean] | None = None
         self._prefix = ""
@@ -188,6 +197,24 @@ class MetricLog:
             self._uncounted.append((self.mean(name), value))
         else:
             self.mean(name).add(value, weight)
+
+    def log(self, name: str, value: Tensor | float, weight: float) -> None:
+        """Add a value that a step or a callback logs.
+
+        Raises:
+            UsageError: The loop records that name itself: the mean would be of two things.
+        """
+        own = self._reserved.get(name)
+        if own is not None or name.startswith("train_recent/"):
+            topic, _, metric = name.partition("/")
+            raise UsageError(
+                f"{name!r} was logged, and the loop records it itself: "
+                + (own or "the mean of `train/...` since the last record"),
+                received=f"run.log({name!r}, ...)",
+                remedy=f"log it under another name, such as {f'{topic}/my_{metric}'!r}",
+                option=name,
+            )
+        self.add(name, value, weight)
 
     def settle(self, weight: float) -> None:
         """Add the values that waited: the batch in which they were logged weighs `weight`."""
@@ -230,6 +257,10 @@ class MetricLog:
 
     def end_evaluation(self) -> dict[str, float]:
         """Means of the evaluation that ends."""
+        return self.close_evaluation()
+
+    def close_evaluation(self) -> dict[str, float]:
+        """Means of what was logged since `begin_evaluation`."""
         means, self._evaluation = self._evaluation or {}, None
         for mean in means.values():
             mean.fold()

@@ -52,14 +52,24 @@ class Precision:
         if name == "fp16":
             self.scaler = torch.amp.GradScaler(device.type)
 
-    def count(self, optimizer: torch.optim.Optimizer) -> None:
-        """Count an attempted update, and on the device whether it was made; called after it."""
+    def count(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Count an attempted update, and on the device whether it was made; called after it.
+
+        Returns:
+            Whether it was skipped, where the host knows that without waiting: on the CPU.
+        """
         if self.scaler is None:
-            return
+            return False
         self._steps += 1
-        found = self.scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"]
-        for flag in found.values():
+        found = self.scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
+        for flag in found:
             self._skipped = flag.clamp(max=1.0) + self._skipped
+        return any(flag.device.type == "cpu" and bool(flag) for flag in found)
+
+    @property
+    def skipped_updates(self) -> int:
+        """Updates that the scaler has skipped in this process; waits for the device."""
+        return int(self._skipped)
 
     @property
     def made_no_update(self) -> bool:

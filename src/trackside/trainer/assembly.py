@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,10 @@ def assemble(
     if replicas is not None and trainer.seed is not None and run.world.rank > 0:
         # The same weights on all ranks, other dropout.
         randomness.seed_everything(randomness.mixed(trainer.seed, run.world.rank))
-    run.metric_log = log = MetricLog(run.world.sum_by_name if run.world.size > 1 else None)
+    run.metric_log = log = MetricLog(
+        run.world.sum_by_name if run.world.size > 1 else None,
+        reserved=_recorded_by_the_loop(sources, trainer.metrics),
+    )
     metrics = _on_device(trainer.metrics, run.device)
     position = Position()
     setup = Setup(
@@ -144,6 +147,13 @@ def _sources(run: Run, sets: Mapping[str, Any], batching: Batching) -> dict[str,
         )
         for name, data in sets.items()
     }
+
+
+def _recorded_by_the_loop(sets: Iterable[str], metrics: Iterable[str]) -> dict[str, str]:
+    """Names that nobody else can log, with what stands there."""
+    found = {f"{name}/{metric}": f"the metric {metric!r}" for name in sets for metric in metrics}
+    found |= {f"{name}/loss": "what the step returns" for name in sets}
+    return found | {"train/skipped_steps": "how many updates were not made"}
 
 
 def _step_run(run: Run, replicas: Replicas | None) -> Any:

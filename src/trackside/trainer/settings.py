@@ -17,8 +17,9 @@ from trackside.idioms import refuses_idioms
 from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.outcome import Outcome
 from trackside.paths import local_path
+from trackside.progress import SkippedStep
 from trackside.renamed import refuses_old_names
-from trackside.run import Rollback, SkippedStep
+from trackside.run import Rollback
 from trackside.schedule import Schedule
 
 
@@ -78,14 +79,16 @@ class Result:
     rollbacks: Sequence[Rollback] = ()
     """Returns to a checkpoint, over all resumes."""
     skipped_steps: Sequence[SkippedStep] = ()
-    """Updates that were asked to be skipped, with who asked and why, over all resumes."""
+    """Steps without their update, with who asked and why, over all resumes."""
     predictions: Sequence[Any] = ()
     """Of a prediction: what was predicted of each batch, until it ended or was ended. After an
     error on several ranks, of this rank's batches."""
 
     def __repr__(self) -> str:
         records = len(self.history)
-        return f"<Result: {self.outcome}; {records} records; files in {str(self.directory)!r}>"
+        skipped = f"; {len(self.skipped_steps)} updates skipped" if self.skipped_steps else ""
+        files = f"files in {str(self.directory)!r}"
+        return f"<Result: {self.outcome}; {records} records{skipped}; {files}>"
 
     def _repr_html_(self) -> str:
         # Notebooks show this instead of the repr.

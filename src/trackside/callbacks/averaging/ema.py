@@ -81,6 +81,7 @@ class EMA(PeriodicCallback):
         self.updates = 0
         """Updates done so far."""
         self._begun = False
+        self._moved_at = 0
         self._averaged = {
             decay: Averaged(models, buffers=buffers == "average") for decay in self.decays
         }
@@ -97,7 +98,7 @@ class EMA(PeriodicCallback):
     # --- keeping -------------------------------------------------------------------------------
 
     def on_optimizers_ready(self, run: Run) -> None:
-        self.updates, self._begun = 0, False
+        self.updates, self._begun, self._moved_at = 0, False, 0
         for averaged in self._averaged.values():
             averaged.bind(run.models)
             averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
@@ -107,6 +108,9 @@ class EMA(PeriodicCallback):
         self._begun = self._begun or self.start is None
 
     def on_due(self, run: Run) -> None:
+        if self._begun and run.updates_completed == self._moved_at:
+            return  # steps were skipped: there is nothing new to average
+        self._moved_at = run.updates_completed
         if self._begun:
             for decay, averaged in self._averaged.items():
                 kept = warmed_up(decay, self.updates) if self.warm_up else decay
@@ -186,11 +190,13 @@ class EMA(PeriodicCallback):
         averages = {str(decay): dict(one.averages) for decay, one in self._averaged.items()}
         if not any(averages.values()):
             return {}
-        return {"updates": self.updates, "begun": self._begun, "averages": averages}
+        moved = {"updates": self.updates, "begun": self._begun, "moved_at": self._moved_at}
+        return {**moved, "averages": averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         checked(state, updates=int, begun=bool, averages=dict[str, dict[str, Any]])
         self.updates, self._begun = state["updates"], state["begun"]
+        self._moved_at = state.get("moved_at", -1)  # older checkpoints don't have it
         for decay, averaged in self._averaged.items():
             if str(decay) not in state["averages"]:
                 raise CheckpointError(

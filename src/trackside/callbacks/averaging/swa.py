@@ -74,6 +74,7 @@ class SWA(Callback):
         self._averaged = Averaged(models, buffers=False)
         self._statistics: dict[str, Tensor] = {}
         self._measured_at = 0
+        self._taken_at = -1
         if all(part.unit == "epochs" for part in self.every.parts):
             self.unused_hooks = frozenset({"on_step_end"})
 
@@ -81,6 +82,7 @@ class SWA(Callback):
 
     def on_optimizers_ready(self, run: Run) -> None:
         self.count = self._measured_at = 0
+        self._taken_at = -1
         self._statistics = {}
         self._averaged.bind(run.models)
         self._averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
@@ -106,7 +108,8 @@ class SWA(Callback):
             self._take(run)
 
     def _take(self, run: Run) -> None:
-        if reached(self.start, run.progress):
+        if reached(self.start, run.progress) and run.updates_completed != self._taken_at:
+            self._taken_at = run.updates_completed
             self.count += 1
             self._averaged.move(1 / self.count)
 
@@ -157,6 +160,7 @@ class SWA(Callback):
             return {}
         return {
             "count": self.count,
+            "taken_at": self._taken_at,
             "averages": dict(self._averaged.averages),
             "measured_at": self._measured_at,
             "statistics": dict(self._statistics),
@@ -166,5 +170,6 @@ class SWA(Callback):
         averages = dict[str, Any]
         checked(state, count=int, measured_at=int, averages=averages, statistics=averages)
         self.count, self._measured_at = state["count"], state["measured_at"]
+        self._taken_at = state.get("taken_at", -1)  # older checkpoints don't have it
         self._averaged.averages = take_over(self._averaged.averages, state["averages"])
         self._statistics = dict(state["statistics"])

@@ -29,6 +29,8 @@ class Standing:
     """Batches of it that are done."""
     total_batches: int | None = None
     fitting: bool = True
+    skipped: int = 0
+    """Updates that were not made, as far as the host knows."""
 
 
 def standing(run: Run, predicted_batches: int = 0) -> Standing:
@@ -54,6 +56,7 @@ def standing(run: Run, predicted_batches: int = 0) -> Standing:
         batches,
         total_batches,
         fitting,
+        len(run.skipped_steps),
     )
 
 
@@ -97,6 +100,8 @@ def words(at: Standing, speed: float | None = None, left: float | None = None) -
     if at.fitting:
         parts.append(f"epoch {_of(at.epoch, at.total_epochs)}")
         parts.append(f"step {_of(at.steps, at.total_steps)}")
+        if at.skipped:
+            parts.append(f"{at.skipped:,} skipped")
         if at.loss is not None:
             parts.append(f"loss {figure(at.loss)}")
         if speed is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Literal, final
 
@@ -20,6 +20,7 @@ from trackside.callbacks.reporting.summary_lines import (
 from trackside.history import Mode, check_mode
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome, Status
+from trackside.progress import SkippedStep
 from trackside.run import Run
 
 _COLOURS = {
@@ -37,8 +38,8 @@ class TrainerSummary(RankZeroCallback):
 
     At the start: device, precision, ranks, folder, and the checkpoint that a resumed run goes on
     from. At the end: outcome and who asked for it; the best value of each evaluated metric and
-    when; where the files are; how long it took; the share of time of each callback; callbacks that
-    failed.
+    when; updates that were not made; where the files are; how long it took; the share of time of
+    each callback; callbacks that failed.
 
     Args:
         modes: Which way is better, `min` or `max` by name, for metrics whose name doesn't say
@@ -81,6 +82,8 @@ class TrainerSummary(RankZeroCallback):
             progress.steps_completed - steps,
             progress.samples_completed - samples,
         )
+        if run.skipped_steps:
+            lines.append(("skipped", _skipped(run.skipped_steps)))
         lines += [("took", took), ("files", files(run.directory))]
         lines.append(("callbacks", shares(run.callback_seconds, wall_seconds)))
         lines += [("failed", f"{n}, {c} times") for n, c in run.callbacks.failures().items()]
@@ -88,3 +91,12 @@ class TrainerSummary(RankZeroCallback):
         for label, text in lines:
             terminal.say(f"  {'' if label == label_before else label:10}{text}", hang=12)
             label_before = label
+
+
+def _skipped(steps: Sequence[SkippedStep]) -> str:
+    """`3 updates, the last at step 40: gradients are not finite (fp16), by precision`."""
+    last = steps[-1]
+    noun = "update" if len(steps) == 1 else "updates"
+    return (
+        f"{len(steps):,} {noun}, the last at step {last.step:,}: {last.reason}, by {last.asked_by}"
+    )

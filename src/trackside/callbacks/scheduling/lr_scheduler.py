@@ -87,8 +87,9 @@ class LRScheduler(Callback):
         self._epochs_closed = run.progress.epochs_closed
 
     def on_step_end(self, run: Run) -> None:
-        for scheduling in self._schedulings.values():
-            scheduling.after_step()
+        if not run.step_was_skipped:
+            for scheduling in self._schedulings.values():
+                scheduling.after_step()
 
     def on_log(self, run: Run, record: Record) -> None:
         for scheduling in self._schedulings.values():

@@ -1,0 +1,153 @@
+"""Steps without their update: what moves, what stays, and who hears of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ExponentialLR
+from torch.utils.data import TensorDataset
+
+from trackside import Callback, Run, Scheduler, Settings, Trainer
+from trackside.callbacks import EMA, SWA, Checkpoint, LRScheduler
+from trackside.callbacks.averaging.averages import warmed_up
+
+STEPS = 6
+OVERFLOWS = (1, 4)
+"""Batches, from 0, whose gradients are not finite in fp16."""
+
+
+def batches(*overflows: int) -> list[Any]:
+    generator = torch.Generator().manual_seed(0)
+    # Small enough for the scale that the scaler begins with.
+    inputs = torch.randn(STEPS, 4, 3, generator=generator) / 20
+    target = torch.randn(STEPS, 4, 1, generator=generator) / 20
+    for number in overflows:
+        target[number] = float("inf")
+    return list(zip(inputs, target, strict=True))
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+class Watch(Callback[Run]):
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.weights: list[Tensor] = []
+
+    def on_step_end(self, run: Run) -> None:
+        self.rates.append(run.optimizer.param_groups[0]["lr"])
+        self.weights.append(run.model.get_parameter("weight").detach().clone())
+
+
+class Skip(Callback[Run]):
+    skips_steps = True
+
+    def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+        if run.progress.steps_completed % STEPS in OVERFLOWS:
+            run.skip_step("not this one")
+
+
+def trained(*callbacks: Callback[Any], **options: Any) -> tuple[Watch, Any]:
+    watch = Watch()
+    trainer = Trainer(
+        model(),
+        loss=nn.MSELoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+        callbacks=[*callbacks, watch],
+        defaults=False,
+        settings=Settings(directory="run", device="cpu", log_every="2 steps"),
+        **options,
+    )
+    return watch, trainer.fit(batches(*OVERFLOWS), epochs=1)
+
+
+def by_hand() -> tuple[list[Tensor], list[float]]:
+    """The same in fp16, as torch's own pages have it; the scheduler waits where nothing moved."""
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    scheduler, scaler = ExponentialLR(optimizer, 0.5), torch.amp.GradScaler("cpu")
+    weights, rates = [], []
+    for inputs, target in batches(*OVERFLOWS):
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = nn.functional.mse_loss(net(inputs), target)
+        scaler.scale(loss).backward()
+        before = scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        if scaler.get_scale() >= before:
+            scheduler.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        weights.append(net.get_parameter("weight").detach().clone())
+    return weights, rates
+
+
+def test_fp16_with_skipped_updates_equals_a_loop_by_hand_bit_for_bit() -> None:
+    weights, rates = by_hand()
+    watch, _ = trained(
+        precision="fp16", scheduler=Scheduler(lambda o: ExponentialLR(o, 0.5), "step")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(watch.weights, weights, strict=True))
+    assert watch.rates == rates
+
+
+@pytest.mark.parametrize("how", ["fp16", "asked"])
+def test_skipped_updates_are_counted_recorded_and_in_the_result(how: str) -> None:
+    asks = [Skip()] if how == "asked" else []
+    _, result = trained(*asks, precision="fp16" if how == "fp16" else "fp32")
+    assert [one.step for one in result.skipped_steps] == [2, 5]
+    assert result.history.values("train/skipped_steps") == [1, 2]
+    assert "2 updates skipped" in repr(result)
+
+
+@pytest.mark.parametrize("as_callback", [False, True])
+@pytest.mark.parametrize("how", ["fp16", "asked"])
+def test_schedulers_wait_where_no_update_is_made(how: str, as_callback: bool) -> None:
+    callbacks: list[Callback[Any]] = [Skip()] if how == "asked" else []
+    options: dict[str, Any] = {"precision": "fp16" if how == "fp16" else "fp32"}
+    if as_callback:
+        callbacks.append(LRScheduler(lambda o: ExponentialLR(o, 0.5), interval="step"))
+    else:
+        options["scheduler"] = Scheduler(lambda o: ExponentialLR(o, 0.5), "step")
+    watch, _ = trained(*callbacks, **options)
+    assert watch.rates == [0.1 * 0.5**moves for moves in (1, 1, 2, 3, 3, 4)]
+
+
+@pytest.mark.parametrize("how", ["fp16", "asked"])
+def test_averages_wait_where_no_update_is_made(how: str) -> None:
+    ema, swa = EMA(0.9), SWA(start="1 step", every="1 step")
+    asks = [Skip()] if how == "asked" else []
+    watch, _ = trained(*asks, ema, swa, precision="fp16" if how == "fp16" else "fp32")
+    taken = [weight for step, weight in enumerate(watch.weights) if step not in OVERFLOWS]
+    expected = model().get_parameter("weight").detach().clone()
+    for updates, weight in enumerate(taken):
+        expected.lerp_(weight, 1 - warmed_up(0.9, updates))
+    assert (ema.updates, swa.count) == (4, 4)
+    torch.testing.assert_close(ema.weights()["weight"], expected)
+
+
+def test_an_average_that_waited_goes_on_after_a_resume_as_if_it_had_not_stopped() -> None:
+    data = TensorDataset(*(torch.cat(parts) for parts in zip(*batches(), strict=True)))
+
+    def run(directory: str, steps: int, resume: str | None) -> EMA:
+        ema = EMA(0.9, every="2 steps")
+        Trainer(
+            model(),
+            loss=nn.MSELoss(),
+            optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+            callbacks=[Skip(), ema, Checkpoint()],
+            defaults=False,
+            seed=0,
+            settings=Settings(directory=directory, device="cpu"),
+        ).fit(data, epochs=2, steps=steps, batch_size=4, resume=resume)
+        return ema
+
+    whole = run("whole", 9, None)
+    run("parts", 5, None)
+    parts = run("parts", 9, "auto")
+    assert torch.equal(whole.weights()["weight"], parts.weights()["weight"])

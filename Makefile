@@ -9,7 +9,7 @@ PYTHON ?=
 DEMO_STAMP := $(VENV)/.installed-for-demo
 TEST_STAMP := $(VENV)/.installed-for-test
 # Not compiled at once: most of it is never imported. Python keeps what it compiles on import, also
-# where the environment says otherwise: every start would else compile torch anew.
+# where the environment says otherwise: every start would else compile torch again.
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
 
@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index bench faults clean clean-all
+.PHONY: help demo test check schema index coverage bench faults clean clean-all
 
 help:  ## list the targets
 	@echo "Targets:"
@@ -62,8 +62,11 @@ check: $(TEST_STAMP)  ## lint, format, types and import contracts
 index: $(TEST_STAMP)  ## write callbacks/__init__.py again, after a callback was added, renamed or removed
 	$(BIN)/trackside callbacks --index src/trackside/callbacks/__init__.py
 
-schema: $(TEST_STAMP)  ## write trackside.schema.json anew, after an option has changed
+schema: $(TEST_STAMP)  ## write trackside.schema.json again, after an option has changed
 	$(BIN)/trackside schema > $@.new && mv $@.new trackside.schema.json
+
+coverage: $(TEST_STAMP)  ## which lines and branches of src the quick tests of one process run
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" --cov --cov-report=term:skip-covered $(ARGS)
 
 bench: $(TEST_STAMP)  ## measure against a raw loop, as ratios
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)

@@ -1,6 +1,6 @@
 """The tables of hooks in docs/coming-from, made of the dialects' own.
 
-python -m tests.dialects.pages      writes them anew
+python -m tests.dialects.pages      writes them again
 """
 
 from __future__ import annotations

@@ -361,6 +361,8 @@ def _monitor_remedy(monitor: str, topic: str, known: set[str], setup: Setup) -> 
     if (new := new_value(monitor)) is not None:
         now = f"it is called `{new}` now, and recorded within epochs"
         return f"{now}: watch `train/{monitor.partition('/')[2]}`"
+    if topic == "train_recent":
+        return f"it is recorded within epochs, not at their ends: watch `train/{monitor[13:]}`"
     if topic in setup.sources and topic != TRAIN and topic not in setup.options.evaluations:
         return f"give {topic!r} to `fit` as `validation`, so that it is evaluated"
     if topic not in setup.sources and not setup.options.evaluations:

@@ -22,7 +22,7 @@ class _Judging(PeriodicCallback):
 
     @property
     def mode(self) -> Mode:
-        """Which way the metric is better."""
+        """Direction in which the metric is better."""
         higher: bool = self.metric_property_provider.higher_is_better(self.metric_key)
         return "max" if higher else "min"
 

@@ -254,12 +254,32 @@ class Terminated(SystemExit):
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: str) -> str:
-    """`text` with control characters shown as escapes, so that a terminal doesn't obey them.
+_SHORTEST_SECRET = 8
+"""Characters of a value that is looked for in every message: shorter ones are in many words."""
+_secrets: dict[str, str] = {}
+"""Values that are never shown, each with the text that is shown for it."""
 
-    Line breaks and tabs stay. Marks that turn the direction of writing count as control characters,
-    and so do bytes of a file's name that are no text.
+
+def keep_secret(value: str, written: str) -> None:
+    """Show `written` wherever `value` would stand in a message; values of few characters stay."""
+    if len(value) >= _SHORTEST_SECRET:
+        _secrets[value] = written
+
+
+def as_written(text: str) -> str:
+    """`text` with what must stay secret as it was written in the configuration."""
+    for value in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(value, _secrets[value])
+    return text
+
+
+def printable(text: str) -> str:
+    """`text` as it may be shown: secrets as written, control characters as escapes.
+
+    So no terminal obeys them. Line breaks and tabs stay. Marks that turn the direction of writing
+    count as control characters, and so do bytes of a file's name that are no text.
     """
+    text = as_written(text)
     return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 

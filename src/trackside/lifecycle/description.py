@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from trackside.errors import as_written
 from trackside.schedule import AnyOf, Every
 
 _CONTAINERS = (tuple, list, dict, frozenset)
@@ -53,5 +54,5 @@ def _plain(value: Any, default: Any) -> Any:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = as_written(repr(value))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

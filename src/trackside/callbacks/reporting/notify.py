@@ -58,7 +58,9 @@ class Notify(RankZeroCallback):
             )
         if url is not None and not url.startswith(("https://", "http://")):
             raise ConfigurationError(
-                f"{url!r} is not the address of a webhook", expected="https://...", option="url"
+                "the address isn't one of a webhook",
+                expected="https://...",
+                option="url",
             )
         if when not in ("end", "failure"):
             raise ConfigurationError(

@@ -27,7 +27,7 @@ from trackside.config.text.naming import SECTION, callbacks_by_name
 from trackside.config.text.overrides import SOURCE, Override, is_override, parse_override
 from trackside.config.text.place import Path, Place, dotted
 from trackside.config.text.problem import Findings
-from trackside.config.text.secrets import kept_values
+from trackside.config.text.secrets import keep_secrets, kept_values
 from trackside.errors import did_you_mean
 
 
@@ -119,7 +119,9 @@ def read(files: Sequence[str | FilePath], overrides: Iterable[str], findings: Fi
             applied = _apply(override, value, layers, findings)
             layers += [applied] if applied is not None else []
     document = Document({}, value, tuple(layers))
-    return Document(fill_in(value, document.place, findings), value, tuple(layers))
+    filled = fill_in(value, document.place, findings)
+    keep_secrets(filled, value)
+    return Document(filled, value, tuple(layers))
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Any
 
 from trackside.config.text.place import Path
+from trackside.errors import keep_secret
 
 _SOURCE = "oc.env"
+_VARIABLE = re.compile(r"oc\.env:\s*(\w+)")
 _SHORTEST = 4
 """Characters of a value that is looked for inside others: `1` is in half of all values."""
 
@@ -21,6 +25,19 @@ def kept_values(value: Any, written: Any) -> Any:
     secrets: set[str] = set()
     _collect(value, written, secrets)
     return _masked(value, written, {text for text in secrets if len(text) >= _SHORTEST})
+
+
+def keep_secrets(value: Any, written: Any) -> None:
+    """Let no message show what comes from the environment; see `errors.keep_secret`."""
+    if isinstance(written, str):
+        if _SOURCE in written:
+            for _, leaf in _leaves(value, ()):
+                keep_secret(str(leaf), written)
+            for name in _VARIABLE.findall(written):
+                keep_secret(os.environ.get(name, ""), f"${{oc.env:{name}}}")
+        return
+    for inner, inner_written in _pairs(value, written):
+        keep_secrets(inner, inner_written)
 
 
 def _collect(value: Any, written: Any, secrets: set[str]) -> None:

@@ -523,8 +523,8 @@ class DreamTrainerConfig(SimpleNamespace):
     """Stands for their configuration."""
 
 
-class MyTrainer(NativeTrainer):
-    """Stands for a trainer of theirs, on the tiny task with metrics."""
+class MyTrainer(dream_trainer.TrainerMethods, NativeTrainer):
+    """A trainer on the tiny task with metrics."""
 
     def __init__(self, config: DreamTrainerConfig) -> None:
         self.task = tiny_classification()
@@ -538,9 +538,6 @@ class MyTrainer(NativeTrainer):
             seed=0,
             settings=Settings(device="cpu", directory="experiment"),
         )
-
-    def configure(self) -> None: ...
-    def setup(self) -> None: ...
 
     def fit(self, *_: Any, **__: Any) -> Any:
         self.result = super().fit(self.task.train, self.task.validation, epochs=2)
@@ -581,17 +578,17 @@ def dream(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     granted = {
         name: named(name)
         for name in (
-            "ProgressBar",
-            "CheckpointCallback",
-            "ProfileCallback",
             "CustomMetricCallback",
             "NewCallback",
             "CustomCallback",
         )
     }
+    theirs = ("ProgressBar", "CheckpointCallback", "ProfileCallback")
+    granted |= {name: getattr(dream_trainer, name) for name in theirs}
     known = {"Any": AnyType, "time": time, "torch": torch, "nn": nn, "Optimizer": Optimizer}
     made = {"MyTrainer": MyTrainer, "create_database_connection": Connection}
-    settings = {"checkpoint_config": None, "profiler": None}
+    parameters = dream_trainer.CheckpointParameters(checkpoint_every_n_train_epochs=1)
+    settings = {"checkpoint_config": parameters, "profiler": torch.profiler.profile()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the profiler's own, without an accelerator
         return run_all(DT, {**known, **granted, **made, **settings})

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trackside import Callback, Run
+from trackside.data.source import DataSource
 from trackside.data.workers import Workers, stop_signals
 from trackside.errors import Terminated
 from trackside.lifecycle.dispatch import Dispatcher
@@ -79,6 +80,43 @@ def test_what_the_user_does_first_in_a_worker_is_still_done() -> None:
         [104, 105, 106, 107],
     ]
     assert own.worker_init_fn is init, "the user's loader is as it was"
+
+
+class Told(Dataset[Tensor]):
+    """A data set that its workers set up; it sees itself as they do."""
+
+    offset = 0
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Tensor:
+        info = torch.utils.data.get_worker_info()
+        assert info is not None
+        assert info.dataset is self
+        return torch.tensor(index + self.offset)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_a_worker_sets_on_the_data_set_is_seen_by_it(training: bool, persistent: bool) -> None:
+    def init(worker: int) -> None:
+        torch.utils.data.get_worker_info().dataset.offset = 100  # type: ignore[union-attr]
+
+    loader = DataLoader(
+        Told(),
+        4,
+        num_workers=1,
+        multiprocessing_context="fork",
+        worker_init_fn=init,
+        persistent_workers=persistent,
+    )
+    source = DataSource("train", loader, 1, training=training)
+    assert [one.data.tolist() for one in source.begin(0)] == [
+        [100, 101, 102, 103],
+        [104, 105, 106, 107],
+    ]
+    source.workers.end()
 
 
 def test_a_worker_that_is_gone_is_noticed() -> None:

@@ -224,7 +224,7 @@ class _Seeded(list[Any]):
         self.seed = seed
 
 
-class _SeededDataset:
+class SeededDataset:
     """A data set whose batches are loaded under their own seed, whichever worker loads them.
 
     Random augmentation in workers is then a function of the batch, not of how many batches this
@@ -233,6 +233,11 @@ class _SeededDataset:
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
+
+    @property
+    def original(self) -> Any:
+        """The data set as the user knows it."""
+        return self._dataset
 
     def __getitems__(self, indices: Any) -> list[Any]:
         if isinstance(indices, _Seeded):
@@ -292,5 +297,5 @@ def windable(
     attributes[slot] = winder
     attributes["_iterator"] = None
     if workers:
-        attributes["dataset"] = _SeededDataset(loader.dataset)
+        attributes["dataset"] = SeededDataset(loader.dataset)
     return twin, winder

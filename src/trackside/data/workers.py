@@ -14,8 +14,9 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
+from trackside.data.seekable import SeededDataset
 from trackside.lifecycle.signals import ALWAYS, StopOnSignals
 
 ENDING_SECONDS = 1.0
@@ -132,6 +133,10 @@ class WorkerStart:
             # A function, not SIG_IGN: programs that the data set starts don't inherit it.
             signal.signal(number, _stay)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
+        info = get_worker_info()
+        if info is not None and isinstance(info.dataset, SeededDataset):
+            # Whoever asks for the data set and sets something on it means the user's own.
+            object.__setattr__(info, "dataset", info.dataset.original)  # torch keeps it frozen
         if self._init is not None:
             self._init(worker)
 

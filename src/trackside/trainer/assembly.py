@@ -28,6 +28,7 @@ from trackside.run import Mode, Run
 from trackside.step.metrics import Metric, MetricLog
 from trackside.step.optimization import build_optimizers, build_schedulings
 from trackside.step.precision import Precision
+from trackside.trainer import own_modules
 
 if TYPE_CHECKING:
     from trackside.trainer.trainer import Trainer
@@ -130,6 +131,8 @@ def assemble(
         watch=ranks.watch,
         prefetcher=prefetcher_for(run.device, settings.prefetch_batches),
     )
+    if training and run.world.is_global_zero:
+        own_modules.report(trainer, setup.modules.values())
     return Training(setup, position)
 
 

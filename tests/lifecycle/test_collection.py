@@ -115,6 +115,13 @@ def test_setting_the_same_instance_again_changes_nothing() -> None:
     assert collection.items() == [("plain", one)]
 
 
+def test_it_shows_its_callbacks_by_name_in_their_order() -> None:
+    collection = CallbackCollection({"late": named("late", runs_after=("early",))})
+    collection.append(Plain(), "early")
+
+    assert repr(collection) == "CallbackCollection(early=Plain(), late=Plain())"
+
+
 # --- what is refused ---------------------------------------------------------------------------
 
 

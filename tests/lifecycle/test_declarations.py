@@ -31,6 +31,8 @@ def made(**attributes: Any) -> Callback[Any]:
         ("require", (Callback,), "requires"),
         ("monitor", ("val/loss",), "monitors"),
         ("log", ("lr/*",), "logs"),
+        ("log", [], None),
+        ("require", (), None),
         ("on_eror", "warn", "on_error"),
         ("unused_hook", frozenset({"on_log"}), "unused_hooks"),
     ],

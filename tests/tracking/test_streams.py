@@ -48,6 +48,17 @@ def test_a_reader_that_is_gone_is_no_error(times: int) -> None:
         print("nor this", file=file, flush=True)
 
 
+def test_a_terminal_that_is_closed_is_no_error() -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as file:
+        stream = LastingStream(lambda: file)
+        os.close(ours)
+        for _ in range(2):
+            stream.write("nobody reads this\n")
+            stream.flush()
+        print("nor this", file=file, flush=True)
+
+
 def test_a_closed_stream_is_no_error() -> None:
     file = io.StringIO()
     file.close()

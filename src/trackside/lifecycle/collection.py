@@ -271,6 +271,10 @@ class CallbackCollection:
     def __len__(self) -> int:
         return len(self._members)
 
+    def __repr__(self) -> str:
+        parts = (f"{member.name}={original(member.callback)!r}" for member in self._ordered)
+        return f"CallbackCollection({', '.join(parts)})"
+
     def items(self) -> list[tuple[str, Callback[Any]]]:
         """Names and callbacks, in the order in which they are called."""
         return [(member.name, member.callback) for member in self._ordered]

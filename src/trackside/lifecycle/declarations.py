@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any, get_args
 
 from trackside.errors import DeclarationError
@@ -53,7 +53,7 @@ def check_declarations(callback: Callback[Any]) -> None:
             )
     for name, value in _own_attributes(callback):
         meant = next(iter(difflib.get_close_matches(name, _DECLARATIONS, 1, _NEAR)), None)
-        if meant is None or isinstance(value, property):
+        if meant is None or isinstance(value, property) or _is_empty(value):
             continue
         if _fits(meant, value):
             raise DeclarationError(
@@ -76,6 +76,11 @@ def _own_attributes(callback: Callback[Any]) -> Iterator[tuple[str, Any]]:
     for name, value in {**_of_the_class(callback), **vars(callback)}.items():
         if not name.startswith("_") and name not in known and not inspect.isroutine(value):
             yield name, value
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether it would declare nothing: `self.log = []` is a list to be filled."""
+    return isinstance(value, Sized) and not isinstance(value, type) and len(value) == 0
 
 
 def _of_the_class(callback: Callback[Any]) -> dict[str, Any]:

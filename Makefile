@@ -35,11 +35,12 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index coverage bench faults clean clean-all
+.PHONY: help demo test check schema index coverage bench faults standin compat accelerator clean \
+  clean-all
 
 help:  ## list the targets
 	@echo "Targets:"
-	@grep -hE '^[a-z-]+:.*  ## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*  ## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*  ## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*  ## ' '{ printf "  %-11s %s\n", $$1, $$2 }'
 
 demo: $(DEMO_STAMP)  ## train a small network on handwritten digits (installs on the first call)
 	@$(BIN)/trackside train examples/digits.yaml $(ARGS)
@@ -76,6 +77,21 @@ faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p tests.faults.figures -m "not peers" tests/faults $(ARGS) || failed=1; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" --ignore tests/faults tests || failed=1; \
 	exit $$failed
+
+standin: $(TEST_STAMP)  ## the quick tests on an accelerator of the tests' own, which every machine has
+	TRACKSIDE_TEST_DEVICE=standin OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" $(ARGS)
+
+compat: $(TEST_STAMP)  ## the quick tests with VERSIONS="2.14.1 2.8.0@3.12" of torch and Python
+	@test -n "$(VERSIONS)" || { echo 'Say which: make compat VERSIONS="2.14.1 2.8.0@3.12"'; exit 1; }
+	$(BIN)/python -m tests.versions $(VERSIONS) $(ARGS)
+
+# A machine with an accelerator has its own build of torch, and often no network: its Python is used
+# as it is, with what it lacks from a folder of wheels.
+accelerator:  ## tests and benchmarks on a GPU, with the PYTHON there (WHEELS=folder where offline)
+	@$(FIND_PYTHON); python=$$(find_python) || { $(NO_PYTHON); exit 1; }; \
+	"$$python" -m venv --system-site-packages .accelerator && \
+	.accelerator/bin/python -m pip install -q $(if $(WHEELS),--no-index --find-links "$(WHEELS)") --no-build-isolation -e ".[test]" && \
+	.accelerator/bin/python -m tests.accelerator $(ARGS)
 
 clean:  ## remove caches and build leftovers (not .venv, not runs)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

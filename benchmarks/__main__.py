@@ -12,6 +12,7 @@ from pathlib import Path
 NOT_BENCHMARKS = {
     "__init__",
     "__main__",
+    "accelerator",  # by `make accelerator`
     "by_trainer",
     "counting",
     "instructions",

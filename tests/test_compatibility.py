@@ -1,4 +1,4 @@
-"""What differs between devices is asked of torch in one way."""
+"""What differs between devices is asked of torch in one way; the table of versions is kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.versions import HEAD, Result, Version, counted, with_results
 from trackside import compatibility, randomness
 
 GPU = torch.device("cuda")
@@ -61,3 +62,42 @@ def test_a_kind_with_one_generator_is_asked_for_that(monkeypatch: pytest.MonkeyP
     compatibility.set_generator_states(torch.device("mps"), states)
 
     assert [int(one) for one in held] == [3, 3]
+
+
+# --- the table of `make compat` ----------------------------------------------------------------
+
+
+PAGE = f"# Versions\n\n<!-- results -->\n\n{HEAD}"
+REPORT = """<testsuites><testsuite tests="9" failures="1" errors="1" skipped="2"/></testsuites>"""
+
+
+def result(torch: str, failed: int) -> Result:
+    return Result(Version.parse(torch), 10, failed, 0, "2026-01-02")
+
+
+def rows(page: str) -> list[str]:
+    return [line.rsplit("|", 2)[0] for line in page.splitlines()[6:]]
+
+
+def test_a_version_is_torch_s_and_python_s() -> None:
+    assert Version.parse("2.8.0@3.12") == Version("2.8.0", "3.12")
+
+
+def test_failures_and_errors_count_as_failed() -> None:
+    found = counted(Version.parse("2.8.0@3.12"), REPORT)
+    assert (found.passed, found.failed, found.skipped) == (5, 2, 2)
+
+
+def test_newer_versions_come_first_and_numbers_are_compared_as_numbers() -> None:
+    page = with_results(PAGE, [result("2.8.0@3.11", 0), result("2.11.0@3.9", 0)])
+    page = with_results(page, [result("2.11.0@3.12", 0)])
+    assert rows(page) == [
+        "| 2.11.0 | 3.12 | 10 | 0 | 0 ",
+        "| 2.11.0 | 3.9 | 10 | 0 | 0 ",
+        "| 2.8.0 | 3.11 | 10 | 0 | 0 ",
+    ]
+
+
+def test_a_version_that_was_run_again_has_the_new_result() -> None:
+    page = with_results(with_results(PAGE, [result("2.8.0@3.11", 3)]), [result("2.8.0@3.11", 0)])
+    assert rows(page) == ["| 2.8.0 | 3.11 | 10 | 0 | 0 "]

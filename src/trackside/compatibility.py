@@ -37,3 +37,15 @@ def set_generator_states(device: torch.device, states: list[Tensor]) -> None:
         module.set_rng_state_all([state.cpu() for state in states])
     else:
         module.set_rng_state(states[0].cpu())
+
+
+def memory_counters(device: torch.device) -> Any:
+    """The module with `memory_allocated` and its like for `device`.
+
+    None where torch doesn't count: on the host, on MPS, on devices whose package leaves it out.
+    `torch.accelerator` has them from torch 2.9 on.
+    """
+    if device.type == "cpu":
+        return None
+    module = torch.get_device_module(device)
+    return module if hasattr(module, "reset_peak_memory_stats") else None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from trackside.callbacks.reporting.epoch_table import EpochTable
+from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
 from trackside.errors import ConfigurationError
 from trackside.testing import tiny_regression
 from trackside.trainer.defaults import DEFAULTS
@@ -37,6 +38,24 @@ def test_a_default_gives_way_to_a_given_one_of_its_class() -> None:
 def test_a_default_that_does_not_exist_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="`progress`"):
         trainer(callbacks={"progres": None})
+
+
+def test_settings_add_the_callback_for_values_that_are_not_finite() -> None:
+    made = trainer(settings=Settings(non_finite="skip"))
+
+    (added,) = [one for one in made.callbacks if isinstance(one, TerminateOnNonFinite)]
+    assert added.policy == "skip"
+
+
+@pytest.mark.parametrize(
+    ("policy", "callbacks", "words"),
+    [("skipp", [], "did you mean `skip`"), ("stop", [TerminateOnNonFinite()], "said twice")],
+)
+def test_a_setting_for_values_that_are_not_finite_that_can_not_hold_is_refused(
+    policy: Any, callbacks: list[Any], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        trainer(settings=Settings(non_finite=policy), callbacks=callbacks)
 
 
 def test_training_has_the_same_bits_with_them_or_without() -> None:

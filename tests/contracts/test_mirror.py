@@ -20,7 +20,6 @@ TESTED_IN = {
     "callbacks/reporting/provenance.py": "trainer/test_program.py",
     "callbacks/saving/file_names.py": "callbacks/saving/test_save_weights.py",
     "callbacks/saving/weight_files.py": "callbacks/saving/test_save_weights.py",
-    "callbacks/watching/device_memory.py": "callbacks/watching/test_peak_memory.py",
     "checkpoint/commit.py": "checkpoint/test_writer.py",
     "checkpoint/errors.py": "checkpoint/test_reader.py",
     "checkpoint/lookup.py": "loop/test_resume.py",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.adoption import adopt
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
+
+if TYPE_CHECKING:
+    from trackside.callbacks.stopping.terminate_on_non_finite import Policy
 
 _REPORTING = "trackside.callbacks.reporting"
 DEFAULTS: dict[str, tuple[str, str]] = {
@@ -79,3 +82,30 @@ def collect(
     collection = CallbackCollection(run_class=run_class)
     collection.extend([*members, *given])
     return collection
+
+
+def add_non_finite(callbacks: CallbackCollection, policy: Policy | None) -> None:
+    """Add the callback that `Settings(non_finite=policy)` asks for.
+
+    Raises:
+        ConfigurationError: There is no such policy; or such a callback is among them already.
+    """
+    if policy is None:
+        return
+    from trackside.callbacks.stopping import terminate_on_non_finite as module  # noqa: PLC0415
+
+    if policy not in module.POLICIES:
+        raise ConfigurationError(
+            f"non_finite={policy!r} must be a policy",
+            expected=", ".join(module.POLICIES),
+            remedy=did_you_mean(str(policy), module.POLICIES),
+            option="non_finite",
+        )
+    if any(isinstance(member, module.TerminateOnNonFinite) for member in callbacks):
+        raise ConfigurationError(
+            "what to do about values that aren't finite is said twice",
+            received=f"Settings(non_finite={policy!r}), and a `TerminateOnNonFinite`",
+            remedy=f"leave out one: the callback is the same as `TerminateOnNonFinite({policy!r})`",
+            option="non_finite",
+        )
+    callbacks.append(module.TerminateOnNonFinite(policy))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -45,6 +45,9 @@ class Settings:
     memory. None: one on devices that can do so, where the first batch of the pass has a mebibyte or
     more, none elsewhere; 0 moves each batch when its step begins. Data that is read in this process
     is never fetched ahead: it may draw random numbers."""
+    non_finite: Literal["stop", "skip", "roll_back", "raise"] | None = None
+    """The policy for a loss that is NaN or infinite: a `TerminateOnNonFinite` that follows it is
+    added to the callbacks. None adds none."""
     deterministic: bool = False
     """Whether torch refuses operations that aren't reproducible on this device."""
     stop_signals: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ from trackside.step.optimization import Clip, Scheduler
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
 from trackside.trainer import assembly, rehearsal, trained_before
-from trackside.trainer.defaults import collect
+from trackside.trainer.defaults import add_non_finite, collect
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
@@ -119,6 +119,7 @@ class Trainer(Callback[Any]):
         check_parts(self)
         check_hooks(self)
         self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
+        add_non_finite(self.callbacks, self.settings.non_finite)
         self.callbacks.check_requirements_of(self, "trainer")
         preflight.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from torch.optim import Optimizer
+
+_log = logging.getLogger(__name__)
 
 Policy = Literal["stop", "skip", "roll_back", "raise"]
 POLICIES = ("stop", "skip", "roll_back", "raise")
@@ -115,6 +118,11 @@ class TerminateOnNonFinite(Callback):
     def on_optimizers_ready(self, run: Run) -> None:
         can = all(map(_decides_on_device, run.optimizers.values()))
         self._waits = run.device.type == "cpu" or self.policy == "skip" or not can
+        if run.device.type != "cpu" and not can:
+            _log.info(
+                "the loss is waited for in each step: with `fused=True`, the optimizer could leave "
+                "an update out by itself"
+            )
         # What is bad on one rank is in the gradients of all ranks: all drop the update, or none.
         self.skips_steps = self._waits and self.policy != "raise"
         unused = {"on_optimizer_step_end", "on_train_epoch_end"} if self._waits else set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from trackside.callbacks.watching.device_memory import memory_counters
+from trackside.compatibility import memory_counters
 from trackside.extras import optional_package
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run

@@ -6,7 +6,7 @@ import resource
 import sys
 from typing import TYPE_CHECKING, final
 
-from trackside.callbacks.watching.device_memory import memory_counters
+from trackside.compatibility import memory_counters
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 

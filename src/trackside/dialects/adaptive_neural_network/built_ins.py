@@ -10,6 +10,7 @@ from time import perf_counter
 
 import torch
 
+from trackside.compatibility import memory_counters
 from trackside.dialects.adaptive_neural_network.adapter import Callback, Logs, Trainer
 
 
@@ -76,8 +77,9 @@ class ProfilingCallback(Callback):
 
     def on_epoch_end(self, epoch: int, trainer: Trainer, logs: Logs | None = None) -> None:
         self.epoch_times.append(self._now(trainer) - self._epoch_began)
-        if self.profile_memory and trainer.device.type == "cuda":
-            self.memory_usage.append(torch.cuda.max_memory_allocated(trainer.device))
+        counters = memory_counters(trainer.device) if self.profile_memory else None
+        if counters is not None:
+            self.memory_usage.append(counters.max_memory_allocated(trainer.device))
 
     def on_train_end(self, trainer: Trainer, logs: Logs | None = None) -> None:
         if trainer.run.world.is_global_zero:
@@ -91,6 +93,6 @@ class ProfilingCallback(Callback):
         return found | ({"max_memory": max(self.memory_usage)} if self.memory_usage else {})
 
     def _now(self, trainer: Trainer) -> float:
-        if self.profile_cuda and trainer.device.type == "cuda":
-            torch.cuda.synchronize(trainer.device)
+        if self.profile_cuda and trainer.device.type != "cpu":
+            torch.accelerator.synchronize(trainer.device)
         return perf_counter()

@@ -125,7 +125,7 @@ class Handler(View):
     @property
     def logger(self) -> logging.Logger:
         """A logger."""
-        return logging.getLogger("trackside.nn_handler")
+        return logging.getLogger(__name__)
 
     def log(self, message: str, level: int = logging.INFO) -> None:
         """Log a message on rank 0."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trackside.callbacks.reporting.dataset_stats import DatasetStats
 from trackside.callbacks.reporting.parameter_count import ParameterCount
+from trackside.compatibility import memory_counters
 from trackside.dialects.noether.bases import CallBackBaseConfig, PeriodicCallback
 from trackside.dialects.noether.counters import UpdateCounter
 from trackside.dialects.values import is_number, on_host
@@ -86,10 +87,11 @@ class PeakMemoryCallback(PeriodicCallback):
 
     def periodic_callback(self, **_: Any) -> None:
         device = self.trainer.device
-        if device.type == "cuda":
-            used = torch.cuda.max_memory_allocated(device)
+        counters = memory_counters(device)
+        if counters is not None:
+            used = counters.max_memory_allocated(device)
             self.writer.add_scalar("profiling/peak_memory_gib", used / 2**30)
-            torch.cuda.reset_peak_memory_stats(device)
+            counters.reset_peak_memory_stats(device)
 
 
 class OnlineLossCallbackConfig(CallBackBaseConfig):

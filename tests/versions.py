@@ -1,0 +1,150 @@
+"""Run the quick suite in an environment for each version, and keep a table of the results.
+
+    python -m tests.versions 2.14.1 2.11.0@3.12  # torch, and Python where it isn't this one
+    python -m tests.versions 2.8.0 --keep        # the result goes into docs/compatibility.md
+
+Environments are made under `.compat/` and used again. Most versions of torch come with gigabytes
+of CUDA packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "compatibility.md"
+ENVIRONMENTS = REPOSITORY / ".compat"
+QUICK = "not slow and not peers and not distributed"
+TABLE = re.compile(r"(?<=<!-- results -->\n\n).*", re.DOTALL)
+HEAD = "| torch | Python | passed | failed | skipped | date |\n|---|---|---|---|---|---|\n"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of torch, and of the Python that it runs in."""
+
+    torch: str
+    python: str
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """From `2.8.0` or `2.8.0@3.12`."""
+        torch, _, python = text.partition("@")
+        return cls(torch, python or f"{sys.version_info.major}.{sys.version_info.minor}")
+
+    @property
+    def folder(self) -> Path:
+        """Where its environment is."""
+        return ENVIRONMENTS / f"torch-{self.torch}-python-{self.python}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the quick suite gave with one version."""
+
+    version: Version
+    passed: int
+    failed: int
+    skipped: int
+    date: str
+
+    @property
+    def row(self) -> str:
+        """Its line of the table."""
+        version = self.version
+        cells = (version.torch, version.python, self.passed, self.failed, self.skipped, self.date)
+        return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; 1 where a test failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.versions",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("versions", nargs="+", type=Version.parse, metavar="TORCH[@PYTHON]")
+    parser.add_argument("--keep", action="store_true", help=f"write {PAGE.name}")
+    parser.add_argument("--tests", nargs="*", default=["tests"], help="instead of all of them")
+    chosen = parser.parse_args(arguments)
+    results = []
+    for version in chosen.versions:
+        print(f"torch {version.torch}, Python {version.python}", flush=True)
+        results.append(run(version, make(version), chosen.tests))
+        print(f"  {results[-1].passed} passed, {results[-1].failed} failed", flush=True)
+    print(HEAD + "".join(result.row for result in results))
+    if chosen.keep:
+        PAGE.write_text(with_results(PAGE.read_text(), results))
+    return int(any(result.failed for result in results))
+
+
+def make(version: Version) -> Path:
+    """The environment's Python; made where it isn't there."""
+    python, done = version.folder / "bin" / "python", version.folder / ".installed"
+    if done.exists():
+        return python
+    interpreter = shutil.which(f"python{version.python}")
+    if interpreter is None:
+        raise SystemExit(f"error: found no python{version.python} on the PATH")
+    subprocess.run([interpreter, "-m", "venv", "--clear", str(version.folder)], check=True)
+    constraints = version.folder / "constraints.txt"
+    kept = (REPOSITORY / "constraints.txt").read_text().splitlines(keepends=True)
+    pinned = [line for line in kept if not line.startswith("torch==")]
+    constraints.write_text("".join([*pinned, f"torch=={version.torch}\n"]))
+    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*install, "-c", str(constraints), "-e", f"{REPOSITORY}[test]"], check=True)
+    done.touch()
+    return python
+
+
+def run(version: Version, python: Path, tests: Sequence[str]) -> Result:
+    """The result of the quick suite; what fails is printed."""
+    report = version.folder / "report.xml"
+    command = [str(python), "-m", "pytest", "-q", "-n", "2", "-m", QUICK, "-p", "no:cacheprovider"]
+    subprocess.run(
+        [*command, "--tb=short", f"--junit-xml={report}", *tests],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    return counted(version, report.read_text())
+
+
+def counted(version: Version, report: str) -> Result:
+    """The counts of a report in JUnit's format."""
+    suites = list(ElementTree.fromstring(report).iter("testsuite"))
+    total, skipped, failed = (
+        sum(int(suite.get(key, "0")) for suite in suites for key in keys)
+        for keys in (("tests",), ("skipped",), ("failures", "errors"))
+    )
+    today = datetime.now(UTC).date().isoformat()
+    return Result(version, total - skipped - failed, failed, skipped, today)
+
+
+def with_results(page: str, results: Sequence[Result]) -> str:
+    """The page with the newest result of each version, newest torch first."""
+    rows = {}
+    for line in TABLE.findall(page)[0].splitlines(keepends=True)[2:]:
+        cells = [cell.strip() for cell in line.strip("|\n").split("|")]
+        rows[cells[0], cells[1]] = line
+    rows |= {(one.version.torch, one.version.python): one.row for one in results}
+
+    def newest_first(key: tuple[str, str]) -> list[list[int]]:
+        return [[-int(part) for part in text.split(".")] for text in key]
+
+    table = HEAD + "".join(rows[key] for key in sorted(rows, key=newest_first))
+    return TABLE.sub(lambda _: table, page)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

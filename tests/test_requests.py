@@ -32,6 +32,17 @@ def test_a_request_says_on_which_ranks_it_was_asked() -> None:
     assert Request("stop", "enough", "me", ranks=(1, 2)).who == "me on ranks 1, 2"
 
 
+def test_everything_is_left_for_a_return_until_the_run_is_there() -> None:
+    requests, seen = Requests(), []
+    seen.append(requests.leaving)
+    requests.going_back.append(Request("roll_back", "a spike", "me"))
+    seen.append(requests.leaving)
+    requests.going_back.clear()
+    seen.append(requests.leaving)
+
+    assert seen == [False, True, False]
+
+
 def test_a_stop_that_is_discarded_was_not_asked() -> None:
     requests = Requests()
     with requests.discarding():

@@ -79,6 +79,9 @@ class Requests:
         self._agreed: list[Request] = []
         self.stop: Request | None = None
         """The request that ends the run, once it is agreed and taken."""
+        self.going_back: list[Request] = []
+        """Requests to go back to a checkpoint that are agreed and taken, until the run is there: it
+        leaves everything under way for that."""
         self.stopping = False
         """Whether the end was asked for: from then on, until the run is over. What is
         asked on another rank is known here once the ranks have agreed."""
@@ -152,6 +155,11 @@ class Requests:
             return False
         self.stop, self.stopping = request, True
         return True
+
+    @property
+    def leaving(self) -> bool:
+        """Whether everything under way must be left: for the end, or to go back."""
+        return self.stop is not None or bool(self.going_back)
 
     @property
     def interrupted(self) -> bool:

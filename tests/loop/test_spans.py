@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.spans import EpochSpan, EvaluationSpan, FitSpan, PredictSpan, TrainEpochSpan
-from trackside.loop.state import Ended
-from trackside.run import Evaluation, Run
-from trackside.step.metrics import MetricLog
-from trackside.testing import Recorder, SpyCallback, script
+from trackside.loop.state import Ended, Training
+from trackside.run import Evaluation
+from trackside.testing import Recorder, ScriptedRun, SpyCallback, script
+from trackside.testing.scripted_loop import Numbers, ScriptedLog, assemble
 
 
-class Heard:
-    """As much of a run under way as a span needs."""
+class Heard(Training):
+    """A run under way that notes what it fires."""
 
     def __init__(self) -> None:
+        numbers, run = Numbers(samples=8, seconds=1.0), ScriptedRun([])
+        made = assemble(run, Dispatcher(run), numbers, ScriptedLog(numbers))
+        super().__init__(made.setup, made.position)
         self.hooks: list[str] = []
-        self.run = Run("fit")
-        self.position = SimpleNamespace(epoch_metrics={"train/loss": 1.0}, clock=lambda: 0.0)
-        events = SimpleNamespace(listeners={Callback.on_measure: ()})
-        self.setup = SimpleNamespace(
-            run=self.run, log=MetricLog(), events=events, sources={}, replicas=None
-        )
 
     def fire(self, hook: Any, *args: Any) -> None:
         self.hooks.append(hook.__name__)
         if hook is Callback.on_epoch_end:
-            self.run.stop("asked at the end", asked_by="somebody")
+            self.run.stop("asked at the end", asked_by="a callback")
 
 
 def heard(span: type[Any], ended: Ended, *args: Any) -> Heard:

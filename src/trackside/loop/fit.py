@@ -62,24 +62,24 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
         tell_untrained(training)
         safe_point(training)
         take(training)
-        while position.rollback_requests:
+        while run.requests.going_back:
             roll_back(training)
             safe_point(training)
             take(training)
     safe_point(training)
-    if position.rollback_requests:
-        raise too_late(position.rollback_requests[0])
+    if run.requests.going_back:
+        raise too_late(run.requests.going_back[0])
     return training.outcome("reached " + _limit_text(run))
 
 
 def epochs(training: Training) -> None:
     """Epochs until the limit, an agreed stop, or a return to a checkpoint."""
     run, position = training.run, training.position
-    while not training.leaving and (
+    while not run.requests.leaving and (
         position.phase == "evaluating" or not run.limit.reached(run.progress)
     ):
         epoch(training)
-    if not training.leaving:
+    if not run.requests.leaving:
         position.pending_evaluations += training.due_evaluations()
         safe_point(training)
 
@@ -111,7 +111,7 @@ def finish_epoch(training: Training, span: Span) -> None:
         if training.schedules.evaluate_after_epochs.crossed(progress):
             position.pending_evaluations += training.due_evaluations()
     safe_point(training)
-    if position.rollback_requests or position.pending_evaluations:
+    if training.run.requests.going_back or position.pending_evaluations:
         span.ended = Ended.OPEN
         return
     for scheduling in training.setup.schedulings:
@@ -147,11 +147,11 @@ def take_steps(training: Training) -> Ended:
         progress.seconds = now - origin
         if progress.steps_completed >= position.next_check_step or asked:
             after_step(training)
-            if training.leaving or progress.steps_completed == limit.steps:
+            if run.requests.leaving or progress.steps_completed == limit.steps:
                 break
     if is_broken_off(taken):
         after_step(training)
-    if position.rollback_requests:
+    if run.requests.going_back:
         return Ended.ROLLBACK
     at_limit = progress.steps_completed == limit.steps
     stopped = run.requests.stop is not None

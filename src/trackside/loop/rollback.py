@@ -30,13 +30,13 @@ def roll_back(training: Training) -> None:
     run, position, source = training.run, training.position, training.setup.sources[TRAIN]
     if not source.rewinds:
         raise UsageError(
-            f"{position.rollback_requests[0].who!r} asks to go back, and the training data can't",
+            f"{run.requests.going_back[0].who!r} asks to go back, and the training data can't",
             expected="data that can be begun again: a Dataset, a DataLoader, a list",
             received=type(source.loader).__name__,
         )
     agree(training)  # whatever other ranks have asked meanwhile was asked of what is dropped now
-    asked = [*position.rollback_requests, *run.requests.take("roll_back")]
-    position.rollback_requests.clear()
+    asked = [*run.requests.going_back, *run.requests.take("roll_back")]
+    run.requests.going_back.clear()
     run.requests.drop_with_steps()
     from_step = run.progress.steps_completed
     if run.saver is not None:

@@ -23,8 +23,8 @@ def safe_point(training: Training, *, wait: bool = True) -> None:
     position, requests = training.position, training.run.requests
     agree(training, wait=wait)
     while True:
-        position.rollback_requests += requests.take("roll_back")
-        if position.rollback_requests:
+        requests.going_back += requests.take("roll_back")
+        if requests.going_back:
             return
         _finish_saves(training)
         if not requests.agreed and not position.pending_evaluations:

@@ -180,8 +180,6 @@ class Position:
         self.begun: tuple[int, int] = (0, 0)
         """Number of the first batch of a resumed epoch, and how many of its samples were done."""
 
-        self.rollback_requests: list[Request] = []
-        """Agreed requests to go back to a checkpoint: what is under way is left for that."""
         self.resumed_random_state: dict[str, Any] | None = None
         """Generators as they stood at the checkpoint, put back once the data is at its place."""
         self.origin: Origin | None = None
@@ -216,11 +214,6 @@ class Training:
     def refresh_listeners(self) -> None:
         """See again who listens: a callback has joined or left."""
         self.listeners = Listeners.of(self.setup)
-
-    @property
-    def leaving(self) -> bool:
-        """Whether what is under way is to be left: for the end, or to go back."""
-        return self.run.requests.stop is not None or bool(self.position.rollback_requests)
 
     def schedule_next_check(self) -> None:
         """Set the step after which the loop has to look whether something is due."""

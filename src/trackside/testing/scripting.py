@@ -251,7 +251,7 @@ class ScriptedRun(Run):
 
     @property
     def _leaving(self) -> bool:
-        return self._under_way.leaving
+        return self.requests.leaving
 
     @property
     def _sources(self) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class _OpenEpoch:
 
     def end(self, stopped: bool) -> None:
         training = self._training
-        back = bool(training.position.rollback_requests)
+        back = bool(training.run.requests.going_back)
         ended = Ended.ROLLBACK if back else Ended.STOP if stopped else Ended.DATA
         self._steps.ended = self._epoch.ended = ended
         self._inner.close()

@@ -47,6 +47,18 @@ def test_a_name_that_the_loop_records_itself_is_refused(name: str) -> None:
     assert info.value.option == ("train/loss" if name == "loss" else name)
 
 
+def test_a_metric_of_evaluations_may_be_logged_in_training() -> None:
+    class Training(Callback[Run]):
+        def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+            run.log("train/exact", 1.0)
+
+    task = tiny_regression()
+    metrics = {"exact": lambda prediction, target: (prediction == target).float().mean()}
+    trainer = task.trainer(callbacks=[Training()], metrics=metrics)
+    result = trainer.fit(task.train, task.validation, epochs=1)
+    assert result.history.values("train/exact") == [1.0]
+
+
 def test_what_is_logged_or_put_in_at_the_end_of_an_evaluation_is_recorded_with_it() -> None:
     class Streak(Callback[Run]):
         def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:

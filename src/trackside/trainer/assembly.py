@@ -154,7 +154,12 @@ def _sources(run: Run, sets: Mapping[str, Any], batching: Batching) -> dict[str,
 
 def _recorded_by_the_loop(sets: Iterable[str], metrics: Iterable[str]) -> dict[str, str]:
     """Names that nobody else can log, with what stands there."""
-    found = {f"{name}/{metric}": f"the metric {metric!r}" for name in sets for metric in metrics}
+    found = {
+        f"{name}/{metric}": f"the metric {metric!r}"
+        for name in sets
+        for metric in metrics
+        if name != TRAIN  # metrics are those of evaluations
+    }
     found |= {f"{name}/loss": "what the step returns" for name in sets}
     return found | {"train/skipped_steps": "how many updates were not made"}
 

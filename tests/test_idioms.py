@@ -229,6 +229,10 @@ VALUES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: trainer().fit(type("Frame", (), {"iloc": 0, "__len__": len})(), epochs=1),
         "give its arrays by name",
     ),
+    "an optimizer that needs a closure": (
+        lambda: trainer(optimizer=torch.optim.LBFGS).fit(PAIRS, epochs=1),
+        "call `optimizer.step(closure)` from `training_step`",
+    ),
     "a step that returns nothing": (
         lambda: Nothing(nn.Linear(4, 1), optimizer=sgd, defaults=False).fit(PAIRS, epochs=1),
         "`run.skip_step('why')` and return `Output(0 * loss, weight=0)`",

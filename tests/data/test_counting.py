@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence
 
@@ -65,3 +67,51 @@ def test_parts_that_agree_tell_the_samples(batch: Any, samples: int | None) -> N
 def test_parts_that_disagree_are_refused_where_samples_are_needed() -> None:
     with pytest.raises(DataError, match="collate_fn"):
         samples_in((torch.zeros(7, 7), X))
+
+
+# --- structures of any kind ----------------------------------------------------------------------
+
+
+def leaves(samples: int) -> st.SearchStrategy[Any]:
+    return st.sampled_from(
+        [
+            torch.zeros(samples, 3),
+            torch.zeros(samples),
+            torch.zeros(samples, 2, 5).numpy(),
+            list(range(samples)),
+            ["text"] * samples,
+            torch.tensor(1.0),
+            None,
+            "one text",
+        ]
+    )
+
+
+def structures(samples: int) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        leaves(samples),
+        lambda inside: st.one_of(
+            st.tuples(inside, inside),
+            st.dictionaries(st.sampled_from("abc"), inside, min_size=1),
+            st.builds(Pair, inside, inside),
+            st.builds(Batched, inside, inside),
+            st.lists(inside, min_size=1, max_size=3),
+        ),
+        max_leaves=5,
+    )
+
+
+@given(data=st.data(), samples=st.integers(4, 9))
+def test_a_tensor_beside_any_structure_tells_its_samples(data: Any, samples: int) -> None:
+    structure = data.draw(structures(samples))
+    assert counted((torch.zeros(samples, 2), structure)) in (samples, None)
+    assert counted({"x": torch.zeros(samples, 2), "more": structure}) in (samples, None)
+
+
+@given(data=st.data(), samples=st.integers(4, 9))
+def test_tensors_that_disagree_tell_nothing_whatever_is_beside_them(
+    data: Any, samples: int
+) -> None:
+    structure = data.draw(structures(samples))
+    assert counted((torch.zeros(samples), torch.zeros(samples + 1), structure)) is None
+    assert counted({"a": torch.zeros(samples + 1, 2), "b": torch.zeros(samples), "c": 3}) is None

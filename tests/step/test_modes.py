@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim import SGD
 from torch.utils.data import TensorDataset
 
 from tests.device import same
 from trackside import Trainer
-from trackside.callbacks import Unfreeze
+from trackside.callbacks import LoadWeights, Unfreeze
 from trackside.step.modes import begin_training
 
 
@@ -74,6 +76,15 @@ def test_running_statistics_of_a_frozen_backbone_stay_through_fit_and_evaluation
     fit(model)
     assert modes(model)["0.1"] is False
     assert same(model[0][1].running_mean, torch.zeros(8))  # type: ignore[index]
+
+
+def test_running_statistics_of_loaded_weights_that_are_frozen_stay(tmp_path: Path) -> None:
+    backbone, file = net()[0], tmp_path / "backbone.safetensors"
+    backbone.train()(DATA.tensors[0])
+    save_file(backbone.state_dict(), file)
+    model = net()
+    fit(model, LoadWeights(file, rename={"": "0."}, strict=False, freeze=True))
+    assert all(same(model[0].state_dict()[name], kept) for name, kept in load_file(file).items())
 
 
 def test_running_statistics_of_a_group_that_is_never_unfrozen_stay() -> None:

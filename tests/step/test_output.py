@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trackside import Callback, Run
-from trackside.step.output import joined
+from trackside.step.output import compare, joined, predict
 from trackside.testing import tiny_regression
 
 
@@ -48,3 +48,26 @@ def test_outputs_of_different_length_are_a_list_over_batches(name: str | None) -
     made = ragged if name is None else [{name: part} for part in ragged]
     together = joined(made)
     assert (together if name is None else together[name]) == ragged
+
+
+class Both(nn.Module):
+    """A model of two inputs."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+
+ONES = torch.ones(2, 1)
+
+
+def test_inputs_in_a_tuple_are_one_argument_and_a_refusal_of_the_model_says_so() -> None:
+    with pytest.raises(TypeError) as info:
+        compare(Both(), nn.functional.mse_loss, ((ONES, ONES), ONES))
+    assert "give a mapping by their names" in info.value.__notes__[0]
+    assert compare(nn.Identity(), lambda p, t: t.mean(), ((ONES, ONES), ONES)).loss == 1
+
+
+def test_inputs_by_name_are_predicted_as_they_are_trained() -> None:
+    batch = ({"a": ONES, "b": ONES}, ONES)
+    assert compare(Both(), nn.functional.mse_loss, batch).prediction.equal(2 * ONES)
+    assert predict(Both(), batch).equal(2 * ONES)

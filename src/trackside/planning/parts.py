@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, OptimizerError
 from trackside.planning.checks import check_trainer_declarations
 from trackside.step.optimization import Clip, Scheduler
 
@@ -157,3 +157,24 @@ def models_by_name(made: Any) -> dict[str, nn.Module]:
                 option="model",
             )
     return by_name
+
+
+def check_closures(steps: Any, optimizers: Mapping[str, Optimizer]) -> None:
+    """Refuse optimizers whose step needs a closure, where nobody gives it one.
+
+    Raises:
+        OptimizerError: `optimizer_step` is the default one, which gives none.
+    """
+    if steps.manual_optimization or not hasattr(steps.optimizer_step, "default_step"):
+        return
+    for name, optimizer in optimizers.items():
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise OptimizerError(
+                f"the optimizer {name!r} computes the loss several times in each step, and the "
+                "default step does so once",
+                received=type(optimizer).__name__,
+                remedy="set `manual_optimization = True` and call `optimizer.step(closure)` from "
+                "`training_step`, or override `optimizer_step(self, run, optimizer)`",
+                option="optimizer",
+            )

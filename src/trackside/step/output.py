@@ -160,7 +160,18 @@ def split(batch: Any) -> tuple[Any, Any]:
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """The model's answer: a mapping is given as keyword arguments."""
-    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    try:
+        return model(inputs)
+    except TypeError as error:
+        if isinstance(inputs, (tuple, list)):
+            error.add_note(
+                f"the inputs, {describe(inputs)}, are given to the model as one argument; for "
+                "several, give a mapping by their names, or override `training_step` and the "
+                "other steps"
+            )
+        raise
 
 
 def compare(model: nn.Module, loss: Loss | None, batch: Any) -> Output:
@@ -189,7 +200,8 @@ def predict(model: nn.Module, batch: Any) -> Any:
     if isinstance(batch, Tensor):
         return model(batch)
     if isinstance(batch, (tuple, list)):
-        return model(batch[0])
+        returned = call_model(model, batch[0])
+        return getattr(returned, "logits", returned)
     if isinstance(batch, Mapping):
         inputs = {name: value for name, value in batch.items() if name not in TARGETS}
         returned = model(**inputs)

@@ -22,7 +22,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.models.compilation import compile_models
 from trackside.planning import checks
-from trackside.planning.parts import models_by_name
+from trackside.planning.parts import check_closures, models_by_name
 from trackside.progress import RunLimit
 from trackside.run import Mode, Run
 from trackside.step.metrics import Metric, MetricLog
@@ -98,6 +98,7 @@ def assemble(
     if training:
         run.optimizers = build_optimizers(trainer.configure_optimizers(run), run.models)
         checks.check_loss_on_ranks(loss, run)
+        check_closures(trainer, run.optimizers)
         events.fire(Callback.on_optimizers_ready)
     run.schedulings = build_schedulings(trainer.scheduler, run) if training else {}
     compile_models(run.models.values(), settings.compile)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.distributed.conftest import StartTorchrun
-from trackside.distributed.setup import Place, device_of, join, leave
+from trackside.distributed.setup import RankInfo, device_of, join, leave
 from trackside.errors import ConfigurationError
 
 TORCHRUN = {
@@ -18,28 +18,28 @@ TORCHRUN = {
 
 
 def test_without_a_launcher_there_is_one_process() -> None:
-    assert Place.from_environment({}) == Place(0, 1, 0, 0)
+    assert RankInfo.from_environment({}) == RankInfo(0, 1, 0, 0)
 
 
 def test_torchrun_s_environment_tells_the_place() -> None:
-    assert Place.from_environment(TORCHRUN) == Place(3, 4, 1, 2)
+    assert RankInfo.from_environment(TORCHRUN) == RankInfo(3, 4, 1, 2)
 
 
 @pytest.mark.parametrize("missing", ["RANK", "MASTER_ADDR", "MASTER_PORT"])
 def test_an_incomplete_environment_is_refused(missing: str) -> None:
     environment = {k: v for k, v in TORCHRUN.items() if k != missing}
     with pytest.raises(ConfigurationError, match=f"no {missing}"):
-        Place.from_environment(environment)
+        RankInfo.from_environment(environment)
 
 
 @pytest.mark.parametrize(("name", "value"), [("RANK", "4"), ("RANK", "-1"), ("WORLD_SIZE", "two")])
 def test_a_wrong_environment_is_refused(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        Place.from_environment({**TORCHRUN, name: value})
+        RankInfo.from_environment({**TORCHRUN, name: value})
 
 
 def test_one_process_joins_itself_and_leaves_nothing() -> None:
-    world = join("cpu", place=Place())
+    world = join("cpu", place=RankInfo())
     assert (world.rank, world.size, world.links) == (0, 1, None)
     leave()
     assert not torch.distributed.is_initialized()

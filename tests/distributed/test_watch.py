@@ -16,11 +16,11 @@ from tests.distributed.conftest import StartTorchrun, TorchRun
 from trackside.distributed import watch as watch_module
 from trackside.distributed.failure import Failure, PeerFailed, publish
 from trackside.distributed.links import Connections, Links
-from trackside.distributed.watch import FailureWatch, Patience
+from trackside.distributed.watch import EndingTimes, FailureWatch
 from trackside.distributed.world import World
 
 GLOO = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1"
-QUICK = Patience(poll_seconds=0.005, notice_seconds=0.01, verdict_seconds=0.05)
+QUICK = EndingTimes(poll_seconds=0.005, notice_seconds=0.01, verdict_seconds=0.05)
 LONG_SECONDS = 30.0
 
 
@@ -40,7 +40,7 @@ class Pair:
     lifelines: list[StillLife] = field(default_factory=list)
     watches: list[FailureWatch] = field(default_factory=list)
 
-    def watch(self, rank: int, patience: Patience = QUICK) -> FailureWatch:
+    def watch(self, rank: int, patience: EndingTimes = QUICK) -> FailureWatch:
         watch = FailureWatch(self.worlds[rank], lambda: 10 + rank, patience)
         self.watches.append(watch)
         watch.start()

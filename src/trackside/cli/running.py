@@ -75,10 +75,10 @@ def fit(load: Callable[[], Experiment | KeptProgram], *, as_json: bool, tracebac
     with reported_errors(as_json, traceback):
         finished = load().finish()
 
-    from trackside.distributed.setup import Place  # after what is reported_errors without torch
+    from trackside.distributed.setup import RankInfo  # after what is reported_errors without torch
 
     text = json.dumps(_plain(finished)) if as_json else _summary(finished)
-    if text and Place.from_environment().rank == 0:
+    if text and RankInfo.from_environment().rank == 0:
         print(text)
     raise typer.Exit(finished.exit_code)
 

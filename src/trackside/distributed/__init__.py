@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from trackside.distributed.parallel import OneProcess as OneProcess
     from trackside.distributed.parallel import Parallel as Parallel
     from trackside.distributed.parallel import follow as follow
-    from trackside.distributed.setup import Place as Place
+    from trackside.distributed.setup import RankInfo as RankInfo
     from trackside.distributed.setup import join as join
     from trackside.distributed.setup import leave as leave
     from trackside.distributed.sharding import RankBatches as RankBatches
@@ -75,8 +75,8 @@ if TYPE_CHECKING:
     from trackside.distributed.sharding import loss_factor as loss_factor
     from trackside.distributed.sharding import training_share as training_share
     from trackside.distributed.strategies import choose as choose
+    from trackside.distributed.watch import EndingTimes as EndingTimes
     from trackside.distributed.watch import FailureWatch as FailureWatch
-    from trackside.distributed.watch import Patience as Patience
     from trackside.distributed.world import World as World
 else:
     # A run of one process needs World alone, and FSDP takes a second to import.
@@ -102,7 +102,7 @@ else:
                 "follow",
             ),
             "setup": (
-                "Place",
+                "RankInfo",
                 "join",
                 "leave",
             ),
@@ -117,7 +117,7 @@ else:
             "strategies": ("choose",),
             "watch": (
                 "FailureWatch",
-                "Patience",
+                "EndingTimes",
             ),
             "world": ("World",),
         },
@@ -128,14 +128,14 @@ __all__ = [
     "FSDP",
     "Agreement",
     "CollectivesCheck",
+    "EndingTimes",
     "Failure",
     "FailureWatch",
     "OneProcess",
     "Parallel",
-    "Patience",
     "PeerFailed",
-    "Place",
     "RankBatches",
+    "RankInfo",
     "RankRounds",
     "Share",
     "World",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from trackside.distributed import CollectivesCheck, FailureWatch, Parallel, Place, choose, join
+from trackside.distributed import CollectivesCheck, FailureWatch, Parallel, RankInfo, choose, join
 from trackside.distributed.collectives_check import wanted
 from trackside.distributed.replicas import Replicas
 from trackside.outcome import Outcome
@@ -27,7 +27,7 @@ class RankSession:
 
     def join(self, run: Run, device: str | torch.device) -> None:
         """Join the ranks that the launcher started, where it started several."""
-        if Place.from_environment().size == 1:
+        if RankInfo.from_environment().size == 1:
             return
         run.world = join(None if device == "auto" else device)
         run.device = run.world.device

@@ -31,7 +31,7 @@ LEAVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankInfo:
     """Where this process stands among all, as the launcher says it."""
 
     rank: int = 0
@@ -41,7 +41,7 @@ class Place:
     """How often the launcher has restarted the job."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Place:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> RankInfo:
         """Read torchrun's variables; without `WORLD_SIZE`, one process.
 
         Raises:
@@ -94,7 +94,7 @@ _joined: World | None = None
 def join(
     device: torch.device | str | None = None,
     *,
-    place: Place | None = None,
+    place: RankInfo | None = None,
     timeout_seconds: float = 1800.0,
 ) -> World:
     """Join the ranks that the launcher started, or make a world of just this process.
@@ -115,9 +115,9 @@ def join(
     if _joined is not None:
         return _joined
     exists = dist.is_available() and dist.is_initialized()
-    place = place or Place.from_environment()
+    place = place or RankInfo.from_environment()
     if exists:
-        place = Place(dist.get_rank(), dist.get_world_size(), place.local_rank, place.attempt)
+        place = RankInfo(dist.get_rank(), dist.get_world_size(), place.local_rank, place.attempt)
     own_device = device_of(place.local_rank, device)
     if place.size == 1:
         return World(local_rank=place.local_rank, device=own_device)
@@ -148,7 +148,7 @@ def device_of(local_rank: int, wanted: torch.device | str | None = None) -> torc
     return torch.device(device.type, local_rank)
 
 
-def _link(place: Place, device: torch.device, timeout: timedelta, exists: bool) -> Links:
+def _link(place: RankInfo, device: torch.device, timeout: timedelta, exists: bool) -> Links:
     global _store, _generation
     if _store is None:
         _store = dist.distributed_c10d._get_default_store() if exists else _meet(place, timeout)
@@ -175,14 +175,16 @@ def _link(place: Place, device: torch.device, timeout: timedelta, exists: bool) 
     )
 
 
-def _meet(place: Place, timeout: timedelta) -> Store:
+def _meet(place: RankInfo, timeout: timedelta) -> Store:
     """The store that the launcher names; without a launcher's own, rank 0 hosts it."""
     store, _, _ = next(iter(rendezvous("env://", place.rank, place.size, timeout=timeout)))
     found: Store = store
     return found
 
 
-def _start_main_group(place: Place, device: torch.device, store: Store, timeout: timedelta) -> None:
+def _start_main_group(
+    place: RankInfo, device: torch.device, store: Store, timeout: timedelta
+) -> None:
     backend, device_id = "gloo", None
     if device.type != "cpu":
         torch.accelerator.set_device_index(device.index)

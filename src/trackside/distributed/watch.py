@@ -28,7 +28,7 @@ _SIGNAL = getattr(signal, "SIGURG", None)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class EndingTimes:
     """How long each stage of ending a rank may take."""
 
     poll_seconds: float = 0.2
@@ -78,13 +78,13 @@ class FailureWatch:
         self,
         world: World,
         step: Callable[[], int] = lambda: 0,
-        patience: Patience | None = None,
+        patience: EndingTimes | None = None,
     ) -> None:
         self.failure: Failure | None = None
         """The first failure of any rank, as soon as this rank knows it."""
         self._world = world
         self._step = step
-        self._patience = patience or Patience()
+        self._patience = patience or EndingTimes()
         self._links = world.links
         self._store: Store | None = None
         self._thread: threading.Thread | None = None

@@ -28,7 +28,7 @@ ROOTS = ("model", "models", "loss", "optimizer", "optimizers", "metrics", "callb
 
 @final
 @dataclass(frozen=True, slots=True)
-class Place:
+class Attribute:
     """One attribute, or one key of an optimizer's group, that can be read and set."""
 
     owner: Any
@@ -51,7 +51,7 @@ class Place:
             setattr(self.owner, self.name, value)
 
 
-def places(run: Run, address: str) -> list[Place]:
+def places(run: Run, address: str) -> list[Attribute]:
     """All places in `run` that `address` names; several where it names all groups.
 
     Raises:
@@ -73,7 +73,7 @@ def places(run: Run, address: str) -> list[Place]:
         found = dict(run.callbacks.items())
     if not path or path[0] not in found:
         raise _missing(address, path[0] if path else "", found, f"one of `{root}`")
-    return [_inside(address, found[path[0]], path[1:], holder=Place(found, path[0]))]
+    return [_inside(address, found[path[0]], path[1:], holder=Attribute(found, path[0]))]
 
 
 def _loss(run: Run, address: str) -> Any:
@@ -86,14 +86,16 @@ def _loss(run: Run, address: str) -> Any:
     return loss
 
 
-def _inside(address: str, start: Any, path: list[str], holder: Place | None = None) -> Place:
+def _inside(
+    address: str, start: Any, path: list[str], holder: Attribute | None = None
+) -> Attribute:
     if not path:
-        return holder or Place({"itself": start}, "itself")
+        return holder or Attribute({"itself": start}, "itself")
     owner = start
     for part in path[:-1]:
         owner = _step(address, owner, part)
     _step(address, owner, path[-1])
-    return Place(owner, path[-1])
+    return Attribute(owner, path[-1])
 
 
 def _step(address: str, owner: Any, part: str) -> Any:
@@ -107,7 +109,7 @@ def _step(address: str, owner: Any, part: str) -> Any:
     raise _missing(address, part, known, f"a part of `{type(owner).__name__}`")
 
 
-def _in_groups(run: Run, address: str, root: str, path: list[str]) -> list[Place]:
+def _in_groups(run: Run, address: str, root: str, path: list[str]) -> list[Attribute]:
     optimizers = dict(run.optimizers)
     if root == "optimizers":
         if not path or path[0] not in optimizers:
@@ -127,7 +129,7 @@ def _in_groups(run: Run, address: str, root: str, path: list[str]) -> list[Place
     known = {name for group in groups for name in group if name != "params"}
     if len(path) != 1 or path[0] not in known:
         raise _missing(address, ".".join(path), known, "an option of the optimizer's groups")
-    return [Place(group, path[0]) for group in groups if path[0] in group]
+    return [Attribute(group, path[0]) for group in groups if path[0] in group]
 
 
 def _missing(address: str, part: str, known: Iterable[str], noun: str) -> ConfigurationError:

@@ -13,7 +13,7 @@ from trackside import randomness
 from trackside.data.loaders import Batching
 from trackside.data.prefetch import prefetcher_for
 from trackside.data.source import DataSource
-from trackside.distributed import Place, World
+from trackside.distributed import RankInfo, World
 from trackside.distributed.agreement import agree
 from trackside.distributed.replicas import Replicas, StepRun
 from trackside.distributed.session import RankSession
@@ -39,7 +39,7 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
     checks.check_trainer_declarations(trainer)
     directory = checks.directory(trainer.settings.directory)
     run = trainer.run_class(mode, directory, events=trainer.make_events)
-    place = Place.from_environment()
+    place = RankInfo.from_environment()
     # Until `on_launch_start` is over there are no process groups: a world of one, of this rank.
     run.world = World(rank=place.rank, local_rank=place.local_rank)
     run.device = checks.check_device(trainer.settings.device)
@@ -51,7 +51,9 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
 
 def events_of(run: Run, rank: int | None = None) -> Dispatcher:
     """The dispatcher of the callbacks of `run`, as global rank `rank`; None: this process's."""
-    return Dispatcher(run, torch.no_grad, Place.from_environment().rank if rank is None else rank)
+    return Dispatcher(
+        run, torch.no_grad, RankInfo.from_environment().rank if rank is None else rank
+    )
 
 
 def assemble(

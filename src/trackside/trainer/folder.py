@@ -23,23 +23,23 @@ class RunFolder:
         self._former: str | None = None
         """The description of the run that the folder held before."""
 
-    def take(self, run: Run, *, made_up: bool) -> None:
+    def take(self, run: Run, *, is_new: bool) -> None:
         """Claim the run's folder, on rank 0 for all ranks.
 
         Args:
             run: A run that trains; where nobody chose its folder, it gets one that is its own.
-            made_up: Nobody chose the folder.
+            is_new: Nobody chose the folder.
 
         Raises:
             ClaimedError: A run that is still alive has it.
         """
         self._run, self._signed = run, False
         if run.world.is_global_zero:
-            if made_up:
+            if is_new:
                 run.directory, self._claim = claim_new(run.directory.parent)
             else:
                 self._claim = claim(run.directory)
-        if made_up:
+        if is_new:
             run.directory = Path(run.world.broadcast(str(run.directory)))
 
     def sign(self, run: Run) -> None:

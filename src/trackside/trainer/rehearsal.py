@@ -29,7 +29,7 @@ from trackside import randomness
 from trackside.checkpoint.saver import saver_among
 from trackside.data.loaders import Batching, is_map_style
 from trackside.data.tensors import as_dataset
-from trackside.distributed import Place
+from trackside.distributed import RankInfo
 from trackside.errors import ConfigurationError, TracksideError, UsageError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import Callback
@@ -115,7 +115,7 @@ def go_through(stage: Stage) -> Rehearsal:
         RehearsalError: Names the part that failed; the error is its cause.
         UsageError: In a process that is one of several.
     """
-    if Place.from_environment().size > 1:
+    if RankInfo.from_environment().size > 1:
         raise UsageError(
             "a rehearsal on several ranks would need them all",
             remedy="rehearse in one process first; `trackside train --rehearse --processes 2` does",

@@ -190,7 +190,7 @@ class Trainer(Callback[Any]):
         def body(training: Training) -> Outcome:
             run = training.run
             is_new = self.settings.directory is None
-            self._folder.take(run, made_up=is_new)
+            self._folder.take(run, is_new=is_new)
             resuming.resume(training, resume, is_new_directory=is_new)
             self._folder.sign(run)
             trained_before.tell(run)

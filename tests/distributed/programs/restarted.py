@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from trackside.distributed.setup import Place, join, leave
+from trackside.distributed.setup import RankInfo, join, leave
 
 world = join()
-attempt = Place.from_environment().attempt
+attempt = RankInfo.from_environment().attempt
 assert world.all_reduce(1, "sum") == 2
 (Path(sys.argv[1]) / f"start-{attempt}-{world.rank}").touch()
 world.barrier()

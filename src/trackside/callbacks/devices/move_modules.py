@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trackside.errors import ConfigurationError, about
 from trackside.lifecycle.hooks import Callback
-from trackside.models.attribute_paths import Place, places
+from trackside.models.attribute_paths import Attribute, places
 from trackside.run import Evaluation, Run
 
 
@@ -92,7 +92,7 @@ def _parsed(device: str) -> torch.device | None:
         ) from error
 
 
-def _movable(run: Run, address: str) -> Place:
+def _movable(run: Run, address: str) -> Attribute:
     with about(option="modules"):
         place = places(run, address)[0]
     # A parameter alone can't: the optimizer would hold another one than the module.
@@ -106,7 +106,7 @@ def _movable(run: Run, address: str) -> Place:
     return place
 
 
-def _put_on(place: Place, device: torch.device) -> None:
+def _put_on(place: Attribute, device: torch.device) -> None:
     thing = place.get()
     moved = thing.to(device)
     if isinstance(thing, Tensor):

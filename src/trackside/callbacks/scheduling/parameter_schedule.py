@@ -10,7 +10,7 @@ from torch import Tensor
 from trackside.callbacks.scheduling.curves import Curve, Shape
 from trackside.errors import ConfigurationError, ScheduleError, about
 from trackside.lifecycle.hooks import Callback
-from trackside.models.attribute_paths import Place, places
+from trackside.models.attribute_paths import Attribute, places
 from trackside.run import Rollback, Run
 from trackside.schedule import Every, Schedule
 
@@ -100,7 +100,7 @@ class ParameterSchedule(Callback):
         self.value = start
         """The value now."""
         self._curve = self.curve
-        self._places: list[Place] = []
+        self._places: list[Attribute] = []
         idle = "on_step_end" if self.unit == "epochs" else "on_epoch_start"
         self.unused_hooks = frozenset({idle})
 

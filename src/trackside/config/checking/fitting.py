@@ -6,7 +6,7 @@ import dataclasses
 import types
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, Protocol, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -18,17 +18,6 @@ from trackside.config.text.place import Path
 from trackside.config.text.problem import Findings
 from trackside.errors import ScheduleError
 from trackside.schedule import Unit
-
-
-class Made(Protocol):
-    """An object that a `kind:` will make."""
-
-    kind: str
-    partial: bool
-
-    @property
-    def makes(self) -> Any:
-        """The class of what it makes; None when that isn't known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +37,7 @@ def check(value: Any, hint: Any, is_made: Callable[[Any], bool]) -> tuple[Any, l
     Args:
         value: Plain values from a file, with objects in the place of nested `kind:`s.
         hint: The parameter's annotation; `Any` fits everything.
-        is_made: Whether a value stands for a nested `kind:` (see `Made`).
+        is_made: Whether a value stands for a nested `kind:`.
     """
     adapter = _adapter(hint)
     if adapter is None:

@@ -18,7 +18,7 @@ from trackside.config.text.layers import Document
 from trackside.config.text.place import Path
 from trackside.config.text.problem import ExperimentError, Findings, Problem
 from trackside.data.loaders import Batching, is_cut_here
-from trackside.distributed.setup import Place
+from trackside.distributed.setup import RankInfo
 from trackside.errors import Interrupted, RegistrationError, Terminated, TracksideError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Status
@@ -187,7 +187,7 @@ class Experiment:
             ExperimentError: Something of it can't be made.
         """
         folder = directory or self.trainer_values.get("directory")
-        if folder is None and Place.from_environment().size > 1:
+        if folder is None and RankInfo.from_environment().size > 1:
             problem = Problem(
                 "several processes need a folder that all of them know",
                 path=("trainer", "directory"),

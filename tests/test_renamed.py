@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+import trackside.distributed
 from tests.config.files import good, write
 from trackside import Callback, Run, Scheduler, Settings, renamed
 from trackside.callbacks import Checkpoint, EarlyStopping, LRScheduler
@@ -93,6 +95,22 @@ def test_a_recorded_value_of_before_is_refused_with_the_new_one(old: str, new: s
     trainer = task.trainer(callbacks=[EarlyStopping(f"{old}loss")])
     with pytest.raises(MonitorError, match=f"it is called `{new}loss` now"):
         trainer.fit(task.train, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [
+        (trackside, "Limit", "RunLimit"),
+        (trackside.distributed, "Place", "RankInfo"),
+        (trackside.distributed, "Patience", "EndingTimes"),
+    ],
+)
+def test_a_class_of_before_is_refused_with_the_new_one(
+    package: ModuleType, old: str, new: str
+) -> None:
+    with pytest.raises(ImportError, match=f"it is called `{new}` now"):
+        getattr(package, old)
+    assert hasattr(package, new)
 
 
 def test_an_attribute_that_never_was_is_an_ordinary_error() -> None:

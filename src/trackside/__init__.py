@@ -188,6 +188,7 @@ else:
             ),
             "trainer.trainer": ("Trainer",),
         },
+        former={"Limit": "RunLimit"},
     )
 
 __version__ = "0.1.0"

@@ -16,13 +16,17 @@ from trackside.errors import MisspeltNameError, nearest
 
 
 def lazily(
-    package: str, homes: Mapping[str, Sequence[str]]
+    package: str,
+    homes: Mapping[str, Sequence[str]],
+    *,
+    former: Mapping[str, str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of a package.
 
     Args:
         package: Its `__name__`.
         homes: For each of its modules, relative to it, the names to take from there.
+        former: Names of before, each with the new one, which is named in the error.
 
     Example:
         >>> __getattr__, __dir__ = lazily(__name__, {"world": ("World",)})
@@ -31,7 +35,7 @@ def lazily(
 
     def get(name: str) -> Any:
         if name not in home_of:
-            raise _unknown(package, name, home_of)
+            raise _unknown(package, name, home_of, former or {})
         value = getattr(import_module(f"{package}.{home_of[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
@@ -42,7 +46,15 @@ def lazily(
     return get, listed
 
 
-def _unknown(package: str, name: str, known: Mapping[str, str]) -> Exception:
+def _unknown(
+    package: str, name: str, known: Mapping[str, str], former: Mapping[str, str]
+) -> Exception:
+    if name in former:
+        return MisspeltNameError(
+            f"`{package}` has no `{name}`",
+            received=name,
+            remedy=f"it is called `{former[name]}` now",
+        )
     meant = nearest(name, known) if name[:1].isupper() else None
     if meant is None:
         return AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -33,7 +33,8 @@ KEYWORD = re.compile(r"\s*([a-z_]\w*)=(?!=)")
 ATTRIBUTE = re.compile(r"`run\.([a-z_]\w*)")
 HOOK = re.compile(r"\bCallback\.(\w+)")
 COMMAND = re.compile(r"`trackside ([a-z]+)|^\s+trackside ([a-z]+)", re.M)
-FILE_NAMES = {"trackside.schema.json", "trackside.yaml"}
+NOT_MODULES = {"trackside.schema.json", "trackside.yaml", "trackside.nn_handler"}
+"""Names of files, and of a logger."""
 
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -105,7 +106,7 @@ def commands() -> set[str]:
 
 def wrong_in(text: str) -> list[str]:
     """What a text names that doesn't exist."""
-    found = [name for name in DOTTED.findall(text) if name not in FILE_NAMES and not exists(name)]
+    found = [name for name in DOTTED.findall(text) if name not in NOT_MODULES and not exists(name)]
     for name, keywords in calls(text):
         if (target := meant(name)) is None:
             continue

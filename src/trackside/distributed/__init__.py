@@ -121,6 +121,7 @@ else:
             ),
             "world": ("World",),
         },
+        former={"Place": "RankInfo", "Patience": "EndingTimes"},
     )
 
 __all__ = [

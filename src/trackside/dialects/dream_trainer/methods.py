@@ -20,11 +20,11 @@ class TrainerMethods:
     """
 
     def configure(self) -> None:
-        """What comes before models and data are made."""
+        """Work before models and data are made."""
         vars(self)["_configured"] = True
 
     def setup(self) -> None:
-        """What comes before optimizers are made and models are placed."""
+        """Work before optimizers are made and models are placed."""
         vars(self)["_set_up"] = True
 
     def on_configure_start(self, run: Any) -> None:

@@ -58,7 +58,7 @@ class CheckpointParameters:
     enable: bool = True
     """Whether anything is saved by itself."""
     resume_mode: Literal["last", "min", "max"] = "last"
-    """Which checkpoints are kept: the newest, or those with the smallest or largest `monitor`.
+    """Checkpoints that are kept: the newest, or those with the smallest or largest `monitor`.
     A run goes on from one with `fit(..., resume="auto")`, or `"best"`."""
     monitor: str = "train/loss"
     checkpoint_every_n_train_epochs: int | None = None

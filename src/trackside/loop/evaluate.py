@@ -19,6 +19,7 @@ from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.recording import flush
 from trackside.loop.spans import EvaluationSpan
 from trackside.loop.state import Ended, Training, agree
+from trackside.loop.unlogged import tell_unlogged
 from trackside.run import Evaluation
 from trackside.step.evaluation import evaluating
 from trackside.step.metrics import scalars
@@ -50,6 +51,8 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
         for metric in training.setup.mean_check.finish():
             logger.warning("%s", metric)
     flush(training)
+    if training.run.mode == "fit":
+        tell_unlogged(training, name)
     return evaluation
 
 

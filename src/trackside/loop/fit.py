@@ -33,6 +33,7 @@ from trackside.loop.safe_points import notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
 from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
+from trackside.loop.unlogged import tell_unlogged
 from trackside.loop.untrained import tell_untrained
 from trackside.outcome import Outcome
 from trackside.progress import SkippedStep
@@ -69,6 +70,7 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
     safe_point(training)
     if run.requests.going_back:
         raise too_late(run.requests.going_back[0])
+    tell_unlogged(training)
     return training.outcome("reached " + _limit_text(run))
 
 

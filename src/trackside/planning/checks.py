@@ -29,6 +29,7 @@ from trackside.idioms import KEYWORDS
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.loop.state import TRAIN, Setup
+from trackside.loop.unlogged import watchers
 from trackside.paths import local_path
 from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
@@ -319,10 +320,7 @@ def check_monitors(setup: Setup, *, open_ended: bool) -> None:
         ours = type(callback).__module__.startswith("trackside.")
         ours = ours and not isinstance(callback, Adopted)  # whose class is another framework's
         open_ended = open_ended or not (ours or callback.logs)
-    watchers = [("trainer", m) for m in setup.steps.monitors]
-    watchers += [(name, m) for name, c in run.callbacks.items() for m in c.monitors]
-    watchers += [("scheduler", s.monitor) for s in setup.schedulings if s.monitor]
-    for watcher, monitor in watchers:
+    for watcher, monitor in watchers(setup):
         if monitor in known or monitor.startswith(prefixes):
             continue
         topic, _, metric = monitor.partition("/")

@@ -33,6 +33,7 @@ def check_parts(trainer: Any) -> None:
         DeclarationError: It declares what only a callback can.
     """
     check_trainer_declarations(trainer)
+    _check_modes(trainer)
     _check_loss(trainer.loss)
     _check_model(trainer.model)
     _check_scheduler(trainer.scheduler)
@@ -54,6 +55,27 @@ def check_parts(trainer: Any) -> None:
             f"clip={trainer.clip!r} is not a limit",
             expected="a number, or Clip(norm=...)",
             option="clip",
+        )
+
+
+def _check_modes(trainer: Any) -> None:
+    """Refuse options that would have no effect beside what the trainer's class does itself."""
+    if trainer.manual_optimization and trainer.accumulate != 1:
+        raise ConfigurationError(
+            f"accumulate={trainer.accumulate} has no effect: `manual_optimization` is set, and "
+            "each call of `optimize` makes an update",
+            remedy="sum the losses of several batches in `training_step`, and call `optimize` then",
+            option="accumulate",
+        )
+    own = not hasattr(trainer.optimizer_step, "default_step")
+    if own and trainer.precision == "fp16":
+        raise ConfigurationError(
+            f"`{type(trainer).__name__}.optimizer_step` would not be called: with fp16, the loss "
+            "scaler makes the updates",
+            expected="precision='bf16' or 'fp32' beside an `optimizer_step` of its own",
+            received="precision='fp16'",
+            remedy="use bf16, or move it into the `step` of an optimizer",
+            option="precision",
         )
 
 

@@ -137,7 +137,9 @@ class Checkpoint(PeriodicCallback, Saver):
         if run.saver is not None:
             raise ConfigurationError(
                 "two callbacks want to save the run's checkpoints",
-                remedy="keep one `Checkpoint`; it can keep the last and the best at once",
+                received="a second `Checkpoint`",
+                remedy="keep one: it has several schedules, as `Checkpoint(Every(epochs=1) | "
+                "Every(steps=10))`, and keeps the last and the best at once",
             )
         run.saver = self
         self.waits = False

@@ -58,6 +58,12 @@ class AccumulationSchedule(Callback):
         self.unused_hooks = frozenset({"on_step_start" if unit == "epochs" else "on_epoch_start"})
 
     def on_setup_start(self, run: Run) -> None:
+        if run.steps.manual_optimization:
+            raise ConfigurationError(
+                "a schedule of accumulation has no effect: the trainer optimizes by hand",
+                remedy="drop it, or leave the updates to the loop",
+                option="batches",
+            )
         # Before schedulers are made: they must not count on a number of steps.
         run.limit = replace(run.limit, epoch_steps=None)
 

@@ -174,3 +174,10 @@ def test_a_negative_min_delta_is_refused_with_the_remedy() -> None:
 def test_a_direction_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'min' or 'max'"):
         EarlyStopping(mode="smaller")  # type: ignore[arg-type]
+
+
+def test_a_mean_within_an_epoch_is_refused_with_the_mean_of_the_epoch() -> None:
+    task = tiny_regression()
+    trainer = task.trainer(callbacks=[EarlyStopping("train_recent/loss")])
+    with pytest.raises(MonitorError, match="watch `train/loss`"):
+        trainer.fit(task.train, epochs=1)

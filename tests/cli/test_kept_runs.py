@@ -55,6 +55,14 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     assert broken == as_json(["evaluate", "whole"], capsys)
 
 
+def test_an_override_without_effect_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    trained()
+    for override in ("optimizer.lr=0.5", "~optimizer.lr", "optimizer={kind: adam}", "seed=9"):
+        capsys.readouterr()
+        assert run(["resume", "run", override]) == 2
+        assert "has no effect on a resumed run" in capsys.readouterr().err
+
+
 def test_train_can_resume_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     trained()
     told = as_json(["train", "run.yaml", "trainer.epochs=3", "--resume", "auto"], capsys)

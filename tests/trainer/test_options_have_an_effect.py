@@ -104,6 +104,7 @@ EFFECTS: dict[str, tuple[Any, Any, str]] = {
     "Settings.compile": (False, {"backend": "eager"}, "compiled"),
     "Settings.directory": ("run", "elsewhere", "files"),
     "Settings.log_every": ("50 steps", "1 step", "records"),
+    "Settings.non_finite": (None, "stop", "callbacks"),
     "Settings.deterministic": (False, True, "deterministic"),
     "fit.train": (DATA, OTHER, "weights"),
     "fit.validation": (None, OTHER, "names"),

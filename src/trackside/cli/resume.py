@@ -45,6 +45,7 @@ def resume(
 
 
 def _load(run: str, overrides: list[str]) -> Experiment | KeptProgram:
-    from trackside.config.experiment.kept import load_kept
+    from trackside.config.experiment.kept import check_overrides, load_kept
 
+    check_overrides(run, overrides)
     return load_kept(run, overrides)

@@ -52,6 +52,30 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment |
     return load(folder / CONFIGURATION, changes, search_path=known)
 
 
+_OF_THE_CHECKPOINT = {
+    "optimizer": "optimizers go on with the options that they were saved with",
+    "seed": "random generators go on as they were saved",
+}
+"""Sections that a resumed run takes from its checkpoint, and why another value has no effect."""
+
+
+def check_overrides(folder: str | Path, overrides: Iterable[str]) -> None:
+    """Refuse overrides of `resume` that would have no effect. Raises `UsageError`."""
+    if is_of_python(local_path(folder, "run")):
+        return  # of a function, which may do anything with its arguments
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("~+").strip()
+        section = key.partition(".")[0]
+        if section in _OF_THE_CHECKPOINT:
+            asked = f"`trackside ask {folder} set {override}` while it runs, or "
+            raise UsageError(
+                f"{override!r} has no effect on a resumed run: {_OF_THE_CHECKPOINT[section]}",
+                expected="overrides of other sections: `trainer.epochs=40`",
+                remedy=(asked if "=" in override and section == "optimizer" else "")
+                + "start another run from the weights, with the callback `LoadWeights`",
+            )
+
+
 def find_checkpoint(
     experiment: Experiment | KeptProgram, folder: str | Path, which: str
 ) -> Checkpoint:

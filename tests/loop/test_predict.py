@@ -23,7 +23,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from trackside import Callback, DataError, Run, Trainer, UsageError
+from trackside import Callback, ConfigurationError, DataError, Run, Trainer, UsageError
 from trackside.callbacks import BatchLimit, SavePredictions
 
 X = torch.arange(20.0).unsqueeze(1)
@@ -206,6 +206,14 @@ def test_nothing_is_predicted_for_nobody() -> None:
     save = SavePredictions("val")
     with pytest.raises(UsageError, match="nobody takes the predictions"):
         trainer(callbacks=[save]).predict(Rows(), keep=False)
+
+
+def test_options_of_a_prediction_have_an_effect_or_are_refused() -> None:
+    save = SavePredictions("predict")
+    with pytest.raises(UsageError, match=r"pad=0\.0 has no effect"):
+        trainer(callbacks=[save]).predict(Rows(), keep=False, pad=0.0)
+    with pytest.raises(ConfigurationError, match="has no effect"):
+        SavePredictions("predict", every="2 epochs")
 
 
 def test_a_step_or_a_hook_of_ones_own_takes_predictions_that_are_not_kept() -> None:

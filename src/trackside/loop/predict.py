@@ -85,12 +85,19 @@ def _predict_batch(training: Training, batch: Batch) -> Any:
     return prediction
 
 
-def check_taken(training: Training) -> None:
+def check_taken(training: Training, pad: float | None) -> None:
     """Refuse a prediction that nobody keeps, and of whose batches nobody hears.
 
     Raises:
-        UsageError: The step is the default one, and no callback listens to `on_predict_batch_end`.
+        UsageError: The step is the default one, and no callback listens to `on_predict_batch_end`;
+            or `pad` is given, and nothing is kept to be padded.
     """
+    if pad is not None:
+        raise UsageError(
+            f"pad={pad!r} has no effect without `keep`: nothing is joined",
+            remedy="leave `pad` out",
+            option="pad",
+        )
     setup = training.setup
     if setup.events.has_listeners(Callback.on_predict_batch_end):
         return

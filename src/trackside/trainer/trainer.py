@@ -259,7 +259,7 @@ class Trainer(Callback[Any]):
         def body(training: Training) -> Outcome:
             training.fire(Callback.on_setup_end)
             if not keep:
-                predicting.check_taken(training)
+                predicting.check_taken(training, pad)
             return predicting.predict(training, PREDICT, made if keep else None)
 
         self._live("predict", {PREDICT: data}, Batching(batch_size), Options(), body, made=made)

@@ -18,6 +18,8 @@ from trackside.schedule import Schedule
 from trackside.step.evaluation import PREDICT, EvaluationCallback
 from trackside.step.output import split
 
+_EVERY = "1 epoch"
+
 
 @final
 class SavePredictions(EvaluationCallback):
@@ -35,13 +37,13 @@ class SavePredictions(EvaluationCallback):
 
     Args:
         data: Name of the data; `predict` for that of `Trainer.predict`.
-        every: When; it has no meaning for `predict`.
+        every: When; not for `predict`.
         file_format: `npz` (NumPy), or `parquet` with one row per sample (needs pyarrow; arrays of
             more than one dimension become lists).
         folder: Below the run's folder.
 
     Raises:
-        ConfigurationError: No such format, or pyarrow is missing.
+        ConfigurationError: No such format, or pyarrow is missing; or a schedule for `predict`.
         DataError: During a pass: a prediction isn't an array.
 
     Example:
@@ -53,12 +55,18 @@ class SavePredictions(EvaluationCallback):
     def __init__(
         self,
         data: str = "val",
-        every: Schedule | str = "1 epoch",
+        every: Schedule | str = _EVERY,
         file_format: FileFormat = "npz",
         folder: str = "predictions",
     ) -> None:
         self._of_predict = data == PREDICT
         super().__init__(data, None if self._of_predict else every)
+        if self._of_predict and every != _EVERY:
+            raise ConfigurationError(
+                f"every={every!r} has no effect: each batch of a prediction is written",
+                remedy="leave `every` out",
+                option="every",
+            )
         if file_format not in ("npz", "parquet"):
             raise ConfigurationError(
                 f"predictions can't be saved as {file_format!r}",

@@ -65,6 +65,11 @@ class Texts(Dataset[Any]):
         return "text"
 
 
+class Needing(Callback[Run]):
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
 class Misspelt(Callback[Run]):
     def on_train_epch_end(self, run: Run, metrics: Any) -> None: ...
 
@@ -199,8 +204,8 @@ CONSTRUCTION: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     ),
     "class instead of a callback": (
         RegistrationError,
-        "`Misspelt` is a class, not a callback",
-        {"callbacks": [Misspelt]},
+        "`Needing` is a class, not a callback",
+        {"callbacks": [Needing]},
     ),
     "no callback": (RegistrationError, "3 is not a callback", {"callbacks": [3]}),
     "same instance twice": (

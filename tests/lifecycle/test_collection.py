@@ -122,13 +122,29 @@ def test_it_shows_its_callbacks_by_name_in_their_order() -> None:
     assert repr(collection) == "CallbackCollection(early=Plain(), late=Plain())"
 
 
+def test_a_class_that_needs_nothing_is_taken_for_an_instance() -> None:
+    collection = CallbackCollection([Plain])
+    collection.append(Plain, "second")
+
+    assert collection.names == ("plain", "second")
+    assert isinstance(collection["plain"], Plain)
+    assert collection["plain"] is not collection["second"]
+
+
+class Needing(Callback[Run]):
+    """Can't be made without being told its path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
 # --- what is refused ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: [Plain], RegistrationError, "`Plain` is a class, not a callback"),
+        (lambda: [Needing], RegistrationError, "`Needing` is a class, not a callback"),
         (lambda: [print], RegistrationError, f"{print!r} is not a callback"),
         (lambda: [None], RegistrationError, "None is not a callback"),
         (

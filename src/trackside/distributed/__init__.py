@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from trackside.distributed.agreement import agree as agree
     from trackside.distributed.collectives_check import CollectivesCheck as CollectivesCheck
     from trackside.distributed.ddp import DDP as DDP
+    from trackside.distributed.decorators import on_rank as on_rank
+    from trackside.distributed.decorators import rank_zero_only as rank_zero_only
     from trackside.distributed.failure import Failure as Failure
     from trackside.distributed.failure import PeerFailed as PeerFailed
     from trackside.distributed.fsdp import FSDP as FSDP
@@ -89,6 +91,7 @@ else:
             ),
             "collectives_check": ("CollectivesCheck",),
             "ddp": ("DDP",),
+            "decorators": ("on_rank", "rank_zero_only"),
             "failure": (
                 "Failure",
                 "PeerFailed",
@@ -149,5 +152,7 @@ __all__ = [
     "launch",
     "leave",
     "loss_factor",
+    "on_rank",
+    "rank_zero_only",
     "training_share",
 ]

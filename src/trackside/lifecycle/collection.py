@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -124,7 +125,7 @@ class CallbackCollection:
         self._detach(member, "removed from the run")
 
     def _member(self, given: object, name: str | None, instead_of: Member | None = None) -> Member:
-        callback = adopt(given)
+        callback = _made(adopt(given))
         if isinstance(callback, type) and package_of(callback) is None:
             raise RegistrationError(
                 f"`{callback.__name__}` is a class, not a callback",
@@ -343,6 +344,17 @@ class CallbackCollection:
                     f"the checkpoint has a state of {name!r}, and there is no such callback now",
                     stacklevel=2,
                 )
+
+
+def _made(callback: Any) -> Any:
+    """An instance of a class of callbacks whose constructor needs nothing; others as they are."""
+    kind = callback if isinstance(callback, type) and issubclass(callback, Callback) else None
+    if kind is None or kind is Callback:
+        return callback
+    parameters = inspect.signature(kind).parameters.values()
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in variable]
+    return callback if needed else kind()
 
 
 def _default_name(callback: Callback[Any]) -> str:

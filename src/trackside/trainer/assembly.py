@@ -17,6 +17,7 @@ from trackside.distributed import RankInfo, World
 from trackside.distributed.agreement import agree
 from trackside.distributed.replicas import Replicas, StepRun
 from trackside.distributed.session import RankSession
+from trackside.frozen import Frozen
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
@@ -44,7 +45,7 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
     run.world = World(rank=place.rank, local_rank=place.local_rank)
     run.device = checks.check_device(trainer.settings.device)
     run.callbacks = trainer.callbacks
-    run.config = checks.describe(trainer)
+    run.config = Frozen(checks.describe(trainer), "run.config")
     run.accumulate, run.limit = trainer.accumulate if mode == "fit" else 1, limit
     return run
 

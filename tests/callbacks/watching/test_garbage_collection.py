@@ -5,12 +5,15 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from trackside.callbacks.watching.garbage_collection import GarbageCollection
+from trackside import Settings
+from trackside.callbacks.watching import garbage_collection
+from trackside.callbacks.watching.garbage_collection import GarbageCollection, empty_cache
 from trackside.errors import ScheduleError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
-from trackside.testing import ScriptedRun, script
+from trackside.testing import ScriptedRun, script, tiny_regression
 
 
 @pytest.fixture
@@ -78,3 +81,29 @@ def test_a_setting_that_was_off_stays_off() -> None:
 def test_a_clock_is_refused_because_ranks_would_disagree() -> None:
     with pytest.raises(ScheduleError, match="by the clock"):
         GarbageCollection("1 minute")
+
+
+def test_the_cache_of_the_device_is_emptied_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emptied: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("cuda"))
+
+    empty_cache(torch.device("cpu"))
+    assert emptied == []
+    empty_cache(torch.device("cuda"))
+    assert emptied == ["cuda"]
+
+
+@pytest.mark.parametrize(("asked", "times"), [(True, 2), (False, 0)])
+def test_the_cache_is_emptied_when_garbage_is_collected_if_asked(
+    asked: bool, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+    monkeypatch.setattr(garbage_collection, "empty_cache", lambda d: devices.append(d.type))
+    task = tiny_regression()
+    callback = GarbageCollection("1 step", device_cache=asked)
+    settings = Settings(device="cpu", directory="run")
+    task.trainer(callbacks=[callback], settings=settings).fit(task.train, steps=2)
+
+    assert len(devices) == times

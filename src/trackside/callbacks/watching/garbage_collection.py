@@ -6,6 +6,8 @@ import gc
 from time import perf_counter
 from typing import Literal, final
 
+import torch
+
 from trackside.errors import ScheduleError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
@@ -25,6 +27,8 @@ class GarbageCollection(PeriodicCallback):
     Args:
         every: When; counts steps, batches, samples or epochs.
         generation: Oldest generation that is collected, 0 to 2: 1 is quick, 2 is thorough.
+        device_cache: Whether memory that torch keeps back for later is given back to the device as
+            well, for other processes on it; the next steps ask for it again. A CPU has none.
 
     Raises:
         ScheduleError: `every` counts seconds.
@@ -37,7 +41,11 @@ class GarbageCollection(PeriodicCallback):
     logs = ("gc/seconds",)
 
     def __init__(
-        self, every: str | Schedule = "1000 steps", *, generation: Literal[0, 1, 2] = 1
+        self,
+        every: str | Schedule = "1000 steps",
+        *,
+        generation: Literal[0, 1, 2] = 1,
+        device_cache: bool = False,
     ) -> None:
         schedule = Every.parse(every, option="every")
         super().__init__(schedule)
@@ -48,7 +56,7 @@ class GarbageCollection(PeriodicCallback):
                 received=str(schedule),
                 option="every",
             )
-        self.generation = generation
+        self.generation, self.device_cache = generation, device_cache
         self._was_automatic: bool | None = None
 
     def on_fit_start(self, run: Run) -> None:
@@ -61,6 +69,8 @@ class GarbageCollection(PeriodicCallback):
     def on_due(self, run: Run) -> None:
         began = perf_counter()
         gc.collect(self.generation)
+        if self.device_cache:
+            empty_cache(run.device)
         run.log("gc/seconds", perf_counter() - began, weight=1)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
@@ -70,3 +80,9 @@ class GarbageCollection(PeriodicCallback):
         if self._was_automatic:
             gc.enable()
         self._was_automatic = None
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give memory that torch keeps back for later to the device; a CPU has none."""
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()

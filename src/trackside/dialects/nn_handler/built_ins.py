@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trackside.callbacks.reporting.tensorboard import TensorBoard
 from trackside.callbacks.stopping.patience import Patience
+from trackside.callbacks.watching.garbage_collection import empty_cache
 from trackside.dialects import state_file
 from trackside.dialects.nn_handler.adapter import Callback, Logs
 from trackside.dialects.nn_handler.view import Handler
@@ -224,8 +225,8 @@ class CudaGarbageCollector(SimpleGarbageCollector):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         super().on_epoch_end(epoch, logs)
-        if (epoch + 1) % self.collect_freq_epoch == 0 and torch.accelerator.is_available():
-            torch.accelerator.empty_cache()
+        if (epoch + 1) % self.collect_freq_epoch == 0:
+            empty_cache(self._handler.device)
 
 
 class TensorBoardLogger(Translated):

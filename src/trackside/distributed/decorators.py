@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from trackside.distributed. import Place
+from trackside.distributed.setup import RankInfo
 from trackside.errors import ConfigurationError, UsageError
 from trackside.run import Run
 
@@ -46,7 +46,7 @@ def on_rank(*ranks: int, barrier: bool = False) -> Callable[[F], F]:
                     f"`{function.__name__}` is to be waited for, and gets no run",
                     remedy="give it the run as an argument, or leave `barrier` out",
                 )
-            rank = Place.from_environment().rank if run is None else run.world.rank
+            rank = RankInfo.from_environment().rank if run is None else run.world.rank
             try:
                 return function(*given, **named) if rank in ranks else None
             finally:

@@ -17,6 +17,7 @@ from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
 from trackside.cli.main import EXIT_CODES
+from trackside.distributed.launcher import exit_code
 from trackside.outcome import ENDINGS, Ending, Outcome, Status
 from trackside.testing import tiny_regression
 
@@ -163,6 +164,13 @@ def test_the_command_line_says_what_every_code_means() -> None:
 
     assert told == own
     assert own <= {ending.exit_code for ending in ENDINGS}
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
+def test_the_launcher_passes_on_the_code_of_each_ending(ending: Ending) -> None:
+    assert exit_code(ending.exit_code) == ending.exit_code
+    if ending.status is None:  # a child that a signal killed has its number, negative
+        assert exit_code(128 - ending.exit_code) == ending.exit_code
 
 
 def row(ending: Ending) -> str:

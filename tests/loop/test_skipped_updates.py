@@ -135,7 +135,7 @@ def test_an_average_that_waited_goes_on_after_a_resume_as_if_it_had_not_stopped(
     data = TensorDataset(*(torch.cat(parts) for parts in zip(*batches(), strict=True)))
 
     def run(directory: str, steps: int, resume: str | None) -> EMA:
-        ema = EMA(0.9, every="2 steps")
+        ema = EMA(0.9)
         Trainer(
             model(),
             loss=nn.MSELoss(),
@@ -148,6 +148,6 @@ def test_an_average_that_waited_goes_on_after_a_resume_as_if_it_had_not_stopped(
         return ema
 
     whole = run("whole", 9, None)
-    run("parts", 5, None)
+    run("parts", 4, None)  # the next step is skipped
     parts = run("parts", 9, "auto")
     assert torch.equal(whole.weights()["weight"], parts.weights()["weight"])

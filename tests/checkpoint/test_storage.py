@@ -64,6 +64,9 @@ def test_torch_s_own_reader_reads_it(tmp_path: Path) -> None:
     assert equal(state["x"], tensor)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.9", reason="torch.distributed.checkpoint writes no safetensors by rank"
+)
 def test_torch_s_own_writer_is_read(tmp_path: Path) -> None:
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
@@ -94,7 +97,7 @@ def test_the_pieces_of_several_ranks_make_one_tensor(tmp_path: Path) -> None:
         write_pieces(tmp_path, [where, whole(f"own {rank}", torch.tensor(rank))], rank)
     names = [shard_file_name(index) for index in (1, 2, 3)]
     assert equal(read_tensors(tmp_path, names, ["x"])["x"], tensor)
-    assert len(stored_tensors(tmp_path, names)["x"].chunks) == 3
+    assert len(stored_tensors(tmp_path, names)["x"].pieces) == 3
 
 
 def test_a_file_that_is_not_listed_is_not_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,12 +82,12 @@ def _look_into(checkpoint: Checkpoint, bare: Inspection) -> Inspection:
         for prefix, skeleton in (("", shared), *((rank_key(r, ""), s) for r, s in own.items())):
             for leaf in tensor_leaves(skeleton):
                 found = stored[prefix + leaf.key]
-                dtype = leaf.dtype or str(found.properties.dtype).removeprefix("torch.")
-                size_bytes = found.size.numel() * found.properties.dtype.itemsize
-                shape = tuple(found.size if leaf.shape is None else leaf.shape)
+                dtype = leaf.dtype or str(found.dtype).removeprefix("torch.")
+                size_bytes = math.prod(found.shape) * found.dtype.itemsize
+                shape = tuple(found.shape if leaf.shape is None else leaf.shape)
                 if leaf.dtype in _AS_PAIRS:
                     shape = shape[:-1]
-                path, pieces = prefix + leaf.path, len(found.chunks)
+                path, pieces = prefix + leaf.path, len(found.pieces)
                 tensors.append(TensorSummary(path, dtype, shape, pieces, size_bytes))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         problem = f"the tensors can't be listed: {error}"

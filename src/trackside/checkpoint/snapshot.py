@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trackside.checkpoint.errors import UnsavableStateError
 from trackside.checkpoint.splitting import Json, Split, split
-from trackside.checkpoint.tensors import Piece, is_sharded, local_part
+from trackside.checkpoint.tensors import Piece, is_sharded, local_part, offsets_of_part
 from trackside.history import HistorySnapshot
 
 _log = logging.getLogger(__name__)
@@ -242,10 +242,6 @@ def _whole(key: str, tensor: Tensor) -> Piece:
 
 def _shards(key: str, tensor: Any) -> list[Piece]:
     """The part of a DTensor that this rank writes: nothing where another rank writes the same."""
-    from torch.distributed.checkpoint.default_planner import (  # noqa: PLC0415 - takes a second
-        create_default_local_save_plan,
-    )
-
     coordinate = tensor.device_mesh.get_coordinate()
     if coordinate is None:
         return []
@@ -255,9 +251,9 @@ def _shards(key: str, tensor: Any) -> list[Piece]:
     local = local_part(tensor)
     if local.numel() == 0 and (tensor.numel() > 0 or any(coordinate)):
         return []
-    [item] = create_default_local_save_plan({key: tensor}, False).items
-    assert item.tensor_data is not None, "a DTensor's item says where the part belongs"
-    return [Piece(key, local, tuple(item.tensor_data.chunk.offsets), tuple(tensor.shape))]
+    offsets = offsets_of_part(tensor)
+    assert offsets is not None, "a rank of its mesh holds a part"
+    return [Piece(key, local, offsets, tuple(tensor.shape))]
 
 
 def _on_host(tensor: Tensor) -> Tensor:

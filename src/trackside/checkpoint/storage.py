@@ -1,58 +1,43 @@
-"""Tensors to and from safetensors files, through torch.distributed.checkpoint.
+"""Tensors to and from safetensors files.
 
-This module imports torch.distributed.checkpoint, which takes a second; it is itself imported only
-where something is written or read.
-
-Every rank plans for itself and writes its own file, without collectives: the asynchronous writer
-must not take part in the loop's. What torch's storage writer leaves to be wished for, and why
-`write_data` is overridden, stands in docs/decisions/0031-checkpoint-storage.md.
+Every rank writes its own file, without collectives: the asynchronous writer must not take part in
+the loop's. The names of files, and where a piece says that it belongs, are those of the safetensors
+storage of torch.distributed.checkpoint, which reads ours and whose files are read. Why it is not
+used itself stands in docs/decisions/0031-checkpoint-storage.md.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-from torch.distributed.checkpoint.filesystem import FileSystem
-from torch.distributed.checkpoint.hf_storage import (
-    HuggingFaceStorageReader,
-    HuggingFaceStorageWriter,
-)
-from torch.distributed.checkpoint.metadata import (
-    ChunkStorageMetadata,
-    Metadata,
-    MetadataIndex,
-    StorageMeta,
-    TensorProperties,
-    TensorStorageMetadata,
-)
-from torch.distributed.checkpoint.planner import (
-    SavePlan,
-    SavePlanner,
-    TensorWriteData,
-    WriteItem,
-    WriteItemType,
-)
-from torch.distributed.checkpoint.storage import WriteResult
-from torch.futures import Future
 
 from trackside.checkpoint.errors import StateMismatchError
 from trackside.checkpoint.files import DigestWriter, FileEntry
-from trackside.checkpoint.tensors import STORED_DTYPES, Piece, is_sharded
+from trackside.checkpoint.tensors import (
+    STORED_DTYPES,
+    Piece,
+    is_sharded,
+    local_part,
+    offsets_of_part,
+)
 from trackside.errors import TracksideError
 
 ALIGNMENT_BYTES = 8
 """Where the values begin; safetensors pads its header to this as well."""
+_DTYPES = {name: dtype for dtype, name in STORED_DTYPES.items()}
+
+Box = tuple[tuple[int, ...], tuple[int, ...]]
+"""Offsets and sizes, per dimension."""
 
 
 # ------------------------------------------------------------------------------------- writing
@@ -61,99 +46,21 @@ ALIGNMENT_BYTES = 8
 def write_pieces(folder: Path, pieces: Sequence[Piece], rank: int) -> list[FileEntry]:
     """Write this rank's pieces into `folder`, flushed. Returns the files; none for no pieces.
 
+    In a stream: safetensors' own writer makes the whole file in memory first, with the
+    interpreter's lock held all the while.
+
     Raises:
         OSError: as the operating system raised it.
     """
     if not pieces:
         return []
-    # The steps of torch.distributed.checkpoint.save for one process. Called one by one, because
-    # `save` warns about the missing process group and wraps every OSError into text.
-    writer = _Writer(folder, rank)
-    planner = _Planner(pieces)
-    planner.set_up_planner({}, is_coordinator=True)
-    writer.set_up_storage_writer(True)
-    # Without prepare_local_plan: all it does is to make the folder, were it to have vanished.
-    plans, metadata = planner.create_global_plan([planner.create_local_plan()])
-    [plan] = writer.prepare_global_plan(plans)
-    written = writer.write_data(planner.finish_plan(plan), planner)
-    written.wait()
-    writer.finish(metadata, [written.value()])
-    return writer.entries
-
-
-@final
-class _Planner(SavePlanner):
-    """Plans to write the pieces it is given: what this rank holds of a DTensor, or a tensor."""
-
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces = {piece.key: piece for piece in pieces}
-
-    def set_up_planner(
-        self,
-        state_dict: Mapping[str, Any],
-        storage_meta: StorageMeta | None = None,
-        is_coordinator: bool = False,
-    ) -> None:
-        """Nothing: the pieces are known."""
-
-    def create_local_plan(self) -> SavePlan:
-        return SavePlan([_write_item(piece) for piece in self._pieces.values()])
-
-    def create_global_plan(self, all_plans: list[SavePlan]) -> tuple[list[SavePlan], Metadata]:
-        return all_plans, Metadata({})
-
-    def finish_plan(self, new_plan: SavePlan) -> SavePlan:
-        return new_plan
-
-    def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
-        return self.piece(write_item).tensor
-
-    def piece(self, write_item: WriteItem) -> Piece:
-        return self._pieces[write_item.index.fqn]
-
-
-def _write_item(piece: Piece) -> WriteItem:
-    dtype, shape, offsets, whole_shape = piece.stored()
-    return WriteItem(
-        index=MetadataIndex(piece.key, torch.Size(offsets)),
-        type=WriteItemType.SHARD,
-        tensor_data=TensorWriteData(
-            chunk=ChunkStorageMetadata(torch.Size(offsets), torch.Size(shape)),
-            properties=TensorProperties(dtype=dtype),
-            size=torch.Size(whole_shape),
-        ),
-    )
-
-
-@final
-class _Writer(HuggingFaceStorageWriter):
-    """torch's safetensors storage, streamed, with a digest, and by rank without a group."""
-
-    def __init__(self, folder: Path, rank: int) -> None:
-        super().__init__(str(folder), save_distributed=True)
-        self._rank = rank
-        self.entries: list[FileEntry] = []
-
-    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        # The base numbers the plans that it sees; each rank sees its own only.
-        [plan] = plans
-        return [SavePlan(plan.items, storage_data={"shard_index": self._rank + 1})]
-
-    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
-        # The base makes the whole file in memory, with the interpreter's lock held all the while.
-        assert isinstance(planner, _Planner)
-        pieces = [planner.piece(item) for item in plan.items]
-        # As safetensors orders them: by alignment, then by name.
-        pieces.sort(key=lambda piece: (-piece.stored()[0].itemsize, piece.key))
-        index = plan.storage_data["shard_index"]
-        with DigestWriter(Path(self.path) / shard_file_name(index)) as file:
-            file.write(_header(pieces))
-            for piece in pieces:
-                file.write(piece.bytes_view())
-            self.entries.append(file.finish())
-        done: Future[list[WriteResult]] = Future()
-        done.set_result([])
-        return done
+    # As safetensors orders them: by alignment, then by name.
+    ordered = sorted(pieces, key=lambda piece: (-piece.stored()[0].itemsize, piece.key))
+    with DigestWriter(folder / shard_file_name(rank + 1)) as file:
+        file.write(_header(ordered))
+        for piece in ordered:
+            file.write(piece.bytes_view())
+        return [file.finish()]
 
 
 def shard_file_name(index: int) -> str:
@@ -185,15 +92,57 @@ def _header(pieces: Sequence[Piece]) -> bytes:
 # ------------------------------------------------------------------------------------- reading
 
 
-def stored_tensors(folder: Path, names: Sequence[str]) -> dict[str, TensorStorageMetadata]:
-    """Contents of the named files: key, whole shape, dtype and pieces. Reads headers only.
+@dataclass(frozen=True)
+class StoredPiece:
+    """A part of a tensor in a file."""
+
+    file: str
+    box: Box
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the files hold it."""
+
+    pieces: tuple[StoredPiece, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of its first piece; `read_tensors` refuses others beside it."""
+        return self.pieces[0].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole: as far as its pieces reach."""
+        reach = ([sum(at) for at in zip(*piece.box, strict=True)] for piece in self.pieces)
+        return tuple(map(max, zip(*reach, strict=True)))
+
+
+def stored_tensors(folder: Path, names: Sequence[str]) -> dict[str, StoredTensor]:
+    """Contents of the named files by key. Reads headers only.
 
     Raises:
         ValueError: when a header is not one that `write_pieces` makes.
     """
-    with _as_value_error("the safetensors files can't be read"):
-        _, metadata = _open(folder, names)
-    return metadata.state_dict_metadata  # type: ignore[return-value]
+    found: dict[str, list[StoredPiece]] = {}
+    for name in (name for name in names if name.endswith(".safetensors")):
+        with _as_value_error(f"{name} can't be read"), _opened(folder / name) as file:
+            places = json.loads((file.metadata() or {}).get("DCP_SHARDING_INFO", "{}"))
+            for key in file.keys():  # noqa: SIM118 - it is no mapping
+                found.setdefault(key, []).append(_stored_piece(name, file, key, places.get(key)))
+    return {key: StoredTensor(tuple(pieces)) for key, pieces in found.items()}
+
+
+def _stored_piece(name: str, file: Any, key: str, place: Any) -> StoredPiece:
+    part = file.get_slice(key)
+    sizes, kind = tuple(part.get_shape()), part.get_dtype()
+    if kind not in _DTYPES:
+        raise ValueError(f"{key!r} is of the unknown dtype {kind}")
+    offsets = (0,) * len(sizes) if place is None else tuple(place["saved_offsets"])
+    if len(offsets) != len(sizes) or any(type(at) is not int or at < 0 for at in offsets):
+        raise ValueError(f"{key!r} has a piece at {offsets}, which is not a place")
+    return StoredPiece(name, (offsets, sizes), _DTYPES[kind])
 
 
 def read_tensors(
@@ -215,55 +164,62 @@ def read_tensors(
         ValueError: when the files don't hold what they should.
         StateMismatchError: when a template has another shape than its tensor.
     """
+    stored = stored_tensors(folder, names)
+    targets: dict[str, Tensor] = {}
+    wanted: dict[str, list[tuple[str, StoredPiece]]] = {}
     with _as_value_error("the safetensors files can't be read"):
-        reader, metadata = _open(folder, names)
-        targets: dict[str, Any] = {}
         for key in keys:
-            stored = metadata.state_dict_metadata.get(key)
-            if not isinstance(stored, TensorStorageMetadata):
+            if key not in stored:
                 raise ValueError(f"no file holds the tensor {key!r}")
-            _check_whole(key, stored)
-            like = None if template is None else template(key, tuple(stored.size))
-            targets[key] = _target(key, stored, like)
-        # The steps of torch.distributed.checkpoint.load for one process, for the reasons above.
-        planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
-        planner.set_up_planner(targets, metadata, True)
-        reader.set_up_storage_reader(metadata, True)
-        plan = reader.prepare_local_plan(planner.create_local_plan())
-        [plan] = planner.create_global_plan([plan])
-        reader.read_data(planner.finish_plan(plan), planner).wait()
+            _check_whole(key, stored[key])
+            like = None if template is None else template(key, stored[key].shape)
+            targets[key] = _target(key, stored[key], like)
+            for piece in stored[key].pieces:
+                wanted.setdefault(piece.file, []).append((key, piece))
+        for name, pieces in wanted.items():
+            with _opened(folder / name) as file:
+                for key, piece in pieces:
+                    _read_into(targets[key], file, key, piece)
     return targets
 
 
-def _target(key: str, stored: TensorStorageMetadata, template: Tensor | None) -> Tensor:
+def _opened(path: Path) -> Any:
+    return safe_open(path, framework="pt", device="cpu")
+
+
+@torch.no_grad()
+def _read_into(target: Tensor, file: Any, key: str, piece: StoredPiece) -> None:
+    """Copy that part of a piece into `target` which this rank holds of it."""
+    whole = not is_sharded(target)
+    if whole and tuple(target.shape) == piece.box[1]:
+        target.copy_(file.get_tensor(key))  # a single number has no slices
+        return
+    mine = (0,) * target.dim() if whole else offsets_of_part(target)
+    if mine is None:
+        return
+    local = local_part(target)
+    begins = [max(a, b) for a, b in zip(mine, piece.box[0], strict=True)]
+    ends = [min(a + n, b + m) for a, n, b, m in zip(mine, local.shape, *piece.box, strict=True)]
+    if any(begin >= end for begin, end in zip(begins, ends, strict=True)):
+        return
+    cuts = list(zip(begins, ends, strict=True))
+    there = tuple(slice(b - at, e - at) for (b, e), at in zip(cuts, piece.box[0], strict=True))
+    here = tuple(slice(b - at, e - at) for (b, e), at in zip(cuts, mine, strict=True))
+    local[here].copy_(file.get_slice(key)[there])
+
+
+def _target(key: str, stored: StoredTensor, template: Tensor | None) -> Tensor:
     """Memory to read into. Made only after the file was seen to hold as much."""
     if template is None or not is_sharded(template):
-        return torch.empty(stored.size, dtype=stored.properties.dtype)
-    if template.shape != stored.size:
+        return torch.empty(stored.shape, dtype=stored.dtype)
+    if tuple(template.shape) != stored.shape:
         raise StateMismatchError(
             f"{key} has another shape than in the checkpoint",
             expected=str(tuple(template.shape)),
-            received=str(tuple(stored.size)),
+            received=str(stored.shape),
         )
     # In the dtype of the file: reading must not round.
-    return torch.empty_like(template, dtype=stored.properties.dtype)
-
-
-@final
-class _ListedFiles(FileSystem):
-    """A folder in which only the listed files exist: torch's reader takes every file it finds."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-
-    def ls(self, path: str | os.PathLike[str]) -> list[str]:
-        return [str(Path(path) / name) for name in self._names]
-
-
-def _open(folder: Path, names: Sequence[str]) -> tuple[HuggingFaceStorageReader, Metadata]:
-    reader = HuggingFaceStorageReader(str(folder))
-    reader.fs = _ListedFiles([name for name in names if name.endswith(".safetensors")])
-    return reader, reader.read_metadata()
+    return torch.empty_like(template, dtype=stored.dtype)
 
 
 @contextlib.contextmanager
@@ -277,22 +233,19 @@ def _as_value_error(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {type(error).__name__}: {error}") from error
 
 
-def _check_whole(key: str, stored: TensorStorageMetadata) -> None:
+def _check_whole(key: str, stored: StoredTensor) -> None:
     """Refuse pieces that overlap or leave holes: a header may claim any place for its piece."""
-    boxes = [(tuple(chunk.offsets), tuple(chunk.sizes)) for chunk in stored.chunks]
+    if any(piece.dtype is not stored.dtype for piece in stored.pieces):
+        raise ValueError(f"{key!r} has pieces of several dtypes")
+    boxes = [piece.box for piece in stored.pieces]
     if len(boxes) > 1:
         boxes = [box for box in boxes if 0 not in box[1]]
-    for offsets, sizes in boxes:
-        if len(offsets) != len(sizes) or any(type(at) is not int or at < 0 for at in offsets):
-            raise ValueError(f"{key!r} has a piece at {offsets}, which is not a place")
-    held, wanted = sum(math.prod(sizes) for _, sizes in boxes), math.prod(stored.size)
+    held, wanted = sum(math.prod(sizes) for _, sizes in boxes), math.prod(stored.shape)
     if held != wanted or _overlapping(boxes):
-        raise ValueError(
-            f"{key!r} of shape {tuple(stored.size)} is not whole: {held} of {wanted} values"
-        )
+        raise ValueError(f"{key!r} of shape {stored.shape} is not whole: {held} of {wanted} values")
 
 
-def _overlapping(boxes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
+def _overlapping(boxes: list[Box]) -> bool:
     """Whether two of the boxes (offsets, sizes) share a place."""
     if len(boxes) < 2:
         return False

@@ -92,6 +92,18 @@ def restore_stand_in(stored: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.view_as_complex(stored)
 
 
+def offsets_of_part(tensor: Any) -> tuple[int, ...] | None:
+    """Place in the whole of the part of a DTensor that this rank holds; None where it has none."""
+    from torch.distributed.checkpoint.default_planner import (  # noqa: PLC0415 - takes a second
+        create_default_local_save_plan,
+    )
+
+    for item in create_default_local_save_plan({"": tensor}, False).items:
+        assert item.tensor_data is not None, "a DTensor's item says where the part belongs"
+        return tuple(item.tensor_data.chunk.offsets)
+    return None
+
+
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 

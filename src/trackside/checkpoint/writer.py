@@ -154,7 +154,7 @@ class CheckpointWriter:
             UnsavableStateError: names each leaf that can't be saved.
         """
         size_bytes = size_estimate_bytes(state, rank_state)
-        # Here and not in the first save: it takes a second, and holds the interpreter's lock.
+        # Here and not beside the steps: an import holds the interpreter's lock.
         import trackside.checkpoint.storage  # noqa: F401, PLC0415
 
         return SizeEstimate(size_bytes, shutil.disk_usage(self.root).free)

@@ -47,6 +47,14 @@ def test_nn_06_callbacks_run_on_all_ranks(on_two: TorchRun) -> None:
 
 def test_an_04_a_checkpoint_that_all_ranks_save_is_written_once(on_two: TorchRun) -> None:
     assert on_two.claimed("epoch") == [1, 1]
+    of_rank_zero, of_the_other = sorted(on_two.claimed("written"), reverse=True)
+    assert {"0.pt", "1.pt"} <= set(of_rank_zero)
+    assert of_the_other == []
+
+
+def test_pa_10_sizes_of_batches_are_those_of_a_rank(on_one: TorchRun, on_two: TorchRun) -> None:
+    assert on_one.claimed("sizes") == [[4, 4, 4]]
+    assert on_two.claimed("sizes") == [[2, 2, 4], [2, 2, 4]]
 
 
 def test_pa_04_a_stop_raised_on_one_rank_ends_all_at_one_step(

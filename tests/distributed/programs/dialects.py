@@ -90,7 +90,13 @@ class Stopping(pytorch_accelerated.TrainerCallback):
 
 
 class Gathering(pytorch_accelerated.TrainerCallback):
-    """Collects losses of all ranks."""
+    """Collects losses of all ranks, and sizes of batches."""
+
+    def on_train_step_end(self, trainer: Any, batch: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        config = trainer.run_config
+        per_device, total = config["train_per_device_batch_size"], config["train_total_batch_size"]
+        if not hasattr(self, "sizes"):
+            self.sizes = [len(batch[0]), per_device, total]
 
     def on_eval_epoch_end(self, trainer: Any, **kwargs: Any) -> None:
         self.loss = trainer.run_history.get_latest_metric("eval_loss_epoch")
@@ -107,7 +113,7 @@ class Predicting(noether.PeriodicDataIteratorCallback):
     def process_results(self, results: Any, **_: Any) -> None:
         self.targets = results["target"].flatten().tolist()
         self.predictions = results["prediction"].flatten().tolist()
-        self.sizes = results["size"]
+        self.sizes = results["size"].tolist()
 
 
 class Backwards(Predicting):
@@ -139,6 +145,18 @@ class Reducing(dream_trainer.Callback):
         self.zero = world.is_global_zero
 
 
+written: list[str] = []
+write = state_file.write
+
+
+def counted(path: Any, state: Any) -> None:
+    """Count the files that this rank writes."""
+    written.append(Path(path).name)
+    write(path, state)
+
+
+state_file.write = counted  # type: ignore[assignment]
+
 logs, gathering, zero, reducing = Logs(), Gathering(), Zero(), Reducing()
 every: dict[str, Any] = {"every_n_epochs": 1, "dataset_key": "test"}
 config = noether.PeriodicDataIteratorCallbackConfig(**every)
@@ -149,6 +167,8 @@ claim("end", logs.end)
 claim("rank", [logs.rank, logs.size])
 claim("failed", dict(result.failed_callbacks))
 claim("gathered", [gathering.loss, gathering.losses])
+claim("sizes", gathering.sizes)
+claim("written", written)
 claim("predicted", [predicting.targets, predicting.predictions, predicting.sizes])
 claim("backwards", [backwards.targets, backwards.sizes])
 claim("rank zero calls", zero.calls)

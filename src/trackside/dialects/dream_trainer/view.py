@@ -303,8 +303,14 @@ class TrainerView(View):
         return {"torch": torch.default_generator}
 
     def log_scalar(self, name: str, value: Tensor | float, **_: Any) -> None:
-        """Log a number; every logger of the run gets it."""
-        self.run.log(name, value, weight=1.0)
+        """Log a number; every logger of the run gets it.
+
+        One under the name of a value that the run records itself goes under `logged/`.
+        """
+        topic, _, metric = name.partition("/")
+        own = {"loss", *self.run.config.get("metrics", ())}
+        recorded = topic in so_far(self.run, "data") and topic != "train" and metric in own
+        self.run.log(f"logged/{topic}_{metric}" if recorded else name, value, weight=1.0)
 
     def log_dict(self, metrics: dict[str, Tensor | float], **_: Any) -> None:
         """Log several numbers."""

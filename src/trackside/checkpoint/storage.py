@@ -129,7 +129,7 @@ def stored_tensors(folder: Path, names: Sequence[str]) -> dict[str, StoredTensor
     for name in (name for name in names if name.endswith(".safetensors")):
         with _as_value_error(f"{name} can't be read"), _opened(folder / name) as file:
             places = json.loads((file.metadata() or {}).get("DCP_SHARDING_INFO", "{}"))
-            for key in file.keys():  # noqa: SIM118 - it is no mapping
+            for key in file.keys():  # noqa: SIM118 - not a mapping
                 found.setdefault(key, []).append(_stored_piece(name, file, key, places.get(key)))
     return {key: StoredTensor(tuple(pieces)) for key, pieces in found.items()}
 

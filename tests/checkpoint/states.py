@@ -91,3 +91,7 @@ def on_ranks(size: int, work: Callable[[ThreadRanks], T]) -> list[T | BaseExcept
     for thread in threads:
         thread.join()
     return results
+
+
+E8M0 = [torch.float8_e8m0fnu] if hasattr(torch, "float8_e8m0fnu") else []
+"""A dtype that torch has from 2.7 on."""

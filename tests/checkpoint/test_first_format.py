@@ -38,6 +38,9 @@ def data() -> tuple[TensorDataset, TensorDataset]:
     return TensorDataset(inputs[:32], target[:32]), TensorDataset(inputs[32:], target[32:])
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.8", reason="the losses are torch 2.13's, whose dropout draws otherwise"
+)
 def test_a_run_of_the_first_version_goes_on_where_it_stopped(tmp_path: Path) -> None:
     shutil.copytree(SAVED / "run", tmp_path / "run")
     expected = json.loads((SAVED / "expected.json").read_text())

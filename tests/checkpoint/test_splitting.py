@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from tests.checkpoint.states import equal
+from tests.checkpoint.states import E8M0, equal
 from trackside.checkpoint import UnsavableStateError, check_savable
 from trackside.checkpoint.joining import join
 from trackside.checkpoint.splitting import DEEPEST, split
@@ -131,7 +131,7 @@ def test_members_of_accepted_enums_come_back_as_members() -> None:
         torch.bfloat16,
         torch.float8_e4m3fn,
         torch.float8_e5m2,
-        torch.float8_e8m0fnu,
+        *E8M0,
         torch.int64,
         torch.int8,
         torch.uint8,

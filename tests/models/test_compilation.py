@@ -79,6 +79,9 @@ def test_callbacks_cause_no_recompilation(case: Any) -> None:
     assert not counters["graph_break"]
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.9", reason="compiles one graph for frozen and thawed parameters alike"
+)
 def test_a_callback_that_changes_what_is_computed_is_seen() -> None:
     # The comparison can fail: thawing layers is another graph.
     assert graphs(even(), Unfreeze({"0": "2 steps"})) > 2

@@ -24,7 +24,7 @@ from benchmarks.step import time_of
 from benchmarks.task import batches, build
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import Checkpoint
-from trackside.compatibility import accelerator
+from trackside.machine.accelerator import accelerator
 
 FOUND = accelerator()
 DEVICE = FOUND or torch.device("cpu")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackside.lazy import lazily
+from trackside.imports.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.checkpoint.commit import Saved as Saved
     from trackside.config.experiment.trained import load as load
-    from trackside.directions import declare_direction as declare_direction
     from trackside.distributed.ddp import DDP as DDP
     from trackside.distributed.failure import PeerFailed as PeerFailed
     from trackside.distributed.fsdp import FSDP as FSDP
@@ -82,13 +81,14 @@ if TYPE_CHECKING:
     from trackside.trainer.settings import Result as Result
     from trackside.trainer.settings import Settings as Settings
     from trackside.trainer.trainer import Trainer as Trainer
+    from trackside.vocabulary.directions import declare_direction as declare_direction
 else:
     # The command line answers --help without importing torch.
     __getattr__, __dir__ = lazily(
         __name__,
         {
             "checkpoint.commit": ("Saved",),
-            "directions": ("declare_direction",),
+            "vocabulary.directions": ("declare_direction",),
             "config.experiment.trained": ("load",),
             "distributed.ddp": ("DDP",),
             "distributed.failure": ("PeerFailed",),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, overload
 
-from trackside.directions import Mode as Mode
 from trackside.errors import ConfigurationError, HistoryError
+from trackside.vocabulary.directions import Mode as Mode
 
 
 def has_improved(value: float, best: float | None, mode: Mode, min_delta: float = 0.0) -> bool:

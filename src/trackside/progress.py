@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from trackside.errors import ConfigurationError
-from trackside.renamed import refuses_old_names
+from trackside.vocabulary.renamed import refuses_old_names
 
 _FORMER_NAMES = {"epochs_closed": "epochs_ended"}
 """Counters under the names that older checkpoints have for them."""

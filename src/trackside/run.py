@@ -18,8 +18,8 @@ from trackside.history import History
 from trackside.later import known_from
 from trackside.outcome import Outcome
 from trackside.progress import Progress, RunLimit, SkippedStep, TrainingBatch
-from trackside.renamed import refuses_old_names
 from trackside.requests import Kind, Request, Requests
+from trackside.vocabulary.renamed import refuses_old_names
 
 if TYPE_CHECKING:
     import torch

@@ -29,7 +29,7 @@ BUILDS = ("__init__", "__post_init__", "__new__")
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("callbacks/reporting/notify.py", "Notify.__init__"): "neither of two options was given",
     ("callbacks/stopping/stop_at.py", "StopAt.__init__"): "none of five options was given",
-    ("extras.py", "optional_package"): "a package that isn't installed",
+    ("imports/extras.py", "optional_package"): "a package that isn't installed",
     ("schedule.py", "Every.__post_init__"): "`Every.parse` says for which option it was written",
 }
 

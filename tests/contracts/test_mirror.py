@@ -71,7 +71,7 @@ TESTED_IN = {
     "loop/safe_points.py": "loop/test_fit.py",
     "loop/state.py": "loop/test_fit.py",
     "planning/checks.py": "planning/test_diagnostics.py",
-    "randomness.py": "loop/test_snapshot.py",
+    "machine/randomness.py": "loop/test_snapshot.py",
     "run_folder/identity.py": "trainer/test_folder.py",
     "run_folder/ownership.py": "run_folder/test_claim.py",
     "run_folder/process.py": "run_folder/test_claim.py",

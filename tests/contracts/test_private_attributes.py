@@ -43,10 +43,10 @@ COMPUTED = {
     "distributed/materialize.py": "the whole state of a torch module, for a twin of it",
     "distributed/replicas.py": "a proxy: it hands on what it is given",
     "history.py": "the public axes of a copy that the method has just made",
-    "idioms.py": "names of other trainers, on the class that a decorator is given",
-    "lazy.py": "public names of a package, when they are asked for",
+    "vocabulary/idioms.py": "names of other trainers, on the class that a decorator is given",
+    "imports/lazy.py": "public names of a package, when they are asked for",
     "models/attribute_paths.py": "a part of a model, at a path that a user gives",
-    "renamed.py": "former names, on the class that a decorator is given",
+    "vocabulary/renamed.py": "former names, on the class that a decorator is given",
     "testing/recording.py": "hooks of `Recorder`, on its own class",
 }
 """Where a name is computed, and what it can be."""

@@ -19,9 +19,9 @@ import trackside.callbacks
 import trackside.checkpoint
 import trackside.distributed
 import trackside.testing
-from trackside import renamed
 from trackside.cli.main import app
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS
+from trackside.vocabulary import renamed
 
 PACKAGE = Path(trackside.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

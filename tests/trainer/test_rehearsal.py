@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from trackside import Callback, PeriodicCallback, Settings, Trainer, randomness
+from trackside import Callback, PeriodicCallback, Settings, Trainer
 from trackside.callbacks import CSVLogger, EarlyStopping
 from trackside.errors import UsageError
+from trackside.machine import randomness
 from trackside.run import Run
 from trackside.trainer.rehearsal import RehearsalError, first_batches
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackside.lazy import lazily
+from trackside.imports.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.callbacks.averaging.ema import EMA as EMA

@@ -15,8 +15,8 @@ from trackside.checkpoint.selection import (
     valid_at_step,
 )
 from trackside.errors import CheckpointError, UsageError
-from trackside.idioms import PICKLED, not_pickled
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
+from trackside.vocabulary.idioms import PICKLED, not_pickled
 
 WORDS = ("auto", "best")
 

@@ -29,7 +29,7 @@ from trackside.checkpoint.snapshot import rank_key
 from trackside.checkpoint.splitting import Json, split
 from trackside.checkpoint.tensors import is_sharded
 from trackside.history import HistorySnapshot
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 PlacedAs = Callable[[str, tuple[int, ...]], Tensor | None]
 """From path and whole shape of a saved tensor to the DTensor whose placement it gets, if any."""

@@ -13,7 +13,7 @@ from trackside.checkpoint.manifest import Manifest, parse_folder_name, read_mani
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
 from trackside.checkpoint.reader import Checkpoint, opened, verify
 from trackside.history import best_key
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 
 @dataclass(frozen=True, slots=True)

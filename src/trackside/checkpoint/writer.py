@@ -30,7 +30,7 @@ from trackside.checkpoint.snapshot import (
 )
 from trackside.checkpoint.temporary import clean_leftovers
 from trackside.errors import ConfigurationError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 KEEP_ALL = Retention()
 logger = logging.getLogger("trackside")

@@ -54,7 +54,7 @@ def ask(
         from trackside.config.experiment.inbox import ask as leave
         from trackside.config.experiment.inbox import read_answer, read_command
         from trackside.errors import UsageError
-        from trackside.paths import local_path
+        from trackside.machine.paths import local_path
 
         command = read_command(words)
         if (local_path(run, "run") / OUTCOME).is_file():

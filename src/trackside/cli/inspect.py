@@ -39,7 +39,7 @@ def inspect(
     with reported_errors(as_json, False):
         from trackside.checkpoint import candidates
         from trackside.checkpoint import inspect as look_into
-        from trackside.paths import local_path
+        from trackside.machine.paths import local_path
 
         path = local_path(path)
         if not path.is_dir():
@@ -74,7 +74,7 @@ def _print_list(found: list[Candidate], as_json: bool) -> None:
 
 
 def _one_line(manifest: Any) -> str:
-    from trackside.directions import direction
+    from trackside.vocabulary.directions import direction
 
     better = {name: v for name, v in manifest.metrics.items() if direction(name) is not None}
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in better.items())

@@ -37,7 +37,7 @@ def predict(
 
         from trackside.callbacks.evaluation.prediction_files import arrays
         from trackside.config.experiment.kept import find_checkpoint, load_kept, predict_kept
-        from trackside.paths import local_path
+        from trackside.machine.paths import local_path
 
         experiment = load_kept(run, overrides or ())
         made = predict_kept(experiment, name, find_checkpoint(experiment, run, checkpoint))

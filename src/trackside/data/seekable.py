@@ -13,9 +13,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from trackside import randomness
 from trackside.data.loaded import Origin, unwrap
 from trackside.distributed.sharding import fresh
+from trackside.machine import randomness
 
 REMEMBERED = 256
 """Of how many batches indices are remembered: more than workers run ahead, or ranks talk late."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader
 
-from trackside import randomness
 from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
 from trackside.data.loaders import Batching, length_of, loader_of, samples_of
 from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
@@ -24,6 +23,7 @@ from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds
 from trackside.errors import DataError
+from trackside.machine import randomness
 from trackside.progress import TrainingBatch
 from trackside.saved import checked
 

@@ -24,7 +24,7 @@ from trackside.checkpoint.joining import join
 from trackside.checkpoint.splitting import split
 from trackside.checkpoint.tensors import STAND_INS
 from trackside.errors import CheckpointError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 
 KEY = "trackside.dialects"

@@ -50,7 +50,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackside.lazy import lazily
+from trackside.imports.lazy import lazily
 
 if TYPE_CHECKING:
     from trackside.distributed.agreement import Agreement as Agreement

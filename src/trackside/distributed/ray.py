@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trackside.errors import ConfigurationError
-from trackside.extras import optional_package
+from trackside.imports.extras import optional_package
 
 if TYPE_CHECKING:
     from ray.train import Result

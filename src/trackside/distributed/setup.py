@@ -16,11 +16,11 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from trackside.compatibility import accelerator
 from trackside.distributed.lifeline import Lifeline
 from trackside.distributed.links import Connections, Links
 from trackside.distributed.world import World
 from trackside.errors import ConfigurationError
+from trackside.machine.accelerator import accelerator
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _FOREVER = timedelta(days=3650)

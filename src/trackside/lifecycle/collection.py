@@ -16,7 +16,6 @@ from trackside.errors import (
     about,
     restoring,
 )
-from trackside.idioms import native_callback, package_of
 from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
@@ -25,6 +24,7 @@ from trackside.lifecycle.ordering import in_order
 from trackside.lifecycle.registration import check_callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
+from trackside.vocabulary.idioms import native_callback, package_of
 
 C = TypeVar("C")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from typing_extensions import TypeVar
 
-from trackside import idioms, renamed
 from trackside.errors import MissingRequirementError, UnknownHookError, did_you_mean
 from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
 from trackside.lifecycle.signatures import check_signatures
 from trackside.run import Run
+from trackside.vocabulary import idioms, renamed
 
 
 def check_callback(callback: Callback[Any], run_class: type[Run]) -> None:

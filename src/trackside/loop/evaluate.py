@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from trackside import randomness
 from trackside.data.batches import Batch, move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
@@ -20,6 +19,7 @@ from trackside.loop.recording import flush
 from trackside.loop.spans import EvaluationSpan
 from trackside.loop.state import Ended, Training, agree
 from trackside.loop.unlogged import tell_unlogged
+from trackside.machine import randomness
 from trackside.run import Evaluation
 from trackside.step.evaluation import evaluating
 from trackside.step.metrics import scalars

@@ -14,7 +14,6 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trackside import randomness
 from trackside.data.batches import move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
@@ -35,6 +34,7 @@ from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
 from trackside.loop.unlogged import tell_unlogged
 from trackside.loop.untrained import tell_untrained
+from trackside.machine import randomness
 from trackside.outcome import Outcome
 from trackside.progress import SkippedStep
 from trackside.run import Run

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from trackside import randomness
 from trackside.checkpoint import (
     Checkpoint,
     Selection,
@@ -24,6 +23,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.loop.comparison import compare, conditions
 from trackside.loop.snapshot import restore
 from trackside.loop.state import Training
+from trackside.machine import randomness
 from trackside.run import Run
 from trackside.run_folder.identity import identity
 from trackside.step.metrics import merged

@@ -14,10 +14,10 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from trackside import randomness
 from trackside.errors import restoring
 from trackside.loop.same_optimizer import refuse_other_optimizers
 from trackside.loop.state import TRAIN, Training
+from trackside.machine import randomness
 from trackside.saved import check_options
 
 State = dict[str, Any]

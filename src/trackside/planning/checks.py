@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trackside.compatibility import accelerator
 from trackside.data.loaders import Batching, is_cut_here
 from trackside.data.source import DataSource
 from trackside.errors import (
@@ -25,17 +24,18 @@ from trackside.errors import (
     UsageError,
     did_you_mean,
 )
-from trackside.idioms import KEYWORDS
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.loop.state import TRAIN, Setup
 from trackside.loop.unlogged import watchers
-from trackside.paths import local_path
+from trackside.machine.accelerator import accelerator
+from trackside.machine.paths import local_path
 from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
-from trackside.renamed import new_value
 from trackside.run import Run
 from trackside.run_folder.claim import new_name
+from trackside.vocabulary.idioms import KEYWORDS
+from trackside.vocabulary.renamed import new_value
 
 logger = logging.getLogger("trackside")
 

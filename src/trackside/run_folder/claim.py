@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import final
 
 from trackside.errors import UsageError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run_folder.process import Process, this_process
 
 logger = logging.getLogger("trackside")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackside import randomness
+from trackside.machine import randomness
 
 logger = logging.getLogger("trackside")
 

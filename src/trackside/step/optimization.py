@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from trackside.distributed.gradients import clip_by_norm
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
-from trackside.renamed import refuses_old_names
 from trackside.run import Run
+from trackside.vocabulary.renamed import refuses_old_names
 
 SchedulerFactory = Callable[..., LRScheduler]
 """From the optimizer to its scheduler; one with a parameter named `run` is given the run as well,

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from trackside import idioms
 from trackside.distributed.state import local_part
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.vocabulary import idioms
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 SMALLEST_SCALE = 2.0**-14

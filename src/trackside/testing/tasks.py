@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
-from trackside import randomness
+from trackside.machine import randomness
 from trackside.step.accuracy import accuracy
 from trackside.trainer.trainer import Trainer
 

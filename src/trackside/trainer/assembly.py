@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from trackside import randomness
 from trackside.data.loaders import Batching
 from trackside.data.prefetch import prefetcher_for
 from trackside.data.source import DataSource
@@ -17,10 +16,10 @@ from trackside.distributed import RankInfo, World
 from trackside.distributed.agreement import agree
 from trackside.distributed.replicas import Replicas, StepRun
 from trackside.distributed.session import RankSession
-from trackside.frozen import Frozen
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
+from trackside.machine import randomness
 from trackside.models.compilation import compile_models
 from trackside.planning import checks
 from trackside.planning.parts import check_closures, models_by_name
@@ -30,6 +29,7 @@ from trackside.step.metrics import Metric, MetricLog
 from trackside.step.optimization import build_optimizers, build_schedulings
 from trackside.step.precision import Precision
 from trackside.trainer import own_modules
+from trackside.trainer.frozen import Frozen
 
 if TYPE_CHECKING:
     from trackside.trainer.trainer import Trainer

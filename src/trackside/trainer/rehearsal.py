@@ -25,7 +25,6 @@ from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
-from trackside import randomness
 from trackside.checkpoint.saver import saver_among
 from trackside.data.loaders import Batching, is_map_style
 from trackside.data.tensors import as_dataset
@@ -34,6 +33,7 @@ from trackside.errors import ConfigurationError, TracksideError, UsageError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.machine import randomness
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.schedule import Every

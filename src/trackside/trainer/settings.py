@@ -13,14 +13,14 @@ import torch
 from trackside.distributed.parallel import Parallel
 from trackside.errors import ConfigurationError
 from trackside.history import History
-from trackside.idioms import refuses_idioms
 from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
+from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.paths import local_path
 from trackside.progress import SkippedStep
-from trackside.renamed import refuses_old_names
 from trackside.run import Rollback
 from trackside.schedule import Schedule
+from trackside.vocabulary.idioms import refuses_idioms
+from trackside.vocabulary.renamed import refuses_old_names
 
 
 @refuses_old_names

@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from trackside.data.loaders import Batching
 from trackside.distributed.session import RankSession
 from trackside.errors import UsageError
-from trackside.idioms import refuses_idioms
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.registration import check_hooks
@@ -40,6 +39,7 @@ from trackside.trainer.defaults import add_non_finite, collect
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
+from trackside.vocabulary.idioms import refuses_idioms
 
 _PAIRS = frozenset((tuple, list))
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trackside import Callback, randomness
+from trackside import Callback
+from trackside.machine import randomness
 from trackside.run import Run
 from trackside.testing import Task
 from trackside.tracking.media import Picture

@@ -8,10 +8,10 @@ import torch
 
 from tests.config import parts
 from tests.config.files import good, write
-from trackside import randomness
 from trackside.cli.main import run
 from trackside.config import ExperimentError, load
 from trackside.config.experiment.rehearsal import Rehearsal, RehearsalError, rehearse
+from trackside.machine import randomness
 
 MORE = """\
 evaluate: [val]

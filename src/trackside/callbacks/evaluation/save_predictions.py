@@ -11,7 +11,7 @@ import torch
 from trackside.callbacks.evaluation.prediction_files import FileFormat, arrays, pyarrow, write
 from trackside.data.batches import move
 from trackside.errors import ConfigurationError, DataError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.run_folder.inside import new_folder_inside
 from trackside.schedule import Schedule

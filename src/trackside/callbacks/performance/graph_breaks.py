@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from trackside import randomness
 from trackside.callbacks.performance.graph_report import difference, of_counters, of_explanation
 from trackside.lifecycle.hooks import Batch, Callback
+from trackside.machine import randomness
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.run_folder.inside import replace_inside

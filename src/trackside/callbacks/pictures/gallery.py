@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from trackside.checkpoint.files import replace_file
-from trackside.extras import optional_package
 from trackside.history import Record
+from trackside.imports.extras import optional_package
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
 from trackside.run import Run

@@ -15,7 +15,7 @@ from trackside.callbacks.pictures.history_panels import (
     panels,
 )
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
 

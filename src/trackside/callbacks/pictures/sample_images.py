@@ -9,7 +9,6 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from trackside import randomness
 from trackside.callbacks.pictures.gallery import PictureCallback
 from trackside.callbacks.pictures.samples import check_average, undisturbed
 from trackside.callbacks.pictures.sheets import draw_sheet, sheet_size
@@ -25,6 +24,7 @@ from trackside.callbacks.pictures.tiles import (
 )
 from trackside.data.batches import describe
 from trackside.errors import ConfigurationError, DataError, UnknownModelError
+from trackside.machine import randomness
 from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.schedule import Schedule

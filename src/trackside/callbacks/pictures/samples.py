@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trackside import randomness
 from trackside.data.batches import Batch, move, take
 from trackside.data.counting import samples_in
 from trackside.errors import (
@@ -20,6 +19,7 @@ from trackside.errors import (
     did_you_mean,
 )
 from trackside.lifecycle.roles import KeepsAverages
+from trackside.machine import randomness
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
 

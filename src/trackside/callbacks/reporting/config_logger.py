@@ -12,7 +12,7 @@ import torch
 
 from trackside.callbacks.reporting import row_files, terminal
 from trackside.lifecycle.hooks import RankZeroCallback
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.tracking.flat import flat
 

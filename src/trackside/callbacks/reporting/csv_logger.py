@@ -11,8 +11,8 @@ from typing import final
 from trackside.callbacks.reporting.record_rows import RecordRows
 from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
+from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.paths import local_path
 from trackside.run import Rollback, Run
 
 AXES = ("step", "epoch", "samples", "seconds")

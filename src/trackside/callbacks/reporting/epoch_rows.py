@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from trackside.callbacks.reporting.figures import figure
-from trackside.directions import direction
 from trackside.history import Mode, has_improved
+from trackside.vocabulary.directions import direction
 
 SEPARATOR = "  "
 HANG = 17

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from trackside.extras import optional_package
 from trackside.history import Record
+from trackside.imports.extras import optional_package
 from trackside.outcome import Outcome, Status
 from trackside.tracking.media import Picture
 from trackside.tracking.tracker import TrackedRun, Tracker

@@ -13,11 +13,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, final
 
-from trackside.directions import direction
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.run_folder.inside import replace_inside
+from trackside.vocabulary.directions import direction
 
 CONFIGURATION = "config.yaml"
 SETTINGS = "settings.json"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trackside.callbacks.reporting.figures import duration, figure, rate, share
-from trackside.directions import direction
 from trackside.history import History, Mode
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.vocabulary.directions import direction
 
 LISTED_CALLBACKS = 3
 LISTED_FILES = 8

@@ -9,10 +9,10 @@ from typing import Any, final
 
 import numpy as np
 
-from trackside.extras import optional_package
 from trackside.history import Record
+from trackside.imports.extras import optional_package
+from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.paths import local_path
 from trackside.tracking.media import Histogram, Picture
 from trackside.tracking.tracker import TrackedRun, Tracker
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
-from trackside.extras import optional_package
 from trackside.history import Record
+from trackside.imports.extras import optional_package
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.tracking.media import Histogram, Picture

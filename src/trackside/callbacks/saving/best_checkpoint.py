@@ -21,7 +21,7 @@ from trackside.checkpoint.files import read_regular, replace_file
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, best_key, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.progress import whole_number
 from trackside.run import Rollback, Run
 from trackside.saved import checked

@@ -26,15 +26,15 @@ from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.machine.paths import local_path
 from trackside.models.naming import prefix
 from trackside.outcome import Outcome
-from trackside.paths import local_path
-from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
 from trackside.run_folder.inside import folder_inside
 from trackside.schedule import Schedule
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
+from trackside.vocabulary.renamed import refuses_old_names
 
 logger = logging.getLogger("trackside")
 

@@ -33,10 +33,10 @@ from trackside.errors import (
     UsageError,
     did_you_mean,
 )
-from trackside.extras import optional_package
+from trackside.imports.extras import optional_package
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.lifecycle.roles import HasWeights
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
 

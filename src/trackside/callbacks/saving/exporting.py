@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trackside import randomness
 from trackside.callbacks.saving.weight_files import own_names
 from trackside.checkpoint.errors import CheckpointWriteError
 from trackside.checkpoint.files import explain, flush_folder, remedy_for
 from trackside.data.batches import Batch, describe, take
 from trackside.data.counting import samples_in
 from trackside.errors import NonFiniteError, TracksideError, UsageError
+from trackside.machine import randomness
 from trackside.step.output import TARGETS
 
 SAMPLES = 4

@@ -21,7 +21,7 @@ from trackside.checkpoint import ModelMatch, StateMismatchError, match_model, op
 from trackside.checkpoint.tensors import is_same
 from trackside.errors import ConfigurationError, UnknownModelError
 from trackside.lifecycle.hooks import Callback
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 
 logger = logging.getLogger("trackside")

@@ -12,7 +12,7 @@ from trackside.callbacks.saving.weight_files import plain_names, whole_state, wr
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.lifecycle.roles import HasWeights
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 from trackside.step.began_infinite import began_infinite

@@ -26,9 +26,9 @@ from trackside.checkpoint.tensors import (
 from trackside.distributed.state import is_sharded, load_model_state, whole
 from trackside.distributed.world import World
 from trackside.errors import ConfigurationError
-from trackside.idioms import not_pickled
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run_folder.inside import unlinked
+from trackside.vocabulary.idioms import not_pickled
 
 _COMPILED = "_orig_mod."
 _WRAPPED = "module."

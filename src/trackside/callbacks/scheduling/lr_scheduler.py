@@ -9,9 +9,9 @@ from trackside.callbacks.scheduling.torch_schedulers import factory, is_plateau
 from trackside.errors import UnknownOptimizerError
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
-from trackside.renamed import refuses_old_names
 from trackside.run import Rollback, Run
 from trackside.step.optimization import Scheduler, Scheduling
+from trackside.vocabulary.renamed import refuses_old_names
 
 
 @final

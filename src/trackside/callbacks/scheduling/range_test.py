@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trackside import randomness
 from trackside.data.batches import Batch, move
 from trackside.data.counting import samples_in
 from trackside.distributed.state import is_sharded
+from trackside.machine import randomness
 from trackside.run import Run
 from trackside.step.output import as_output
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from trackside.compatibility import memory_counters
-from trackside.extras import optional_package
+from trackside.imports.extras import optional_package
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.accelerator import memory_counters
 from trackside.run import Run
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import resource
 import sys
 from typing import TYPE_CHECKING, final
 
-from trackside.compatibility import memory_counters
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.accelerator import memory_counters
 from trackside.run import Run
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import final
 from trackside.callbacks.watching.standstill import Standstill
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.paths import local_path
 from trackside.run import Run
 from trackside.run_folder.inside import append_inside
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 
 def local_value(value: Any, hint: Any) -> Any:

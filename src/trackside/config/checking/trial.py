@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from trackside import randomness
 from trackside.config.checking.blueprint import Blueprint
 from trackside.config.text.problem import ExperimentError, Problem
+from trackside.machine import randomness
 
 _KNOWN = ("trackside.", "torch.", "torchmetrics.")
 """Packages whose constructors only keep their options: others may load or open something."""

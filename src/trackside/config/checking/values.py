@@ -27,8 +27,8 @@ from trackside.config.text.layers import Document
 from trackside.config.text.place import Path, dotted
 from trackside.config.text.problem import Findings
 from trackside.errors import ConfigurationError, ScheduleError, did_you_mean, nearest
-from trackside.renamed import new_key
 from trackside.schedule import Every
+from trackside.vocabulary.renamed import new_key
 
 RESERVED = ("kind", "partial")
 _PERIOD = re.compile(r"every_n_(\w+)")

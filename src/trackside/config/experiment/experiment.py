@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from trackside import randomness
 from trackside.callbacks.reporting.provenance import Provenance
 from trackside.config.checking.blueprint import Blueprint, built
 from trackside.config.checking.trainer_options import TrainerOptions
@@ -21,6 +20,7 @@ from trackside.data.loaders import Batching, is_cut_here
 from trackside.distributed.setup import RankInfo
 from trackside.errors import Interrupted, RegistrationError, Terminated, TracksideError
 from trackside.lifecycle.hooks import Callback
+from trackside.machine import randomness
 from trackside.outcome import Status
 from trackside.step.optimization import Scheduler
 from trackside.trainer.settings import Result, Settings

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, final
 
 from trackside.errors import UsageError, did_you_mean
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run_folder.inside import read_inside, replace_inside
 from trackside.run_folder.ownership import distrust
 

@@ -18,8 +18,8 @@ from trackside.config.experiment.programs import KeptProgram, is_of_python, load
 from trackside.config.experiment.trusted import look_into, read_json, search_path
 from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.paths import local_path
 from trackside.outcome import Status
-from trackside.paths import local_path
 from trackside.progress import is_count
 from trackside.run import Run
 from trackside.run_folder.identity import identity

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trackside.config.text.layers import read
 from trackside.config.text.problem import Findings
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 if TYPE_CHECKING:
     from trackside.config.experiment.experiment import Experiment

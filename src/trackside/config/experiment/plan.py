@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from trackside import randomness
 from trackside.checkpoint.saver import saver_among
 from trackside.config.checking.options import options_of
 from trackside.config.experiment.experiment import Experiment
@@ -20,6 +19,7 @@ from trackside.errors import ConfigurationError, MonitorError, StopTraining
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.lifecycle.roles import HasSchedulers
+from trackside.machine import randomness
 from trackside.planning.diagnostics import Diagnostic, Planned, findings, planned
 from trackside.run import Run
 from trackside.run_folder.claim import unclaimed

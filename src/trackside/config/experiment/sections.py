@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from trackside import renamed
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.config.checking import kinds, trial
 from trackside.config.checking.blueprint import Blueprint
@@ -28,6 +27,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.step.optimization import Scheduler
 from trackside.trainer import defaults
 from trackside.trainer.trainer import Trainer
+from trackside.vocabulary import renamed
 
 SECTIONS = {
     "seed": "Seeds every generator at the start of each run.",

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from trackside import randomness
 from trackside.checkpoint import load_model
 from trackside.config.experiment.kept import checkpoint_of, load_kept
 from trackside.errors import UnknownModelError, UsageError
-from trackside.paths import local_path
+from trackside.machine import randomness
+from trackside.machine.paths import local_path
 from trackside.planning.parts import models_by_name
 from trackside.progress import RunLimit
 from trackside.trainer.assembly import start

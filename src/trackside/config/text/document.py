@@ -18,7 +18,7 @@ import yaml
 from trackside.config.text.place import Path, Place
 from trackside.config.text.problem import Findings
 from trackside.errors import ConfigurationError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_CORE + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}

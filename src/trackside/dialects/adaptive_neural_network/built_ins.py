@@ -10,8 +10,8 @@ from time import perf_counter
 
 import torch
 
-from trackside.compatibility import memory_counters
 from trackside.dialects.adaptive_neural_network.adapter import Callback, Logs, Trainer
+from trackside.machine.accelerator import memory_counters
 
 
 class LoggingCallback(Callback):

@@ -13,7 +13,7 @@ from trackside.data.batches import move
 from trackside.dialects import state_file
 from trackside.dialects.view import UnknownAttributeError, View, optimizer_of
 from trackside.errors import UsageError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.step.evaluation import evaluating
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from trackside.callbacks.reporting.dataset_stats import DatasetStats
 from trackside.callbacks.reporting.parameter_count import ParameterCount
-from trackside.compatibility import memory_counters
 from trackside.dialects.noether.bases import CallBackBaseConfig, PeriodicCallback
 from trackside.dialects.noether.counters import UpdateCounter
 from trackside.dialects.values import is_number, on_host
 from trackside.errors import NonFiniteError
 from trackside.lifecycle.adoption import Translated
+from trackside.machine.accelerator import memory_counters
 
 
 class DatasetStatsCallback(Translated):

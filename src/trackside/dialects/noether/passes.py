@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trackside import randomness
 from trackside.data.batches import move
 from trackside.errors import DataError, UnknownDataError
+from trackside.machine import randomness
 from trackside.run import Run
 from trackside.step.evaluation import evaluating, in_order
 

@@ -16,9 +16,9 @@ from trackside.dialects.noether.passes import dataset_of
 from trackside.dialects.noether.records import written_by
 from trackside.dialects.values import on_host
 from trackside.dialects.view import View, optimizer_of
-from trackside.directions import direction
 from trackside.errors import UnknownNameError, UsageError
 from trackside.lifecycle.adoption import original
+from trackside.vocabulary.directions import direction
 
 
 class _NoetherView(View):

@@ -14,7 +14,7 @@ from trackside.dialects.sizes import rank_batch_size, total_batch_size
 from trackside.dialects.values import is_number, on_host
 from trackside.dialects.view import View, epochs_of, optimizer_of, so_far, validation_name
 from trackside.errors import TracksideError, UnknownNameError, did_you_mean
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 from trackside.run import Run
 
 STATE_NAME = "training_state.safetensors"

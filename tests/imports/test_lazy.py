@@ -7,7 +7,7 @@ import pytest
 
 import trackside
 from trackside.errors import MisspeltNameError, TracksideError
-from trackside.lazy import lazily
+from trackside.imports.lazy import lazily
 
 PACKAGE = Path(trackside.__file__).parent
 LAZY = [f for f in sorted(PACKAGE.rglob("__init__.py")) if "lazily(" in f.read_text()]

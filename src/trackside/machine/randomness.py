@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trackside.compatibility import accelerator, generator_states, set_generator_states
+from trackside.machine.accelerator import accelerator, generator_states, set_generator_states
 
 SEED_LIMIT = 2**32
 """NumPy takes seeds below this."""

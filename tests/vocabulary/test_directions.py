@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from trackside import directions
-from trackside.directions import declare_direction, direction
 from trackside.errors import ConfigurationError
+from trackside.vocabulary import directions
+from trackside.vocabulary.directions import declare_direction, direction
 
 
 @pytest.mark.parametrize(

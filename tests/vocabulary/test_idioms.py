@@ -15,12 +15,13 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import trackside.callbacks
-from trackside import Callback, Run, Scheduler, Settings, Trainer, accuracy, idioms, renamed
+from trackside import Callback, Run, Scheduler, Settings, Trainer, accuracy
 from trackside.callbacks import LoadWeights
 from trackside.errors import TracksideError, UnknownHookError
-from trackside.idioms import UnknownOptionError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS
+from trackside.vocabulary import idioms, renamed
+from trackside.vocabulary.idioms import UnknownOptionError
 
 X, Y = torch.zeros(8, 4), torch.zeros(8, 1)
 PAIRS = TensorDataset(X, Y)

@@ -9,7 +9,7 @@ from trackside.callbacks.reporting.mlflow import MLflow
 from trackside.callbacks.reporting.tensorboard import TensorBoard
 from trackside.callbacks.reporting.wandb import WandB
 from trackside.errors import ConfigurationError
-from trackside.extras import optional_package
+from trackside.imports.extras import optional_package
 
 
 def test_a_package_that_is_there_is_given() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.dialects.training import fit
 from trackside import Callback, Run
 from trackside.errors import UsageError
-from trackside.frozen import Frozen
+from trackside.trainer.frozen import Frozen
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import torch
 
 import trackside.distributed
 from tests.config.files import good, write
-from trackside import Callback, Run, Scheduler, Settings, renamed
+from trackside import Callback, Run, Scheduler, Settings
 from trackside.callbacks import Checkpoint, EarlyStopping, LRScheduler
 from trackside.config import ExperimentError, load
 from trackside.errors import MonitorError, TracksideError, UnknownHookError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.testing import tiny_regression
+from trackside.vocabulary import renamed
 
 RUN = Run("fit")
 HOLDERS: dict[str, Any] = {"Run": RUN, "Progress": RUN.progress}

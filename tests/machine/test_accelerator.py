@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.versions import HEAD, Result, Version, counted, with_results
-from trackside import compatibility, randomness
+from trackside.machine import accelerator, randomness
 
 GPU = torch.device("cuda")
 
@@ -30,7 +30,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.cpu
 def test_a_machine_without_an_accelerator_has_none() -> None:
-    assert compatibility.accelerator() is None
+    assert accelerator.accelerator() is None
 
 
 def test_the_generators_of_all_devices_are_captured_and_put_back(devices: dict[str, Any]) -> None:
@@ -58,8 +58,8 @@ def test_a_kind_with_one_generator_is_asked_for_that(monkeypatch: pytest.MonkeyP
     module = SimpleNamespace(get_rng_state=lambda: held[0], set_rng_state=held.append)
     monkeypatch.setattr(torch, "get_device_module", lambda device: module)
 
-    states = compatibility.generator_states(torch.device("mps"))
-    compatibility.set_generator_states(torch.device("mps"), states)
+    states = accelerator.generator_states(torch.device("mps"))
+    accelerator.set_generator_states(torch.device("mps"), states)
 
     assert [int(one) for one in held] == [3, 3]
 

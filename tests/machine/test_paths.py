@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trackside.errors import ConfigurationError
-from trackside.paths import local_path
+from trackside.machine.paths import local_path
 
 HOME = Path("/homes/somebody")
 

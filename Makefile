@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index coverage bench faults standin compat accelerator clean \
+.PHONY: help demo test check schema index coverage bench faults mutants standin compat accelerator clean \
   clean-all
 
 help:  ## list the targets
@@ -92,6 +92,9 @@ accelerator:  ## tests and benchmarks on a GPU, with the PYTHON there (WHEELS=fo
 	"$$python" -m venv --system-site-packages .accelerator && \
 	.accelerator/bin/python -m pip install -q $(if $(WHEELS),--no-index --find-links "$(WHEELS)") --no-build-isolation -e ".[test]" && \
 	.accelerator/bin/python -m tests.accelerator $(ARGS)
+
+mutants: $(TEST_STAMP)  ## break what the dialects promise, one by one: a test has to notice each
+	$(BIN)/python -m tests.dialects.mutants $(ARGS)
 
 clean:  ## remove caches and build leftovers (not .venv, not runs)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -129,6 +129,9 @@ class HandlerLogs(nn_handler.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.seen.setdefault("batch_begin", dict(logs))
 
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen.setdefault("batch_end", dict(logs))
+
     def on_val_begin(self, logs: Any = None) -> None:
         self.seen["val_begin"] = dict(logs)
 
@@ -170,6 +173,7 @@ def test_logs_of_nn_handler_hold_what_it_gives_in_each_hook() -> None:
     assert seen["train_begin"] == {"start_epoch": 0, "total_epochs": 1, "world_size": 1}
     assert seen["epoch_begin"] == {"epoch": 1}
     assert seen["batch_begin"] == {"batch": 0, "size": 8}
+    assert set(seen["batch_end"]) == {"batch", "size", "loss", "accuracy"}
     assert set(seen["val_begin"]) == {"epoch", "loss", "accuracy"}
     assert set(seen["val_batch_end"]) == {"batch", "size", "val_loss", "val_accuracy"}
     assert set(seen["val_end"]) == {*seen["val_begin"], "val_loss", "val_accuracy"}

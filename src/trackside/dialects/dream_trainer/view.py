@@ -307,7 +307,7 @@ class TrainerView(View):
 
         One under the name of a value that the run records itself goes under `logged/`.
         """
-        topic, _, metric = name.partition("/")
+        topic, metric = name.partition("/")[::2]
         own = {"loss", *self.run.config.get("metrics", ())}
         recorded = topic in so_far(self.run, "data") and topic != "train" and metric in own
         self.run.log(f"logged/{topic}_{metric}" if recorded else name, value, weight=1.0)

@@ -66,9 +66,9 @@ def test_on_several_ranks_each_batch_is_what_its_own_share_says(
     batches = source.begin(0)
     if skip:
         batches = source.resume(0, skip)
-    arriving = prefetcher_for(torch.device("cpu"), ahead)
+    prefetcher = prefetcher_for(torch.device("cpu"), ahead)
 
-    taken = list(arriving(batches, source) if arriving is not None else batches)
+    taken = list(prefetcher(batches, source) if prefetcher is not None else batches)
 
     shares = [training_share(batch, 1, 2) for batch in BATCHES[skip:]]
     assert [numbers(batch) for batch in taken] == [list(share.items) for share in shares]

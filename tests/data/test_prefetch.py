@@ -100,9 +100,9 @@ def test_batches_are_fetched_ahead_where_that_draws_nothing(kind: str, ahead: in
             yield batch
 
     source = DataSource("train", loader(kind), 1)
-    arriving = prefetcher_for(CPU, 2)
-    assert arriving is not None
-    batches = arriving(watched(source.begin(0)), source)
+    prefetcher = prefetcher_for(CPU, 2)
+    assert prefetcher is not None
+    batches = prefetcher(watched(source.begin(0)), source)
     for taken in range(1, 7):
         next(batches)
         assert fetched[-1] == min(taken + ahead, 6)
@@ -115,9 +115,9 @@ def test_an_error_of_the_data_comes_at_its_turn() -> None:
         raise OSError("no such file")
 
     source = DataSource("train", loader("tensors"), 1)
-    arriving = prefetcher_for(CPU, 4)
-    assert arriving is not None
-    batches = arriving(failing(), source)
+    prefetcher = prefetcher_for(CPU, 4)
+    assert prefetcher is not None
+    batches = prefetcher(failing(), source)
 
     assert [int(next(batches).data), int(next(batches).data)] == [0, 1]
     with pytest.raises(OSError, match="no such file"):
@@ -167,10 +167,10 @@ class WrittenDown:
 def test_each_batch_is_copied_aside_and_waited_for_before_it_is_used() -> None:
     streams = WrittenDown()
     source = DataSource("train", loader("tensors"), 1)
-    arriving = prefetcher_for(CPU, 1, streams)
-    assert arriving is not None
+    prefetcher = prefetcher_for(CPU, 1, streams)
+    assert prefetcher is not None
     loaded = numbered([{"x": torch.tensor(1.0)}, [torch.tensor(2.0), "name"]])
-    batches = arriving(loaded, source)
+    batches = prefetcher(loaded, source)
 
     assert next(batches).data["x"] == 1
     assert streams.said == [
@@ -190,11 +190,11 @@ def test_small_batches_are_moved_at_their_step_where_nobody_says_otherwise(
 ) -> None:
     streams = WrittenDown()
     source = DataSource("train", loader("tensors"), 1)
-    arriving = prefetcher_for(CPU, None, streams)
-    assert arriving is not None
+    prefetcher = prefetcher_for(CPU, None, streams)
+    assert prefetcher is not None
     first, second = torch.ones(rows), torch.ones(1)
 
-    came = [batch.data for batch in arriving(iter(numbered([[first], [second]])), source)]
+    came = [batch.data for batch in prefetcher(iter(numbered([[first], [second]])), source)]
 
     assert came[0][0] is first
     assert came[1][0] is second

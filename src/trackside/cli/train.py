@@ -82,12 +82,12 @@ def _load(files: list[str], overrides: list[str]) -> Experiment:
 
 def _agreed(files: list[str], overrides: list[str], max_restarts: int) -> list[str]:
     """Refuse what is wrong before any process is started; what all of them have to agree on."""
-    from trackside.planning import checks as preflight
+    from trackside.planning import checks
 
     values = _load(files, overrides).trainer_values
     agreed = []
     if values.get("directory") is None:
-        agreed.append(f"trainer.directory={preflight.directory(None)}")
+        agreed.append(f"trainer.directory={checks.directory(None)}")
     if max_restarts and values.get("resume") is None:
         agreed.append("trainer.resume=auto")
     return agreed

@@ -149,15 +149,15 @@ def prefetcher_for(
     transfer = Transfer(device, streams)
     ahead = AHEAD if prefetch_batches is None else prefetch_batches
 
-    def arriving(batches: Iterator[LoadedBatch], source: DataSource) -> Iterator[LoadedBatch]:
+    def prefetched(batches: Iterator[LoadedBatch], source: DataSource) -> Iterator[LoadedBatch]:
         if prefetch_batches is None:
             batches, small = _whether_small(batches)
             if small:
                 yield from batches
                 return
-        yield from _arriving(batches, transfer, ahead if can_run_ahead(source) else 0)
+        yield from _prefetched(batches, transfer, ahead if can_run_ahead(source) else 0)
 
-    return arriving
+    return prefetched
 
 
 def _whether_small(batches: Iterator[LoadedBatch]) -> tuple[Iterator[LoadedBatch], bool]:
@@ -186,7 +186,7 @@ def can_run_ahead(source: DataSource) -> bool:
     )
 
 
-def _arriving(
+def _prefetched(
     batches: Iterator[LoadedBatch], transfer: Transfer, ahead: int
 ) -> Iterator[LoadedBatch]:
     waiting: deque[tuple[LoadedBatch, Any]] = deque()

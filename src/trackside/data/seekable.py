@@ -1,6 +1,6 @@
 """Loaders that can start mid-epoch; random numbers depend on the batch, not on the worker.
 
-Winding forward draws the same order again and skips indices: nothing is loaded to be thrown away.
+Seeking forward draws the same order again and skips indices: nothing is loaded to be thrown away.
 """
 
 from __future__ import annotations
@@ -139,15 +139,15 @@ class SeekableSampler:
         """Another one for the same sampler, at the beginning of a pass."""
         sampler = fresh(self._sampler)
         other = SeekableSampler(sampler, self._seeds_batches, self._seed_offset)
-        other.wind(0, randomness.derived_seed())
+        other.seek(0, randomness.derived_seed())
         return other
 
-    def wind(self, skip: int, seed: int) -> None:
+    def seek(self, skip: int, seed: int) -> None:
         """Let the next pass begin after `skip` batches, with workers seeded by `seed`."""
         self._skip, self._seed = skip, seed + self._seed_offset
 
     def __iter__(self) -> _Pass:
-        # Workers make the loader ask twice: what was wound stays until the next `wind`.
+        # Workers make the loader ask twice: the position stays until the next `seek`.
         seed = self._seed if self._seeds_batches else None
         self._pass = _Pass(iter(self._sampler), self._skip, seed)
         return self._pass
@@ -172,7 +172,7 @@ class SeekableSampler:
 
     @property
     def handed_out(self) -> int:
-        """Batches of indices that the loader has got in this pass, those wound over included."""
+        """Batches of indices that the loader has got in this pass, those skipped included."""
         return 0 if self._pass is None else self._pass.number
 
     def __len__(self) -> int:
@@ -271,7 +271,7 @@ def second(loader: DataLoader[Any]) -> DataLoader[Any]:
     return twin
 
 
-def windable(
+def seekable_loader(
     loader: DataLoader[Any], share: Callable[[Any], Any] | None = None, seed_offset: int = 0
 ) -> tuple[DataLoader[Any], SeekableSampler | None]:
     """A twin of `loader` whose passes can begin in the middle; iterable data sets can't.
@@ -293,9 +293,9 @@ def windable(
     sampler: Any = ExcludingSampler(attributes[slot])
     if share is not None and batched:
         sampler = share(sampler)
-    winder = SeekableSampler(sampler, seeds_batches=workers, seed_offset=seed_offset)
-    attributes[slot] = winder
+    seekable = SeekableSampler(sampler, seeds_batches=workers, seed_offset=seed_offset)
+    attributes[slot] = seekable
     attributes["_iterator"] = None
     if workers:
         attributes["dataset"] = SeededDataset(loader.dataset)
-    return twin, winder
+    return twin, seekable

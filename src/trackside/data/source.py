@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
 from trackside.data.loaders import Batching, length_of, loader_of, samples_of
-from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, windable
+from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, seekable_loader
 from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds
@@ -82,17 +82,17 @@ class DataSource:
         """Batches in a pass, or None when the data doesn't say."""
         self.samples = samples_of(loader, self.batches)
         """Samples in a pass, or None when the data doesn't say."""
-        self._winder: SeekableSampler | TensorLoader | None = None
+        self._seekable: SeekableSampler | TensorLoader | None = None
         if isinstance(loader, DataLoader) and not isinstance(loader, Stateful):
             share = None if self._world is None else self._share
             if fits(loader):
-                loader = self._winder = TensorLoader(loader, share)
+                loader = self._seekable = TensorLoader(loader, share)
             else:
                 offset = self._world.rank if self._world is not None else 0
-                loader, self._winder = windable(loader, share, offset)
+                loader, self._seekable = seekable_loader(loader, share, offset)
         self.loader: Iterable[Batch] = loader
         self.workers = Workers(loader)
-        self._gaps = ExcludedBatches()
+        self._excluded = ExcludedBatches()
         self._epoch_start: dict[str, Any] | None = None
         if self.batches == 0:
             raise DataError(
@@ -118,17 +118,17 @@ class DataSource:
 
         They are neither loaded (where the data can skip) nor counted: a pass has fewer batches.
         """
-        self._gaps.add((batch.epoch, batch.number) for batch in batches)
+        self._excluded.add((batch.epoch, batch.number) for batch in batches)
 
     def remember(self) -> None:
         """From the next pass on, note which samples the newest batches hold, for `identify`."""
-        if self._winder is not None:
-            self._winder.chosen.remembers = True
+        if self._seekable is not None:
+            self._seekable.chosen.remembers = True
 
     def identify(self, epoch: int, batches_done: int) -> TrainingBatch:
         """Identity of the batch after `batches_done` others of a pass, as far as known."""
-        number = self._gaps.place(batches_done + 1) - 1
-        samples = () if self._winder is None else self._winder.chosen.samples_of(number)
+        number = self._excluded.place(batches_done + 1) - 1
+        samples = () if self._seekable is None else self._seekable.chosen.samples_of(number)
         return TrainingBatch(epoch, number, samples)
 
     @property
@@ -141,7 +141,7 @@ class DataSource:
         """Batches of the pass under way, without those that are left out."""
         if self.batches is None:
             return None
-        return min(self.batches, self._gaps.of(length_of(self.loader) or self.batches))
+        return min(self.batches, self._excluded.of(length_of(self.loader) or self.batches))
 
     def begin(self, epoch: int) -> Iterator[LoadedBatch]:
         """Start pass number `epoch` (from 0) at its first batch."""
@@ -155,8 +155,8 @@ class DataSource:
         self._epoch_start["own"] = self._world.broadcast(self._epoch_start["own"])
         self._restore_generators(self._epoch_start)
         batches = self._iterate(skip=0)
-        if self._winder is not None:
-            self._winder.draw()
+        if self._seekable is not None:
+            self._seekable.draw()
         if not self._world.is_global_zero:
             randomness.restore(own)
         return batches
@@ -192,11 +192,11 @@ class DataSource:
         elif self.workers.persist and not self._epoch_start["workers_persisted"]:
             self.workers.forget()  # the run went back: they are started once more
         self._restore_generators(self._epoch_start)
-        if self._winder is not None:
-            self._winder.chosen.begun = (batches_done, into)
+        if self._seekable is not None:
+            self._seekable.chosen.begun = (batches_done, into)
         batches = self._iterate(skip=batches_done)
-        if self._winder is not None:
-            self._winder.draw()
+        if self._seekable is not None:
+            self._seekable.draw()
         return batches
 
     @contextmanager
@@ -219,8 +219,8 @@ class DataSource:
             return self.loader.second_pass().begin()
         if isinstance(self.loader, DataLoader):
             twin = second(self.loader)
-            winder = next((s for s in _samplers(twin) if isinstance(s, SeekableSampler)), None)
-            return self._with_origins(started(twin), winder)
+            sampler = next((s for s in _samplers(twin) if isinstance(s, SeekableSampler)), None)
+            return self._with_origins(started(twin), sampler)
         if isinstance(self.loader, (Iterator, Stateful)):
             raise DataError(
                 f"the data named {self.name!r} has no room for a second pass beside the first",
@@ -230,16 +230,16 @@ class DataSource:
         return self._with_origins(iter(self.loader), None)
 
     def _with_origins(
-        self, batches: Iterator[Batch], winder: SeekableSampler | None
+        self, batches: Iterator[Batch], sampler: SeekableSampler | None
     ) -> Iterator[LoadedBatch]:
         """The batches of a pass that was just begun, each with its origin.
 
         Args:
             batches: The pass, of a loader.
-            winder: Its sampler, where that is ours.
+            sampler: Its sampler, where that is ours.
         """
-        if winder is not None:
-            return with_origins(batches, winder.origins)
+        if sampler is not None:
+            return with_origins(batches, sampler.origins)
         if self._world is None or self._training:
             return numbered(batches)
         rounds = enumerate(self._share(batches))
@@ -278,9 +278,9 @@ class DataSource:
             DataError: The loader ended while it still had indices to load.
         """
         over = self.limited_to is not None and batches_done >= self.limited_to
-        if over or not isinstance(self._winder, SeekableSampler):
+        if over or not isinstance(self._seekable, SeekableSampler):
             return
-        if batches_done >= self._winder.handed_out:
+        if batches_done >= self._seekable.handed_out:
             return
         raise DataError(
             f"the data named {self.name!r} ended early",
@@ -306,29 +306,29 @@ class DataSource:
         return batches if end is None else itertools.islice(batches, end - skip)
 
     def _unlimited(self, skip: int) -> Iterator[LoadedBatch]:
-        if self._winder is not None:
-            self._winder.wind(skip, randomness.derived_seed())
-        if isinstance(self._winder, TensorLoader):
-            return self._winder.begin()
+        if self._seekable is not None:
+            self._seekable.seek(skip, randomness.derived_seed())
+        if isinstance(self._seekable, TensorLoader):
+            return self._seekable.begin()
         iterator = self.workers.start()
-        if self._winder is not None or (self._world is not None and not self._training):
-            return self._with_origins(iterator, self._winder)
+        if self._seekable is not None or (self._world is not None and not self._training):
+            return self._with_origins(iterator, self._seekable)
         if skip and not isinstance(self.loader, Stateful):
             warnings.warn(
                 f"the data named {self.name!r} can't skip: {skip} batches are loaded again and "
                 "dropped; a map-style data set, or a loader with `state_dict`, resumes at once",
                 stacklevel=2,
             )
-            for _ in itertools.islice(iterator, self._gaps.place(skip)):
+            for _ in itertools.islice(iterator, self._excluded.place(skip)):
                 pass
-        return numbered(self._gaps.leave_out(iterator, done=skip), start=skip)
+        return numbered(self._excluded.leave_out(iterator, done=skip), start=skip)
 
     def _set_epoch(self, epoch: int) -> None:
         if self._training:
-            self._gaps.begin(epoch)
-            if self._winder is not None:
-                self._winder.chosen.left_out = self._gaps.now
-                self._winder.chosen.begun = (0, 0)
+            self._excluded.begin(epoch)
+            if self._seekable is not None:
+                self._seekable.chosen.left_out = self._excluded.now
+                self._seekable.chosen.begun = (0, 0)
         for part in self._parts():
             set_epoch = getattr(part, "set_epoch", None)
             if callable(set_epoch):

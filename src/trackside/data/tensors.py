@@ -1,4 +1,4 @@
-"""Data that is in memory as whole tensors: batches are cut out of them, sample by sample no more.
+"""Fast path for tensors in memory: a batch is an index into whole tensors, not a collation.
 
 Order, values and draws from the generators are those of the ordinary loader; a test holds the two
 together. Beginning a pass in its middle costs nothing.
@@ -208,7 +208,7 @@ class TensorLoader:
         """Another one over the same tensors, at the beginning of a pass."""
         return TensorLoader(self._loader, self._share)
 
-    def wind(self, skip: int, seed: int) -> None:
+    def seek(self, skip: int, seed: int) -> None:
         """Let the next pass begin after `skip` batches. There are no workers to seed."""
         self._skip = skip
 

@@ -22,7 +22,7 @@ class RankSession:
         """Notices when another rank fails; None outside of a run, and in one process."""
         self.check: CollectivesCheck | None = None
         """Compares what callbacks call, where the environment asks for it."""
-        self.spread: Replicas | None = None
+        self.replicas: Replicas | None = None
         """How the models of the last run are spread; None in one process."""
 
     def join(self, run: Run, device: str | torch.device) -> None:
@@ -49,12 +49,12 @@ class RankSession:
             for model in run.models.values():
                 model.to(run.device)
             return None
-        if self.spread is None or self.spread.own != run.models:
+        if self.replicas is None or self.replicas.own != run.models:
             strategy = choose(parallel, run.world)
             placed = {name: strategy.place(m, run.world) for name, m in run.models.items()}
-            self.spread = Replicas(strategy, placed)
-        run.models = self.spread.own
-        return self.spread
+            self.replicas = Replicas(strategy, placed)
+        run.models = self.replicas.own
+        return self.replicas
 
     def watched(self, body: Callable[[], Outcome]) -> Outcome:
         """Run `body`; tell the other ranks of an error, and learn whose was first."""

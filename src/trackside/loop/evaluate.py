@@ -18,7 +18,7 @@ from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.recording import flush
 from trackside.loop.spans import EvaluationSpan
 from trackside.loop.state import Ended, Training, agree
-from trackside.loop.unlogged import tell_unlogged
+from trackside.loop.unlogged import report_unlogged
 from trackside.machine import randomness
 from trackside.run import Evaluation
 from trackside.step.evaluation import evaluating
@@ -52,7 +52,7 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
             logger.warning("%s", metric)
     flush(training)
     if training.run.mode == "fit":
-        tell_unlogged(training, name)
+        report_unlogged(training, name)
     return evaluation
 
 
@@ -60,7 +60,7 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
     """All batches of a pass, unless a signal cuts it short."""
     requests, setup = training.run.requests, training.setup
     rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
-    for batch in arriving(training, source, taken):
+    for batch in prefetched(training, source, taken):
         rounds = batch.origin.number + 1
         if requests.asked or setup.replicas is not None:
             agree(training, wait=False)
@@ -147,7 +147,7 @@ def _compute_metrics(training: Training, evaluation: Evaluation) -> None:
         metric.reset()
 
 
-def arriving(
+def prefetched(
     training: Training, source: DataSource, batches: Iterator[LoadedBatch]
 ) -> Iterator[LoadedBatch]:
     """The batches of a pass, on their way to the device before their turn where that helps."""

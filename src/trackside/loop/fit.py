@@ -24,7 +24,7 @@ from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
-from trackside.loop.evaluate import arriving
+from trackside.loop.evaluate import prefetched
 from trackside.loop.leftovers import drop_leftovers, parameters_of
 from trackside.loop.recording import measured, record
 from trackside.loop.rollback import roll_back, too_late
@@ -32,8 +32,8 @@ from trackside.loop.safe_points import notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
 from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
-from trackside.loop.unlogged import tell_unlogged
-from trackside.loop.untrained import tell_untrained
+from trackside.loop.unlogged import report_unlogged
+from trackside.loop.untrained import report_untrained
 from trackside.machine import randomness
 from trackside.outcome import Outcome
 from trackside.progress import SkippedStep
@@ -60,7 +60,7 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
     if run.saver is not None:
         run.saver.prepare(run, shared_state(training), rank_state(training))
     with FitSpan(training):
-        tell_untrained(training)
+        report_untrained(training)
         safe_point(training)
         take(training)
         while run.requests.going_back:
@@ -70,7 +70,7 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
     safe_point(training)
     if run.requests.going_back:
         raise too_late(run.requests.going_back[0])
-    tell_unlogged(training)
+    report_unlogged(training)
     return training.outcome("reached " + _limit_text(run))
 
 
@@ -89,7 +89,7 @@ def epochs(training: Training) -> None:
 def epoch(training: Training) -> None:
     """One pass over the training data, and the evaluations that are due after it."""
     with EpochSpan(training) as span:
-        tell_untrained(training)
+        report_untrained(training)
         if training.position.phase != "evaluating":
             span.ended = train_epoch(training)
         finish_epoch(training, span)
@@ -134,7 +134,7 @@ def take_steps(training: Training) -> Ended:
     run, progress, limit = training.run, training.run.progress, training.run.limit
     position, setup = training.position, training.setup
     taken, asked = _begin_epoch(training), run.requests.asked
-    batches = arriving(training, setup.sources[TRAIN], taken)
+    batches = prefetched(training, setup.sources[TRAIN], taken)
     origin, timer = position.clock_origin, position.timer
     now = timer()
     training.schedule_next_check()

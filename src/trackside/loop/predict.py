@@ -13,7 +13,7 @@ from trackside.data.source import DataSource
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
-from trackside.loop.evaluate import arriving, fill_round, unchanged
+from trackside.loop.evaluate import fill_round, prefetched, unchanged
 from trackside.loop.spans import PredictSpan
 from trackside.loop.state import Training, agree, stop
 from trackside.outcome import Outcome
@@ -49,7 +49,7 @@ def _predict_batches(training: Training, source: DataSource, made: list[Any] | N
     run, setup = training.run, training.setup
     order = PassOrder(source, run.world)
     rounds, taken = 0, breaking_off(run, source, source.begin(0))
-    for batch in arriving(training, source, taken):
+    for batch in prefetched(training, source, taken):
         rounds = batch.origin.number + 1
         order.check_round()
         if not batch.origin.counts:

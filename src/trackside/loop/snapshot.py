@@ -81,7 +81,7 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
     with restoring("the state of the random generators"), randomness.preserved():
         randomness.restore(own["random"])  # a first time, to see that it can be done
     if training.position.phase == "training":
-        # The data is wound forward first, which draws from the generators.
+        # The data is brought forward first, which draws from the generators.
         training.position.resumed_random_state = own["random"]
     else:
         training.position.resumed_random_state = None

@@ -188,9 +188,9 @@ class Position:
         """Whether rank 0 has announced to all ranks that the last checkpoint is written."""
         self.clock_origin = timer()
         """When training would have begun, had it never been interrupted; by `timer`."""
-        self.told_unlogged: set[str] = set()
+        self.reported_unlogged: set[str] = set()
         """Data after whose first evaluation it was said which monitors nobody logs."""
-        self.told_untrained: set[str] = set()
+        self.reported_untrained: set[str] = set()
         """Parameters of which it was said that no optimizer trains them."""
         self.warned_of_leftovers = False
         """Whether it was said that gradients from before an update by hand are dropped."""

@@ -18,7 +18,7 @@ def watchers(setup: Setup) -> Iterator[tuple[str, str]]:
     yield from (("scheduler", one.monitor) for one in setup.schedulings if one.monitor)
 
 
-def tell_unlogged(training: Training, evaluated: str | None = None) -> None:
+def report_unlogged(training: Training, evaluated: str | None = None) -> None:
     """Log a warning for each monitor that nobody has logged yet.
 
     Args:
@@ -26,10 +26,10 @@ def tell_unlogged(training: Training, evaluated: str | None = None) -> None:
         evaluated: Name of the data that was just evaluated for the first time: its monitors are
             looked at. None at the end of the run: all are.
     """
-    run, told = training.run, training.position.told_unlogged
-    if run.world.rank > 0 or evaluated in told:
+    run, reported = training.run, training.position.reported_unlogged
+    if run.world.rank > 0 or evaluated in reported:
         return
-    told.add(evaluated or "")
+    reported.add(evaluated or "")
     logged = set(run.history.names)
     for watcher, monitor in watchers(training.setup):
         if monitor in logged or evaluated not in (None, monitor.partition("/")[0]):

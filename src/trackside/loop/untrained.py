@@ -9,9 +9,9 @@ from trackside.loop.state import Training
 logger = logging.getLogger("trackside")
 
 
-def tell_untrained(training: Training) -> None:
+def report_untrained(training: Training) -> None:
     """Log, once for each, which parameters of the models and of the loss no optimizer trains."""
-    setup, told = training.setup, training.position.told_untrained
+    setup, reported = training.setup, training.position.reported_untrained
     held = {
         id(p) for one in setup.optimizers for group in one.param_groups for p in group["params"]
     }
@@ -19,11 +19,11 @@ def tell_untrained(training: Training) -> None:
         name
         for part, module in setup.modules.items()
         for name, parameter in module.named_parameters(prefix=part)
-        if parameter.requires_grad and id(parameter) not in held and name not in told
+        if parameter.requires_grad and id(parameter) not in held and name not in reported
     ]
     if not found:
         return
-    told.update(found)
+    reported.update(found)
     if training.run.world.rank == 0:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         logger.warning(

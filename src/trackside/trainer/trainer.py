@@ -23,7 +23,7 @@ from trackside.loop.evaluate import evaluate
 from trackside.loop.resume import Resume
 from trackside.loop.state import Options, Training, stop
 from trackside.outcome import Outcome
-from trackside.planning import checks as preflight
+from trackside.planning import checks
 from trackside.planning.parts import check_parts
 from trackside.progress import RunLimit, whole_number
 from trackside.run import Mode, Run
@@ -121,7 +121,7 @@ class Trainer(Callback[Any]):
         self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
         add_non_finite(self.callbacks, self.settings.non_finite)
         self.callbacks.check_requirements_of(self, "trainer")
-        preflight.check_device(self.settings.device)
+        checks.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))
         Every.parse(self.settings.log_every, option="log_every")
         self.result: Result | None = None
@@ -176,8 +176,8 @@ class Trainer(Callback[Any]):
             DataError, LossError, OptimizerError: What was given can't be trained with.
             RehearsalError: The rehearsal failed, and nothing was started.
         """
-        limit, batching = preflight.limit(epochs, steps), Batching(batch_size, drop_last)
-        sets, evaluations = preflight.data_sets(train, validation, data)
+        limit, batching = checks.limit(epochs, steps), Batching(batch_size, drop_last)
+        sets, evaluations = checks.data_sets(train, validation, data)
         if rehearse and self._run is None:
             rehearsal.rehearse(self, train, validation, data, batching)
         options = Options(
@@ -195,8 +195,8 @@ class Trainer(Callback[Any]):
             self._folder.sign(run)
             trained_before.tell(run)
             training.fire(Callback.on_setup_end)
-            open_ended = not self.logs and preflight.logs_of_its_own(type(self), Trainer)
-            preflight.check(training.setup, open_ended=open_ended)
+            open_ended = not self.logs and checks.logs_of_its_own(type(self), Trainer)
+            checks.check(training.setup, open_ended=open_ended)
             return loops.fit(training)
 
         return self._live("fit", sets, batching, options, body, limit)
@@ -212,7 +212,7 @@ class Trainer(Callback[Any]):
         Raises:
             KeyboardInterrupt, SystemExit: A signal ended it, in order; `trainer.result` says how.
         """
-        preflight.check_name(name)
+        checks.check_name(name)
         found: dict[str, float] = {}
 
         def body(training: Training) -> Outcome:

@@ -107,7 +107,7 @@ def train(options: Options, tell: Tell) -> int:
     A signal that ends the run ends the program by an exception.
     """
     if options.broken:
-        SeekableSampler.wind = lambda self, skip, seed: None  # type: ignore[method-assign]
+        SeekableSampler.seek = lambda self, skip, seed: None  # type: ignore[method-assign]
     torch.set_num_threads(1)
     trainer = make(options, tell)
     train_set = DataLoader(

@@ -67,7 +67,7 @@ class TerminateOnNonFinite(Callback):
             needs a callback that saves, and data that can be read again.
         gradients: Whether to look at the norm of all gradients too, before the update. Leave it off
             with fp16, where the loss scaler expects overflows and skips those steps itself. Without
-            it a ruinous update shows in the loss of the step after.
+            it, an update that ruins the weights shows in the loss of the next step.
         max_skips: With `skip`, how many steps in a row may be dropped before the run stops.
         max_rollbacks: With `roll_back`, how often the run may go back and on, over all its resumes;
             the next time it goes back and stops there.

@@ -179,7 +179,7 @@ def _look(
                 continue
         except ConfigurationError:
             if look.run is None:
-                raise  # else it is what foresight finds as well, and tells with all the rest
+                raise  # otherwise the diagnostics report it together with all others
         assert look.run is not None
         return look.run, found
 

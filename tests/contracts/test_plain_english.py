@@ -13,11 +13,11 @@ SOURCE = Path(__file__).parents[2] / "src" / "trackside"
 WORDS = {
     "anew": (r"\banew\b", 0, "`again`, `new` or `fresh`"),
     "told": (r"\btold\b", 10, "`reported`, `announced` or `asked`"),
-    "tells": (r"\btells?\b", 35, "`says`, `reports` or `shows`"),
+    "tells": (r"\btells?\b", 55, "`says`, `reports` or `shows`"),
     "wish": (r"\b[Ww]ish(es)?\b", 0, "`request` or `command`"),
     "is no": (r"\b(?<!there )is no\b", 30, "`isn't a` or `must be`"),
     "of its own": (r"\bof its own\b", 18, "`its own ...`, `separate` or `another`"),
-    "somebody": (r"\b([Ss]ome|[Ee]very)body\b", 5, "the role: a callback, a user, a rank"),
+    "somebody": (r"\b([Ss]ome|[Ee]very)body\b", 9, "the role: a callback, a user, a rank"),
     "shall": (r"\bshall\b", 0, "`must` or `will`"),
     "for ever": (r"\bfor ever\b", 0, "`forever`"),
     "What ...": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import TensorDataset
 
-from trackside import Callback, Run, Scheduler, Settings, Trainer
+from trackside import Callback, Run, Scheduler, Settings, Trainer, on
 from trackside.callbacks import EMA, SWA, Checkpoint, LRScheduler
 from trackside.callbacks.averaging.averages import warmed_up
 
@@ -103,6 +104,35 @@ def test_skipped_updates_are_counted_recorded_and_in_the_result(how: str) -> Non
     assert [one.step for one in result.skipped_steps] == [2, 5]
     assert result.history.values("train/skipped_steps") == [1, 2]
     assert "2 updates skipped" in repr(result)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("how", ["fp16", "asked"])
+def test_a_skipped_step_leaves_nothing_in_the_means_that_is_not_finite(
+    how: str, accumulate: int
+) -> None:
+    class Asks(Callback[Run]):
+        skips_steps = True
+
+        def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+            run.log("train/own", output.loss)
+            if how == "asked" and not output.loss.isfinite():
+                run.skip_step("not finite")
+
+    losses: list[float] = []
+
+    @on(Callback.on_batch_end)
+    def keep(run: Run, batch: Any, output: Any) -> None:
+        losses.append(float(output.loss.detach()))
+
+    precision = "fp16" if how == "fp16" else "fp32"
+    _, result = trained(Asks(), keep, precision=precision, accumulate=accumulate)
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    for name in ("train/loss", "train/own"):
+        assert result.history.values(name) == [pytest.approx(sum(finite) / len(finite))]
+    recent = result.history.values("train_recent/loss")
+    assert recent
+    assert all(map(math.isfinite, recent))
 
 
 @pytest.mark.parametrize("as_callback", [False, True])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from trackside import Callback, Evaluation, Run, UsageError
+from trackside import Callback, ConfigurationError, Evaluation, Run, UsageError
 from trackside.step.metrics import MetricLog, merged
 from trackside.testing import tiny_regression
 
@@ -79,3 +79,10 @@ def test_evaluate_returns_what_is_logged_at_its_end() -> None:
 
     task = tiny_regression()
     assert task.trainer(callbacks=[Late()]).evaluate(task.validation)["test/late"] == 1.0
+
+
+def test_a_tracker_of_metrics_is_refused_with_the_history_in_its_place() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    tracked = torchmetrics.MetricTracker(torchmetrics.MeanSquaredError())
+    with pytest.raises(ConfigurationError, match=r"(?s)'t' keeps .*history\.best.*that it wraps"):
+        tiny_regression().trainer(metrics={"t": tracked})

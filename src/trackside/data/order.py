@@ -23,9 +23,11 @@ class PassOrder:
     Args:
         source: The data; asked before its pass begins.
         world: The ranks that share the pass; rank 0 compares the batches of all of them.
+        aside: Whether it is a pass beside others, which `DataSource.aside` remembers.
     """
 
-    def __init__(self, source: DataSource, world: World) -> None:
+    def __init__(self, source: DataSource, world: World, *, aside: bool = False) -> None:
+        self._aside = aside
         self._source = source
         self._ranks = world.size
         self._asks = world.is_global_zero
@@ -33,12 +35,16 @@ class PassOrder:
         self._samples = 0
         data = getattr(source.loader, "dataset", None)
         self._length = len(data) if isinstance(data, Sized) else None
-        source.remember()
+        if not aside:
+            source.remember()
 
     def check_round(self) -> None:
         """Look at the batches that the ranks have just taken."""
         for _ in range(self._ranks if self._asks else 0):
-            samples = self._source.identify(0, self._batches).samples
+            if self._aside:
+                samples = self._source.samples_aside(self._batches)
+            else:
+                samples = self._source.identify(0, self._batches).samples
             self._batches += 1
             if samples != tuple(range(self._samples, self._samples + len(samples))):
                 self._asks = False

@@ -83,6 +83,7 @@ class DataSource:
         self.samples = samples_of(loader, self.batches)
         """Samples in a pass, or None when the data doesn't say."""
         self._seekable: SeekableSampler | TensorLoader | None = None
+        self._aside: SeekableSampler | TensorLoader | None = None
         if isinstance(loader, DataLoader) and not isinstance(loader, Stateful):
             share = None if self._world is None else self._share
             if fits(loader):
@@ -200,11 +201,12 @@ class DataSource:
         return batches
 
     @contextmanager
-    def aside(self) -> Iterator[Iterator[LoadedBatch]]:
+    def aside(self, *, remember: bool = False) -> Iterator[Iterator[LoadedBatch]]:
         """A pass that leaves no trace: the position and all generators are what they were.
 
         May be taken while another pass is under way. On several ranks it is a collective, and each
-        rank gets its part of the same batches.
+        rank gets its part of the same batches. With `remember`, `samples_aside` tells which samples
+        the newest of them hold.
 
         Raises:
             DataError: The data can be passed over once only, or by one pass at a time.
@@ -212,14 +214,22 @@ class DataSource:
         with self.generators_kept(), randomness.preserved():
             if self._world is not None:
                 self._restore_generators(self._world.broadcast(self._generators()))
-            yield itertools.islice(self._second_pass(), self.limited_to)
+            yield itertools.islice(self._second_pass(remember), self.limited_to)
 
-    def _second_pass(self) -> Iterator[LoadedBatch]:
+    def samples_aside(self, batches_done: int) -> tuple[int, ...]:
+        """Samples of the batch after so many others of the newest pass aside, as far as known."""
+        return () if self._aside is None else self._aside.chosen.samples_of(batches_done)
+
+    def _second_pass(self, remember: bool) -> Iterator[LoadedBatch]:
         if isinstance(self.loader, TensorLoader):
-            return self.loader.second_pass().begin()
+            self._aside = tensors = self.loader.second_pass()
+            tensors.remembers = remember
+            return tensors.begin()
         if isinstance(self.loader, DataLoader):
             twin = second(self.loader)
             sampler = next((s for s in _samplers(twin) if isinstance(s, SeekableSampler)), None)
+            if sampler is not None:
+                self._aside, sampler.chosen.remembers = sampler, remember
             return self._with_origins(started(twin), sampler)
         if isinstance(self.loader, (Iterator, Stateful)):
             raise DataError(
@@ -232,11 +242,9 @@ class DataSource:
     def _with_origins(
         self, batches: Iterator[Batch], sampler: SeekableSampler | None
     ) -> Iterator[LoadedBatch]:
-        """The batches of a pass that was just begun, each with its origin.
+        """The batches of a pass of a loader, just begun, each with its origin.
 
-        Args:
-            batches: The pass, of a loader.
-            sampler: Its sampler, where that is ours.
+        `sampler` is its sampler, where that is ours.
         """
         if sampler is not None:
             return with_origins(batches, sampler.origins)

@@ -168,6 +168,7 @@ def after_step(training: Training) -> None:
     """Do the work between two steps: a record, an evaluation, a request, a saved checkpoint."""
     run, progress, setup = training.run, training.run.progress, training.setup
     if run.step_was_skipped:
+        setup.log.leave_out()
         record(training, {"train/skipped_steps": float(len(run.skipped_steps))})
     if training.schedules.log.crossed(progress):
         record(training, {**setup.log.recent(), **measured(training)})
@@ -212,6 +213,7 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
 def _accumulate(training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]) -> None:
     """Several batches into one step; the last step of an epoch may have fewer."""
     run, source, window = training.run, training.setup.sources[TRAIN], training.run.accumulate
+    training.setup.log.begin_step()
     done, whole = run.progress.epoch_batches_completed, source.batches_of_pass
     if whole is None or done >= whole:
         # Nobody knows how many are left: they are fetched first.
@@ -232,6 +234,7 @@ def _accumulate_replicas(
     training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]
 ) -> None:
     """Accumulate on several ranks: gradients are averaged with the last batch of the step."""
+    training.setup.log.begin_step()
     fetched = [batch, *islice(batches, training.run.accumulate - 1)]
     parts = Parts(len(fetched))
     if (replicas := training.setup.replicas) is not None:
@@ -322,6 +325,7 @@ def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
         training.fire(Callback.on_zero_grad_end, optimizer)
     if scaler is not None:
         scaler.update()
+        setup.log.leave_out_where(setup.precision.skipped_on_device)
     _note_skipped(training, overflowed=bool(overflows) and all(overflows))
 
 

@@ -24,7 +24,8 @@ from trackside.requests import Request
 from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 from trackside.step.mean_check import MeanCheck
-from trackside.step.metrics import BLOCK, Metric, MetricFunction, MetricLog
+from trackside.step.means import BLOCK
+from trackside.step.metrics import Metric, MetricFunction, MetricLog
 from trackside.step.optimization import Clip, Scheduling, drops_plainly
 from trackside.step.output import Steps
 from trackside.step.precision import Precision

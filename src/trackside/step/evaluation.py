@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from trackside.data.batches import move
+from trackside.data.order import PassOrder
 from trackside.errors import UnknownDataError, UsageError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Run
@@ -40,9 +41,14 @@ class EvaluationCallback(PeriodicCallback):
             parts of batches only.
     """
 
+    keeps_order: ClassVar[bool] = False
+    """Whether results stand for samples by their place. The first pass of a run then warns of a
+    loader that gives them in another order, or leaves some out."""
+
     def __init__(self, data: str = "val", every: Schedule | str | None = "1 epoch") -> None:
         super().__init__(every)
         self.data = data
+        self._asks_order = self.keeps_order
 
     def process_batch(self, run: Run, batch: Any) -> Any:
         """Result of a batch to keep; without gradients, the model in evaluation mode.
@@ -63,6 +69,7 @@ class EvaluationCallback(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
+        self._asks_order = self.keeps_order
         if self.data not in run.data:
             raise UnknownDataError.among(
                 run.data, self.data, f"for {run.callbacks.name_of(self)!r}", option="data"
@@ -81,14 +88,21 @@ class EvaluationCallback(PeriodicCallback):
         """One pass now. Every rank has to call it at the same step."""
         source = run.data[self.data]
         kept: list[Any] = []
-        with evaluating(run.models), source.aside() as batches:
+        order = PassOrder(source, run.world, aside=True) if self._asks_order else None
+        passing = source.aside(remember=self._asks_order)
+        self._asks_order = False
+        with evaluating(run.models), passing as batches:
             for data, origin in batches:
+                if order is not None:
+                    order.check_round()
                 batch = move(data, run.device)
                 if origin.counts:
                     kept.append(move(self.process_batch(run, batch), torch.device("cpu")))
                 else:  # the others have a batch left: take part, keep nothing
                     with run.discarding():
                         self.process_batch(run, batch)
+        if order is not None:
+            order.check_end()
         self.process_results(run, joined(in_order(run, kept)))
 
 

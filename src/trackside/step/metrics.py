@@ -1,150 +1,20 @@
-"""Weighted means on the device, read late.
+"""Logged values by name until they are recorded, and metrics over predictions.
 
-Values stay where they were computed, as (value, weight) pairs folded into sums block by block, and
-come to the host together: at the logging interval, at the epoch's end, at the end of an evaluation.
+Means stay on the device (`means.py`) and come to the host together: at the logging interval, at
+the epoch's end, at the end of an evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from trackside.errors import ConfigurationError, UsageError
-
-BLOCK = 256
-"""Values kept one by one before they are folded into the sums."""
-
-
-class Mean:
-    """A weighted mean over an epoch and, at the same time, since the last record.
-
-    State keeps the values that aren't folded yet one by one: a checkpoint in the middle of a block
-    doesn't change the order of summation, so the figures after a resume are bitwise the same.
-    """
-
-    __slots__ = ("_pairs", "epoch", "keep", "recent")
-
-    def __init__(self) -> None:
-        self._pairs: list[tuple[Tensor | float, Tensor | float]] = []
-        self.keep = self._pairs.append
-        """Add a (value, weight) pair, as `add` does; the caller sees to it that `fold` is called
-        now and then."""
-        self.epoch: Tensor | None = None
-        """(weighted sum, weight) over the epoch, shape `(2,)`."""
-        self.recent: Tensor | None = None
-        """(weighted sum, weight) since the last record, shape `(2,)`."""
-
-    def add(self, value: Tensor | float, weight: Tensor | float) -> None:
-        """Add one value; a tensor has one element and must not carry a gradient."""
-        self._pairs.append((value, weight))
-        if len(self._pairs) >= BLOCK:
-            self.fold()
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._pairs.clear()
-        self.epoch = self.recent = None
-
-    @property
-    def waiting(self) -> int:
-        """How many values are kept and not folded yet."""
-        return len(self._pairs)
-
-    def fold(self) -> None:
-        """Add the values kept so far to both sums."""
-        if not self._pairs:
-            return
-        values, weights = zip(*self._pairs, strict=True)
-        device = _home((*values, *weights, self.epoch, self.recent))
-        column, weight = _column(values, device), _column(weights, device)
-        block = torch.stack(((column * weight).sum(), weight.sum()))
-        self.epoch = block if self.epoch is None else self.epoch.to(device) + block
-        self.recent = block if self.recent is None else self.recent.to(device) + block
-        self._pairs.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums, and the values that aren't folded yet."""
-        values, weights = zip(*self._pairs, strict=True) if self._pairs else ((), ())
-        return {
-            "values": _column(values, _home(values)).cpu() if values else None,
-            "weights": _column(weights, _home(weights)).cpu() if weights else None,
-            "epoch": self.epoch,
-            "recent": self.recent,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from `state`, on `device`."""
-        for name in ("epoch", "recent"):
-            sums = state[name]
-            setattr(self, name, None if sums is None else sums.to(device))
-        self._pairs.clear()
-        if state["values"] is not None:
-            values, weights = state["values"].to(device), state["weights"].to(device)
-            self._pairs.extend(zip(values.unbind(), weights.unbind(), strict=True))
-
-
-_HOST = torch.device("cpu")
-
-
-def _home(items: Iterable[object]) -> torch.device:
-    """The device on which `items` are added up: that of the first tensor outside the host.
-
-    So numbers, and tensors of any device, may be logged under one name, in any order.
-    """
-    devices = (item.device for item in items if isinstance(item, Tensor))
-    return next((device for device in devices if device.type != "cpu"), _HOST)
-
-
-def _column(items: Sequence[Tensor | float], device: torch.device) -> Tensor:
-    """`items` as one column in double precision (single where the device has no double)."""
-    dtype = torch.float32 if device.type == "mps" else torch.float64
-    kinds = set(map(type, items))
-    if not any(issubclass(kind, Tensor) for kind in kinds):
-        return torch.tensor(items, dtype=dtype).to(device, non_blocking=True)
-    if len(kinds) == 1:
-        try:  # the losses of a block: one call, without a look at each
-            return torch.stack(items).to(device, dtype).reshape(-1)  # type: ignore[arg-type]
-        except RuntimeError:  # of different shapes or devices: one by one
-            pass
-    return _mixed(items, dtype, device)
-
-
-def _mixed(items: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A column of numbers and tensors; the numbers go to the device together."""
-    numbers = [item for item in items if not isinstance(item, Tensor)]
-    moved = iter(torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True).unbind())
-    return torch.stack(
-        [
-            item.detach().reshape(()).to(device, dtype, non_blocking=True)
-            if isinstance(item, Tensor)
-            else next(moved)
-            for item in items
-        ]
-    )
-
-
-Reduce = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-"""Sums by name of this rank to sums by name over all ranks."""
-
-
-def _alone(sums: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return sums
-
-
-def read(sums: Mapping[str, Tensor], reduce: Reduce = _alone) -> dict[str, float]:
-    """Means of (weighted sum, weight) pairs, over all ranks, brought to the host together."""
-    sums = reduce(sums)
-    if not sums:
-        return {}
-    home = _home(sums.values())
-    pairs = torch.stack([pair.to(home) for pair in sums.values()])
-    return {
-        name: total / weight if weight else float("nan")
-        for name, (total, weight) in zip(sums, pairs.tolist(), strict=True)
-    }
+from trackside.progress import Progress
+from trackside.step.means import BLOCK, Mean, Reduce, alone, read
 
 
 class MetricLog:
@@ -156,15 +26,21 @@ class MetricLog:
     """
 
     def __init__(
-        self, reduce: Reduce | None = None, *, reserved: Mapping[str, str] | None = None
+        self,
+        reduce: Reduce | None = None,
+        *,
+        reserved: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """See the class.
 
         Args:
             reduce: Sums over all ranks; None: this is the only one.
             reserved: Names that the loop records itself, each with what it records there.
+            progress: Counters of the run, for `leave_out`.
         """
-        self._reduce = reduce or _alone
+        self._progress = progress or Progress()
+        self._reduce = reduce or alone
         self._reserved = reserved or {}
         self._means: dict[str, Mean] = {}
         self._evaluation: dict[str, Mean] | None = None
@@ -196,7 +72,7 @@ class MetricLog:
         if type(weight) is float and weight != weight:
             self._uncounted.append((self.mean(name), value))
         else:
-            self.mean(name).add(value, weight)
+            self._take(self.mean(name), value, weight)
 
     def log(self, name: str, value: Tensor | float, weight: float) -> None:
         """Add a value that a step or a callback logs.
@@ -214,13 +90,37 @@ class MetricLog:
                 remedy=f"log it under another name, such as {f'{topic}/my_{metric}'!r}",
                 option=name,
             )
+        if self._evaluation is None:
+            self.mean(name).begin_step(self._progress.steps_completed)
         self.add(name, value, weight)
+
+    def begin_step(self) -> None:
+        """A step of several batches begins: their losses belong together."""
+        self.mean("train/loss").begin_step(self._progress.steps_completed)
+
+    def leave_out(self) -> None:
+        """Leave out what isn't finite of what the last step logged: it made no update."""
+        for name, mean in self._means.items():
+            before = self._progress.steps_completed - 1
+            mean.leave_out(before, last=int(name == "train/loss"))
+
+    def leave_out_where(self, skipped: Tensor | None) -> None:
+        """As `leave_out`, of the step under way, if `skipped`; only its device knows whether."""
+        for name, mean in self._means.items() if skipped is not None else ():
+            before = self._progress.steps_completed
+            mean.leave_out(before, where=skipped, last=int(name == "train/loss"))
 
     def settle(self, weight: float) -> None:
         """Add the values that waited: the batch in which they were logged weighs `weight`."""
         for mean, value in self._uncounted:
-            mean.add(value, weight)
+            self._take(mean, value, weight)
         self._uncounted.clear()
+
+    def _take(self, mean: Mean, value: Tensor | float, weight: Tensor | float) -> None:
+        if self._evaluation is None:  # values of a step are folded after it: it may be left out
+            mean.keep((value, weight))
+        else:
+            mean.add(value, weight)
 
     def fold(self) -> None:
         """Fold the means that have kept many values: how many wait must not grow without end."""
@@ -237,7 +137,7 @@ class MetricLog:
                 topic, _, rest = name.partition("/")
                 sums[f"train_recent/{rest}" if topic == "train" else name] = mean.recent
                 mean.recent = None
-        return read(sums, self._reduce)
+        return read(sums, self._reduce, empty=False)
 
     def epoch(self) -> dict[str, float]:
         """Means over the epoch of the names under `train/`; they start again."""
@@ -336,6 +236,16 @@ def metrics_by_name(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
             option="metrics",
         )
     for name, metric in (metrics or {}).items():
+        if not isinstance(metric, type) and callable(getattr(metric, "increment", None)):
+            raise ConfigurationError(
+                f"the metric {name!r} keeps a metric for each of its own steps, and nobody calls "
+                "its `increment`",
+                expected="a metric that is reset after each evaluation; the run's history keeps "
+                "the values, and its best: `result.history.best('val/...')`",
+                received=type(metric).__name__,
+                remedy="give the metric that it wraps",
+                option="metrics",
+            )
         if isinstance(metric, type) or not (isinstance(metric, Metric) or callable(metric)):
             raise ConfigurationError(
                 f"the metric {name!r} can't be computed",

@@ -8,12 +8,11 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from trackside.distributed.gradients import clip_by_norm
+from trackside.distributed.gradients import clip_by_norm, clip_by_value
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
 from trackside.run import Run
 from trackside.vocabulary.renamed import refuses_old_names
@@ -54,7 +53,7 @@ class Clip:
         if self.norm is not None:
             clip_by_norm(parameters, self.norm)
         elif self.value is not None:
-            torch.nn.utils.clip_grad_value_(parameters, self.value)
+            clip_by_value(parameters, self.value)
 
 
 def drops_plainly(optimizer: Optimizer) -> bool:

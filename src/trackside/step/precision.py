@@ -45,6 +45,8 @@ class Precision:
         self.autocast: AbstractContextManager[Any] | None = None
         """Entered around forward passes; None where nothing is cast."""
         self.scaler: torch.amp.GradScaler | None = None
+        self.skipped_on_device: Tensor | None = None
+        """Whether the update counted last was skipped, where only its device knows."""
         self._steps = 0
         self._skipped: Tensor | float = 0.0
         if name in _DTYPES:
@@ -61,9 +63,12 @@ class Precision:
         if self.scaler is None:
             return False
         self._steps += 1
+        self.skipped_on_device = None
         found = self.scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
         for flag in found:
             self._skipped = flag.clamp(max=1.0) + self._skipped
+            if flag.device.type != "cpu":
+                self.skipped_on_device = flag > 0
         return any(flag.device.type == "cpu" and bool(flag) for flag in found)
 
     @property

@@ -111,6 +111,7 @@ def assemble(
     run.metric_log = log = MetricLog(
         run.world.sum_by_name if run.world.size > 1 else None,
         reserved=_recorded_by_the_loop(sources, trainer.metrics),
+        progress=run.progress,
     )
     metrics = _on_device(trainer.metrics, run.device)
     position = Position()

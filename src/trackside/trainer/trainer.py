@@ -29,6 +29,7 @@ from trackside.progress import RunLimit, whole_number
 from trackside.run import Mode, Run
 from trackside.schedule import Every, Schedule
 from trackside.step import optimization
+from trackside.step.broadcasting import tell_broadcast
 from trackside.step.evaluation import PREDICT
 from trackside.step.metrics import metrics_by_name
 from trackside.step.optimization import Clip, Scheduler
@@ -129,6 +130,7 @@ class Trainer(Callback[Any]):
         self._models: dict[str, nn.Module] | None = None
         self._run: Run | None = None
         self._training: Training | None = None
+        self._is_first_batch = True
         self._events: Dispatcher
         self._ranks = RankSession()
         self._folder = RunFolder()
@@ -297,8 +299,13 @@ class Trainer(Callback[Any]):
             inputs, target = batch  # the common case, without a look at what else it might be
             if type(inputs) is Tensor:
                 prediction = run.model(inputs)
+                if self._is_first_batch:
+                    self._is_first_batch = tell_broadcast(loss, prediction, target)
                 return Output(loss(prediction, target), prediction, target)
-        return compare(run.model, loss, batch)
+        output = compare(run.model, loss, batch)
+        if self._is_first_batch:
+            self._is_first_batch = tell_broadcast(loss, output.prediction, output.target)
+        return output
 
     def evaluation_step(self, run: Any, batch: Any) -> Any:
         """The loss of a batch, and what the metrics need: `Output(loss, prediction, target)`."""
@@ -386,6 +393,6 @@ class Trainer(Callback[Any]):
         self.result = result
         if self._run is not None:
             trained_before.remember(self._run)
-        self._run = self._training = None
+        self._run, self._training, self._is_first_batch = None, None, True
         self._ranks.stop_watching()
         self._folder.release()

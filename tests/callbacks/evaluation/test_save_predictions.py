@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,27 @@ def test_a_writer_of_predictions_leaves_training_alone() -> None:
     trainer = task.trainer(callbacks=[SavePredictions("predict")])
     assert trainer.fit(task.train, task.validation, epochs=1).outcome.status == "completed"
     assert not any(Path().rglob("*.npz"))
+
+
+LOADERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "in order": ({}, ""),
+    "shuffled": ({"shuffle": True}, "prediction i is not that of sample i"),
+    "last left out": ({"drop_last": True}, "leaves out 1 of the 5 samples"),
+    "backwards": ({"sampler": [4, 3, 2, 1, 0]}, "prediction i is not that of sample i"),
+}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_loader_in_another_order_than_its_data_is_told_of_once(
+    name: str, fast: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, (options, says) = tiny_regression(), LOADERS[name]
+    data: Any = task.validation.dataset
+    data = data if fast else list(data)
+    trainer = task.trainer(callbacks=[SavePredictions("val")], settings=Settings(directory="run"))
+    trainer.fit(task.train, DataLoader(data, batch_size=2, **options), epochs=2)
+    told = [
+        record.message for record in caplog.records if "the loader of the data" in record.message
+    ]
+    assert [says in one for one in told] == [True] * bool(says)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
+from trackside.callbacks import TerminateOnNonFinite
 from trackside.callbacks.reporting.online_loss import OnlineLoss
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
@@ -67,3 +71,17 @@ def test_training_has_the_same_bits_with_it() -> None:
     without.trainer(settings=settings).fit(without.train, epochs=2)
 
     assert with_it.weights.equal(without.weights)
+
+
+def test_a_step_without_its_update_leaves_no_nan() -> None:
+    task = tiny_regression()
+    data: Any = task.train.dataset
+    inputs, _ = data.tensors
+    inputs[0] = math.nan
+    trainer = task.trainer(callbacks=[OnlineLoss("1 epoch"), TerminateOnNonFinite("skip")])
+
+    history = trainer.fit(task.train, epochs=1).history
+
+    assert len(history.values("train/skipped_steps")) == 1
+    assert history.values("online/loss") == pytest.approx(history.values("train/loss"))
+    assert all(map(math.isfinite, history.values("online/loss")))

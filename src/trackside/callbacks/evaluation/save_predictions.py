@@ -25,6 +25,8 @@ _EVERY = "1 epoch"
 class SavePredictions(EvaluationCallback):
     """Writes the predictions for a data set to a file, in the order of the data.
 
+    Warns of a loader that shuffles or leaves samples out: prediction i is not that of sample i then.
+
     Files are `<folder>/<data>-step-0000001200.npz` in the run's folder, with the arrays
     `prediction` and, where batches have one, `target`; a prediction that is a mapping gives one
     array per key. Where shapes differ from batch to batch, arrays are numbered by their batch:
@@ -51,6 +53,7 @@ class SavePredictions(EvaluationCallback):
     """
 
     writes = ("folder",)
+    keeps_order = True
 
     def __init__(
         self,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import final
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from trackside.callbacks.gradients.norms import check_norm_type
-from trackside.distributed.gradients import clip_by_norm
-from trackside.distributed.state import local_parts
+from trackside.distributed.gradients import clip_by_norm, clip_by_value
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
@@ -71,7 +69,7 @@ class ClipGradients(Callback):
         suffix = f"/{name}" if len(run.optimizers) > 1 else ""
         for group, parameters in self._groups(optimizer):
             if self.value is not None:
-                _clamp([p.grad for p in parameters if p.grad is not None], self.value)
+                clip_by_value(parameters, self.value)
             elif self.norm is not None:
                 before = clip_by_norm(parameters, self.norm, self.norm_type)
                 run.log(f"clip/norm{suffix}{group}", before, weight=1.0)
@@ -83,10 +81,3 @@ class ClipGradients(Callback):
             return
         for index, group in enumerate(optimizer.param_groups):
             yield f"/{index}", group["params"]
-
-
-def _clamp(gradients: list[Tensor], limit: float) -> None:
-    # Of a sharded gradient each rank holds a part, and limits it: no word with the others.
-    parts = local_parts(gradients)
-    torch._foreach_clamp_min_(parts, -limit)
-    torch._foreach_clamp_max_(parts, limit)

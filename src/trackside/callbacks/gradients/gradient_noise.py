@@ -9,6 +9,7 @@ from torch import Tensor
 from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.noise_scale import Smoothed, noise_and_signal
 from trackside.callbacks.gradients.norms import total_norm
+from trackside.distributed.gradients import values_of
 from trackside.distributed.state import is_sharded
 from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.hooks import Callback
@@ -83,7 +84,7 @@ class GradientNoise(Callback):
         self._samples.append(run.batch_samples)
         first, whole = len(self._samples) == 1, len(self._samples) == run.accumulate
         if first or whole:
-            norm = total_norm(p.grad for p in run.model.parameters() if p.grad is not None)
+            norm = total_norm(values_of(run.model.parameters()))
             if first:
                 self._first_norm = norm
         # The last step of an epoch may have fewer batches, or a smaller one: it shows nothing.

@@ -14,6 +14,7 @@ from trackside.callbacks.gradients.norms import (
     matching,
     norms_of,
 )
+from trackside.distributed.gradients import value_of
 from trackside.lifecycle.hooks import Callback
 from trackside.models.naming import named_parameters
 from trackside.run import Run
@@ -70,10 +71,10 @@ class GradientNorm(Callback):
         if len(run.optimizers) > 1:
             title += "/" + next(name for name, one in run.optimizers.items() if one is optimizer)
         gradients = {
-            self._names.get(id(parameter), f"unnamed/{id(parameter)}"): parameter.grad
+            self._names.get(id(parameter), f"unnamed/{id(parameter)}"): gradient
             for group in optimizer.param_groups
             for parameter in group["params"]
-            if parameter.grad is not None
+            if (gradient := value_of(parameter)) is not None
         }
         if gradients:
             groups = {"": list(gradients), **self._groups}

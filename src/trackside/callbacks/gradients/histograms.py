@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from trackside.callbacks.gradients.counting import histogram
 from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import matching
+from trackside.distributed.gradients import value_of
 from trackside.distributed.state import whole
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
@@ -93,8 +94,9 @@ class Histograms(Callback):
             name = self._names.get(id(parameter))
             if name is not None and self.parameters:
                 yield f"parameters/{name}", parameter
-            if name is not None and self.gradients and parameter.grad is not None:
-                yield f"gradients/{name}", parameter.grad
+            gradient = value_of(parameter) if name is not None and self.gradients else None
+            if gradient is not None:
+                yield f"gradients/{name}", gradient
 
     def on_step_end(self, run: Run) -> None:
         if not self._found:

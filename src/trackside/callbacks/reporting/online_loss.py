@@ -8,7 +8,7 @@ from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Rollback, Run
 from trackside.saved import checked
 from trackside.schedule import Schedule
-from trackside.step.metrics import Mean
+from trackside.step.means import BLOCK, Mean
 from trackside.step.output import as_output
 
 
@@ -59,8 +59,16 @@ class OnlineLoss(PeriodicCallback):
     def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
         found = as_output(output)
         weight = run.batch_samples if found.weight is None else found.weight
-        self._mean.add(found.loss.detach(), weight)
+        self._mean.begin_step(run.progress.steps_completed)
+        self._mean.keep((found.loss.detach(), weight))
         self._weight += run.batch_samples
+
+    def on_step_end(self, run: Run) -> None:
+        if run.step_was_skipped:
+            self._mean.leave_out(run.progress.steps_completed - 1)
+        if self._mean.waiting >= BLOCK:
+            self._mean.fold()
+        super().on_step_end(run)
 
     def on_due(self, run: Run) -> None:
         self._mean.fold()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trackside.distributed.gradients import value_of
 from trackside.models.naming import named_parameters, prefix
 
 _NEVER = float("inf")
@@ -96,8 +97,8 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 def gradients(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """The gradients that are there, by the name of their parameter."""
     for name, parameter in named_parameters(models):
-        if parameter.grad is not None:
-            yield name, parameter.grad
+        if (gradient := value_of(parameter)) is not None:
+            yield name, gradient
 
 
 def weights(

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -50,12 +51,15 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(REPOSITORY))
 
 
-def run_page(page: Path, text: str) -> None:
-    """Run the Python blocks of a page; a traceback points at the line of the page."""
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+def run_page(page: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the Python blocks of a page as a script; a traceback points at the line of the page."""
+    script = ModuleType("__main__")
+    script.__file__ = f"{page.stem}.py"
+    namespace: dict[str, Any] = vars(script)
     for block in blocks(text):
         if block.language == "python" and "no-run" not in block.options:
             padded = "\n" * (block.line - 1) + block.code
+            monkeypatch.setitem(sys.modules, "__main__", script)
             exec(compile(padded, page, "exec", dont_inherit=True), namespace)
 
 
@@ -80,8 +84,8 @@ def python_pages() -> list[Path]:
 
 
 @pytest.mark.parametrize("page", python_pages(), ids=name_of)
-def test_the_python_of_a_page_runs(page: Path) -> None:
-    run_page(page, page.read_text())
+def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page(page, page.read_text(), monkeypatch)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -131,11 +135,11 @@ def test_blocks_that_are_not_run_are_rare() -> None:
     assert len(skipped) <= NO_RUN_AT_MOST, skipped
 
 
-def test_a_block_that_fails_is_found_with_its_line() -> None:
+def test_a_block_that_fails_is_found_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "# Page\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n"
 
     with pytest.raises(AssertionError) as caught:
-        run_page(Path("page.md"), text)
+        run_page(Path("page.md"), text, monkeypatch)
 
     assert caught.traceback[-1].lineno == 7  # pytest counts lines from 0
 

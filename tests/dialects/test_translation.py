@@ -21,6 +21,7 @@ from trackside.dialects import (
     pytorch_accelerated,
     transformers,
 )
+from trackside.dialects.view import UnknownAttributeError, View
 from trackside.errors import UsageError
 from trackside.lifecycle.adoption import DIALECTS
 from trackside.testing import tiny_classification
@@ -296,3 +297,12 @@ def test_a_native_callback_that_asks_an_evaluation_for_its_optimizer_is_told() -
 
     with pytest.raises(UsageError, match="has no optimizer"):
         trainer.evaluate(task.validation)
+
+
+@pytest.mark.parametrize("name", ["dialect", "stands_for"])
+def test_a_view_without_its_names_is_an_error_that_says_which(name: str) -> None:
+    class Nameless(View):
+        pass
+
+    with pytest.raises(UnknownAttributeError, match=f"`Nameless` doesn't say its `{name}`"):
+        getattr(Nameless(), name)

@@ -129,6 +129,11 @@ class View:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in ("dialect", "stands_for"):
+            raise UnknownAttributeError(
+                f"the view `{type(self).__name__}` doesn't say its `{name}`",
+                remedy="a subclass of `View` sets `dialect` and `stands_for`",
+            )
         run: Run | None = vars(self).get("_run")
         if run is not None:
             if name in self.shared:

@@ -110,13 +110,16 @@ class TerminateOnNonFinite(Callback):
         self._waits = True
         self._found_in_step = self._done = self._is_over = False
         self._skips = 0
+        self._optimizers: tuple[Optimizer, ...] = ()
         self._start_anew()
 
     def on_attach(self, run: Run) -> None:
+        self._optimizers = ()
         self._start_anew()
 
     def on_optimizers_ready(self, run: Run) -> None:
-        can = all(map(_decides_on_device, run.optimizers.values()))
+        self._optimizers = tuple(run.optimizers.values())
+        can = all(map(_decides_on_device, self._optimizers))
         self._waits = run.device.type == "cpu" or self.policy == "skip" or not can
         if run.device.type != "cpu" and not can:
             _log.info(
@@ -225,7 +228,7 @@ class TerminateOnNonFinite(Callback):
     def on_close(self, run: Run, outcome: Any) -> None:
         self._batch = None
         self._batches.clear()
-        for optimizer in run.optimizers.values():  # a step that failed has left it there
+        for optimizer in self._optimizers:  # a step that failed has left it there
             _leave_out_update_if(optimizer, None)
 
     def state_dict(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def counted(path: Any, state: Any) -> None:
     write(path, state)
 
 
-state_file.write = counted  # type: ignore[assignment]
+state_file.write = counted
 
 logs, gathering, zero, reducing = Logs(), Gathering(), Zero(), Reducing()
 every: dict[str, Any] = {"every_n_epochs": 1, "dataset_key": "test"}

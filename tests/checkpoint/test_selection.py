@@ -15,6 +15,7 @@ from trackside.checkpoint import (
     newest_valid,
     valid_at_step,
 )
+from trackside.checkpoint.lookup import find
 
 
 def save(root: Path, *steps: int, run_id: str = "run") -> None:
@@ -26,6 +27,10 @@ def save(root: Path, *steps: int, run_id: str = "run") -> None:
 def damage(root: Path, step: int, name: str = "state.json") -> None:
     path = root / f"step-{step:010d}" / name
     path.write_bytes(path.read_bytes()[:-1])
+
+
+def path_of(selection: Selection | None) -> str | None:
+    return None if selection is None else selection.checkpoint.path.name
 
 
 def step_of(selection: Selection | None) -> int | None:
@@ -115,3 +120,19 @@ def test_a_step_is_found_in_its_newest_form(tmp_path: Path) -> None:
     assert selection is not None
     assert selection.checkpoint.path.name == "step-0000000005-2"
     assert valid_at_step(tmp_path, 7) is None
+
+
+def test_a_step_means_the_last_state_of_the_run_there_and_a_folder_means_itself(
+    tmp_path: Path,
+) -> None:
+    first = "step-0000000005"
+    for run_id in ("mine", "mine", "other"):
+        save(tmp_path, 5, run_id=run_id)
+    runs = {name: candidates(tmp_path, run_id=name) for name in ("mine", "other")}
+    assert [one.path.name for one in runs["mine"]] == [f"{first}-2", first]
+    assert [one.path.name for one in runs["other"]] == [f"{first}-3"]
+
+    for which in (5, "5", tmp_path / f"{first}-2", str(tmp_path / f"{first}-2")):
+        assert path_of(find(which, tmp_path, None, run_id="mine")) == f"{first}-2"
+    for name in (first, f"{first}-3"):
+        assert path_of(find(tmp_path / name, tmp_path, None, run_id="mine")) == name

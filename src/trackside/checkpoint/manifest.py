@@ -124,7 +124,11 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
 
 
 def folder_name(step: int, attempt: int = 1) -> str:
-    """`step-0000001200`, and `step-0000001200-2` where that name is taken already."""
+    """`step-0000001200`, and `step-0000001200-2` for what is saved at that step after it.
+
+    A number (`resume=1200`) means the last of them that is whole and of this run; the name of a
+    folder means that folder.
+    """
     name = f"step-{step:010d}"
     return name if attempt == 1 else f"{name}-{attempt}"
 

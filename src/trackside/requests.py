@@ -1,8 +1,8 @@
-"""Requests: what is asked for in a run, from the asking to the taking, in one place.
+"""Requests of a run: asked, agreed and taken in one place.
 
-A rank asks; at the next safe point all ranks agree; then the loop takes what was
-agreed, kind by kind. A request to skip the step under way can't wait for a safe point: it is agreed
-just before the update.
+A rank asks; at the next safe point all ranks agree; then the loop takes the agreed requests, kind
+by kind. A request to skip the step under way can't wait for a safe point: it is agreed just before
+the update.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNAL = "signal"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something asked for: what, who, why, at which step, on which ranks."""
+    """One request: what is asked, by whom, why, at which step and on which ranks."""
 
     kind: Kind
     reason: str
@@ -66,7 +66,7 @@ class Agreement(Protocol):
         """As `at_step`, but waits for all ranks: nothing asked anywhere is open afterwards."""
 
     def exchange(self, asked: Sequence[Request]) -> Sequence[Request]:
-        """Requests of any rank, at once; whatever is under way stays under way."""
+        """Exchange these at once; requests handed in before, by `at_step`, stay under way."""
 
 
 class Requests:
@@ -80,14 +80,14 @@ class Requests:
         self.stop: Request | None = None
         """The request that ends the run, once it is agreed and taken."""
         self.going_back: list[Request] = []
-        """Requests to go back to a checkpoint that are agreed and taken, until the run is there: it
-        leaves everything under way for that."""
+        """Agreed requests to go back to a checkpoint, until the run is there: it first leaves
+        everything under way."""
         self.stopping = False
         """Whether the end was asked for: from then on, until the run is over. What is
         asked on another rank is known here once the ranks have agreed."""
 
     def __iter__(self) -> Iterator[Request]:
-        """All that is known here and not taken yet."""
+        """Requests that are known here and not taken yet."""
         return iter([*self._agreed, *self.asked])
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class Requests:
     def agree_on_skip(self, agreement: Agreement) -> bool:
         """Whether the step under way is to be skipped; all ranks have to call.
 
-        `take("skip_step")` tells who asked.
+        `take("skip_step")` then returns the requests.
         """
         self._add(agreement.exchange(self._take_asked(lambda one: one.kind == "skip_step")))
         return any(request.kind == "skip_step" for request in self._agreed)
@@ -139,7 +139,7 @@ class Requests:
 
     @property
     def agreed(self) -> bool:
-        """Whether something is agreed and not taken yet."""
+        """Whether a request is agreed and not taken yet."""
         return bool(self._agreed)
 
     def take(self, kind: Kind) -> list[Request]:
@@ -176,7 +176,7 @@ class Requests:
     # --- dropping ------------------------------------------------------------------------------
 
     def drop_with_steps(self) -> None:
-        """The steps in which the agreed requests were made are dropped: so are most of them."""
+        """Drop agreed requests with the steps in which they were made, unless they outlive them."""
         self._agreed = [request for request in self._agreed if request.outlives_rollback]
 
     @contextmanager

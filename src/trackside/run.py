@@ -66,20 +66,20 @@ class Evaluation:
     batches_completed: int = 0
     samples_completed: int = 0
     average: str | bool | None = None
-    """Callback whose averages of the weights it uses, by name; False: none; None: as they say."""
+    """Callback whose averaged weights are used, by name; False: none; None: callbacks decide."""
     exits: ExitStack = field(default_factory=ExitStack)
-    """Left when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""
+    """Closed when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""
 
 
 class Log(Protocol):
-    """The log of values (`metrics.py` keeps them on the device)."""
+    """The log of values (`step/metrics.py` keeps them on the device)."""
 
     def log(self, name: str, value: Tensor | float, weight: float) -> None:
         """Add `value` with `weight` to the mean kept under `name`, unless the loop records that."""
 
 
 class Events(Protocol):
-    """The dispatcher: fires events and knows the current callback (`dispatch.py`)."""
+    """The dispatcher: fires events and knows the current callback (`lifecycle/dispatch.py`)."""
 
     @property
     def current_callback(self) -> str | None:
@@ -116,7 +116,7 @@ class Run:
     steps: Steps = known_from("on_setup_start")
     """Steps of a batch: the trainer's `training_step`, `predict_step`, `backward`, ..."""
     precision: Precision = known_from("on_setup_start")
-    """Number formats: what passes over a model are cast to, and the scaler of the loss."""
+    """Number formats: the one that passes over a model are cast to, and the loss scaler."""
     world: World = known_from("on_attach")
     """Ranks and collectives; a world of one process has size 1."""
     callbacks: CallbackCollection = known_from("on_attach")
@@ -124,7 +124,7 @@ class Run:
     metric_log: Log = known_from("on_setup_end")
     """Where logged values go; `run.log` adds to it."""
     directory: Path
-    """The run's folder. It may not exist yet: whoever writes first makes it."""
+    """The run's folder. It may not exist yet: the first file that is written makes it."""
     config: Mapping[str, Any]
     """Settings and configuration of the run, as plain values, for loggers."""
 
@@ -140,14 +140,14 @@ class Run:
         Args:
             mode: `fit`, `evaluate` or `predict`.
             directory: The run's folder.
-            events: Makes, of this run, what calls its callbacks; None: nobody is called.
+            events: Makes the dispatcher of this run; None: no callback is called.
         """
         self.mode = mode
         self.directory = Path(directory)
         self.id = secrets.token_hex(8)
-        """Of this run, kept over its resumes; two runs in one folder have different ones."""
+        """Identifier, kept over resumes; two runs in one folder have different ones."""
         self.resumed_from: Path | None = None
-        """The checkpoint that it goes on from."""
+        """The checkpoint from which the run was resumed; None: it began from the start."""
         self.progress = Progress()
         self.limit = RunLimit()
         self.history = History()
@@ -155,7 +155,7 @@ class Run:
         self.requests = Requests()
         """Requests that are not taken yet."""
         self.rollbacks: list[Rollback] = []
-        """How often the run went back to a checkpoint, over all its resumes, the oldest first."""
+        """Returns to a checkpoint in the middle of the run, over all resumes, the oldest first."""
         self.skipped_steps: list[SkippedStep] = []
         """Updates that were not made, over all resumes, the oldest first."""
         self.evaluation: Evaluation | None = None
@@ -327,7 +327,7 @@ class Run:
         leave_out: Iterable[TrainingBatch] = (),
         asked_by: str | None = None,
     ) -> None:
-        """Ask to go back to the newest checkpoint at the next safe point, and on from there.
+        """Ask to return to the newest checkpoint at the next safe point, and to go on from there.
 
         Everything is then as a resume would find it: weights, optimizers, schedulers, generators,
         counters, records, callbacks, the position in the data. What is asked for at the same point
@@ -348,9 +348,9 @@ class Run:
 
     @contextmanager
     def discarding(self) -> Iterator[None]:
-        """For steps that don't count: what is logged or asked for inside is dropped.
+        """Drop what is logged or asked for inside: for steps that don't count.
 
-        A signal that comes meanwhile is meant for the run, and stays.
+        A signal that comes meanwhile is meant for the run, and is kept.
         """
         outer, samples = self._discards, self.batch_samples
         self._discards = True
@@ -360,10 +360,10 @@ class Run:
         finally:
             self._discards, self.batch_samples = outer, samples
 
-    # --- saying --------------------------------------------------------------------------------
+    # --- logging and events --------------------------------------------------------------------
 
     def log(self, name: str, value: Tensor | float, weight: float | None = None) -> None:
-        """Log a value; the mean over what was logged until the next record is recorded.
+        """Log a value; the next record holds the mean of the values logged since the last one.
 
         Args:
             name: `train/accuracy`, `lr/0`. A name without a slash gets that of the data in hand:

@@ -1,4 +1,4 @@
-"""The dispatcher: listeners in their order, their failures, and their cost in time.
+"""The dispatcher: calls listeners in order, handles their failures, and times them.
 
 Listeners are computed when a callback joins or leaves, never in the loop: a hook that nobody
 overrides costs one look-up in `listeners`.
@@ -42,7 +42,7 @@ class Member:
         """Failures in a row of what failed when it was last called, by hook and name of the call:
         a hook may call several, in turns."""
         self.attached = False
-        """Whether it is between its `on_attach` and its `on_close`: only then it hears anything."""
+        """Whether it is between `on_attach` and `on_close`: only then its hooks are called."""
 
     @property
     def switched_off(self) -> bool:
@@ -51,10 +51,10 @@ class Member:
 
 
 class Dispatcher:
-    """Knows who listens to each hook and calls them in order.
+    """Calls the listeners of each hook in order.
 
     Args:
-        run: What every hook gets first.
+        run: First argument of every hook.
         shield: Entered around the listeners of an event; the trainer gives `torch.no_grad`.
         rank: Global rank of this process; callbacks for rank zero only are silent on the others.
     """
@@ -78,10 +78,10 @@ class Dispatcher:
         self.contexts: dict[str, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
         """Callbacks that provide a context, in order."""
         self.on_change: Callable[[], None] | None = None
-        """Called when the listeners have changed; the loop then looks who listens within a step."""
+        """Called when the listeners have changed: the loop notes which parts of a step have any."""
         self._table()
 
-    # --- who -----------------------------------------------------------------------------------
+    # --- listeners -----------------------------------------------------------------------------
 
     def set_members(self, members: Sequence[Member]) -> None:
         """Take `members`, in this order, from the next event on."""
@@ -98,7 +98,7 @@ class Dispatcher:
             self.on_change()
 
     def has_listeners(self, *hooks: Callable[..., Any]) -> bool:
-        """Whether anybody listens to one of `hooks`."""
+        """Whether one of `hooks` has a listener."""
         return any(self.listeners[hook] for hook in hooks)
 
     @staticmethod
@@ -181,7 +181,7 @@ class Dispatcher:
             self._calling = outer
 
     def _forgives(self, member: Member, hook: str, call: str, error: BaseException) -> bool:
-        """Note where `error` came from; whether training goes on without that hook."""
+        """Note where `error` came from; return whether training goes on without that hook."""
         step = self._run.progress.steps_completed
         note = f"in callback {member.name!r}, hook `{hook}`, after {step} completed steps"
         if note not in getattr(error, "__notes__", ()):

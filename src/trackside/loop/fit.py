@@ -49,7 +49,7 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
 
     Args:
         training: The run, set up.
-        take: Takes the epochs; None lets the loop do it, and a script has its own.
+        take: Runs the epochs; None takes `epochs`. A scripted run gives its own.
     """
     take = take or epochs
     run, position = training.run, training.position
@@ -75,7 +75,7 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
 
 
 def epochs(training: Training) -> None:
-    """Epochs until the limit, an agreed stop, or a return to a checkpoint."""
+    """Train epochs until the limit, an agreed stop, or a return to a checkpoint."""
     run, position = training.run, training.position
     while not run.requests.leaving and (
         position.phase == "evaluating" or not run.limit.reached(run.progress)
@@ -87,7 +87,7 @@ def epochs(training: Training) -> None:
 
 
 def epoch(training: Training) -> None:
-    """One pass over the training data, and the evaluations that are due after it."""
+    """Pass once over the training data, and do the evaluations that are due after it."""
     with EpochSpan(training) as span:
         report_untrained(training)
         if training.position.phase != "evaluating":
@@ -123,14 +123,14 @@ def finish_epoch(training: Training, span: Span) -> None:
 
 
 def leave_epoch(training: Training) -> None:
-    """The safe point after an epoch that is complete."""
+    """Pass the safe point after an epoch that is complete."""
     if training.position.phase == "between":
         training.position.epoch_metrics.clear()
         safe_point(training)
 
 
 def take_steps(training: Training) -> Ended:
-    """The steps of an epoch that are still to come, and why there are no more."""
+    """Take the steps of an epoch that are still to come; return why there are no more."""
     run, progress, limit = training.run, training.run.progress, training.run.limit
     position, setup = training.position, training.setup
     taken, asked = _begin_epoch(training), run.requests.asked
@@ -173,7 +173,7 @@ def after_step(training: Training) -> None:
     if training.schedules.log.crossed(progress):
         record(training, {**setup.log.recent(), **measured(training)})
         if setup.precision.loss_scale_is_gone and not run.stopping:
-            words = "the loss scale has fallen to nothing: every step has gradients not finite"
+            words = "the loss scale fell to nothing: no step has finite gradients"
             run.stop(words, asked_by="trainer", diverged=True)
     if training.schedules.evaluate_after_steps.crossed(progress):
         training.position.pending_evaluations += training.due_evaluations()
@@ -211,12 +211,12 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
 
 
 def _accumulate(training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]) -> None:
-    """Several batches into one step; the last step of an epoch may have fewer."""
+    """Accumulate several batches into one step; the last step of an epoch may have fewer."""
     run, source, window = training.run, training.setup.sources[TRAIN], training.run.accumulate
     training.setup.log.begin_step()
     done, whole = run.progress.epoch_batches_completed, source.batches_of_pass
     if whole is None or done >= whole:
-        # Nobody knows how many are left: they are fetched first.
+        # The number of batches left is unknown: they are fetched first.
         fetched = [batch, *islice(batches, window - 1)]
         parts = Parts(len(fetched))
         for each in fetched:
@@ -344,7 +344,7 @@ def _skips(training: Training) -> bool:
 
 
 def _note_skipped(training: Training, *, overflowed: bool) -> None:
-    """Keep who skipped the step under way, and why; the step's end records it."""
+    """Note who skipped the step under way, and why; the end of the step records it."""
     run, step = training.run, training.run.progress.steps_completed + 1
     why = [(request.reason, request.who) for request in run.requests.take("skip_step")]
     why += [("gradients are not finite (fp16)", "precision")] * overflowed
@@ -354,10 +354,10 @@ def _note_skipped(training: Training, *, overflowed: bool) -> None:
 
 
 def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
-    """Backward and update in one, for steps that optimize by hand.
+    """Backward pass and update in one, for steps that optimize by hand.
 
-    What a loss leaves on the parameters of other models is dropped with it: it is neither part of
-    their next update nor in any checkpoint.
+    Gradients that a loss leaves on the parameters of other models are dropped: they are neither
+    part of their next update nor in any checkpoint.
     """
     if training.setup.replicas is not None:
         loss, _, _ = weigh(training.run.world, _share(training), loss)
@@ -374,7 +374,7 @@ def _share(training: Training) -> Share[Any] | None:
 
 
 def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:
-    """The batches of the epoch that are still to come."""
+    """Start or resume the pass; return the batches that are still to come."""
     setup, position, progress = training.setup, training.position, training.run.progress
     source = setup.sources[TRAIN]
     if position.phase == "between":

@@ -1,4 +1,4 @@
-"""Building a run: `start` makes it, `assemble` its parts, each in its place; both return it."""
+"""Building a run: `start` returns the run, `assemble` its training with all parts in place."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
-    """A run at its beginning: who takes part, where it writes, on which device."""
+    """Return a new run, whose rank, folder, device and limit are known."""
     checks.check_trainer_declarations(trainer)
     directory = checks.directory(trainer.settings.directory)
     run = trainer.run_class(mode, directory, events=trainer.make_events)
@@ -67,17 +67,17 @@ def assemble(
     options: Options,
     models: Mapping[str, nn.Module] | None,
 ) -> Training:
-    """Join the ranks, make models, data, optimizers and schedulers, each in its place.
+    """Join the ranks; make models, data, optimizers and schedulers, and place them.
 
     Args:
-        trainer: What it is all made by.
-        run: Started.
+        trainer: Makes models, optimizers and schedulers.
+        run: What `start` returned.
         events: Calls its callbacks.
-        ranks: This process among others.
+        ranks: This process's membership among the ranks.
         sets: Data by name.
-        batching: How data is cut into batches that comes as samples.
-        options: Of the loop.
-        models: Those of an earlier run, to evaluate or predict with; None makes them.
+        batching: How data that comes as samples is cut into batches.
+        options: Options of the loop.
+        models: Models of an earlier run, to evaluate or predict with; None makes new ones.
     """
     settings, training = trainer.settings, run.mode == "fit"
     events.fire(Callback.on_launch_start)
@@ -94,7 +94,7 @@ def assemble(
     run.steps = trainer
     run.precision = Precision(trainer.precision, run.device)
     events.fire(Callback.on_setup_start)
-    if run.limit.epoch_steps is not None:  # callbacks have changed the length of an epoch, perhaps
+    if run.limit.epoch_steps is not None:  # callbacks may have changed the length of an epoch
         checks.know_length(run)
     replicas = ranks.place(run, settings.strategy)
     run.optimizers = {}
@@ -106,7 +106,7 @@ def assemble(
     run.schedulings = build_schedulings(trainer.scheduler, run) if training else {}
     compile_models(run.models.values(), settings.compile)
     if replicas is not None and trainer.seed is not None and run.world.rank > 0:
-        # The same weights on all ranks, other dropout.
+        # All ranks have the same weights, and each draws its own dropout.
         randomness.seed_everything(randomness.mixed(trainer.seed, run.world.rank))
     run.metric_log = log = MetricLog(
         run.world.sum_by_name if run.world.size > 1 else None,
@@ -143,7 +143,7 @@ def assemble(
 
 def _sources(run: Run, sets: Mapping[str, Any], batching: Batching) -> dict[str, DataSource]:
     checks.check_batching(batching, sets)
-    whole = replace(batching, drop_last=False)  # an evaluation leaves nobody out
+    whole = replace(batching, drop_last=False)  # an evaluation leaves no sample out
     return {
         name: DataSource(
             name,
@@ -158,7 +158,7 @@ def _sources(run: Run, sets: Mapping[str, Any], batching: Batching) -> dict[str,
 
 
 def _recorded_by_the_loop(sets: Iterable[str], metrics: Iterable[str]) -> dict[str, str]:
-    """Names that nobody else can log, with what stands there."""
+    """Names that only the loop records, and the content of each."""
     found = {
         f"{name}/{metric}": f"the metric {metric!r}"
         for name in sets
@@ -174,5 +174,5 @@ def _step_run(run: Run, replicas: Replicas | None) -> Any:
 
 
 def _on_device(metrics: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Metrics with states of their own, where predictions are."""
+    """The metrics; those that are modules are moved to the device of the predictions."""
     return {n: m.to(device) if isinstance(m, nn.Module) else m for n, m in metrics.items()}

@@ -11,6 +11,7 @@ EPOCHS = 60
 
 # Redrawn far more often than epochs end: what a drawing captured would be missed.
 PROGRAM = f"""
+from threading import Thread
 from trackside import Callback
 from trackside.callbacks import ProgressBar
 from trackside.testing import tiny_regression
@@ -18,6 +19,9 @@ from trackside.testing import tiny_regression
 class Say(Callback):
     def on_epoch_end(self, run, metrics):
         print("EPOCH", run.progress.epochs_completed)
+        aside = Thread(target=print, args=("ASIDE", run.progress.epochs_completed))
+        aside.start()
+        aside.join()
 
 task = tiny_regression()
 trainer = task.trainer(
@@ -42,9 +46,10 @@ def texts(outputs: list[Any]) -> str:
     return "".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
 
 
-def test_no_print_of_the_user_is_lost(outputs: list[Any]) -> None:
+@pytest.mark.parametrize("word", ["EPOCH", "ASIDE"])
+def test_no_print_of_the_user_is_lost_from_whatever_thread(outputs: list[Any], word: str) -> None:
     printed = "".join(o["text"] for o in outputs if o["output_type"] == "stream")
-    said = re.findall(r"EPOCH (\d+)", printed)
+    said = re.findall(rf"{word} (\d+)", printed)
 
     assert said == [str(number) for number in range(1, EPOCHS + 1)]
 

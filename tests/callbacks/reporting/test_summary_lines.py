@@ -3,9 +3,21 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from trackside.callbacks.reporting.summary_lines import best_values, ending, files, shares, speed
+import torch
+
+from trackside.callbacks.reporting.summary_lines import (
+    beginning,
+    best_values,
+    ending,
+    files,
+    shares,
+    speed,
+)
 from trackside.history import History, Record
 from trackside.outcome import Outcome, Status
+from trackside.run import Run
+from trackside.step.precision import Precision
+from trackside.testing.simulated_world import SimulatedWorld
 
 
 def history(name: str, *values: float) -> History:
@@ -13,6 +25,14 @@ def history(name: str, *values: float) -> History:
     for number, value in enumerate(values, start=1):
         records.append(Record({name: value}, 10 * number, number, 100, 1.0))
     return records
+
+
+def test_the_beginning_tells_device_precision_ranks_and_folder() -> None:
+    run = Run("fit")
+    run.device, run.directory = torch.device("cpu"), Path("runs/mine")
+    run.precision, run.world = Precision("bf16", run.device), SimulatedWorld(0, 2)
+
+    assert list(beginning(run)) == ["run: cpu · bf16 · 2 ranks · runs/mine"]
 
 
 def test_the_ending_names_who_asked() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,7 @@ from trackside.lifecycle.collection import CallbackCollection
 from trackside.testing import tiny_regression
 from trackside.vocabulary import renamed
 
+ROOT = Path(__file__).parents[2]
 RUN = Run("fit")
 HOLDERS: dict[str, Any] = {"Run": RUN, "Progress": RUN.progress}
 CALLED: dict[str, Any] = {
@@ -117,3 +120,17 @@ def test_a_class_of_before_is_refused_with_the_new_one(
 def test_an_attribute_that_never_was_is_an_ordinary_error() -> None:
     assert not hasattr(RUN, "xyzzy")
     assert not hasattr(RUN, "calling")
+
+
+def test_no_text_still_uses_a_name_of_before() -> None:
+    names = {*renamed.HOOKS, *(old for table in renamed.OPTIONS.values() for old in table)}
+    quoted = re.compile("|".join(rf"`{re.escape(name)}[`=:]" for name in sorted(names)))
+    texts = [*ROOT.glob("src/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/reference/**/*")]
+
+    found = {
+        str(path.relative_to(ROOT)): match.group()
+        for path in texts
+        if path.is_file() and (match := quoted.search(path.read_text(encoding="utf-8")))
+    }
+
+    assert found == {}

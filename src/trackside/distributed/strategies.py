@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from trackside.distributed.world import World
 
 
-def choose(parallel: str | Parallel, world: World) -> Parallel:
-    """The strategy that `parallel` names; in a world of one process always `OneProcess`.
+def choose(strategy: str | Parallel, world: World) -> Parallel:
+    """The strategy that `strategy` names; in a world of one process always `OneProcess`.
 
     Raises:
         ConfigurationError: There is no strategy of that name.
     """
     known: dict[str, Callable[[], Parallel]] = {"auto": DDP, "ddp": DDP, "fsdp": _fsdp}
-    if not isinstance(parallel, Parallel) and parallel not in known:
+    if not isinstance(strategy, Parallel) and strategy not in known:
         raise ConfigurationError(
-            f"there is no way to train in parallel called {parallel!r}",
+            f"there is no way to train in parallel called {strategy!r}",
             expected="one of " + ", ".join(known) + ", DDP(...) or FSDP(...)",
-            remedy=did_you_mean(str(parallel), known),
+            remedy=did_you_mean(str(strategy), known),
             option="strategy",
         )
     if world.size == 1:
         return OneProcess()
-    return parallel if isinstance(parallel, Parallel) else known[parallel]()
+    return strategy if isinstance(strategy, Parallel) else known[strategy]()
 
 
 def _fsdp() -> Parallel:

@@ -28,7 +28,7 @@ class RunFolder:
 
         Args:
             run: A run that trains; where nobody chose its folder, it gets one that is its own.
-            is_new: Nobody chose the folder.
+            is_new: The trainer has just named the folder, so it holds nothing yet.
 
         Raises:
             ClaimedError: A run that is still alive has it.

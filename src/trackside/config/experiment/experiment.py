@@ -61,7 +61,7 @@ class Experiment:
     optimizer: Blueprint | None
     scheduler: Blueprint | None
     scheduler_values: Mapping[str, Any] = field(default_factory=dict)
-    """When the scheduler moves: `per`, `monitor`."""
+    """When the scheduler moves: `interval`, `monitor`."""
     metrics: Mapping[str, Blueprint] = field(default_factory=dict)
     data: Mapping[str, Blueprint] = field(default_factory=dict)
     batching: Batching = field(default_factory=Batching)

@@ -36,7 +36,7 @@ SECTIONS = {
     "loss": "From prediction and target to the mean loss of a batch.",
     "metrics": "By name; computed in evaluations.",
     "optimizer": "Takes the model's parameters.",
-    "scheduler": "Changes the learning rate, `per` step or epoch.",
+    "scheduler": "Changes the learning rate; `interval` says whether after each step or epoch.",
     "trainer": "How long, how often, where, with what precision.",
     "callbacks": "By name, or as a list; null removes a default.",
     "evaluate": "Names of data sets that are evaluated once training is over.",

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import backend_registration
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from trackside.checkpoint import tensors
@@ -97,6 +97,10 @@ class DeviceTensor(Tensor):
         """Where its values begin."""
         return self.held.data_ptr()
 
+    def untyped_storage(self) -> Any:
+        """The memory of its values."""
+        return self.held.untyped_storage()
+
     def tolist(self) -> Any:
         """The values, which waits for the device."""
         return self.cpu().tolist()
@@ -156,7 +160,9 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if here and kwargs.get("device") is not None and not _on_device(kwargs["device"]):
         return result
     result = tree_map_only(Tensor, _wrapped, result)
-    return return_and_correct_aliasing(func, args, kwargs, result) if here else result
+    if any(one.alias_info is not None and one.alias_info.is_write for one in func._schema.returns):
+        return kwargs.get("out", args[0])  # changed in place: the tensor itself, as it came
+    return result
 
 
 def _wrapped(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.device import same
 from trackside import Trainer
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.checkpoint import Checkpoint
@@ -47,8 +48,8 @@ def test_training_begins_with_the_weights_of_the_file_and_so_do_averages(file: P
     loaded = LoadWeights(file, rename={"": "1."}, strict=False, freeze=True)
     task.trainer(callbacks=[ema, loaded]).fit(task.train, steps=2)
 
-    assert torch.equal(task.model.state_dict()["1.weight"], torch.full((1, 2), 3.0))
-    assert torch.equal(ema.weights()["1.weight"], torch.full((1, 2), 3.0))
+    assert same(task.model.state_dict()["1.weight"], torch.full((1, 2), 3.0))
+    assert same(ema.weights()["1.weight"], torch.full((1, 2), 3.0))
 
 
 def test_a_checkpoint_folder_is_a_source(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_a_checkpoint_folder_is_a_source(tmp_path: Path) -> None:
 
     model = nn.Linear(2, 1)
     load(model, checkpoint.last)
-    assert torch.equal(model.weight, task.model.state_dict()["weight"])
+    assert same(model.weight, task.model.state_dict()["weight"])
 
 
 def test_what_was_missing_is_logged(file: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +80,7 @@ def test_a_difference_is_refused_and_changes_nothing(file: Path) -> None:
 
     with pytest.raises(StateMismatchError, match="don't fit the model: 1 of the model's 2"):
         load(model, file, rename={"bias": "other"})
-    assert torch.equal(model.weight, before)
+    assert same(model.weight, before)
 
 
 def test_nothing_that_matches_is_refused_even_without_strictness(file: Path) -> None:

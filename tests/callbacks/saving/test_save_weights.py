@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
 
+from tests.device import same
 from trackside import Callback
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.save_weights import SaveWeights
@@ -54,7 +55,7 @@ def test_the_weights_at_the_end_load_into_the_model(tmp_path: Path) -> None:
     own = task.model.state_dict()
     saved = load_file(tmp_path / "weights.safetensors")
     assert saved.keys() == own.keys()
-    assert all(torch.equal(saved[name], own[name]) for name in own)
+    assert all(same(saved[name], own[name]) for name in own)
 
 
 def test_a_schedule_writes_while_training_goes_on(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_tied_weights_are_stored_once_and_loaded_by_safetensors(tmp_path: Path) 
     assert read_weights(path).keys() == model.state_dict().keys()
     other = Tied()
     load_model(other, path)
-    assert torch.equal(other.head.weight, model.head.weight)
+    assert same(other.head.weight, model.head.weight)
 
 
 def test_views_of_one_tensor_are_tensors_of_their_own(tmp_path: Path) -> None:
@@ -103,8 +104,8 @@ def test_views_of_one_tensor_are_tensors_of_their_own(tmp_path: Path) -> None:
     write_weights(path, {"a": whole, "b": whole[2:], "c": whole.view(2, 3).t()}, "run")
 
     saved = load_file(path)
-    assert torch.equal(saved["b"], whole[2:])
-    assert torch.equal(saved["c"], whole.view(2, 3).t())
+    assert same(saved["b"], whole[2:])
+    assert same(saved["c"], whole.view(2, 3).t())
 
 
 def test_averages_are_written_by_the_name_of_their_callback(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_averages_are_written_by_the_name_of_their_callback(tmp_path: Path) -> N
     fit(tmp_path, ema, SaveWeights(average="ema"))
 
     saved = load_file(tmp_path / "weights.safetensors")
-    assert all(torch.equal(saved[name], value) for name, value in ema.weights().items())
+    assert all(same(saved[name], value) for name, value in ema.weights().items())
 
 
 def test_averages_of_nobody_are_refused_before_training(tmp_path: Path) -> None:

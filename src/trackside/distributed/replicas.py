@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from trackside.distributed.sharding import Share
+from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def weigh(
         total_samples = 1 if share is None else share.total
         return loss if plain or share is None else loss * share.factor, None, total_samples
     if isinstance(weight, Tensor):
-        exact = torch.float32 if weight.device.type == "mps" else torch.float64
+        exact = exact_dtype(weight.device)
         weight = weight.detach().reshape(()).to(exact)
     if share is not None and share.samples == 0:
         weight = weight * 0  # a filler

@@ -49,3 +49,8 @@ def memory_counters(device: torch.device) -> Any:
         return None
     module = torch.get_device_module(device)
     return module if hasattr(module, "reset_peak_memory_stats") else None
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which sums are kept: double precision, single on MPS, which has no double."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trackside.distributed.state import is_sharded
+from trackside.machine.accelerator import exact_dtype
 
 
 class Parts:
@@ -35,7 +36,7 @@ class Parts:
             weight: What it weighs; on several ranks, over all of them.
         """
         if isinstance(weight, Tensor):
-            exact = torch.float32 if loss.device.type == "mps" else torch.float64
+            exact = exact_dtype(loss.device)
             weight = weight.detach().reshape(()).to(loss.device, exact, non_blocking=True)
         if self.taken == 0:
             self._first = _positive(weight)

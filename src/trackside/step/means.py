@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trackside.machine.accelerator import exact_dtype
+
 BLOCK = 256
 """Values kept one by one before they are folded into the sums."""
 
@@ -138,7 +140,7 @@ def _home(items: Iterable[object]) -> torch.device:
 
 def _column(items: Sequence[Tensor | float], device: torch.device) -> Tensor:
     """`items` as one column in double precision (single where the device has no double)."""
-    dtype = torch.float32 if device.type == "mps" else torch.float64
+    dtype = exact_dtype(device)
     kinds = set(map(type, items))
     if not any(issubclass(kind, Tensor) for kind in kinds):
         return torch.tensor(items, dtype=dtype).to(device, non_blocking=True)

@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 
 from trackside.data.counting import samples_in
+from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run
 from trackside.schedule import Schedule
 from trackside.step.evaluation import EvaluationCallback
@@ -36,10 +37,10 @@ class OfflineLoss(EvaluationCallback):
         """Weighted loss and weight of the batch, shape `(1, 2)`, in double precision."""
         with run.discarding():
             output = as_output(run.steps.evaluation_step(run, batch))
-        weight = torch.as_tensor(
-            samples_in(batch) if output.weight is None else output.weight, dtype=torch.float64
-        )
-        return torch.stack((output.loss.double() * weight.to(output.loss.device), weight))[None]
+        given = samples_in(batch) if output.weight is None else output.weight
+        loss = output.loss.to(exact_dtype(output.loss.device))
+        weight = torch.as_tensor(given).to(loss)
+        return torch.stack((loss * weight, weight))[None]
 
     def process_results(self, run: Run, results: Any) -> None:
         """The mean over all samples, logged."""

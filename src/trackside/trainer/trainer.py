@@ -299,11 +299,11 @@ class Trainer(Callback[Any]):
             inputs, target = batch  # the common case, without a look at what else it might be
             if type(inputs) is Tensor:
                 prediction = run.model(inputs)
-                if self._is_first_batch:
+                if self._is_first_batch and not torch.compiler.is_compiling():
                     self._is_first_batch = tell_broadcast(loss, prediction, target)
                 return Output(loss(prediction, target), prediction, target)
         output = compare(run.model, loss, batch)
-        if self._is_first_batch:
+        if self._is_first_batch and not torch.compiler.is_compiling():
             self._is_first_batch = tell_broadcast(loss, output.prediction, output.target)
         return output
 

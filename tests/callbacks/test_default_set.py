@@ -87,6 +87,7 @@ def test_only_history_checkpoints_and_provenance_are_written_into_the_runs_folde
     ]
 
 
+@pytest.mark.cpu
 def test_captured_output_has_plain_lines_and_nothing_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -216,6 +216,7 @@ def test_options_of_a_prediction_have_an_effect_or_are_refused() -> None:
         SavePredictions("predict", every="2 epochs")
 
 
+@pytest.mark.cpu
 def test_a_step_or_a_hook_of_ones_own_takes_predictions_that_are_not_kept() -> None:
     class Writes(Trainer):
         def predict_step(self, run: Run, batch: Any) -> Any:

@@ -67,6 +67,7 @@ def killed(hook: str) -> None:
 BEFORE_THE_FIRST_SAVE = ["on_setup_end", "on_fit_start", "on_step_start", "on_step_end"]
 
 
+@pytest.mark.not_standin
 @pytest.mark.parametrize("hook", BEFORE_THE_FIRST_SAVE)
 def test_a_new_run_that_is_killed_before_its_first_save_goes_on_as_itself(hook: str) -> None:
     fit()

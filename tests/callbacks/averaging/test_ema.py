@@ -155,6 +155,7 @@ def test_the_weights_are_back_when_a_signal_cuts_an_evaluation_short() -> None:
     assert torch.equal(interrupting.stopped, interrupting.trained)
 
 
+@pytest.mark.cpu
 def test_running_statistics_are_averaged_or_left_alone() -> None:
     def means(buffers: Any) -> tuple[Tensor, Tensor, Tensor]:
         task = tiny_classification()
@@ -208,6 +209,7 @@ def test_a_second_fit_averages_anew() -> None:
     assert ema.updates == 2
 
 
+@pytest.mark.cpu
 def test_averages_can_be_kept_on_another_device() -> None:
     ema = EMA().to("cpu")
     run_with(ema)

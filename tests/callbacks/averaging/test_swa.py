@@ -85,6 +85,7 @@ def test_training_is_left_as_it_was(options: dict[str, Any]) -> None:
     assert torch.equal(weights.at_fit_end, without.at_fit_end)
 
 
+@pytest.mark.cpu
 def test_the_statistics_of_batch_norm_are_those_of_torch_for_the_averaged_weights() -> None:
     task, _ = run_with(SWA(start="1 epoch"), tiny_classification(batch_size=20))
     reference = copy.deepcopy(task.model)

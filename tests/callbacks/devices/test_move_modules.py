@@ -64,6 +64,7 @@ def trainer(*callbacks: Callback, **options: Any) -> Trainer:
     return Trainer(WithTeacher(), callbacks=callbacks, defaults=False, **given)
 
 
+@pytest.mark.cpu
 def test_a_part_of_the_model_moves_for_good() -> None:
     task, places = tiny_regression(), Places()
     trainer(MoveModules({"model.teacher": "meta"}), places).fit(task.train, steps=1)
@@ -71,6 +72,7 @@ def test_a_part_of_the_model_moves_for_good() -> None:
     assert places.seen == [("step", "meta"), ("close", "meta")]
 
 
+@pytest.mark.cpu
 def test_a_part_can_be_there_during_evaluations_only() -> None:
     task, move = tiny_regression(), MoveModules({"model.critic": "meta"}, when="evaluation")
     running = trainer(move)
@@ -79,6 +81,7 @@ def test_a_part_can_be_there_during_evaluations_only() -> None:
     assert running.model.critic.sent == ["meta", "cpu", "meta", "cpu"]  # type: ignore[union-attr]
 
 
+@pytest.mark.cpu
 def test_it_comes_back_when_an_evaluation_breaks() -> None:
     class Breaking(Callback):
         def on_evaluation_batch_start(self, run: Run, evaluation: Any, batch: Any) -> None:
@@ -92,6 +95,7 @@ def test_it_comes_back_when_an_evaluation_breaks() -> None:
     assert running.model.critic.sent == ["meta", "cpu"]  # type: ignore[union-attr]
 
 
+@pytest.mark.cpu
 def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None:
     class Loss(nn.Module):
         def __init__(self) -> None:
@@ -112,6 +116,7 @@ def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None
     assert result.outcome.step == 1
 
 
+@pytest.mark.cpu
 def test_averages_move_after_they_are_made() -> None:
     task, ema = tiny_regression(), EMA(every="2 epochs", evaluate=False)
     trainer(MoveModules({"callbacks.ema": "meta"}), ema).fit(task.train, steps=1)
@@ -119,6 +124,7 @@ def test_averages_move_after_they_are_made() -> None:
     assert all(t.is_meta for t in ema.state_dict()["averages"]["0.999"].values())
 
 
+@pytest.mark.cpu
 def test_a_buffer_moves_as_well() -> None:
     running = trainer(MoveModules({"model.scale": "meta"}))
     running.fit(tiny_regression().train, steps=1)
@@ -126,6 +132,7 @@ def test_a_buffer_moves_as_well() -> None:
     assert running.model.scale.is_meta  # type: ignore[union-attr]
 
 
+@pytest.mark.cpu
 def test_it_moves_for_an_evaluation_alone() -> None:
     places = Places()
     trainer(MoveModules({"model.teacher": "meta"}), places).evaluate(tiny_regression().validation)

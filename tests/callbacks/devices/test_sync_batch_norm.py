@@ -52,6 +52,7 @@ class Afterwards(Callback):
         self.held = own == {id(p) for group in groups for p in group["params"]}
 
 
+@pytest.mark.cpu
 def test_batch_norms_are_replaced_with_their_weights_before_the_optimizer_is_made() -> None:
     task, pretending = tiny_classification(), Pretending("meta")
     afterwards = Afterwards(pretending)

@@ -56,6 +56,7 @@ def flat(gradients: list[Tensor]) -> list[float]:
     return torch.cat(gradients).tolist()
 
 
+@pytest.mark.cpu
 def test_the_norm_of_all_gradients_is_limited_and_logged() -> None:
     applied, result = fit(ClipGradients(norm=6.5), [1.0, 0.1])
 
@@ -65,6 +66,7 @@ def test_the_norm_of_all_gradients_is_limited_and_logged() -> None:
     assert result.history.latest("clip/share") == 0.5
 
 
+@pytest.mark.cpu
 def test_each_group_can_have_a_norm_of_its_own() -> None:
     applied, result = fit(ClipGradients(norm=6.0, per_group=True), [1.0])
 
@@ -73,18 +75,21 @@ def test_each_group_can_have_a_norm_of_its_own() -> None:
     assert result.history.latest("clip/norm/1") == pytest.approx(12.0)
 
 
+@pytest.mark.cpu
 def test_single_gradients_are_limited_by_value() -> None:
     applied, _ = fit(ClipGradients(value=3.5), [-1.0])
 
     assert flat(applied.seen[0]) == [-3.0, -3.5, -3.5]
 
 
+@pytest.mark.cpu
 def test_another_norm_can_be_limited() -> None:
     applied, _ = fit(ClipGradients(norm=6.0, norm_type=float("inf")), [1.0])
 
     assert flat(applied.seen[0]) == pytest.approx([1.5, 2.0, 6.0])
 
 
+@pytest.mark.cpu
 def test_it_clips_as_the_trainer_does() -> None:
     by_trainer = Applied()
     trainer = Trainer(

@@ -89,6 +89,7 @@ def test_it_needs_accumulation() -> None:
         fit(GradientNoise(), list(DATA.split(4)), accumulate=1)
 
 
+@pytest.mark.cpu
 def test_the_gradients_of_sharded_parameters_are_refused() -> None:
     class Sharded(nn.Parameter):
         device_mesh = None  # as a DTensor has

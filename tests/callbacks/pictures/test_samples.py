@@ -111,6 +111,7 @@ def test_a_look_leaves_modes_generators_and_requests_as_they_were() -> None:
     assert requests == []
 
 
+@pytest.mark.cpu
 def test_a_look_can_be_one_at_averages_and_the_weights_come_back() -> None:
     def look(run: Run) -> tuple[Tensor, Tensor, Tensor]:
         bias = run.model.get_parameter("head.bias")

@@ -73,21 +73,13 @@ def build(widths: Sequence[int]) -> nn.Module:
     return nn.Sequential(*layers[:-1])
 
 
-class Timed(Sequence[Any]):
-    """Batches in memory; notes when the first one after a warm-up, and the end, was asked for."""
+class Timed(list[Any]):
+    """A list of batches; notes when the first one after a warm-up, and the end, was asked for."""
 
-    def __init__(self, data: list[Any]) -> None:
-        self._data = data
-        self.seconds = 0.0
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._data[index]
+    seconds = 0.0
 
     def __iter__(self) -> Iterator[Any]:
-        for index, batch in enumerate(self._data):
+        for index, batch in enumerate(super().__iter__()):
             if index == WARM_UP:
                 dist.barrier()
                 started = perf_counter()

@@ -83,7 +83,8 @@ def test_no_line_is_wider_than_the_terminal(
 ) -> None:
     monkeypatch.setattr(layout, "width", lambda at_most: min(columns, at_most or columns))
 
-    for arguments in ([], *([name] for name in builtin_callbacks())):
+    names = [*builtin_callbacks()][:: 1 if columns == 80 else 8]  # the narrow one shows more
+    for arguments in ([], *([name] for name in names)):
         text = shown(capsys, *arguments)
         code = [f"  {builtin_callbacks()[name].class_name}(" for name in arguments]
         lines = [line for line in text.splitlines() if not line.startswith(tuple(code))]

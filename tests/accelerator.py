@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from tests.versions import QUICK
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 REPORT = REPOSITORY / "accelerator.xml"
 RESULT = REPOSITORY / "accelerator.json"
-QUICK = "not slow and not peers and not distributed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -62,9 +62,13 @@ print(before, count())
     assert run(program, repository) == "0 3\n"
 
 
-def test_means_steps_and_accumulation_are_right_on_an_accelerator(repository: Path) -> None:
+OFFLINE_LOSS = "tests/callbacks/evaluation/test_offline_loss.py"
+
+
+def test_means_steps_and_sums_are_right_on_an_accelerator(repository: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
     finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/step"],
+        [*command, "tests/step", OFFLINE_LOSS],
         cwd=repository,
         env={**os.environ, "TRACKSIDE_TEST_DEVICE": "standin"},
         capture_output=True,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from trackside.data.counting import samples_in
 from trackside.data.loaders import loader_of
 from trackside.errors import DataError
 
@@ -88,6 +89,71 @@ def test_data_with_two_meanings_is_asked_about(kind: str) -> None:
     with pytest.raises(DataError, match="or batches") as info:
         loader_of("train", AMBIGUOUS[kind], 4, True)
     assert info.value.remedy is not None
+
+
+class Sequence:
+    """Entries by number, of a class that says nothing about them, as Keras' sequences."""
+
+    def __init__(self, entry: Any) -> None:
+        self.entry = entry
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: int) -> Any:
+        torch.rand(1)  # what an entry draws is no part of the run
+        return self.entry
+
+
+MAY_BE_BATCHES: dict[str, Any] = {
+    "pair": (X, Y),
+    "by name": {"x": X, "target": LABELS},
+    "alone": X,
+    "arrays": (X.numpy(), Y.numpy()),
+    "texts and labels": (["a", "b"], LABELS[:2]),
+    "vectors of one length": (X[0], X[0]),
+    "in a mapping of mappings": {"inputs": {"ids": X, "mask": X}, "labels": LABELS},
+}
+
+
+@pytest.mark.parametrize("kind", MAY_BE_BATCHES)
+def test_a_sequence_whose_entries_may_be_batches_is_asked_about(kind: str) -> None:
+    data = Sequence(MAY_BE_BATCHES[kind])
+    drawn = torch.get_rng_state()
+    with pytest.raises(DataError, match="may be samples, or batches") as info:
+        loader_of("train", data, 4, True)
+    assert "batch_size=None" in str(info.value.remedy)
+    assert torch.get_rng_state().equal(drawn)
+    whole = next(iter(loader_of("train", DataLoader(data, batch_size=None), 4, True)))
+    assert samples_in(whole) == samples_in(data[0])
+
+
+SAMPLES: dict[str, Any] = {
+    "with a number": (X[0], 3),
+    "with a text": {"x": X, "name": "a"},
+    "parts of different length": (X, X[0]),
+    "an image and boxes": (torch.rand(3, 8, 8), {"boxes": torch.rand(2, 4)}),
+    "an object": object(),
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_sequence_of_samples_is_a_data_set(kind: str) -> None:
+    assert isinstance(loader_of("train", Sequence(SAMPLES[kind]), 4, True), DataLoader)
+
+
+class OfTorch(Sequence, Dataset[Any]):
+    pass
+
+
+class OfALibrary(Sequence):
+    def __getitems__(self, places: list[int]) -> list[Any]:
+        return [self[place] for place in places]
+
+
+@pytest.mark.parametrize("data", [OfTorch((X, Y)), OfALibrary((X, Y)), X.numpy()])
+def test_a_kind_that_says_that_it_holds_samples_is_believed(data: Any) -> None:
+    assert isinstance(loader_of("train", data, 4, True), DataLoader)
 
 
 def test_both_answers_are_taken() -> None:

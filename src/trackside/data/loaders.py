@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-from trackside.data.batches import describe
+from trackside.data.map_style import is_map_style
 from trackside.data.seekable import ExcludingSampler, SeekableSampler
 from trackside.data.tensors import TensorLoader, as_dataset
 from trackside.distributed.sharding import RankBatches, RankRounds
@@ -67,69 +67,6 @@ def loader_of(name: str, data: object, batching: Batching | int, shuffle: bool) 
         remedy="wrap tensors in `torch.utils.data.TensorDataset`"
         if isinstance(data, Tensor)
         else None,
-    )
-
-
-def is_map_style(data: object) -> bool:
-    """Whether `data` holds samples by number, as torch's own data sets do, and no batches.
-
-    That is anything with `__len__` and `__getitem__` but loaders, mappings, text and tensors. Lists
-    and tuples hold samples where the first entry has a part without dimensions: a number, a text,
-    a tensor of shape `()`; otherwise they hold batches.
-
-    Raises:
-        DataError: The entries of a list may be samples or batches: vectors, or parts that differ in
-            their first dimension.
-    """
-    if isinstance(data, (DataLoader, Iterator, Mapping, str, bytes, Tensor)):
-        return False
-    if isinstance(data, (list, tuple)):
-        if data and not _is_sample(data[0]):
-            _check_batches(data)
-            return False
-        return bool(data)
-    if hasattr(data, "iloc"):
-        raise DataError(
-            "a table of columns is neither samples nor batches",
-            expected="a data set that gives a sample by its number",
-            received=type(data).__name__,
-            remedy="give its arrays by name: {'x': table[names].to_numpy(), 'target': ...}",
-        )
-    return hasattr(data, "__len__") and hasattr(data, "__getitem__")
-
-
-def _is_sample(entry: object) -> bool:
-    return any(
-        isinstance(part, (bool, int, float, str)) or getattr(part, "shape", None) == ()
-        for part in _parts(entry)
-    )
-
-
-def _parts(entry: object) -> list[Any] | tuple[Any, ...]:
-    parts = list(entry.values()) if isinstance(entry, Mapping) else entry
-    return parts if isinstance(parts, (list, tuple)) else [parts]
-
-
-def _check_batches(data: list[Any] | tuple[Any, ...]) -> None:
-    """Refuse a list whose entries may be samples as well as batches, or inputs and targets."""
-    shapes = [tuple(getattr(entry, "shape", ())) for entry in data]
-    if len({shape[:1] for shape in shapes}) == 1 and () not in shapes and len(set(shapes)) > 1:
-        raise DataError(
-            "the entries of a list may be inputs and targets, or batches",
-            received=", ".join(map(describe, data[:4])),
-            remedy="inputs and targets: `TensorDataset(x, y)`; batches: "
-            "`DataLoader(data, batch_size=None)`",
-        )
-    shapes = [tuple(part.shape) for part in _parts(data[0]) if len(getattr(part, "shape", ())) > 0]
-    if not shapes or (max(map(len, shapes)) > 1 and len({shape[0] for shape in shapes}) == 1):
-        return
-    raise DataError(
-        "the entries of a list may be samples, or batches",
-        expected="samples with a number or a text in them; or batches, whose parts agree in their "
-        "first dimension and have one more",
-        received=f"first {describe(data[0])}",
-        remedy="say which: of samples, `DataLoader(data, batch_size=32, shuffle=True)`; of "
-        "batches, `DataLoader(data, batch_size=None)`",
     )
 
 

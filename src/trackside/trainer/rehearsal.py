@@ -26,7 +26,8 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from trackside.checkpoint.saver import saver_among
-from trackside.data.loaders import Batching, is_map_style
+from trackside.data.loaders import Batching
+from trackside.data.map_style import is_map_style
 from trackside.data.tensors import as_dataset
 from trackside.distributed import RankInfo
 from trackside.errors import ConfigurationError, TracksideError, UsageError
@@ -280,12 +281,11 @@ def first_batches(data: Any, batch_size: int) -> Any:
     data = as_dataset("rehearsed", data) or data
     map_style = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
     if map_style or is_map_style(data):
-        samples = len(data) if isinstance(data, Sized) else BATCHES * batch_size
-        return Subset(data, range(min(samples, BATCHES * batch_size)))
+        return _first_samples(data, batch_size)
     batched = isinstance(data, DataLoader) and data.batch_size is not None
     if batched and not isinstance(data.dataset, IterableDataset):
         return DataLoader(
-            first_batches(data.dataset, data.batch_size),
+            _first_samples(data.dataset, data.batch_size),
             batch_size=data.batch_size,
             num_workers=data.num_workers,
             collate_fn=data.collate_fn,
@@ -294,6 +294,11 @@ def first_batches(data: Any, batch_size: int) -> Any:
     if isinstance(data, IterableDataset):
         return _FirstSamples(data, BATCHES * batch_size)
     return _First(data)
+
+
+def _first_samples(data: Any, batch_size: int) -> Subset[Any]:
+    samples = len(data) if isinstance(data, Sized) else BATCHES * batch_size
+    return Subset(data, range(min(samples, BATCHES * batch_size)))
 
 
 class _FirstSamples(IterableDataset[Any]):

@@ -118,7 +118,7 @@ MAY_BE_BATCHES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", MAY_BE_BATCHES)
 def test_a_sequence_whose_entries_may_be_batches_is_asked_about(kind: str) -> None:
-    data = Sequence(MAY_BE_BATCHES[kind])
+    data: Any = Sequence(MAY_BE_BATCHES[kind])
     drawn = torch.get_rng_state()
     with pytest.raises(DataError, match="may be samples, or batches") as info:
         loader_of("train", data, 4, True)

@@ -200,9 +200,8 @@ def test_the_first_batches_of_any_data() -> None:
     assert len(first_batches({"x": torch.rand(9, 2)}, 2)) == 4
     loader = first_batches(DataLoader(data(100), batch_size=5), 3)
     assert [len(batch[0]) for batch in loader] == [5, 5]
-    said = first_batches(
-        DataLoader([torch.rand(4)] * 9, batch_size=2), 3
-    )  # a loader tells that these are samples
+    vectors: Any = [torch.rand(4)] * 9  # a loader tells that these are samples
+    said = first_batches(DataLoader(vectors, batch_size=2), 3)
     assert [tuple(batch.shape) for batch in said] == [(2, 4), (2, 4)]
     assert len(list(first_batches(Endless(), 3))) == 6
     assert list(first_batches(iter([1, 2, 3]), 3)) == [1, 2]

@@ -12,6 +12,7 @@ from trackside.data.batches import Batch, describe, fields_of
 from trackside.errors import DataError
 
 _SEQUENCES = frozenset((tuple, list))
+_PAIR = (Tensor, Tensor)
 
 
 def counted(batch: Batch) -> int | None:
@@ -25,11 +26,13 @@ def counted(batch: Batch) -> int | None:
         The number on which all parts agree; None where they disagree, leave a choice, or say
         nothing.
     """
-    if type(batch) in _SEQUENCES and len(batch) == 2:
+    if type(batch) in _SEQUENCES and tuple(map(type, batch)) == _PAIR:
         first, second = batch  # the common case, asked for in every step
-        if type(first) is Tensor and type(second) is Tensor and first.ndim and second.ndim:
-            samples = first.shape[0]
+        try:
+            samples: int = first.shape[0]
             return samples if samples == second.shape[0] else None
+        except IndexError:  # one of them has no dimension, and says nothing
+            pass
     possible = _agreed(batch, outermost=True)
     return next(iter(possible)) if possible is not None and len(possible) == 1 else None
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trackside.data.batches import move
+from trackside.data.batches import Batch, move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
 from trackside.data.shares import ending_together
@@ -248,13 +248,10 @@ def _accumulate_replicas(
 def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) -> None:
     """Forward and backward of one batch: a step of its own (None), or one part of a step."""
     run, setup, listeners = training.run, training.setup, training.listeners
-    several = setup.replicas is not None
-    batch, training.position.origin = loaded
-    if run.device.type != "cpu":
-        batch = move(batch, run.device)
-    if listeners.batch_start:
-        batch = setup.events.transform(Callback.on_batch_start, batch)
-    share, samples = loaded.origin.share, loaded.origin.samples
+    batch, (_, samples, share, _) = loaded
+    plain = listeners.plain_forward
+    if not plain:
+        batch = prepared(training, batch, share)
     if samples is None:
         samples = counted(batch)
     run.batch_samples = UNKNOWN if samples is None else samples
@@ -267,17 +264,14 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     if samples is None or (said is not None and share is None):
         samples = settle(training, setup.sources[TRAIN], batch, samples, said)
     try:
-        scaled = loss
-        if several:
-            scaled, weight, total = weigh(run.world, share, loss, weight)
-        # Kept on the device; `after_step` folds them.
-        setup.record_loss((loss.detach(), samples if weight is None else weight))
-        if parts is None:
-            loss = scaled
-        elif several:
-            loss = parts.scale(scaled, total)
-        else:
-            loss = parts.scale(scaled, samples if weight is None else weight)
+        mean, total = loss.detach(), None
+        if not plain and setup.replicas is not None:
+            loss, weight, total = weigh(run.world, share, loss, weight)
+        if weight is None:
+            weight = samples
+        setup.record_loss((mean, weight))  # kept on the device; `after_step` folds them
+        if parts is not None:
+            loss = parts.scale(loss, weight if total is None else total)
         if listeners.plain_backward:
             loss.backward()  # type: ignore[no-untyped-call]
         elif not setup.steps.manual_optimization:
@@ -292,6 +286,17 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     progress.samples_completed += samples if share is None else share.total
     if listeners.batch_end:
         training.fire(Callback.on_batch_end, batch, returned)
+
+
+def prepared(training: Training, batch: Batch, share: Share[Any] | None) -> Batch:
+    """The batch as `training_step` gets it: on the device, and as callbacks want it."""
+    run, setup = training.run, training.setup
+    training.position.share = share
+    if run.device.type != "cpu":
+        batch = move(batch, run.device)
+    if training.listeners.batch_start:
+        batch = setup.events.transform(Callback.on_batch_start, batch)
+    return batch
 
 
 def backward(training: Training, loss: Tensor) -> None:
@@ -360,17 +365,11 @@ def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
     part of their next update nor in any checkpoint.
     """
     if training.setup.replicas is not None:
-        loss, _, _ = weigh(training.run.world, _share(training), loss)
+        loss, _, _ = weigh(training.run.world, training.position.share, loss)
     drop_leftovers(training, tell=True)
     backward(training, loss)
     update(training, [optimizer])
     drop_leftovers(training)
-
-
-def _share(training: Training) -> Share[Any] | None:
-    """Share of the batch under way in the batch of all ranks."""
-    origin = training.position.origin
-    return None if origin is None else origin.share
 
 
 def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 from torch.optim import Optimizer
 
-from trackside.data.loaded import LoadedBatch, Origin
+from trackside.data.loaded import LoadedBatch
 from trackside.data.source import DataSource
 from trackside.distributed.agreement import Agreement
 from trackside.distributed.replicas import Replicas
+from trackside.distributed.sharding import Share
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status, status_of_stop
@@ -114,6 +115,9 @@ class Listeners:
     batch_start: bool
     batch_end: bool
     step_context: bool
+    plain_forward: bool
+    """Whether a batch goes into the step as it comes: in one process, on the host, and nobody
+    replaces it."""
     plain_backward: bool
     """Whether the backward pass is torch's own, with nothing around it."""
     plain_update: bool
@@ -133,6 +137,9 @@ class Listeners:
             batch_start=heard(Callback.on_batch_start),
             batch_end=heard(Callback.on_batch_end),
             step_context=bool(events.contexts["step_context"]),
+            plain_forward=setup.replicas is None
+            and setup.run.device.type == "cpu"
+            and not heard(Callback.on_batch_start),
             plain_backward=unscaled
             and hasattr(steps.backward, "default_step")
             and not heard(Callback.on_backward_start, Callback.on_backward_end),
@@ -183,8 +190,8 @@ class Position:
 
         self.resumed_random_state: dict[str, Any] | None = None
         """Generators as they stood at the checkpoint, put back once the data is at its place."""
-        self.origin: Origin | None = None
-        """Where the training batch under way is from, and which share of the ranks' batch it is."""
+        self.share: Share[Any] | None = None
+        """Share of the batch under way in the batch of all ranks; None in one process."""
         self.notified = False
         """Whether rank 0 has announced to all ranks that the last checkpoint is written."""
         self.clock_origin = timer()

@@ -83,9 +83,9 @@ class Mean:
         """Add the values kept so far to both sums."""
         if not self._pairs:
             return
-        values, weights = zip(*self._pairs, strict=True)
-        device = _home((*values, *weights, self.epoch, self.recent))
-        column, weight = _column(values, device), _column(weights, device)
+        values, weights = map(_column, zip(*self._pairs, strict=True))
+        device = _home((values, weights, self.epoch, self.recent))
+        column, weight = _exact(values, device), _exact(weights, device)
         block = torch.stack(((column * weight).sum(), weight.sum()))
         self.epoch = block if self.epoch is None else self.epoch.to(device) + block
         self.recent = block if self.recent is None else self.recent.to(device) + block
@@ -94,10 +94,11 @@ class Mean:
 
     def state_dict(self) -> dict[str, Any]:
         """Sums, and the values that aren't folded yet."""
-        values, weights = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+        columns = [_column(items) for items in zip(*self._pairs, strict=True)]
+        values, weights = [_exact(one, one.device).cpu() for one in columns] or (None, None)
         return {
-            "values": _column(values, _home(values)).cpu() if values else None,
-            "weights": _column(weights, _home(weights)).cpu() if weights else None,
+            "values": values,
+            "weights": weights,
             "epoch": self.epoch,
             "recent": self.recent,
         }
@@ -138,32 +139,34 @@ def _home(items: Iterable[object]) -> torch.device:
     return next((device for device in devices if device.type != "cpu"), _HOST)
 
 
-def _column(items: Sequence[Tensor | float], device: torch.device) -> Tensor:
-    """`items` as one column in double precision (single where the device has no double)."""
-    dtype = exact_dtype(device)
+def _column(items: Sequence[Tensor | float]) -> Tensor:
+    """`items` as one column, where they are: of several devices, on that of `_home`."""
     kinds = set(map(type, items))
     if not any(issubclass(kind, Tensor) for kind in kinds):
-        return torch.tensor(items, dtype=dtype).to(device, non_blocking=True)
+        return torch.tensor(items, dtype=torch.float64)
     if len(kinds) == 1:
         try:  # the losses of a block: one call, without a look at each
-            return torch.stack(items).to(device, dtype).reshape(-1)  # type: ignore[arg-type]
+            return torch.stack(items).reshape(-1)  # type: ignore[arg-type]
         except RuntimeError:  # of different shapes or devices: one by one
             pass
-    return _mixed(items, dtype, device)
+    return _mixed(items, _home(items))
 
 
-def _mixed(items: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+def _mixed(items: Sequence[Any], device: torch.device) -> Tensor:
     """A column of numbers and tensors; the numbers go to the device together."""
     numbers = [item for item in items if not isinstance(item, Tensor)]
-    moved = iter(torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True).unbind())
+    moved = iter(_exact(torch.tensor(numbers, dtype=torch.float64), device).unbind())
     return torch.stack(
         [
-            item.detach().reshape(()).to(device, dtype, non_blocking=True)
-            if isinstance(item, Tensor)
-            else next(moved)
+            _exact(item.detach().reshape(()), device) if isinstance(item, Tensor) else next(moved)
             for item in items
         ]
     )
+
+
+def _exact(column: Tensor, device: torch.device) -> Tensor:
+    """`column` on `device`, in double precision (single where the device has no double)."""
+    return column.to(device, exact_dtype(device), non_blocking=True)
 
 
 Reduce = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]

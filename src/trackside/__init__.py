@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trackside.errors import ConfigurationError as ConfigurationError
     from trackside.errors import DataError as DataError
     from trackside.errors import DeclarationError as DeclarationError
+    from trackside.errors import DisagreementError as DisagreementError
     from trackside.errors import DuplicateCallbackError as DuplicateCallbackError
     from trackside.errors import HistoryError as HistoryError
     from trackside.errors import HookSignatureError as HookSignatureError
@@ -98,6 +99,7 @@ else:
                 "CheckpointError",
                 "ConfigurationError",
                 "DataError",
+                "DisagreementError",
                 "DeclarationError",
                 "DuplicateCallbackError",
                 "HistoryError",
@@ -205,6 +207,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DeclarationError",
+    "DisagreementError",
     "DuplicateCallbackError",
     "Evaluation",
     "EvaluationCallback",

@@ -182,6 +182,10 @@ class NonFiniteError(TracksideError):
     """A value became NaN or infinite."""
 
 
+class DisagreementError(TracksideError):
+    """Ranks that train together no longer have the same model, options or data."""
+
+
 class CheckpointError(TracksideError):
     """A checkpoint can't be written, read, or trusted."""
 

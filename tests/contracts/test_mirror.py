@@ -70,6 +70,7 @@ TESTED_IN = {
     "loop/recording.py": "loop/test_fit.py",
     "loop/safe_points.py": "loop/test_fit.py",
     "loop/state.py": "loop/test_fit.py",
+    "loop/update.py": "loop/test_fit.py",
     "planning/checks.py": "planning/test_diagnostics.py",
     "machine/randomness.py": "loop/test_snapshot.py",
     "run_folder/identity.py": "trainer/test_folder.py",

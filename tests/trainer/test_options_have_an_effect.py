@@ -120,6 +120,9 @@ HELD = {
     "Trainer.settings": "trainer/test_options_have_an_effect.py::test_an_option_has_an_effect",
     "Settings.device": "test_standin.py",
     "Settings.strategy": "distributed",
+    "Settings.compare_ranks_every": "distributed/test_agreeing_ranks.py",
+    "Settings.when_ranks_differ": "distributed/test_rank_checks.py::"
+    "test_a_warning_comes_once_for_each_subject_and_the_run_goes_on",
     "Settings.prefetch_batches": "data/test_prefetch.py::"
     "test_batches_are_fetched_ahead_where_that_draws_nothing",
     "Settings.stop_signals": "test_endings.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count, repeat
 from typing import Any, NamedTuple
@@ -23,6 +23,9 @@ class Origin(NamedTuple):
     """Its part of the global batch; None in one process, or where each rank has its own data."""
     counts: bool = True
     """Whether its results count; False for what fills up the last round of an evaluation."""
+    drawn: Sequence[Any] = ()
+    """Indices that the sampler drew for all ranks at this place, the same on each; empty where it
+    drew for this rank alone, or there is none."""
 
 
 class LoadedBatch(NamedTuple):
@@ -41,9 +44,9 @@ def unwrap(given: Any, number: int) -> tuple[Any, Origin]:
         number: Batches of the pass before it on this rank.
     """
     if isinstance(given, Share):
-        return given.items, Origin(number, given.samples, given)
+        return given.items, Origin(number, given.samples, given, drawn=given.whole)
     if isinstance(given, Round):
-        return given.batch, Origin(number, _size(given.batch), counts=given.counts)
+        return given.batch, Origin(number, _size(given.batch), None, given.counts, given.turn)
     return given, Origin(number, _size(given))
 
 
@@ -69,7 +72,7 @@ def numbered(batches: Iterable[Batch], start: int = 0) -> Iterator[LoadedBatch]:
         start: Batches of the pass before the first.
     """
     # `partial(tuple.__new__, ...)` is made in C: no bytecode is spent on a batch.
-    rest: Any = (repeat(None), repeat(None), repeat(True))
+    rest: Any = (repeat(None), repeat(None), repeat(True), repeat(()))
     origins = map(partial(tuple.__new__, Origin), zip(count(start), *rest, strict=False))
     pairs: Any = zip(batches, origins, strict=False)
     loaded: Iterator[LoadedBatch] = map(partial(tuple.__new__, LoadedBatch), pairs)

@@ -27,17 +27,18 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 import torch.distributed as dist
 
-from trackside.errors import TracksideError
+from trackside.distributed.votes import FIELDS, Pace, merge, read, vote
 from trackside.progress import training_batches
 from trackside.requests import Request
 
 if TYPE_CHECKING:
+    from trackside.distributed.rank_checks import RankChecks
     from trackside.distributed.world import World
 
 Clock = Callable[[], float]
@@ -78,6 +79,14 @@ class Agreement(ABC):
         """
 
     @abstractmethod
+    def compare_now(self) -> None:
+        """Compare over ranks what was noted for that (`rank_checks`); waits for all.
+
+        Raises:
+            DisagreementError: The ranks differ.
+        """
+
+    @abstractmethod
     def notify(self) -> None:
         """Let all ranks know, at one step, that something has happened on rank 0.
 
@@ -90,18 +99,26 @@ class Agreement(ABC):
         """Whether a notice has come since the last call; the same on all ranks at one step."""
 
 
-def agree(world: World, *, clock: Clock | None = None, every: int | None = None) -> Agreement:
+def agree(
+    world: World,
+    *,
+    clock: Clock | None = None,
+    every: int | None = None,
+    checks: RankChecks | None = None,
+) -> Agreement:
     """The agreement of `world`.
 
     Args:
         world: One rank or many.
         clock: Seconds since the run began, on rank 0; None counts from now.
         every: Steps between two exchanges; None follows the duration of steps.
+        checks: What is compared over ranks with each exchange; None compares nothing.
     """
     clock = clock or _since(time.monotonic())
     if world.size == 1:
         return Alone(clock)
-    return Together(GlooExchange(world), clock, Pace(fixed=every), speaks=world.is_global_zero)
+    exchange, pace = GlooExchange(world), Pace(fixed=every)
+    return Together(exchange, clock, pace, speaks=world.is_global_zero, checks=checks)
 
 
 def _since(start: float) -> Clock:
@@ -141,6 +158,9 @@ class Alone(Agreement):
         """The requests, without duplicates."""
         return self.at_step(asked)
 
+    def compare_now(self) -> None:
+        """Do nothing: there is no other rank."""
+
     def notify(self) -> None:
         """Note it."""
         self._notice = True
@@ -149,94 +169,6 @@ class Alone(Agreement):
         """Whether it was noted."""
         notice, self._notice = self._notice, False
         return notice
-
-
-# --- the pure part: what the vectors say ------------------------------------------------------
-
-FIELDS = ("requests", "notice", "milliseconds", "steps", "minus_steps")
-"""The vector: how many requests this rank has, whether it has a notice, the clock (rank 0 only),
-and the calls so far, once with each sign, so that their maximum over ranks shows ranks that aren't
-at the same step."""
-
-
-def vote(requests: int, seconds: float, steps: int, *, notice: bool = False) -> list[int]:
-    """The vector of one rank, by `FIELDS`. Reduced over ranks by the maximum."""
-    return [requests, int(notice), int(seconds * 1000), steps, -steps]
-
-
-def read(reduced: Sequence[int]) -> tuple[bool, bool, float]:
-    """Whether any rank asked, whether there is a notice, and the clock of rank 0 in seconds.
-
-    Raises:
-        TracksideError: The ranks are not at the same step.
-    """
-    requests, notice, milliseconds, most, minus_least = reduced
-    if most != -minus_least:
-        raise TracksideError(
-            "the ranks are not at the same step",
-            expected="the same number of steps on every rank",
-            received=f"between {-minus_least} and {most}",
-            remedy="give every rank equally many batches (an IterableDataset of its own length "
-            "per rank is the usual cause)",
-        )
-    return requests > 0, notice > 0, milliseconds / 1000
-
-
-def merge(asked: Sequence[Sequence[Request]]) -> list[Request]:
-    """The requests of all ranks in the one order that every rank applies them in.
-
-    By rank, and on each rank in the order of asking; what several asked for in the same words
-    comes once, and says on which ranks it was asked, unless all did.
-    """
-    found: dict[Request, tuple[Request, list[int]]] = {}
-    for rank, requests in enumerate(asked):
-        for request in requests:
-            words = replace(request, step=0, ranks=())
-            first, ranks = found.setdefault(words, (request, []))
-            if request.step < first.step:
-                found[words] = (request, ranks)
-            if rank not in ranks:
-                ranks.append(rank)
-    return [
-        request if len(ranks) == len(asked) else replace(request, ranks=tuple(ranks))
-        for request, ranks in found.values()
-    ]
-
-
-@final
-class Pace:
-    """How many steps lie between two exchanges; depends on agreed clocks only.
-
-    Args:
-        fixed: Always so many; None adapts.
-    """
-
-    AIM_SECONDS = 0.2
-    MOST_STEPS = 64
-    """Bounds the delay when steps suddenly get long, and still makes an exchange cheap."""
-
-    def __init__(self, fixed: int | None = None) -> None:
-        if fixed is not None and fixed < 1:
-            raise TracksideError(
-                "ranks agree every so many steps", expected="at least 1", received=str(fixed)
-            )
-        self._fixed = fixed
-        self._last: tuple[int, float] | None = None
-        self.steps = fixed or 1
-        """Steps until the next exchange."""
-
-    def observe(self, step: int, seconds: float) -> None:
-        """An exchange that was sent off at `step` said that the clock stood at `seconds`."""
-        if self._fixed is None and self._last is not None:
-            steps, took = step - self._last[0], seconds - self._last[1]
-            wanted = steps * self.AIM_SECONDS / took if took > 0 else self.MOST_STEPS
-            # Down at once, up by doubling: one short interval does not prove short steps.
-            self.steps = int(max(1, min(wanted, 2 * self.steps, self.MOST_STEPS)))
-        self._last = (step, seconds)
-
-    def pause(self) -> None:
-        """The clock goes on without steps (an evaluation): the interval under way says nothing."""
-        self._last = None
 
 
 # --- the ranks together -----------------------------------------------------------------------
@@ -293,12 +225,22 @@ class Together(Agreement):
         clock: Seconds since the run began.
         pace: How often.
         speaks: Whether the clock of this rank counts: on rank 0.
+        checks: What is compared over ranks with each exchange; None compares nothing.
     """
 
-    def __init__(self, exchange: Exchange, clock: Clock, pace: Pace, *, speaks: bool) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        clock: Clock,
+        pace: Pace,
+        *,
+        speaks: bool,
+        checks: RankChecks | None = None,
+    ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._speaks = speaks
+        self._checks = checks
         self._pace = pace
         self._calls = 0
         self._next_call = 1
@@ -334,7 +276,7 @@ class Together(Agreement):
         """Read the exchange under way, then send off one more and wait for it."""
         self._open += asked
         agreed = self._receive()
-        self._send()
+        self._send(now=True)
         agreed = [*agreed, *self._receive()]
         self._pace.pause()
         return agreed
@@ -347,6 +289,11 @@ class Together(Agreement):
         """One exchange of its own, and a second one where a rank asked."""
         return self._gather(asked) if self.any(bool(asked)) else ()
 
+    def compare_now(self) -> None:
+        """A separate exchange; the one under way stays under way."""
+        if self._checks is not None:
+            self._checks.compare_now(self._exchange.send)
+
     def notify(self) -> None:
         """The next exchange that is sent off says it."""
         self._has_notice = True
@@ -356,19 +303,24 @@ class Together(Agreement):
         noticed, self._noticed = self._noticed, False
         return noticed
 
-    def _send(self) -> None:
+    def _send(self, *, now: bool = False) -> None:
         self._sent, self._open = self._open, []
         self._sent_at = self._calls
         seconds = self._clock() if self._speaks else 0.0
         notice, self._has_notice = self._has_notice, False
         own = vote(len(self._sent), seconds, self._calls, notice=notice)
+        if self._checks is not None:
+            own += self._checks.vector(now=now)
         self._arrived = self._exchange.send(own)
 
     def _receive(self) -> list[Request]:
         if self._arrived is None:
             return []
         arrived, self._arrived = self._arrived, None
-        somebody_asked, notice, self._seconds = read(arrived())
+        reduced = arrived()
+        somebody_asked, notice, self._seconds = read(reduced[: len(FIELDS)])
+        if self._checks is not None:
+            self._checks.compare(reduced[len(FIELDS) :])
         self._noticed |= notice
         self._pace.observe(self._sent_at, self._seconds)
         return self._gather(self._sent) if somebody_asked else []

@@ -29,6 +29,8 @@ class Share(Generic[T]):
     total: int
     """Samples of the global batch."""
     ranks: int
+    whole: Sequence[T] = ()
+    """The global batch itself, which every rank has drawn."""
 
     @property
     def factor(self) -> float:
@@ -56,7 +58,7 @@ def training_share(batch: Sequence[T], rank: int, ranks: int) -> Share[T]:
     filler that counts nothing, so that they take part in the step.
     """
     mine = batch[len(batch) * rank // ranks : len(batch) * (rank + 1) // ranks]
-    return Share(mine or batch[:1], len(mine), len(batch), ranks)
+    return Share(mine or batch[:1], len(mine), len(batch), ranks, batch)
 
 
 @runtime_checkable
@@ -159,6 +161,8 @@ class Round(Generic[T]):
     batch: T
     counts: bool
     """Whether its results count; not for a filler."""
+    turn: Sequence[T] = ()
+    """The batches of all ranks in this round, which every rank has drawn."""
 
 
 def evaluation_share(
@@ -176,6 +180,6 @@ def evaluation_share(
     stream = iter(batches)
     while turn := list(islice(stream, ranks)):
         if rank < len(turn):
-            yield Round(turn[rank], counts=True)
+            yield Round(turn[rank], counts=True, turn=turn)
         elif fill:
-            yield Round(turn[0], counts=False)
+            yield Round(turn[0], counts=False, turn=turn)

@@ -62,6 +62,8 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
     rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
     for batch in prefetched(training, source, taken):
         rounds = batch.origin.number + 1
+        if setup.noting is not None and batch.origin.drawn:
+            setup.noting.batch(evaluation.name, batch.origin.number, batch.origin.drawn)
         if requests.asked or setup.replicas is not None:
             agree(training, wait=False)
             if requests.interrupted:

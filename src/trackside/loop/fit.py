@@ -7,20 +7,14 @@ checkpoints, the end. Nothing here knows a callback by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import Any
-
-from torch import Tensor
-from torch.optim import Optimizer
 
 from trackside.data.batches import Batch, move
 from trackside.data.counting import counted
-from trackside.data.loaded import LoadedBatch
+from trackside.data.loaded import LoadedBatch, Origin
 from trackside.data.shares import ending_together
 from trackside.distributed.replicas import weigh
-from trackside.distributed.sharding import Share
-from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
@@ -34,9 +28,9 @@ from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
 from trackside.loop.unlogged import report_unlogged
 from trackside.loop.untrained import report_untrained
+from trackside.loop.update import backward, update
 from trackside.machine import randomness
 from trackside.outcome import Outcome
-from trackside.progress import SkippedStep
 from trackside.run import Run
 from trackside.step.accumulation import Parts
 from trackside.step.modes import begin_training
@@ -179,6 +173,8 @@ def after_step(training: Training) -> None:
         training.position.pending_evaluations += training.due_evaluations()
     if setup.replicas is not None:
         progress.seconds = setup.agreement.seconds  # the clock of rank 0 decides
+        if setup.noting is not None:
+            setup.noting.after_step()
     safe_point(training, wait=False)
     notice_saves(training)
     setup.log.fold()
@@ -248,10 +244,10 @@ def _accumulate_replicas(
 def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) -> None:
     """Forward and backward of one batch: a step of its own (None), or one part of a step."""
     run, setup, listeners = training.run, training.setup, training.listeners
-    batch, (_, samples, share, _) = loaded
+    batch, (_, samples, share, _, _) = loaded
     plain = listeners.plain_forward
     if not plain:
-        batch = prepared(training, batch, share)
+        batch = prepared(training, batch, loaded.origin)
     if samples is None:
         samples = counted(batch)
     run.batch_samples = UNKNOWN if samples is None else samples
@@ -288,88 +284,17 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
         training.fire(Callback.on_batch_end, batch, returned)
 
 
-def prepared(training: Training, batch: Batch, share: Share[Any] | None) -> Batch:
+def prepared(training: Training, batch: Batch, origin: Origin) -> Batch:
     """The batch as `training_step` gets it: on the device, and as callbacks want it."""
     run, setup = training.run, training.setup
-    training.position.share = share
+    training.position.share = origin.share
+    if setup.noting is not None and origin.drawn:
+        setup.noting.batch(TRAIN, origin.number, origin.drawn)
     if run.device.type != "cpu":
         batch = move(batch, run.device)
     if training.listeners.batch_start:
         batch = setup.events.transform(Callback.on_batch_start, batch)
     return batch
-
-
-def backward(training: Training, loss: Tensor) -> None:
-    """Add the gradients of `loss`, with everything that can stand around it."""
-    setup = training.setup
-    training.fire(Callback.on_backward_start, loss)
-    scaler = setup.precision.scaler
-    setup.steps.backward(training.run, loss if scaler is None else scaler.scale(loss))
-    training.fire(Callback.on_backward_end, loss)
-
-
-def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
-    """Apply and drop the gradients, with everything that can stand around it."""
-    setup, scaler = training.setup, training.setup.precision.scaler
-    overflows = []
-    for optimizer in optimizers:
-        if scaler is not None:
-            scaler.unscale_(optimizer)
-        if setup.options.clip is not None:
-            setup.options.clip(optimizer)
-        training.fire(Callback.on_optimizer_step_start, optimizer)
-        if not _skips(training):
-            if scaler is None:
-                setup.steps.optimizer_step(training.run, optimizer)
-            else:
-                scaler.step(optimizer)
-                overflows.append(setup.precision.count(optimizer))
-        training.fire(Callback.on_optimizer_step_end, optimizer)
-        training.fire(Callback.on_zero_grad_start, optimizer)
-        optimizer.zero_grad()
-        training.fire(Callback.on_zero_grad_end, optimizer)
-    if scaler is not None:
-        scaler.update()
-        setup.log.leave_out_where(setup.precision.skipped_on_device)
-    _note_skipped(training, overflowed=bool(overflows) and all(overflows))
-
-
-def _skips(training: Training) -> bool:
-    """Whether the step under way is to be dropped: by all ranks, if one of them asks."""
-    requests = training.run.requests
-    if training.setup.replicas is None or training.listeners.may_skip:
-        return requests.agree_on_skip(training.setup.agreement)
-    asked = next((one for one in requests.asked if one.kind == "skip_step"), None)
-    if asked is not None:
-        raise UsageError(
-            f"{asked.asked_by!r} asks to skip a step, and the other ranks don't wait for that",
-            remedy="set `skips_steps = True` on its class: ranks then agree before each update",
-        )
-    return False
-
-
-def _note_skipped(training: Training, *, overflowed: bool) -> None:
-    """Note who skipped the step under way, and why; the end of the step records it."""
-    run, step = training.run, training.run.progress.steps_completed + 1
-    why = [(request.reason, request.who) for request in run.requests.take("skip_step")]
-    why += [("gradients are not finite (fp16)", "precision")] * overflowed
-    if why:
-        run.skipped_steps += [SkippedStep(step, reason, who) for reason, who in why]
-        training.position.next_check_step = step
-
-
-def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
-    """Backward pass and update in one, for steps that optimize by hand.
-
-    Gradients that a loss leaves on the parameters of other models are dropped: they are neither
-    part of their next update nor in any checkpoint.
-    """
-    if training.setup.replicas is not None:
-        loss, _, _ = weigh(training.run.world, training.position.share, loss)
-    drop_leftovers(training, tell=True)
-    backward(training, loss)
-    update(training, [optimizer])
-    drop_leftovers(training)
 
 
 def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:

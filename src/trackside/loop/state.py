@@ -19,6 +19,7 @@ from trackside.distributed.replicas import Replicas
 from trackside.distributed.sharding import Share
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.noting import Noting
 from trackside.outcome import Outcome, Status, status_of_stop
 from trackside.progress import SkippedStep, training_batches
 from trackside.requests import Request
@@ -94,6 +95,8 @@ class Setup:
     """Notices when another rank fails; None in one process."""
     prefetcher: Callable[[Iterator[LoadedBatch], DataSource], Iterator[LoadedBatch]] | None = None
     """Lets batches begin their way to the device before their turn; None: at their turn."""
+    noting: Noting | None = None
+    """Notes what ranks compare; None in one process, and where nothing is to be compared."""
     uncounted: set[str] = field(default_factory=set)
     """Names of the data of which it was said that nobody can count its samples."""
     mean_check: MeanCheck = field(default_factory=MeanCheck)
@@ -253,6 +256,8 @@ class Training:
             schedules.evaluate_after_epochs,
         ):
             due.start(progress)
+        if self.setup.noting is not None:
+            self.setup.noting.start(progress)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position beyond the counters of `run.progress`."""
@@ -307,6 +312,8 @@ def _rollback(fields: Mapping[str, Any]) -> Rollback:
 
 def agree(training: Training, *, wait: bool = True) -> None:
     """Learn what all ranks have agreed on; see `Requests.agree`."""
+    if wait and training.setup.noting is not None:
+        training.setup.noting.models()
     training.run.requests.agree(training.setup.agreement, wait=wait)
     if training.setup.watch is not None:
         training.setup.watch.check()

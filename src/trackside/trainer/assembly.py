@@ -14,10 +14,12 @@ from trackside.data.prefetch import prefetcher_for
 from trackside.data.source import DataSource
 from trackside.distributed import RankInfo, World
 from trackside.distributed.agreement import agree
+from trackside.distributed.rank_checks import RankChecks
 from trackside.distributed.replicas import Replicas, StepRun
 from trackside.distributed.session import RankSession
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.noting import Noting
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.machine import randomness
 from trackside.models.compilation import compile_models
@@ -25,6 +27,7 @@ from trackside.planning import checks
 from trackside.planning.parts import check_closures, models_by_name
 from trackside.progress import RunLimit
 from trackside.run import Mode, Run
+from trackside.schedule import Every
 from trackside.step.metrics import Metric, MetricLog
 from trackside.step.optimization import build_optimizers, build_schedulings
 from trackside.step.precision import Precision
@@ -32,6 +35,7 @@ from trackside.trainer import own_modules
 from trackside.trainer.frozen import Frozen
 
 if TYPE_CHECKING:
+    from trackside.trainer.settings import Settings
     from trackside.trainer.trainer import Trainer
 
 
@@ -115,6 +119,7 @@ def assemble(
     )
     metrics = _on_device(trainer.metrics, run.device)
     position = Position()
+    noting = _noting(run, settings)
     setup = Setup(
         run=run,
         events=events,
@@ -126,7 +131,11 @@ def assemble(
         options=options,
         log=log,
         record_loss=log.mean("train/loss").keep,
-        agreement=agree(run.world, clock=position.clock),
+        agreement=agree(
+            run.world,
+            clock=position.clock,
+            checks=None if noting is None else noting.checks,
+        ),
         optimizers=tuple(run.optimizers.values()),
         schedulings=tuple(run.schedulings.values()),
         training_step=trainer.training_step,
@@ -134,11 +143,20 @@ def assemble(
         loss=loss,
         replicas=replicas,
         watch=ranks.watch,
+        noting=noting,
         prefetcher=prefetcher_for(run.device, settings.prefetch_batches),
     )
     if training and run.world.is_global_zero:
         own_modules.report(trainer, setup.modules.values())
     return Training(setup, position)
+
+
+def _noting(run: Run, settings: Settings) -> Noting | None:
+    """Notes for the ranks to compare; None where there is one, or nothing is to be compared."""
+    if run.world.size == 1 or settings.compare_ranks_every is None:
+        return None
+    checks = RankChecks(run.world, settings.when_ranks_differ)
+    return Noting(run, checks, Every.parse(settings.compare_ranks_every))
 
 
 def _sources(run: Run, sets: Mapping[str, Any], batching: Batching) -> dict[str, DataSource]:

@@ -18,7 +18,7 @@ from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
 from trackside.progress import SkippedStep
 from trackside.run import Rollback
-from trackside.schedule import Schedule
+from trackside.schedule import Every, Schedule
 from trackside.vocabulary.idioms import refuses_idioms
 from trackside.vocabulary.renamed import refuses_old_names
 
@@ -40,6 +40,14 @@ class Settings:
     strategy: str | Parallel = "auto"
     """How models are spread over ranks, where a launcher started several: `auto` and `ddp` copy
     them, `fsdp` shards them; or a `DDP(...)`, an `FSDP(...)` with options."""
+    compare_ranks_every: Schedule | str | None = "100 steps"
+    """How often ranks compare digests of weights, options of optimizers and parameters that want
+    gradients, beside the first step, the end of each epoch, and each evaluation and save; and of
+    the indices that they draw, in every step. `1 step` compares everything in each step, None
+    nothing. In one process there is nothing to compare."""
+    when_ranks_differ: Literal["raise", "warn"] = "raise"
+    """A run whose ranks differ ends with an error that names what differs
+    first, or warns of it once."""
     prefetch_batches: int | None = None
     """Batches fetched ahead of their turn and copied to the device beside its work, from pinned
     memory. None: one on devices that can do so, where the first batch of the pass has a mebibyte or
@@ -58,6 +66,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         signal_numbers(self.stop_signals)
+        if self.compare_ranks_every is not None:
+            Every.parse(self.compare_ranks_every, option="compare_ranks_every")
+        if self.when_ranks_differ not in ("raise", "warn"):
+            raise ConfigurationError(
+                f"when_ranks_differ={self.when_ranks_differ!r} isn't a choice",
+                expected="raise, warn",
+                option="when_ranks_differ",
+            )
         if not self.stop_grace_seconds >= 0:
             raise ConfigurationError(
                 f"stop_grace_seconds={self.stop_grace_seconds!r} must be a time",

@@ -22,6 +22,7 @@ from trackside.loop import resume as resuming
 from trackside.loop.evaluate import evaluate
 from trackside.loop.resume import Resume
 from trackside.loop.state import Options, Training, stop
+from trackside.loop.update import optimize
 from trackside.outcome import Outcome
 from trackside.planning import checks
 from trackside.planning.parts import check_parts
@@ -337,7 +338,7 @@ class Trainer(Callback[Any]):
                 "`optimize` was called outside of a step that optimizes by hand",
                 remedy="set `manual_optimization = True` and call it from `training_step`",
             )
-        loops.optimize(self._training, loss, optimizer)
+        optimize(self._training, loss, optimizer)
 
     @property
     def models(self) -> Mapping[str, nn.Module]:

@@ -1,0 +1,130 @@
+"""Trainings whose ranks come to differ in one thing, each a run; what every rank then hears.
+
+Arguments: folder, strategy, and the names of what is planted. A seed in the environment draws rank,
+step and place.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from claims import claim
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from trackside import Callback, DisagreementError, Run, Settings, Trainer
+from trackside.distributed import leave
+
+RANK, RANKS = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+EPOCHS, SAMPLES, BATCH = 3, 48, 8
+STEPS = EPOCHS * SAMPLES // BATCH
+
+
+class Rows(Dataset[Any]):
+    """Vectors, and their sums."""
+
+    def __init__(self) -> None:
+        self.inputs = torch.randn(SAMPLES, 4, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inputs[index], self.inputs[index].sum(0, keepdim=True)
+
+
+class Batches:
+    """A batch sampler with a generator of its own, from the same seed on each rank."""
+
+    def __init__(self, swapped: tuple[int, int] | None = None) -> None:
+        self.generator = np.random.default_rng(0)
+        self.swapped = swapped
+        self.drawn = 0
+
+    def __len__(self) -> int:
+        return SAMPLES // BATCH
+
+    def __iter__(self) -> Any:
+        for batch in self.generator.permutation(SAMPLES).reshape(-1, BATCH).tolist():
+            self.drawn += 1
+            if self.swapped is not None and self.drawn == self.swapped[0]:
+                place = self.swapped[1]
+                batch[place] = (batch[place] + 1) % SAMPLES
+            yield batch
+
+
+class Planted(Callback):
+    """Changes one thing on one rank after one step."""
+
+    def __init__(self, what: str, rank: int, step: int, dice: random.Random) -> None:
+        self.what = what
+        self.rank = rank
+        self.step = step
+        self.dice = dice
+        self.named = ""
+
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed != self.step:
+            return
+        name, parameter = self.dice.choice(list(run.model.named_parameters()))
+        if self.what == "weight":
+            self.named = name
+            if self.rank == RANK:
+                with torch.no_grad():
+                    parameter.view(-1)[self.dice.randrange(parameter.numel())] += 1e-6
+        if self.what == "rate":
+            self.named = "lr of optimizer/0"
+            if self.rank == RANK:
+                run.optimizer.param_groups[0]["lr"] *= 1.01
+        if self.what == "option":
+            self.named = "weight_decay of optimizer/0"
+            if self.rank == RANK:
+                run.optimizer.param_groups[0]["weight_decay"] = 0.1
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def planted(what: str, folder: Path, strategy: str, dice: random.Random) -> None:
+    rank, step = dice.randrange(RANKS), dice.randrange(1, STEPS)
+    place = dice.randrange(BATCH)
+    callback = Planted(what, rank, step, dice)
+    swapped = (step, place) if what == "sample" and rank == RANK else None
+    if what == "sample":
+        epoch_steps = SAMPLES // BATCH
+        callback.named = f"sample {place + 1} of batch {(step - 1) % epoch_steps + 1}"
+    trainer = Trainer(
+        model(),
+        loss=nn.MSELoss(),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.05),
+        callbacks=[callback],
+        defaults=False,
+        seed=0,
+        settings=Settings(
+            directory=folder / what,
+            strategy=strategy,
+            compare_ranks_every=os.environ.get("EVERY", "100 steps"),
+        ),
+    )
+    text = ""
+    try:
+        trainer.fit(DataLoader(Rows(), batch_sampler=Batches(swapped)), epochs=EPOCHS)
+    except DisagreementError as error:
+        text = str(error)
+        leave(failed=True)
+    steps = trainer.result.outcome.step if trainer.result else None
+    claim(what, [text, callback.named, rank, step, steps])
+
+
+if __name__ == "__main__":
+    folder, strategy, *names = sys.argv[1:]
+    dice = random.Random(int(os.environ.get("SEED", "0")))
+    for name in names:
+        planted(name, Path(folder), strategy, dice)

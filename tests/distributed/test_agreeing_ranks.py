@@ -1,0 +1,33 @@
+"""Ranks that no longer train one model on one set of data: found and named, by torchrun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import StartTorchrun
+
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize(("strategy", "ranks"), [("ddp", 2), ("fsdp", 3)])
+def test_what_is_planted_on_one_rank_ends_the_run_on_all_by_its_name(
+    torchrun: StartTorchrun, tmp_path: Path, strategy: str, ranks: int
+) -> None:
+    # Shards have no replicas: with FSDP, no weight is there twice.
+    planted = ["nothing", "rate", "option", "sample", *(["weight"] if strategy == "ddp" else [])]
+
+    run = torchrun("agreeing_ranks.py", tmp_path, strategy, *planted, ranks=ranks)
+
+    assert (run.exit_code, run.hung) == (0, False), run
+    for what in planted:
+        texts = [text for text, *_ in run.claimed(what)]
+        _, named, rank, _, _ = run.claimed(what)[0]
+        if what == "nothing":
+            assert set(texts) == {""}
+            continue
+        assert len(set(texts)) == 1, texts
+        on = f"rank {rank}" if rank else "rank"
+        assert f"{named}" in texts[0], run
+        assert f"differs on {on}" in texts[0]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trackside.distributed.rank_checks import Note, RankChecks
+from trackside.distributed.world import World
+from trackside.loop.noting import Noting
+from trackside.run import Run
+from trackside.schedule import Every
+
+
+def noting(monkeypatch: Any, every: str = "3 steps") -> tuple[Run, Noting, list[Note]]:
+    noted: list[Note] = []
+    checks = RankChecks(World())
+    monkeypatch.setattr(RankChecks, "note", lambda self, note: noted.append(note))
+    run = Run("fit")
+    run.models = {"model": nn.Linear(2, 1)}
+    run.optimizers = {"optimizer": torch.optim.SGD(run.model.parameters(), lr=0.5)}
+    found = Noting(run, checks, Every.parse(every))
+    found.start(run.progress)
+    return run, found, noted
+
+
+def test_models_are_noted_after_the_first_step_and_then_when_it_is_due(monkeypatch: Any) -> None:
+    run, found, noted = noting(monkeypatch)
+    for run.progress.steps_completed in range(1, 8):
+        found.after_step()
+
+    assert sorted({note.step for note in noted}) == [1, 3, 6]
+
+
+def test_what_was_noted_after_a_step_is_not_noted_again(monkeypatch: Any) -> None:
+    run, found, noted = noting(monkeypatch)
+    run.progress.steps_completed = 3
+    found.models()
+    found.models()
+
+    assert len({note.subject.name for note in noted}) == len(noted) == 3
+
+
+def test_notes_name_parameters_and_options(monkeypatch: Any) -> None:
+    _, found, noted = noting(monkeypatch)
+    found.models()
+    named = {
+        note.subject.name: {note.name(n): part for n, part in enumerate(note.parts)}
+        for note in noted
+    }
+
+    assert named["parameters that want gradients"] == {"weight": 1, "bias": 1}
+    assert named["options of the optimizers"]["lr of optimizer/0"] == "0.5"
+    assert list(named["weights"]) == ["weight", "bias"]
+
+
+def test_the_batches_of_a_round_are_noted_sample_by_sample(monkeypatch: Any) -> None:
+    _, found, noted = noting(monkeypatch)
+    found.batch("val", 4, [[3, 1], [2]])
+
+    assert noted[0].parts == [3, 1, 2]
+    assert noted[0].where == "batch 5 of the data named 'val'"
+    assert noted[0].name(2) == "sample 3"

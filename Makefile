@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index coverage bench faults mutants standin compat accelerator clean \
+.PHONY: help demo test check schema index coverage bench faults browser mutants standin compat accelerator clean \
   clean-all
 
 help:  ## list the targets
@@ -49,8 +49,8 @@ test: check  ## check, then all quick tests: what a change has to pass
 	@# Process groups need both cores, so these come after the others, one at a time; and also when
 	@# something else has failed.
 	@failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" --durations=15 --durations-min=1 || failed=1; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 -m "distributed and not slow and not peers" --durations=15 --durations-min=1 || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not browser and not distributed" --durations=15 --durations-min=1 || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 -m "distributed and not slow and not peers and not browser" --durations=15 --durations-min=1 || failed=1; \
 	exit $$failed
 
 check: $(TEST_STAMP)  ## lint, format, types and import contracts
@@ -67,7 +67,7 @@ schema: $(TEST_STAMP)  ## write trackside.schema.json again, after an option has
 	$(BIN)/trackside schema > $@.new && mv $@.new trackside.schema.json
 
 coverage: $(TEST_STAMP)  ## which lines and branches of src the quick tests of one process run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" --cov --cov-report=term:skip-covered $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not browser and not distributed" --cov --cov-report=term:skip-covered $(ARGS)
 
 bench: $(TEST_STAMP)  ## measure against a raw loop, as ratios
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
@@ -79,7 +79,7 @@ faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing
 	exit $$failed
 
 standin: $(TEST_STAMP)  ## the quick tests on an accelerator of the tests' own, which every machine has
-	TRACKSIDE_TEST_DEVICE=standin OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not distributed" $(ARGS)
+	TRACKSIDE_TEST_DEVICE=standin OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not browser and not distributed" $(ARGS)
 
 compat: $(TEST_STAMP)  ## the quick tests with VERSIONS="2.14.1 2.8.0@3.12" of torch and Python
 	@test -n "$(VERSIONS)" || { echo 'Say which: make compat VERSIONS="2.14.1 2.8.0@3.12"'; exit 1; }
@@ -92,6 +92,10 @@ accelerator:  ## tests and benchmarks on a GPU, with the PYTHON there (WHEELS=fo
 	"$$python" -m venv --system-site-packages .accelerator && \
 	.accelerator/bin/python -m pip install -q $(if $(WHEELS),--no-index --find-links "$(WHEELS)") --no-build-isolation -e ".[test]" && \
 	.accelerator/bin/python -m tests.accelerator $(ARGS)
+
+browser: $(TEST_STAMP)  ## reports in a real browser (Debian: chromium and chromium-driver)
+	@$(PIP_INSTALL) -e ".[browser]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 mutants: $(TEST_STAMP)  ## break what the dialects promise, one by one: a test has to notice each
 	$(BIN)/python -m tests.dialects.mutants $(ARGS)

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "compatibility.md"
 ENVIRONMENTS = REPOSITORY / ".compat"
-QUICK = "not slow and not peers and not distributed"
+QUICK = "not slow and not peers and not browser and not distributed"
 TABLE = re.compile(r"(?<=<!-- results -->\n\n).*", re.DOTALL)
 HEAD = "| torch | Python | passed | failed | skipped | date |\n|---|---|---|---|---|---|\n"
 

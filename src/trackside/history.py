@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, overload
@@ -254,18 +254,26 @@ class History:
 
     def points(self, name: str, axis: str = "step") -> list[tuple[float, float]]:
         """Pairs (axis, value) of `name`; axis is `step`, `epoch`, `samples` or `seconds`."""
+        axes = self.axes()
+        if axis not in axes:
+            raise ConfigurationError(
+                f"a record has no axis {axis!r}", expected=", ".join(axes), received=repr(axis)
+            )
+        return [(axes[axis][row], value) for row, value in self._columns.points(name)]
+
+    def rows_of(self, name: str) -> list[tuple[int, float]]:
+        """Pairs (row, value) of `name`; row counts all records from 0."""
+        return self._columns.points(name)
+
+    def axes(self) -> dict[str, Sequence[float]]:
+        """`step`, `epoch`, `samples` and `seconds` of all records, as long as the history."""
         columns = self._columns
-        axes: dict[str, array[Any]] = {
+        return {
             "step": columns.steps,
             "epoch": columns.epochs,
             "samples": columns.samples,
             "seconds": columns.seconds,
         }
-        if axis not in axes:
-            raise ConfigurationError(
-                f"a record has no axis {axis!r}", expected=", ".join(axes), received=repr(axis)
-            )
-        return [(axes[axis][row], value) for row, value in columns.points(name)]
 
     def best(self, name: str, mode: Mode = "min") -> Best | None:
         """The best value of `name` (the first one, when equal), or None when there is none.

@@ -10,6 +10,7 @@ PACKAGE = REPOSITORY / "src" / "trackside"
 TESTS = REPOSITORY / "tests"
 
 COMMANDS = "cli/test_commands.py"  # runs each command, as a person types it
+REPORTS = "callbacks/reporting/report_page/"
 KEPT_RUNS = "cli/test_kept_runs.py"  # the commands that read runs which are over
 WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, word for word
 
@@ -17,6 +18,12 @@ WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, 
 TESTED_IN = {
     "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
+    "run_folder/names.py": "run_folder/test_inside.py",
+    "run_folder/small_files.py": REPORTS + "test_reading.py",
+    "callbacks/reporting/journal.py": REPORTS + "test_reading.py",
+    "callbacks/reporting/report_page/described.py": REPORTS + "test_page.py",
+    "callbacks/reporting/report_page/pictures.py": REPORTS + "test_page.py",
+    "callbacks/reporting/report_page/static_curves.py": REPORTS + "test_page.py",
     "callbacks/reporting/provenance.py": "trainer/test_program.py",
     "callbacks/saving/file_names.py": "callbacks/saving/test_save_weights.py",
     "callbacks/saving/weight_files.py": "callbacks/saving/test_save_weights.py",

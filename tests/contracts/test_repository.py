@@ -54,7 +54,16 @@ def test_every_decision_is_in_the_index() -> None:
 
 def test_a_test_file_has_a_subject_in_the_package() -> None:
     """`tests/` mirrors `src/`: a folder of tests that mirrors none is named for what it holds."""
-    own = {"contracts", "docs", "distributed", "examples", "faults", "benchmarks", "dialects"}
+    own = {
+        "browser",
+        "contracts",
+        "docs",
+        "distributed",
+        "examples",
+        "faults",
+        "benchmarks",
+        "dialects",
+    }
     package = REPOSITORY / "src" / "trackside"
     folders = {path.name for path in (REPOSITORY / "tests").iterdir() if path.is_dir()}
 

@@ -23,6 +23,8 @@ CALLED_BY_OTHERS = {
     "open_spans": "public: shown in the docstring of `Grammar`",
     "epoch_samples_completed": "public: a counter of `Progress`",
     "append_inside": "with `replace_inside` and `read_inside`, the ways into a run's folder",
+    "do_GET": "http.server",
+    "log_message": "http.server",
     "gather_in_order": "public: a collective of `World`",
 }
 # What these define is the interface of another framework, which its callbacks call.

@@ -220,12 +220,25 @@ class Checkpoint:
             tensors = read_tensors(self.path, self.tensor_files, keys, template)
             plain = {key.removeprefix(prefix): value for key, value in tensors.items()}
             lacks = bool(self.lacks)
-            history = None if lacks or name != STATE_NAME else self._history()
+            history = None if lacks or name != STATE_NAME else self._records()
             return join(skeleton, plain, enums=enums, history=history, lacks_records=lacks)
         except (ValueError, TypeError, IndexError, RecursionError, OSError) as error:
             raise DamagedCheckpointError(self.path, (f"{name}: {error}",)) from error
 
-    def _history(self) -> HistorySnapshot | None:
+    def records(self) -> HistorySnapshot | None:
+        """The records of the run up to this checkpoint; None where it has none.
+
+        Raises:
+            DamagedCheckpointError: They can't be read.
+        """
+        if self.lacks:
+            raise DamagedCheckpointError(self.path, self.lacks)
+        try:
+            return self._records()
+        except (ValueError, OSError) as error:
+            raise DamagedCheckpointError(self.path, (f"{RECORDS_NAME}: {error}",)) from error
+
+    def _records(self) -> HistorySnapshot | None:
         """The records beside the shared state; None where it has none."""
         entry = next((file for file in self.manifest.files if file.name == RECORDS_NAME), None)
         if entry is None:

@@ -50,11 +50,11 @@ def ask(
       trackside ask runs/mine set optimizer.lr=1e-4
     """
     with reported_errors(as_json, False):
-        from trackside.callbacks.reporting.provenance import OUTCOME
         from trackside.config.experiment.inbox import ask as leave
         from trackside.config.experiment.inbox import read_answer, read_command
         from trackside.errors import UsageError
         from trackside.machine.paths import local_path
+        from trackside.run_folder.names import OUTCOME
 
         command = read_command(words)
         if (local_path(run, "run") / OUTCOME).is_file():

@@ -18,6 +18,7 @@ from trackside.cli.evaluate import evaluate
 from trackside.cli.inspect import inspect
 from trackside.cli.plan import plan
 from trackside.cli.predict import predict
+from trackside.cli.report import report
 from trackside.cli.resume import resume
 from trackside.cli.runs import runs
 from trackside.cli.schema import schema
@@ -44,7 +45,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (train, resume, evaluate, predict, plan, runs, ask, inspect, callbacks, schema):
+_COMMANDS = (train, resume, evaluate, predict, plan, runs, report, ask, inspect, callbacks, schema)
+for _command in _COMMANDS:
     _text = getdoc(_command) or ""
     app.command(
         # `\b` keeps the lines of the paragraph that follows; a raw docstring has it as two letters.

@@ -24,17 +24,27 @@ def read_inside(folder: Path, name: str, *, limit_bytes: int) -> bytes:
     Raises:
         OSError: It isn't there, is a link, a pipe or a device, or has more than `limit_bytes`.
     """
+    with open_inside(folder, name) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit_bytes:
+            message = f"{size} bytes, more than {limit_bytes}"
+            raise OSError(errno.EFBIG, message, str(folder / name))
+        return stream.read(limit_bytes)
+
+
+def open_inside(folder: Path, name: str) -> BinaryIO:
+    """A plain file in the folder, open to be read.
+
+    Raises:
+        OSError: It isn't there, is a link, a pipe or a device.
+    """
     path = inside(folder, name)
     # O_NONBLOCK: opening a pipe would wait for a writer forever.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(file, "rb") as stream:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        if status.st_size > limit_bytes:
-            message = f"{status.st_size} bytes, more than {limit_bytes}"
-            raise OSError(errno.EFBIG, message, str(path))
-        return stream.read(limit_bytes)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(file, "rb")
 
 
 def replace_inside(folder: Path, name: str, data: bytes | str) -> None:

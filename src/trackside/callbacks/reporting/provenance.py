@@ -7,24 +7,25 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, final
 
+from trackside.callbacks.reporting.journal import Journal, now
+from trackside.errors import printable
+from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.run_folder.inside import replace_inside
+from trackside.run_folder.names import CHANGES, CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
 from trackside.vocabulary.directions import direction
 
-CONFIGURATION = "config.yaml"
-SETTINGS = "settings.json"
-ENVIRONMENT = "environment.json"
-CHANGES = "changes.diff"
-OUTCOME = "outcome.json"
 _GIT_SECONDS = 10
+_LISTED = 1000
+"""Decisions of a kind that the outcome lists, the newest ones."""
 
 
 @final
@@ -37,7 +38,9 @@ class Provenance(RankZeroCallback):
     the command line.
     `environment.json` has Python, the machine, the versions of all packages, and the git commit;
     `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
-    ended and its best values; it is not there while the run goes on, and after a kill.
+    ended, its best values, the time that each callback took, and updates that were not made; it is
+    not there while the run goes on, and after a kill. `journal.jsonl` has a line for each session
+    (a resume begins another), its end, and each warning.
 
     Args:
         configuration: The configuration as YAML; None for a run that was made in Python.
@@ -54,6 +57,7 @@ class Provenance(RankZeroCallback):
     def __init__(self, configuration: str | None = None, search_path: Sequence[str] = ()) -> None:
         self.configuration = configuration
         self.search_path = tuple(search_path)
+        self._journal: Journal | None = None
 
     def __repr__(self) -> str:
         return "Provenance()" if self.configuration is None else "Provenance(...)"
@@ -61,6 +65,9 @@ class Provenance(RankZeroCallback):
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
         (run.directory / OUTCOME).unlink(missing_ok=True)
+        self._journal = Journal(run.directory)
+        step = run.progress.steps_completed
+        self._journal.begin(run.id, step, run.world.size, run.resumed_from)
         if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
         if self.configuration is None:
@@ -73,8 +80,17 @@ class Provenance(RankZeroCallback):
         if changes:
             replace_inside(run.directory, CHANGES, changes)
 
+    def on_log(self, run: Run, record: Record) -> None:
+        if self._journal is not None:
+            self._journal.step = record.step
+
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Write how it ended."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.step = outcome.step
+            reason, asked_by = printable(outcome.reason), outcome.asked_by
+            journal.end({"status": outcome.status.value, "reason": reason, "asked_by": asked_by})
         if not (run.directory / ENVIRONMENT).is_file():
             return
         written = {
@@ -82,20 +98,25 @@ class Provenance(RankZeroCallback):
             "reason": outcome.reason,
             "asked_by": outcome.asked_by,
             "step": outcome.step,
+            "epoch": run.progress.epochs_completed,
+            "samples": run.progress.samples_completed,
             "seconds": run.progress.seconds,
-            "ended": _now(),
+            "ended": now(),
             "best": {
                 name: {"value": best.value, "step": best.record.step}
                 for name in run.history.names
                 if (mode := direction(name)) is not None
                 and (best := run.history.best(name, mode)) is not None
             },
+            "callback_seconds": run.callback_seconds,
+            "data_wait_seconds": run.data_wait_seconds,
+            "skipped_steps": [asdict(one) for one in run.skipped_steps[-_LISTED:]],
+            "skipped_steps_in_all": len(run.skipped_steps),
+            "rollbacks": [
+                {**asdict(one), "left_out": len(one.left_out)} for one in run.rollbacks[-_LISTED:]
+            ],
         }
         replace_inside(run.directory, OUTCOME, json.dumps(written, indent=2) + "\n")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
@@ -108,7 +129,7 @@ def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
     commit = _git(folder, "rev-parse", "HEAD")
     changes = _git(folder, "diff", "HEAD") if commit else None
     environment = {
-        "started": _now(),
+        "started": now(),
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from trackside.callbacks.reporting.provenance import CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
 from trackside.checkpoint import Checkpoint, load_model, lookup
 from trackside.checkpoint.saver import saver_among
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.loading import load
 from trackside.config.experiment.programs import KeptProgram, is_of_python, load_program
-from trackside.config.experiment.trusted import look_into, read_json, search_path
+from trackside.config.experiment.trusted import search_path
 from trackside.errors import CheckpointError, UnknownDataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.machine.paths import local_path
@@ -23,6 +22,8 @@ from trackside.outcome import Status
 from trackside.progress import is_count
 from trackside.run import Run
 from trackside.run_folder.identity import identity
+from trackside.run_folder.names import CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
+from trackside.run_folder.small_files import look_into, read_json
 from trackside.trainer.trainer import Trainer
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
-from trackside.callbacks.reporting.provenance import SETTINGS
 from trackside.config.experiment.experiment import Finished
 from trackside.config.experiment.trusted import search_path
 from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
+from trackside.run_folder.names import SETTINGS
 from trackside.trainer.program import MAKERS, Program
 from trackside.trainer.trainer import Trainer
 

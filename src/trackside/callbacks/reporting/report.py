@@ -1,0 +1,85 @@
+"""`Report`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import final
+
+from trackside.callbacks.reporting.report_page.page import render
+from trackside.callbacks.reporting.report_page.reading import (
+    UNFINISHED,
+    ReportedRun,
+    read_run,
+)
+from trackside.errors import ConfigurationError, printable
+from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.machine.paths import local_path
+from trackside.outcome import Outcome
+from trackside.run import Run
+from trackside.run_folder.inside import replace_inside
+from trackside.schedule import Schedule
+
+
+@final
+class Report(PeriodicCallback):
+    """Keeps a report of the run as one HTML page: how it goes, curves, time, checkpoints, pictures.
+
+    The page needs no service, asks nothing of a network, and opens from the disk. It is replaced
+    whole, so often as `every` says and when the run is over, however it ended. `trackside report`
+    makes the same page of any run's folder, and one that compares several.
+
+    Args:
+        every: When it is made again while the run goes on; None: at the end only. Making it takes
+            the loop some milliseconds per thousand values recorded.
+        file: Name of the file, below the run's folder; ends in `.html`.
+
+    Raises:
+        ConfigurationError: `file` ends in something else.
+
+    Example:
+        >>> Report(every="10 epochs")
+        Report(every='10 epochs')
+    """
+
+    runs_in = ("fit",)
+    writes = ("file",)
+    on_error = "warn"
+
+    def __init__(self, every: Schedule | str | None = None, file: str = "report.html") -> None:
+        super().__init__(every)
+        self.file = local_path(file, "file")
+        if self.file.suffix != ".html":
+            raise ConfigurationError(
+                f"file={str(file)!r} must end in .html", expected="a page", option="file"
+            )
+
+    def on_due(self, run: Run) -> None:
+        """Make the page."""
+        self._write(run, None)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        """Make it a last time, with how the run ended."""
+        self._write(run, outcome)
+
+    def _write(self, run: Run, outcome: Outcome | None) -> None:
+        if run.world.is_global_zero and run.directory.is_dir():
+            page = render([_so_far(run, outcome)])
+            replace_inside(run.directory, str(self.file), page)
+
+
+def _so_far(run: Run, outcome: Outcome | None) -> ReportedRun:
+    """The run by its own state; sessions, checkpoints and pictures are read from its folder."""
+    shown = read_run(run.directory, configuration=run.config, history=run.history)
+    progress = run.progress
+    shown.step, shown.epoch = progress.steps_completed, progress.epochs_completed
+    shown.samples, shown.seconds = progress.samples_completed, progress.seconds
+    shown.callback_seconds = run.callback_seconds
+    shown.data_wait_seconds = run.data_wait_seconds
+    shown.skipped_steps = [asdict(one) for one in run.skipped_steps]
+    shown.rollbacks = [asdict(one) for one in run.rollbacks]
+    if outcome is None:
+        shown.status, shown.reason = UNFINISHED, "it goes on"
+    else:
+        shown.status, shown.reason = outcome.status.value, printable(outcome.reason)
+        shown.asked_by = outcome.asked_by
+    return shown

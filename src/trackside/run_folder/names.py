@@ -1,0 +1,13 @@
+"""Names of the files that a run leaves in its folder, for all that write and read them."""
+
+from __future__ import annotations
+
+CONFIGURATION = "config.yaml"
+SETTINGS = "settings.json"
+ENVIRONMENT = "environment.json"
+CHANGES = "changes.diff"
+OUTCOME = "outcome.json"
+HISTORY = "history.jsonl"
+JOURNAL = "journal.jsonl"
+CHECKPOINTS = "checkpoints"
+PICTURES = "pictures"

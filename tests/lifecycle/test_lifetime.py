@@ -169,7 +169,7 @@ def test_the_traceback_reaches_from_the_caller_to_the_line_that_raised() -> None
     frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert frames[0] == "test_the_traceback_reaches_from_the_caller_to_the_line_that_raised"
     assert frames[-1] == "heard"
-    assert {"play", "live", "body", "train_step", "fire", "_call"} <= set(frames)
+    assert {"play", "live", "body", "train_step", "fire", "_fire"} <= set(frames)
 
 
 # --- outcome -----------------------------------------------------------------------------------

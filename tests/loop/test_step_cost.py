@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def bare() -> Counts:
 def test_a_step_takes_no_more_python_than_one_written_by_hand(raw: Counts, bare: Counts) -> None:
     # The budget is 300 bytecodes. Dropping the gradients takes fewer than torch's `zero_grad`.
     beyond = bare.beyond(raw)
-    assert beyond.bytecodes <= 0
+    assert beyond.bytecodes <= -40
     assert beyond.calls <= 0
 
 
@@ -49,10 +50,20 @@ def test_idle_callbacks_add_nothing(bare: Counts) -> None:
     assert per_step(lambda data: fit(data, [Idle() for _ in range(10)])) == bare
 
 
-def test_a_listening_callback_costs_a_few_calls(bare: Counts) -> None:
-    listening = per_step(lambda data: fit(data, [Listening() for _ in range(10)])).beyond(bare)
-    assert 0 < listening.bytecodes <= 10 * 110
-    assert 0 < listening.calls <= 10 * 6
+def test_an_event_in_a_step_costs_a_few_calls(bare: Counts) -> None:
+    # Of these, 41 bytecodes and 3 calls are the callback's; the rest is spent once for all.
+    listening = per_step(lambda data: fit(data, [Listening()])).beyond(bare)
+    assert 0 < listening.bytecodes <= 180
+    assert 0 < listening.calls <= 15
+
+
+def test_one_more_listener_is_called_watched_and_timed_in_few_bytecodes() -> None:
+    several, more = (
+        per_step(partial(fit, callbacks=[Listening() for _ in range(n)])) for n in (10, 11)
+    )
+    added = more.beyond(several)
+    assert 0 < added.bytecodes <= 45
+    assert 0 < added.calls <= 3
 
 
 def test_counts_are_the_same_each_time(bare: Counts) -> None:

@@ -23,7 +23,6 @@ from trackside.step.modes import evaluation_mode
 Call = Callable[..., Any]
 """Called with the adapter, the run and what our hook gets beside it; calls theirs."""
 
-_AS_IT_IS: AbstractContextManager[None] = nullcontext()
 _WITHOUT_GRADIENTS = {
     name for name in HOOKS if name.startswith(("on_evaluation_batch_", "on_predict_batch_"))
 }
@@ -197,8 +196,11 @@ class Adapter(Adopted):
 
         def listener(run: Run, *args: Any) -> Any:
             try:
-                with torch.set_grad_enabled(records), self._mode(run, row):
-                    return call(self, run, *args)
+                with torch.set_grad_enabled(records):
+                    if not row.evaluating:
+                        return call(self, run, *args)
+                    with self._evaluation_mode(run):
+                        return call(self, run, *args)
             except Exception as error:
                 return self.failed(name, error)
 
@@ -206,10 +208,10 @@ class Adapter(Adopted):
         calls.append((row.turn, listener))
         calls.sort(key=lambda one: one[0])
 
-    def _mode(self, run: Run, row: Row) -> AbstractContextManager[None]:
-        """The mode of the models in which their trainer calls the hook of `row`."""
+    def _evaluation_mode(self, run: Run) -> AbstractContextManager[None]:
+        """The mode in which a trainer of theirs that evaluates leaves the models."""
         evaluated = self.evaluates_always or validation_name(run) is not None
-        return evaluation_mode(so_far(run, "models")) if row.evaluating and evaluated else _AS_IT_IS
+        return evaluation_mode(so_far(run, "models")) if evaluated else nullcontext()
 
     def _all_calls(self, hook: str) -> Call:
         """A call of all that our `hook` calls, all turns one after the other."""

@@ -191,8 +191,8 @@ def ends_step(run: Run) -> bool:
 
 def validation_name(run: Run) -> str | None:
     """The data set that their one validation is: `val`, else the first that isn't for training."""
-    others = [name for name in so_far(run, "data") if name != "train"]
-    return "val" if "val" in others else next(iter(others), None)
+    sets = so_far(run, "data")
+    return "val" if "val" in sets else next((name for name in sets if name != "train"), None)
 
 
 def is_validation(run: Run, evaluation: Evaluation) -> bool:

@@ -164,10 +164,7 @@ class CallbackCollection:
         self._dispatcher = dispatcher
         self._first = Member("trainer", first) if first is not None else None
         for member in self._members:
-            member.seconds.clear()
-            member.failing.clear()
-            member.failures = 0
-            member.attached = False
+            member.begin()
         self._refresh()
         for member in self._everybody():
             # One that has joined already may have removed others, or added some.

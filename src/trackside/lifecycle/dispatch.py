@@ -27,15 +27,25 @@ FAILURES_IN_A_ROW = 3
 """After so many, a callback with `on_error="warn"` is switched off."""
 
 
+class Account:
+    """Time that a callback has taken in one hook, without the events that it fired there."""
+
+    __slots__ = ("hook", "seconds")
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+        self.seconds = 0.0
+
+
 class Member:
     """A callback in a run: its name, its time, its failures."""
 
-    __slots__ = ("attached", "callback", "failing", "failures", "name", "seconds")
+    __slots__ = ("accounts", "attached", "callback", "failing", "failures", "name")
 
     def __init__(self, name: str, callback: Callback[Any]) -> None:
         self.name = name
         self.callback = callback
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.accounts: dict[str, Account] = {}
         """Time spent in each hook, by the hook's name."""
         self.failures = 0
         self.failing: dict[tuple[str, str], int] = {}
@@ -44,10 +54,30 @@ class Member:
         self.attached = False
         """Whether it is between `on_attach` and `on_close`: only then its hooks are called."""
 
+    def begin(self) -> None:
+        """A run begins: nothing has taken time, and nothing has failed."""
+        self.accounts = {}
+        self.failing.clear()
+        self.failures = 0
+        self.attached = False
+
+    def account(self, hook: str) -> Account:
+        """Where the time that it spends in `hook` is added up."""
+        return self.accounts.setdefault(hook, Account(hook))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in all its hooks."""
+        return sum(account.seconds for account in self.accounts.values())
+
     @property
     def switched_off(self) -> bool:
         """Whether one of its hooks failed too often in a row to be called again."""
         return any(count >= FAILURES_IN_A_ROW for count in self.failing.values())
+
+
+Listener = tuple[Member, Callable[..., Any], Account]
+"""A callback, one call that it wants at a hook, and where the time of that goes."""
 
 
 class Dispatcher:
@@ -71,11 +101,10 @@ class Dispatcher:
         self._members: tuple[Member, ...] = ()
         self._attached: list[Member] = []
         self._left: list[Member] = []
-        self._calling: Member | None = None
-        self._nested_seconds = 0.0  # spent in events fired by the hook under way
-        self.listeners: dict[Any, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
+        self._calling: Listener | None = None
+        self.listeners: dict[Any, tuple[Listener, ...]] = {}
         """Listeners of each hook, in order; empty for a hook that no callback overrides."""
-        self.contexts: dict[str, tuple[tuple[Member, Callable[..., Any]], ...]] = {}
+        self.contexts: dict[str, tuple[Listener, ...]] = {}
         """Callbacks that provide a context, in order."""
         self.on_change: Callable[[], None] | None = None
         """Called when the listeners have changed: the loop notes which parts of a step have any."""
@@ -102,17 +131,16 @@ class Dispatcher:
         return any(self.listeners[hook] for hook in hooks)
 
     @staticmethod
-    def _who_has(
-        name: str, members: Sequence[Member]
-    ) -> tuple[tuple[Member, Callable[..., Any]], ...]:
+    def _who_has(name: str, members: Sequence[Member]) -> tuple[Listener, ...]:
         listening = [m for m in members if is_overridden(m.callback, name)]
         found = [(turn, m, call) for m in listening for turn, call in _calls(m.callback, name)]
-        return tuple((m, call) for _, m, call in sorted(found, key=lambda one: one[0]))
+        in_turns = sorted(found, key=lambda one: one[0])
+        return tuple((m, call, m.account(name)) for _, m, call in in_turns)
 
     @property
     def current_callback(self) -> str | None:
         """Name of the callback whose hook is being called now."""
-        return self._calling.name if self._calling is not None else None
+        return self._calling[0].name if self._calling is not None else None
 
     # --- firing --------------------------------------------------------------------------------
 
@@ -126,21 +154,50 @@ class Dispatcher:
             self.listeners[hook] = ()
             self._table()
             listeners = self.listeners[hook]
+        if kwargs:
+            listeners = tuple((m, partial(call, **kwargs), time) for m, call, time in listeners)
         if listeners:
             with self._shield():
-                for member, call in listeners:
-                    if member.attached:  # it may have been removed within this event
-                        self._call(member, hook.__name__, call, *args, **kwargs)
+                self._fire(listeners, (self._run, *args))
+
+    def _fire(self, listeners: Sequence[Listener], args: tuple[Any, ...]) -> None:
+        """Call `listeners`, as `_call` does; the end of one is where the time of the next begins.
+
+        Here is all that a callback costs in a step: what isn't done for each is done around.
+        """
+        outer = self._calling
+        began = now = perf_counter()
+        try:
+            for listener in listeners:
+                member, call, account = listener
+                if member.attached:  # it may have been removed within this event
+                    self._calling = listener
+                    try:
+                        call(*args)
+                    except BaseException as error:
+                        if not self._goes_on(member, account.hook, call, error):
+                            then = perf_counter()
+                            account.seconds += then - now
+                            now = then
+                            raise
+                    else:
+                        if member.failing:
+                            member.failing.pop((account.hook, _name_of(call)), None)
+                    then = perf_counter()
+                    account.seconds += then - now
+                    now = then
+        finally:
+            self._return_to(outer, now - began)
 
     def fire_guarded(self, hook: Callable[..., Any], *args: Any) -> list[BaseException]:
         """Fire `hook` so that an error in one listener doesn't keep it from the others."""
         errors: list[BaseException] = []
-        for member, call in self.listeners.get(hook, ()):
-            if not member.attached:
+        for listener in self.listeners.get(hook, ()):
+            if not listener[0].attached:
                 continue
             try:
                 with self._shield():
-                    self._call(member, hook.__name__, call, *args)
+                    self._call(listener, *args)
             except BaseException as error:  # collected: the run is ending with another error
                 errors.append(error)
         return errors
@@ -148,37 +205,45 @@ class Dispatcher:
     def transform(self, hook: Callable[..., Any], batch: Any, *before: Any) -> Any:
         """Fire a hook whose listeners may replace the batch; the next one sees the new batch."""
         with self._shield():
-            for member, call in self.listeners[hook]:
-                if member.attached:
-                    replacement = self._call(member, hook.__name__, call, *before, batch)
+            for listener in self.listeners[hook]:
+                if listener[0].attached:
+                    replacement = self._call(listener, *before, batch)
                     if replacement is not None:
                         batch = replacement
         return batch
 
-    def _call(
-        self, member: Member, hook: str, call: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        outer, self._calling = self._calling, member
-        outer_nested, self._nested_seconds = self._nested_seconds, 0.0
-        started = perf_counter()
+    def _call(self, listener: Listener, *args: Any) -> Any:
+        """Make one call, note whose it is, and add its time to the account of that callback."""
+        member, call, account = listener
+        outer, self._calling = self._calling, listener
+        began = perf_counter()
         try:
-            result = call(self._run, *args, **kwargs)
-        except StopTraining as stop:
-            self._run.stop(stop.reason)
-            return None
+            result = call(self._run, *args)
         except BaseException as error:
-            if not self._forgives(member, hook, _name_of(call), error):
+            if not self._goes_on(member, account.hook, call, error):
                 raise
             return None
         else:
             if member.failing:
-                member.failing.pop((hook, _name_of(call)), None)
+                member.failing.pop((account.hook, _name_of(call)), None)
             return result
         finally:
-            elapsed = perf_counter() - started
-            member.seconds[hook] += elapsed - self._nested_seconds
-            self._nested_seconds = outer_nested + elapsed
-            self._calling = outer
+            seconds = perf_counter() - began
+            account.seconds += seconds
+            self._return_to(outer, seconds)
+
+    def _return_to(self, outer: Listener | None, seconds: float) -> None:
+        """Calls are over that took `seconds`, within the hook of `outer` if there is one."""
+        self._calling = outer
+        if outer is not None:
+            outer[2].seconds -= seconds
+
+    def _goes_on(self, member: Member, hook: str, call: Any, error: BaseException) -> bool:
+        """Whether training goes on after `error`: to its end, or without that hook."""
+        if isinstance(error, StopTraining):
+            self._run.stop(error.reason)
+            return True
+        return self._forgives(member, hook, _name_of(call), error)
 
     def _forgives(self, member: Member, hook: str, call: str, error: BaseException) -> bool:
         """Note where `error` came from; return whether training goes on without that hook."""
@@ -243,7 +308,7 @@ class Dispatcher:
     def _only(self, member: Member, hook: str, *args: Any) -> None:
         if self._is_for_us(member) and is_overridden(member.callback, hook):
             with self._shield():
-                self._call(member, hook, getattr(member.callback, hook), *args)
+                self._call((member, getattr(member.callback, hook), member.account(hook)), *args)
 
     def _is_for_us(self, member: Member) -> bool:
         callback = member.callback
@@ -254,7 +319,7 @@ class Dispatcher:
         """Seconds spent in each callback so far, by name, the costliest first."""
         seconds: defaultdict[str, float] = defaultdict(float)
         for member in [*self._left, *self._attached]:
-            seconds[member.name] += sum(member.seconds.values())
+            seconds[member.name] += member.seconds
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
@@ -278,26 +343,23 @@ class _Contexts(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         with ExitStack() as stack:
-            for member, make in self._dispatcher.contexts[self._name]:
-                manager = self._call(member, partial(_entered, make))
+            for member, make, account in self._dispatcher.contexts[self._name]:
+                manager = self._dispatcher._call((member, partial(_entered, make), account))
                 if manager is not None:
-                    stack.push(partial(self._leave, member, manager))
+                    stack.push(partial(self._leave, member, account, manager))
             self._entered = stack.pop_all()
 
     def __exit__(self, *error: Any) -> None:
         self._entered.__exit__(*error)
 
-    def _leave(self, member: Member, manager: Any, *error: Any) -> None:
+    def _leave(self, member: Member, account: Account, manager: Any, *error: Any) -> None:
         under_way = error[1]
         try:
-            self._call(member, lambda _: manager.__exit__(*error))
+            self._dispatcher._call((member, lambda _: manager.__exit__(*error), account))
         except BaseException as another:
             if under_way is None:
                 raise
             note_on(under_way, f"leaving `{self._name}`", another)
-
-    def _call(self, member: Member, call: Callable[..., Any]) -> Any:
-        return self._dispatcher._call(member, self._name, call)
 
 
 def _entered(make: Callable[..., Any], run: Run) -> Any:

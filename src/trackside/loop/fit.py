@@ -185,7 +185,7 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
     """One optimizer update: `batch`, and as many more of `batches` as are accumulated."""
     run, setup, listeners = training.run, training.setup, training.listeners
     if listeners.step_start:
-        training.fire(Callback.on_step_start)
+        setup.events.fire(Callback.on_step_start)
     if run.accumulate == 1:
         train_batch(training, batch, None)
     elif setup.replicas is not None:
@@ -203,7 +203,7 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
         for scheduling in setup.schedulings:
             scheduling.after_step()
     if training.listeners.step_end:
-        training.fire(Callback.on_step_end)
+        setup.events.fire(Callback.on_step_end)
 
 
 def _accumulate(training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]) -> None:
@@ -281,7 +281,7 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     progress.batches_completed += 1
     progress.samples_completed += samples if share is None else share.total
     if listeners.batch_end:
-        training.fire(Callback.on_batch_end, batch, returned)
+        setup.events.fire(Callback.on_batch_end, batch, returned)
 
 
 def prepared(training: Training, batch: Batch, origin: Origin) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,8 +57,10 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
 
 def events_of(run: Run, rank: int | None = None) -> Dispatcher:
     """The dispatcher of the callbacks of `run`, as global rank `rank`; None: this process's."""
+    # As `torch.no_grad`, which takes twice as long to enter and to leave.
+    without_gradients = partial(torch.set_grad_enabled, False)
     return Dispatcher(
-        run, torch.no_grad, RankInfo.from_environment().rank if rank is None else rank
+        run, without_gradients, RankInfo.from_environment().rank if rank is None else rank
     )
 
 

@@ -67,8 +67,14 @@ def lines(records: Iterable[Record], _: Sequence[str] = ()) -> Iterable[str]:
 
 def line(record: Record) -> str:
     """A record as one line of JSON."""
-    row = {name: _word(value) for name, value in record.row().items()}
-    return json.dumps(row, allow_nan=False) + "\n"
+    row = record.row()
+    try:
+        return _encode(row) + "\n"
+    except ValueError:  # some of its values aren't finite
+        return _encode({name: _word(value) for name, value in row.items()}) + "\n"
+
+
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def _word(value: float) -> float | str:

@@ -243,8 +243,8 @@ class HuggingFaceAdapter(Adapter):
         take(control, run)
 
     def _parts(self, run: Run) -> dict[str, Any]:
-        evaluated = so_far(run, "data").get(validation_name(run) or "")
-        train = so_far(run, "data").get("train")
+        data = so_far(run, "data")
+        evaluated, train = data.get(validation_name(run) or ""), data.get("train")
         return {
             "model": run.model if so_far(run, "models") else None,
             "processing_class": None,

@@ -9,6 +9,7 @@ from trackside.imports.lazy import lazily
 if TYPE_CHECKING:
     from trackside.checkpoint.commit import Saved as Saved
     from trackside.config.experiment.trained import load as load
+    from trackside.data.recognition import RankData as RankData
     from trackside.distributed.ddp import DDP as DDP
     from trackside.distributed.failure import PeerFailed as PeerFailed
     from trackside.distributed.fsdp import FSDP as FSDP
@@ -91,6 +92,7 @@ else:
             "checkpoint.commit": ("Saved",),
             "vocabulary.directions": ("declare_direction",),
             "config.experiment.trained": ("load",),
+            "data.recognition": ("RankData",),
             "distributed.ddp": ("DDP",),
             "distributed.failure": ("PeerFailed",),
             "distributed.fsdp": ("FSDP",),
@@ -234,6 +236,7 @@ __all__ = [
     "Picture",
     "Program",
     "Progress",
+    "RankData",
     "RankZeroCallback",
     "Record",
     "RegistrationError",

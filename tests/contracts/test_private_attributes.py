@@ -46,6 +46,7 @@ COMPUTED = {
     "vocabulary/idioms.py": "names of other trainers, on the class that a decorator is given",
     "imports/lazy.py": "public names of a package, when they are asked for",
     "models/attribute_paths.py": "a part of a model, at a path that a user gives",
+    "step/metric_states.py": "states of a metric of torchmetrics, by their names",
     "vocabulary/renamed.py": "former names, on the class that a decorator is given",
     "testing/recording.py": "hooks of `Recorder`, on its own class",
 }

@@ -13,7 +13,6 @@ from trackside.distributed.sharding import (
     evaluation_share,
     loss_factor,
     training_share,
-    until_one_ends,
 )
 
 BATCHES = st.lists(st.lists(st.integers(0, 999), min_size=1, max_size=9), max_size=12)
@@ -99,20 +98,3 @@ def test_a_rank_s_rounds_are_its_batches_with_fillers(batches: list[list[int]], 
 
 def test_without_fillers_a_rank_may_have_nothing() -> None:
     assert list(evaluation_share(["one"], 1, 2)) == []
-
-
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=4))
-def test_iterables_of_any_lengths_end_together_with_the_shortest(lengths: list[int]) -> None:
-    said: list[bool] = []
-
-    def any_rank(here: bool) -> bool:
-        """Ranks take turns: each asks again only when all have been answered."""
-        said.append(here)
-        return here or len(said) > min(lengths)
-
-    taken = []
-    for length in lengths:
-        said.clear()
-        taken.append(list(until_one_ends(iter(range(length)), any_rank)))
-        assert len(said) == min(lengths) + 1, "every rank asks equally often"
-    assert taken == [list(range(min(lengths)))] * len(lengths)

@@ -26,6 +26,9 @@ class Origin(NamedTuple):
     drawn: Sequence[Any] = ()
     """Indices that the sampler drew for all ranks at this place, the same on each; empty where it
     drew for this rank alone, or there is none."""
+    total: int | None = None
+    """Samples of all ranks' batches of this step, where each rank has its own data and they can be
+    counted before the step."""
 
 
 class LoadedBatch(NamedTuple):
@@ -72,7 +75,7 @@ def numbered(batches: Iterable[Batch], start: int = 0) -> Iterator[LoadedBatch]:
         start: Batches of the pass before the first.
     """
     # `partial(tuple.__new__, ...)` is made in C: no bytecode is spent on a batch.
-    rest: Any = (repeat(None), repeat(None), repeat(True), repeat(()))
+    rest: Any = (repeat(None), repeat(None), repeat(True), repeat(()), repeat(None))
     origins = map(partial(tuple.__new__, Origin), zip(count(start), *rest, strict=False))
     pairs: Any = zip(batches, origins, strict=False)
     loaded: Iterator[LoadedBatch] = map(partial(tuple.__new__, LoadedBatch), pairs)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from trackside.data.map_style import is_map_style
+from trackside.data.recognition import plain
 from trackside.data.seekable import ExcludingSampler, SeekableSampler
 from trackside.data.tensors import TensorLoader, as_dataset
 from trackside.distributed.sharding import RankBatches, RankRounds
@@ -33,7 +34,7 @@ class Batching:
 
 def is_cut_here(name: str, data: object) -> bool:
     """Whether `data` comes as samples, which are cut into batches here, and not as batches."""
-    data = as_dataset(name, data) or data
+    data = as_dataset(name, plain(data)) or plain(data)
     return isinstance(data, Dataset) or is_map_style(data)
 
 

@@ -30,7 +30,7 @@ class PassOrder:
         self._aside = aside
         self._source = source
         self._ranks = world.size
-        self._asks = world.is_global_zero
+        self._asks = world.is_global_zero and not source.split.is_split
         self._batches = 0
         self._samples = 0
         data = getattr(source.loader, "dataset", None)

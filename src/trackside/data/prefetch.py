@@ -176,6 +176,8 @@ def can_run_ahead(source: DataSource) -> bool:
     model draws from; a loader that keeps its own position would be one batch too far.
     """
     loader = source.loader
+    if source.split.is_split:  # ranks meet before each batch, at its turn
+        return False
     if isinstance(loader, TensorLoader):
         return True
     return (

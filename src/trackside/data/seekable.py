@@ -72,6 +72,8 @@ class ExcludingSampler:
         """Number of a batch, and how many samples at its beginning are done and left out."""
         self.remembers = False
         """Whether to note the indices of the newest batches."""
+        self.first_batch: Any = None
+        """The first batch of the newest pass, once it is drawn; None before, and without any."""
         self._held: dict[int, Any] = {}
 
     @property
@@ -84,13 +86,22 @@ class ExcludingSampler:
         return ExcludingSampler(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
+        batches = self._noting_first()
         if self.left_out or self.remembers or self.begun[1]:
-            return self._chosen(self.left_out)
-        return iter(self._batches)
+            return self._chosen(batches, self.left_out)
+        return batches
 
-    def _chosen(self, left_out: frozenset[int]) -> Iterator[Any]:
+    def _noting_first(self) -> Iterator[Any]:
+        batches = iter(self._batches)
+        self.first_batch = None
+        for self.first_batch in batches:
+            yield self.first_batch
+            break
+        yield from batches
+
+    def _chosen(self, batches: Iterator[Any], left_out: frozenset[int]) -> Iterator[Any]:
         self._held.clear()
-        for number, batch in enumerate(self._batches):
+        for number, batch in enumerate(batches):
             if number in left_out:
                 continue
             if self.begun[1] and number == self.begun[0]:
@@ -291,7 +302,7 @@ def seekable_loader(
     workers = loader.num_workers > 0 and batched
     slot = "batch_sampler" if batched else "sampler"
     sampler: Any = ExcludingSampler(attributes[slot])
-    if share is not None and batched:
+    if share is not None:
         sampler = share(sampler)
     seekable = SeekableSampler(sampler, seeds_batches=workers, seed_offset=seed_offset)
     attributes[slot] = seekable

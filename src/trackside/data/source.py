@@ -10,15 +10,17 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
 from torch.utils.data import DataLoader
 
+from trackside.data.generators import DataGenerators
 from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
-from trackside.data.loaders import Batching, length_of, loader_of, samples_of
+from trackside.data.loaders import Batching, length_of, loader_of
+from trackside.data.recognition import check_draws, plain
 from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, seekable_loader
+from trackside.data.splits import Split
 from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds
@@ -76,23 +78,32 @@ class DataSource:
         self._training = training
         self._rounds: RankRounds[Any] | None = None
         self.limited_to: int | None = None
-        self.data = data
-        loader = loader_of(name, data, batching, shuffle)
-        self.batches = length_of(loader)
-        """Batches in a pass, or None when the data doesn't say."""
-        self.samples = samples_of(loader, self.batches)
-        """Samples in a pass, or None when the data doesn't say."""
+        self.data = plain(data)
+        loader = loader_of(name, self.data, batching, shuffle)
+        self.split = Split(name, data, loader, self._world, training=training)
+        """Whether each rank has its own data."""
+        loader = self.split.loader
+        self.batches = self.split.batches
+        """Batches in a pass, or None when the data doesn't say. Where each rank has its own: those
+        of this rank in training, those of all in an evaluation."""
+        self.samples = self.split.samples
+        """Samples in a pass over all ranks, or None when the data doesn't say."""
         self._seekable: SeekableSampler | TensorLoader | None = None
         self._aside: SeekableSampler | TensorLoader | None = None
         if isinstance(loader, DataLoader) and not isinstance(loader, Stateful):
-            share = None if self._world is None else self._share
+            share = self._share if self._is_shared(loader) else None
             if fits(loader):
                 loader = self._seekable = TensorLoader(loader, share)
             else:
                 offset = self._world.rank if self._world is not None else 0
                 loader, self._seekable = seekable_loader(loader, share, offset)
         self.loader: Iterable[Batch] = loader
+        self.is_shared_out = self._seekable is not None and self._is_shared(loader)
+        """Whether each rank takes its part of what every rank draws."""
+        self.compared_batches = False
+        """Whether the first batches of training were compared: one word is enough."""
         self.workers = Workers(loader)
+        self._generators = DataGenerators(loader, self.data)
         self._excluded = ExcludedBatches()
         self._epoch_start: dict[str, Any] | None = None
         if self.batches == 0:
@@ -147,20 +158,28 @@ class DataSource:
     def begin(self, epoch: int) -> Iterator[LoadedBatch]:
         """Start pass number `epoch` (from 0) at its first batch."""
         self._set_epoch(epoch)
-        self._epoch_start = {**self._generators(), "workers_persisted": self.workers.persist}
-        if self._world is None:
+        start = {**self._generators.capture(), "workers_persisted": self.workers.persist}
+        self._epoch_start = start
+        if self._world is None or self.split.is_split:
             return self._iterate(skip=0)
         # All ranks draw the order that rank 0 draws; the others then go on with their own draws.
         own = randomness.capture()
-        self._epoch_start["shared"] = self._world.broadcast(self._epoch_start["shared"])
-        self._epoch_start["own"] = self._world.broadcast(self._epoch_start["own"])
-        self._restore_generators(self._epoch_start)
+        start["shared"] = self._world.broadcast(start["shared"])
+        start["own"] = self._world.broadcast(start["own"])
+        self._generators.restore(start)
         batches = self._iterate(skip=0)
         if self._seekable is not None:
             self._seekable.draw()
+        if isinstance(self._seekable, SeekableSampler):
+            check_draws(self.name, self._seekable.chosen.first_batch, self._world)
         if not self._world.is_global_zero:
             randomness.restore(own)
         return batches
+
+    def _is_shared(self, loader: Any) -> bool:
+        """Whether ranks take parts of its batches; a batch of a single index has none."""
+        parts = loader.batch_sampler is not None or not self._training
+        return self._world is not None and not self.split.is_split and parts
 
     def _share(self, batches: Any) -> Any:
         """The part of a batch sampler that belongs to this rank."""
@@ -177,6 +196,8 @@ class DataSource:
         """Batches of this rank in a pass of an evaluation, or None when the data doesn't say."""
         if self._world is None or self.batches is None:
             return self.batches
+        if self.split.is_split:
+            return self.split.rounds_of_pass(self.limited_to)
         return -(-self.batches // self._world.size)
 
     def resume(self, epoch: int, batches_done: int, into: int = 0) -> Iterator[LoadedBatch]:
@@ -192,7 +213,7 @@ class DataSource:
             self.workers.start()
         elif self.workers.persist and not self._epoch_start["workers_persisted"]:
             self.workers.forget()  # the run went back: they are started once more
-        self._restore_generators(self._epoch_start)
+        self._generators.restore(self._epoch_start)
         if self._seekable is not None:
             self._seekable.chosen.begun = (batches_done, into)
         batches = self._iterate(skip=batches_done)
@@ -212,8 +233,8 @@ class DataSource:
             DataError: The data can be passed over once only, or by one pass at a time.
         """
         with self.generators_kept(), randomness.preserved():
-            if self._world is not None:
-                self._restore_generators(self._world.broadcast(self._generators()))
+            if self._world is not None and not self.split.is_split:
+                self._generators.restore(self._world.broadcast(self._generators.capture()))
             yield itertools.islice(self._second_pass(remember), self.limited_to)
 
     def samples_aside(self, batches_done: int) -> tuple[int, ...]:
@@ -224,7 +245,7 @@ class DataSource:
         if isinstance(self.loader, TensorLoader):
             self._aside = tensors = self.loader.second_pass()
             tensors.remembers = remember
-            return tensors.begin()
+            return self.split.rounds(tensors.begin(), self.limited_to)
         if isinstance(self.loader, DataLoader):
             twin = second(self.loader)
             sampler = next((s for s in _samplers(twin) if isinstance(s, SeekableSampler)), None)
@@ -247,9 +268,12 @@ class DataSource:
         `sampler` is its sampler, where that is ours.
         """
         if sampler is not None:
-            return with_origins(batches, sampler.origins)
+            return self.split.rounds(with_origins(batches, sampler.origins), self.limited_to)
         if self._world is None or self._training:
             return numbered(batches)
+        batches = self.split.by_first_batches(batches)
+        if self.split.is_split:
+            return self.split.rounds(numbered(batches), self.limited_to)
         rounds = enumerate(self._share(batches))
         return (LoadedBatch(r.batch, Origin(n, counts=r.counts)) for n, r in rounds)
 
@@ -298,15 +322,9 @@ class DataSource:
             remedy="look for a StopIteration raised inside the data set or the collate_fn",
         )
 
-    @contextmanager
-    def generators_kept(self) -> Iterator[None]:
+    def generators_kept(self) -> AbstractContextManager[None]:
         """The data's own generators stand afterwards where they stood before."""
-        own = [(generator, generator.get_state()) for generator in self._own_generators()]
-        try:
-            yield
-        finally:
-            for generator, kept in own:
-                generator.set_state(kept)
+        return self._generators.kept()
 
     def _iterate(self, skip: int) -> Iterator[LoadedBatch]:
         batches = self._unlimited(skip)
@@ -317,7 +335,7 @@ class DataSource:
         if self._seekable is not None:
             self._seekable.seek(skip, randomness.derived_seed())
         if isinstance(self._seekable, TensorLoader):
-            return self._seekable.begin()
+            return self.split.rounds(self._seekable.begin(), self.limited_to)
         iterator = self.workers.start()
         if self._seekable is not None or (self._world is not None and not self._training):
             return self._with_origins(iterator, self._seekable)
@@ -337,42 +355,12 @@ class DataSource:
             if self._seekable is not None:
                 self._seekable.chosen.left_out = self._excluded.now
                 self._seekable.chosen.begun = (0, 0)
-        for part in self._parts():
-            set_epoch = getattr(part, "set_epoch", None)
-            if callable(set_epoch):
-                set_epoch(epoch)
-
-    def _parts(self) -> Iterator[object]:
-        loader: Any = self.loader
-        yield loader
-        yield self.data
-        yield from (
-            part
-            for path in ("dataset", "sampler", "batch_sampler", "batch_sampler.sampler")
-            if (part := _follow(loader, path)) is not None
-        )
-
-    def _own_generators(self) -> list[torch.Generator]:
-        found: list[torch.Generator] = []
-        for part in self._parts():
-            generator = getattr(part, "generator", None)
-            if isinstance(generator, torch.Generator) and generator not in found:
-                found.append(generator)
-        return found
-
-    def _generators(self) -> dict[str, Any]:
-        own = [generator.get_state() for generator in self._own_generators()]
-        return {"shared": randomness.capture(), "own": own}
-
-    def _restore_generators(self, state: dict[str, Any]) -> None:
-        randomness.restore(state["shared"])
-        for generator, kept in zip(self._own_generators(), state["own"], strict=True):
-            generator.set_state(kept)
+        self._generators.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The position: generators at the start of the pass and now, and the loader's own state."""
         state: dict[str, Any] = {"epoch_start": self._epoch_start}
-        state["own_generators"] = [generator.get_state() for generator in self._own_generators()]
+        state["own_generators"] = self._generators.own_states()
         if isinstance(self.loader, Stateful):
             state["loader"] = self.loader.state_dict()
         return state
@@ -384,17 +372,10 @@ class DataSource:
         if start is not None:
             checked(start, workers_persisted=bool, shared=dict[str, Any])
         self._epoch_start = start
-        for generator, kept in zip(self._own_generators(), state["own_generators"], strict=True):
-            generator.set_state(kept)
+        self._generators.restore_own(state["own_generators"])
         if isinstance(self.loader, Stateful) and "loader" in state:
             self.loader.load_state_dict(state["loader"])
 
 
 def _samplers(loader: DataLoader[Any]) -> tuple[object, object]:
     return loader.batch_sampler, loader.sampler
-
-
-def _follow(start: object, path: str) -> object | None:
-    for name in path.split("."):
-        start = getattr(start, name, None)
-    return start

@@ -9,7 +9,7 @@ Every sample counts once, also where numbers don't divide.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -72,23 +72,6 @@ class Repeatable(Protocol[T_co]):
 def fresh(batches: Iterable[T]) -> Iterable[T]:
     """The same batches, without what a pass has noted about itself."""
     return batches.second_pass() if isinstance(batches, Repeatable) else batches
-
-
-def until_one_ends(batches: Iterator[T], any_rank: Callable[[bool], bool]) -> Iterator[T]:
-    """`batches` until they end on some rank; what the others have left is left out.
-
-    For data of each rank's own, of which nobody knows how much it is: a rank that went on alone
-    would wait for the others without end. Before each batch, all ranks wait for each other.
-
-    Args:
-        batches: This rank's.
-        any_rank: Whether something is true on some rank; a collective.
-    """
-    while True:
-        following = list(islice(batches, 1))
-        if any_rank(not following):
-            return
-        yield from following
 
 
 class RankBatches(Generic[T]):

@@ -13,6 +13,7 @@ from trackside.data.loaded import LoadedBatch
 from trackside.data.source import DataSource
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.agreed_metrics import agreed
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.recording import flush
@@ -22,6 +23,7 @@ from trackside.loop.unlogged import report_unlogged
 from trackside.machine import randomness
 from trackside.run import Evaluation
 from trackside.step.evaluation import evaluating
+from trackside.step.metric_states import over_ranks
 from trackside.step.metrics import scalars
 from trackside.step.output import Output, as_output
 
@@ -142,11 +144,17 @@ def fill_round(training: Training, batch: Batch, step: Callable[[Any, Batch], ob
 
 
 def _compute_metrics(training: Training, evaluation: Evaluation) -> None:
-    for name, metric in training.setup.metrics.items():
-        numbers, others = scalars(f"{evaluation.name}/{name}", metric.compute())
-        evaluation.metrics.update(numbers)
-        evaluation.results.update(others)
+    metrics, world = training.setup.metrics, training.run.world
+    computed: dict[str, float] = {}
+    with over_ranks(world, metrics):
+        for name, metric in metrics.items():
+            numbers, others = scalars(f"{evaluation.name}/{name}", metric.compute())
+            computed.update(numbers)
+            evaluation.results.update(others)
+    for metric in metrics.values():
         metric.reset()
+    if metrics:
+        evaluation.metrics.update(agreed(world, computed))
 
 
 def prefetched(

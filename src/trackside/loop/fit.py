@@ -13,7 +13,7 @@ from itertools import chain, islice
 from trackside.data.batches import Batch, move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch, Origin
-from trackside.data.shares import ending_together
+from trackside.data.shares import ending_together, samples_of_all
 from trackside.distributed.replicas import weigh
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
@@ -244,7 +244,7 @@ def _accumulate_replicas(
 def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) -> None:
     """Forward and backward of one batch: a step of its own (None), or one part of a step."""
     run, setup, listeners = training.run, training.setup, training.listeners
-    batch, (_, samples, share, _, _) = loaded
+    batch, (_, samples, share, _, _, _) = loaded
     plain = listeners.plain_forward
     if not plain:
         batch = prepared(training, batch, loaded.origin)
@@ -279,7 +279,9 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
         raise
     progress = run.progress
     progress.batches_completed += 1
-    progress.samples_completed += samples if share is None else share.total
+    if not plain and setup.replicas is not None:
+        samples = samples_of_all(run.world, loaded.origin, samples, said)
+    progress.samples_completed += samples
     if listeners.batch_end:
         setup.events.fire(Callback.on_batch_end, batch, returned)
 
@@ -313,12 +315,11 @@ def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:
             randomness.restore(position.resumed_random_state)
             position.resumed_random_state = None
     if setup.replicas is not None:
-        batches = ending_together(training.run, source, batches, setup.agreement.any)
+        batches = ending_together(training.run, source, batches)
     return breaking_off(training.run, source, batches)
 
 
 def _limit_text(run: Run) -> str:
-    limit = run.limit
-    if limit.steps is not None and run.progress.steps_completed >= limit.steps:
-        return f"steps={limit.steps}"
-    return f"epochs={limit.epochs}"
+    if (steps := run.limit.steps) is not None and run.progress.steps_completed >= steps:
+        return f"steps={steps}"
+    return f"epochs={run.limit.epochs}"

@@ -10,6 +10,8 @@ import torch
 from trackside.data.batches import Batch, move
 from trackside.data.order import PassOrder
 from trackside.data.source import DataSource
+from trackside.distributed import wire
+from trackside.distributed.wire import UnsendableError
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
@@ -32,9 +34,10 @@ def predict(training: Training, name: str, made: list[Any] | None) -> Outcome:
     run = training.run
     with unchanged(training), PredictSpan(training):
         try:
-            _predict_batches(training, training.setup.sources[name], made)
+            source = training.setup.sources[name]
+            _predict_batches(training, source, made)
             if made is not None:
-                made[:] = in_order(run, made)
+                made[:] = in_order(run, made, split=source.split.is_split)
         except BaseException as error:
             if made:
                 error.add_note(
@@ -58,6 +61,8 @@ def _predict_batches(training: Training, source: DataSource, made: list[Any] | N
             prediction = _predict_batch(training, batch.data)
             if made is not None:
                 made.append(move(prediction, torch.device("cpu")))
+                if len(made) == 1 and run.world.size > 1:
+                    _check_sendable(made[0])
         if run.requests.asked or setup.replicas is not None:
             agree(training, wait=False)
             stop(training, run.requests.take("stop"))
@@ -83,6 +88,24 @@ def _predict_batch(training: Training, batch: Batch) -> Any:
     if listeners[Callback.on_predict_batch_end]:
         training.fire(Callback.on_predict_batch_end, batch, prediction)
     return prediction
+
+
+def _check_sendable(prediction: Any) -> None:
+    """Refuse predictions that ranks can't send each other, at the first batch.
+
+    Raises:
+        UnsendableError: They hold something else than tensors, arrays, numbers and texts.
+    """
+    try:
+        wire.pack(prediction)
+    except UnsendableError as error:
+        raise UnsendableError(
+            "predictions of several ranks can't be put together: " + error.message,
+            expected=error.expected,
+            received=error.received,
+            remedy="return a mapping from `predict_step`, such as {'logits': ...}; or predict with "
+            "keep=False, and `SavePredictions` on each rank",
+        ) from None
 
 
 def check_taken(training: Training, pad: float | None) -> None:

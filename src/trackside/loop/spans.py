@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.agreed_metrics import changes
 from trackside.loop.recording import flush, measured, record
 from trackside.loop.state import Ended, Training
 from trackside.run import Evaluation
@@ -135,7 +136,8 @@ class EvaluationSpan(Span):
         self.training.fire(Callback.on_evaluation_end, evaluation)
         evaluation.metrics.update(log.close_evaluation())
         self.training.run.evaluation = None
-        late = {n: v for n, v in evaluation.metrics.items() if recorded.get(n) is not v}
+        late = changes(self.training.run.world, recorded, evaluation.metrics)
+        evaluation.metrics.update(late)
         record(self.training, late)
 
 

@@ -103,7 +103,7 @@ class EvaluationCallback(PeriodicCallback):
                         self.process_batch(run, batch)
         if order is not None:
             order.check_end()
-        self.process_results(run, joined(in_order(run, kept)))
+        self.process_results(run, joined(in_order(run, kept, split=source.split.is_split)))
 
 
 @contextmanager
@@ -113,12 +113,19 @@ def evaluating(models: Mapping[str, nn.Module]) -> Iterator[None]:
         yield
 
 
-def in_order(run: Run, of_batches: list[Any]) -> list[Any]:
+def in_order(run: Run, of_batches: list[Any], *, split: bool = False) -> list[Any]:
     """Results of all ranks' batches, in the order of the data; a collective.
 
-    Batches were dealt out in turn: the first to rank 0, the second to rank 1, and so on.
+    Args:
+        run: The run.
+        of_batches: Of this rank's batches.
+        split: Each rank had its own data: results come rank by rank. Otherwise batches were
+            dealt out in turn: the first to rank 0, the second to rank 1, and so on.
     """
     if run.world.size == 1:
         return of_batches
-    rounds = zip_longest(*run.world.gather(of_batches), fillvalue=_NOBODY)
+    of_ranks = run.world.gather(of_batches)
+    if split:
+        return [part for of_rank in of_ranks for part in of_rank]
+    rounds = zip_longest(*of_ranks, fillvalue=_NOBODY)
     return [part for turn in rounds for part in turn if part is not _NOBODY]

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from trackside.checkpoint.saver import saver_among
 from trackside.data.loaders import Batching
 from trackside.data.map_style import is_map_style
+from trackside.data.recognition import RankData
 from trackside.data.tensors import as_dataset
 from trackside.distributed import RankInfo
 from trackside.errors import ConfigurationError, TracksideError, UsageError
@@ -278,6 +279,8 @@ def _copied(trainer: Rehearsed) -> Rehearsed:
 
 def first_batches(data: Any, batch_size: int) -> Any:
     """The first batches of a data set, in the form that the data set itself has."""
+    if isinstance(data, RankData):
+        return RankData(first_batches(data.data, batch_size))
     data = as_dataset("rehearsed", data) or data
     map_style = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
     if map_style or is_map_style(data):

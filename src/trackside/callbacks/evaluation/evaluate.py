@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trackside.callbacks.evaluation.own_batches import own_batches
+from trackside.data.recognition import RankData
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, UnknownDataError, UsageError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
@@ -16,6 +17,7 @@ from trackside.lifecycle.roles import KeepsAverages
 from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Schedule
+from trackside.step.metric_states import over_ranks
 from trackside.step.metrics import Metric, MetricFunction, metrics_by_name, scalars
 from trackside.step.output import as_output
 
@@ -111,6 +113,8 @@ class Evaluate(PeriodicCallback):
             batches = own_batches(source) if self.data == "train" else source.data
         else:
             return
+        if source.split.is_declared:
+            batches = RankData(batches)
         size = self.batch_size or getattr(source.loader, "batch_size", None) or 1
         sources[self.record_as] = DataSource(self.record_as, batches, size, world=run.world)
 
@@ -167,8 +171,9 @@ class Evaluate(PeriodicCallback):
     def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
         if evaluation.name != self.record_as:
             return
-        for name, metric in self.metrics.items():
-            if isinstance(metric, Metric):
+        metrics = {name: m for name, m in self.metrics.items() if isinstance(m, Metric)}
+        with over_ranks(run.world, metrics):
+            for name, metric in metrics.items():
                 numbers, others = scalars(f"{self.record_as}/{name}", metric.compute())
                 evaluation.metrics.update(numbers)
                 evaluation.results.update(others)

@@ -47,13 +47,17 @@ def first_samples(run: Run, data: str, count: int) -> Batch:
     source, kept, found = run.data[data], [], 0
     with source.aside() as batches:
         for batch, origin in batches:
-            if not origin.counts:  # it fills up a last round: another rank has it
+            if source.split.is_split:  # ranks meet before each batch: none of them stops before
+                found = origin.number + 1
+            elif not origin.counts:  # it fills up a last round: another rank has it
                 break
-            kept.append(cut(move(batch, _HOST), count))
-            found += samples_in(kept[-1])
+            if origin.counts:
+                kept.append(cut(move(batch, _HOST), count))
+            if not source.split.is_split:
+                found += samples_in(kept[-1])
             if found >= count:
                 break
-    everything = in_order(run, kept)
+    everything = in_order(run, kept, split=source.split.is_split)
     if not everything:
         raise DataError(f"the data named {data!r} is empty", expected="at least one sample")
     return cut(joined(everything), count)

@@ -99,7 +99,7 @@ def pass_over(
             else:  # the others have a batch left: take part in it, keep nothing
                 with run.discarding():
                     process(batch)
-    kept = in_order(run, kept)
+    kept = in_order(run, kept, split=source_of(run, key).split.is_split)
     if not kept:
         raise DataError(f"the data named {key!r} is empty", expected="at least one item")
     return _collate(kept, run.device)

@@ -1,0 +1,61 @@
+"""Data that ranks have of their own, on real ranks: taken once, and told what can't be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import StartTorchrun, TorchRun
+
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
+EVERY_SAMPLE = list(range(24))
+
+
+@pytest.fixture(
+    scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)], ids="on {} ranks".format
+)
+def given(
+    request: pytest.FixtureRequest,
+    torchrun: StartTorchrun,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TorchRun:
+    folder: Path = tmp_path_factory.mktemp("given")
+    return torchrun("given_data.py", folder, ranks=request.param, timeout_seconds=250)
+
+
+@pytest.mark.parametrize("what", ["trained on", "evaluated", "streamed"])
+def test_every_sample_is_taken_once(given: TorchRun, what: str) -> None:
+    assert sorted(n for part in given.claimed(what) for n in part) == EVERY_SAMPLE, given
+
+
+def test_metrics_with_lists_are_those_of_all_batches(given: TorchRun) -> None:
+    for name in ("metrics", "metrics of the stream"):
+        for metrics in given.claimed(name):
+            assert metrics["test/kept"] == sum(EVERY_SAMPLE)
+            assert metrics["test/loss"] == pytest.approx(11.5)
+
+
+def test_predictions_of_each_rank_s_own_data_come_rank_by_rank(given: TorchRun) -> None:
+    ranks = len(given.ranks)
+    expected = [n for rank in range(ranks) for n in EVERY_SAMPLE[rank::ranks]]
+    assert given.claimed("predicted") == [expected] * ranks
+
+
+def test_a_schedule_in_samples_counts_those_of_all_ranks(given: TorchRun) -> None:
+    first, *others = given.claimed("evaluated at")
+    in_a_step = {2: 8 + 5, 3: 8 + 5 + 2}[len(given.ranks)]
+
+    assert all(each == first for each in others), given
+    assert len(first) == 12 * in_a_step // 40 + 1, "at every 40 samples, and at the end"
+    assert all(samples == step * in_a_step for step, samples in first)
+
+
+def test_a_metric_that_one_rank_adds_is_heard_on_all(given: TorchRun) -> None:
+    assert all(heard and set(heard) == {7.0} for heard in given.claimed("heard")), given
+
+
+def test_predictions_that_cannot_be_sent_are_refused_at_the_first_batch(given: TorchRun) -> None:
+    for message, made in given.claimed("refused"):
+        assert "predictions of several ranks can't be put together" in message
+        assert made <= 1

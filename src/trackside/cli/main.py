@@ -23,6 +23,7 @@ from trackside.cli.resume import resume
 from trackside.cli.runs import runs
 from trackside.cli.schema import schema
 from trackside.cli.train import train
+from trackside.cli.why import why
 from trackside.outcome import exit_code_of
 from trackside.tracking.streams import LastingStream
 
@@ -45,7 +46,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_COMMANDS = (train, resume, evaluate, predict, plan, runs, report, ask, inspect, callbacks, schema)
+_COMMANDS = (
+    train,
+    resume,
+    evaluate,
+    predict,
+    plan,
+    runs,
+    report,
+    why,
+    ask,
+    inspect,
+    callbacks,
+    schema,
+)
 for _command in _COMMANDS:
     _text = getdoc(_command) or ""
     app.command(

@@ -9,6 +9,7 @@ from typing import Any
 
 from trackside.callbacks.reporting.figures import duration, figure, share, size
 from trackside.callbacks.reporting.report_page.curves import recorded_once, status_word
+from trackside.callbacks.reporting.report_page.diagnosis import diagnose
 from trackside.callbacks.reporting.report_page.pictures import pictures_of
 from trackside.callbacks.reporting.report_page.reading import (
     UNFINISHED,
@@ -46,6 +47,7 @@ def describe(run: ReportedRun) -> dict[str, Any]:
         "facts": list(_facts(run)),
         "best": list(_best_rows(run)),
         "best_of": {name: figure(value) for name, (value, _, _) in best_of(run).items()},
+        "findings": diagnose(run),
         "sessions": [_session(one) for one in run.sessions] if len(run.sessions) else [],
         "decisions": list(_decisions(run)),
         "warnings": run.warnings[:_LISTED],

@@ -152,6 +152,7 @@ def _sections(
     known = (
         ("best", "Best and last", one["best"]),
         ("curves", "Curves", True),
+        ("findings", "Findings", one["findings"]),
         (
             "events",
             "What happened",

@@ -19,9 +19,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-from tests.versions import QUICK
+from tests.versions import QUICK, cases, node, outcome
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REPORT = REPOSITORY / "accelerator.xml"
@@ -70,17 +69,12 @@ def tested(device: str, tests: Sequence[str]) -> dict[str, Any]:
 
 def outcomes(report: str) -> dict[str, Any]:
     """How the tests of a report in JUnit's format ended."""
-    cases = list(ElementTree.fromstring(report).iter("testcase"))
-    failed = [
-        f"{case.get('classname')}::{case.get('name')}"
-        for case in cases
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
-    skipped = sum(case.find("skipped") is not None for case in cases)
+    found = [(node(case), outcome(case)) for case in cases(report)]
+    ends = [end for _, end in found]
     return {
-        "passed": len(cases) - len(failed) - skipped,
-        "failed": failed,
-        "skipped": skipped,
+        "passed": ends.count("passed"),
+        "failed": [name for name, end in found if end == "failed"],
+        "skipped": ends.count("skipped"),
     }
 
 

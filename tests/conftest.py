@@ -35,10 +35,7 @@ def pytest_configure() -> None:
     if device in ("cpu", "standin"):
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["ZE_AFFINITY_MASK"] = ""
     if device == "standin":
-        # Before anything is computed: torch counts the devices once.
-        from tests import standin
-
-        standin.install()
+        import tests.device  # noqa: F401 - before anything is computed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,9 +54,13 @@ def repository() -> Path:
 def only_on_a_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test marked `cpu` says what is true on a CPU only: for it, there is nothing else."""
     standin = os.environ.get("TRACKSIDE_TEST_DEVICE") == "standin"
-    if standin and request.node.get_closest_marker("not_standin"):
-        pytest.skip("the stand-in accelerator lacks what it needs")
-    if request.node.get_closest_marker("cpu"):
+    lacking, cpu = map(request.node.get_closest_marker, ("not_standin", "cpu"))
+    for marker in filter(None, (lacking, cpu)):
+        if not marker.args:
+            raise pytest.UsageError(f"the marker `{marker.name}` must say its reason")
+    if standin and lacking is not None:
+        pytest.skip(f"the stand-in accelerator lacks {lacking.args[0]}")
+    if cpu is not None:
         monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 

@@ -1,4 +1,7 @@
-"""The device on which tests train, and comparisons that don't ask where a tensor is."""
+"""The device on which tests train, and comparisons that don't ask where a tensor is.
+
+Programs that tests start as processes of their own import it first: they train there too.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,11 @@ from torch import Tensor
 
 NAME = os.environ.get("TRACKSIDE_TEST_DEVICE", "cpu")
 """`cpu` (the default, on a machine with an accelerator too), `cuda`, or `standin`."""
+if NAME == "standin":
+    # Before anything is computed: torch counts the devices once.
+    from tests import standin
+
+    standin.install()
 DEVICE = torch.device(NAME, 0) if NAME != "cpu" else torch.device("cpu")
 
 

@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 FORKS = multiprocessing.get_context("forkserver")
 # The modules that children run, and what they would import late.
 PRELOADED = [
+    "tests.device",
     "torch._dynamo",
     "torch.distributed.checkpoint",
     "trackside.checkpoint.storage",

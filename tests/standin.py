@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy as copy_of
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -175,6 +176,8 @@ def _moved(func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
     to_device = _on_device(target) if target is not None else isinstance(source, DeviceTensor)
     if isinstance(source, DeviceTensor) and not to_device and not kwargs.get("non_blocking"):
         _wait()
+    if target is not None and not to_device:
+        options["device"] = target
     copy: Tensor = func(_held(source), **options)
     return DeviceTensor(copy) if to_device else copy
 
@@ -237,6 +240,20 @@ class _Module:
         torch.set_rng_state(state)
 
 
+class Event:
+    """A mark in the device's work, which is done when it is asked for."""
+
+    def __init__(self, device: Any = None, *, enable_timing: bool = False) -> None:
+        self._at = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self._at = perf_counter()
+
+    def elapsed_time(self, later: Event) -> float:
+        """Milliseconds from here to `later`."""
+        return (later._at - self._at) * 1000
+
+
 _LOWERED = ("linear", "matmul", "mm", "addmm", "bmm", "conv2d")
 _library = torch.library.Library("aten", "IMPL")
 _fallback = torch.library.Library("_", "IMPL")
@@ -270,9 +287,12 @@ def install() -> None:
 
     Tensors are made on it in the thread that calls this; other threads use those that there are.
     """
+    if hasattr(torch, NAME):
+        return  # it was made known before
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     _register_autocast()
     # The tensors of a real device are of torch's own class.
     setattr(tensors, "_PLAIN", (*tensors._PLAIN, DeviceTensor))  # noqa: B010 - a tuple of others
     torch.accelerator.synchronize = lambda device=None: None
+    torch.Event = Event  # type: ignore[assignment, misc] # torch's own takes no time here
     Device().__enter__()

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import tests.device  # noqa: F401 - trains there
 from trackside import Callback, Settings
 from trackside.run import Run
 from trackside.testing import tiny_regression

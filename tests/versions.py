@@ -2,6 +2,7 @@
 
     python -m tests.versions 2.14.1 2.11.0@3.12  # torch, and Python where it isn't this one
     python -m tests.versions 2.8.0 --keep        # the result goes into docs/compatibility.md
+    python -m tests.versions 2.8.0 --failed      # only what failed in the last run, after a mend
 
 Environments are made under `.compat/` and used again. Most versions of torch come with gigabytes
 of CUDA packages.
@@ -75,12 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("versions", nargs="+", type=Version.parse, metavar="TORCH[@PYTHON]")
     parser.add_argument("--keep", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--tests", nargs="*", default=["tests"], help="instead of all of them")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--tests", nargs="*", default=["tests"], help="instead of all of them")
+    which.add_argument("--failed", action="store_true", help="those that failed in the last run")
     chosen = parser.parse_args(arguments)
     results = []
     for version in chosen.versions:
         print(f"torch {version.torch}, Python {version.python}", flush=True)
-        results.append(run(version, make(version), chosen.tests))
+        python = make(version)
+        results.append(
+            run_failed(version, python) if chosen.failed else run(version, python, chosen.tests)
+        )
         print(f"  {results[-1].passed} passed, {results[-1].failed} failed", flush=True)
     print(HEAD + "".join(result.row for result in results))
     if chosen.keep:
@@ -110,6 +116,25 @@ def make(version: Version) -> Path:
 def run(version: Version, python: Path, tests: Sequence[str]) -> Result:
     """The result of the quick suite; what fails is printed."""
     report = version.folder / "report.xml"
+    _run_tests(python, report, tests)
+    return counted(version, report.read_text())
+
+
+def run_failed(version: Version, python: Path) -> Result:
+    """The result of the last run once what failed in it has been run again, and no other test."""
+    report, again = version.folder / "report.xml", version.folder / "again.xml"
+    if not report.exists():
+        raise SystemExit(
+            f"error: nothing was run with torch {version.torch} yet; leave out --failed"
+        )
+    tests = [node(case) for case in cases(report.read_text()) if outcome(case) == "failed"]
+    if tests:
+        _run_tests(python, again, tests)
+        report.write_text(with_outcomes(report.read_text(), again.read_text()))
+    return counted(version, report.read_text())
+
+
+def _run_tests(python: Path, report: Path, tests: Sequence[str]) -> None:
     command = [str(python), "-m", "pytest", "-q", "-n", "2", "-m", QUICK, "-p", "no:cacheprovider"]
     subprocess.run(
         [*command, "--tb=short", f"--junit-xml={report}", *tests],
@@ -117,18 +142,47 @@ def run(version: Version, python: Path, tests: Sequence[str]) -> Result:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    return counted(version, report.read_text())
+
+
+# --- reports in JUnit's format -------------------------------------------------------------------
+
+
+def cases(report: str) -> list[ElementTree.Element]:
+    """The tests of a report."""
+    return list(ElementTree.fromstring(report).iter("testcase"))
+
+
+def outcome(case: ElementTree.Element) -> str:
+    """How a test ended: `passed`, `failed` or `skipped`; an error outside of it is a failure."""
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "passed" if case.find("skipped") is None else "skipped"
+
+
+def node(case: ElementTree.Element) -> str:
+    """The test, as a command line of pytest names it: `tests/test_run.py::test_it[a]`."""
+    return f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
 
 
 def counted(version: Version, report: str) -> Result:
-    """The counts of a report in JUnit's format."""
-    suites = list(ElementTree.fromstring(report).iter("testsuite"))
-    total, skipped, failed = (
-        sum(int(suite.get(key, "0")) for suite in suites for key in keys)
-        for keys in (("tests",), ("skipped",), ("failures", "errors"))
-    )
+    """The counts of a report; a test that fails twice, in itself and in its end, counts once."""
+    ends: dict[str, set[str]] = {}
+    for case in cases(report):
+        ends.setdefault(node(case), set()).add(outcome(case))
+    found = ["failed" if "failed" in end else min(end) for end in ends.values()]
     today = datetime.now(UTC).date().isoformat()
-    return Result(version, total - skipped - failed, failed, skipped, today)
+    passed, failed, skipped = map(found.count, ("passed", "failed", "skipped"))
+    return Result(version, passed, failed, skipped, today)
+
+
+def with_outcomes(report: str, again: str) -> str:
+    """A report with the newer outcomes of the tests that were run again."""
+    tree = ElementTree.fromstring(report)
+    newer = {node(case): case for case in cases(again)}
+    for case in tree.iter("testcase"):
+        if outcome(case) == "failed" and (found := newer.get(node(case))) is not None:
+            case[:] = list(found)
+    return ElementTree.tostring(tree, encoding="unicode")
 
 
 def with_results(page: str, results: Sequence[Result]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.device import NAME
 from trackside.callbacks.reporting.epoch_table import EpochTable
 from trackside.callbacks.stopping.terminate_on_non_finite import TerminateOnNonFinite
 from trackside.errors import ConfigurationError
@@ -87,7 +88,6 @@ def test_only_history_checkpoints_and_provenance_are_written_into_the_runs_folde
     ]
 
 
-@pytest.mark.cpu
 def test_captured_output_has_plain_lines_and_nothing_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -99,7 +99,7 @@ def test_captured_output_has_plain_lines_and_nothing_else(
     assert captured.err == ""
     assert "\x1b" not in captured.out
     run, model, data, header, *rows = captured.out.splitlines()
-    assert run.startswith("run: cpu · fp32 · runs/")
+    assert run.startswith(f"run: {NAME} · fp32 · runs/")
     assert model == "model: Linear, 3 parameters (12 B)"
     assert data == "data: train 10 samples in 3 batches, val 5 samples in 2 batches"
     assert header.split()[0] == "epoch"

@@ -78,7 +78,6 @@ def waits(*callbacks: Callback) -> int:
     return watching.waits.count
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("make", CALLBACKS.values(), ids=CALLBACKS)
 def test_a_step_waits_for_nothing(make: Any) -> None:
     assert waits(make()) == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 import yaml
 
 from tests.config.files import good
@@ -14,6 +15,9 @@ from trackside.config.checking.kinds import CALLBACKS
 from trackside.config.checking.options import options_of
 from trackside.config.experiment.sections import SECTIONS
 from trackside.config.schema import as_text, file_schema
+
+ROOT = Path(__file__).parents[2]
+PINNED = (ROOT / "constraints.txt").read_text().split()
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +40,12 @@ def test_the_schema_is_plain_json(schema: dict[str, Any]) -> None:
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
 
 
+@pytest.mark.skipif(
+    f"torch=={torch.__version__.split('+')[0]}" not in PINNED,
+    reason="the schema has the options of the pinned torch's optimizers; others have more or fewer",
+)
 def test_the_committed_schema_is_up_to_date(schema: dict[str, Any]) -> None:
-    committed = (Path(__file__).parents[2] / "trackside.schema.json").read_text(encoding="utf-8")
+    committed = (ROOT / "trackside.schema.json").read_text(encoding="utf-8")
     made = as_text(schema)
 
     assert json.loads(made) == schema

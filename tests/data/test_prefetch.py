@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from tests.device import NAME
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import Checkpoint
 from trackside.data.loaded import LoadedBatch, Origin, numbered
-from trackside.data.prefetch import SMALL_BATCH_BYTES, Transfer, prefetcher_for
+from trackside.data.prefetch import SMALL_BATCH_BYTES, Transfer, chosen_way, prefetcher_for
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError
 
 CPU = torch.device("cpu")
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+DEVICES = sorted({"cpu", NAME})
 
 
 class Noisy(Dataset[tuple[Tensor, Tensor]]):
@@ -212,3 +213,31 @@ def test_a_batch_that_moves_by_a_way_of_its_own_is_moved_where_it_is_used() -> N
     loaded = LoadedBatch([graph, torch.tensor(1.0)], Origin(0))
     assert transfer.receive(transfer.send(loaded)).data[0] is graph
     assert streams.said == []
+
+
+# --- in words, for `plan` ------------------------------------------------------------------------
+
+GPU = torch.device("cuda")
+SMALL = DataLoader(TensorDataset(torch.ones(8, 4)), 2)
+LARGE = DataLoader(TensorDataset(torch.ones(4, SMALL_BATCH_BYTES // 4)), 1)
+ASIDE = "copied beside the device's work, from pinned memory"
+
+
+@pytest.mark.parametrize(
+    ("device", "prefetch", "data", "way"),
+    [
+        (CPU, None, LARGE, "used where they are"),
+        (GPU, None, SMALL, "moved when their step begins: 32 bytes are copied at once"),
+        (GPU, None, LARGE, f"{ASIDE}; ahead of their step: 1"),
+        (GPU, 3, SMALL, f"{ASIDE}; ahead of their step: 3"),
+        (GPU, 0, LARGE, "moved when their step begins: prefetch_batches=0"),
+        (GPU, 1, DataLoader(Noisy(), 2), f"{ASIDE}; none ahead: this process reads the data"),
+        (torch.device("mps"), None, LARGE, "moved when their step begins: mps can't copy"),
+        (GPU, None, iter([torch.ones(1)]), "the size of the first one decides"),
+    ],
+)
+def test_the_way_of_batches_can_be_told_before_the_first_step(
+    device: torch.device, prefetch: int | None, data: Any, way: str
+) -> None:
+    told = chosen_way(device, prefetch, DataSource("train", data, 1))
+    assert told.startswith(way)

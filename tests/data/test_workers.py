@@ -133,7 +133,6 @@ def test_a_worker_that_is_gone_is_noticed() -> None:
         signal.signal(signal.SIGCHLD, former)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("persistent", [False, True])
 def test_workers_end_with_the_run_also_where_an_error_ends_it(persistent: bool) -> None:
     found: list[psutil.Process] = []

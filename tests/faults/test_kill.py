@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.faults.figures import Figure
 from tests.faults.lives import SAVE_INTERVAL, Life, Options, check, kill_and_resume
 from tests.faults.programs.control_run import ControlOptions
 from tests.faults.programs.long_run import Options as Training
 
-PROGRAM = Path(__file__).parent / "programs" / "long_run.py"
 pytestmark = pytest.mark.timeout(600)
 
 # Written in the background, the save under way and the one before may both be lost.
@@ -119,15 +119,15 @@ def test_the_same_command_again_goes_on(
     tmp_path: Path, unbroken: Callable[[Options], Life]
 ) -> None:
     never_killed = unbroken(Training(""))
-    command = [sys.executable, str(PROGRAM), str(tmp_path)]
+    command = [sys.executable, "-m", "tests.faults.programs.long_run", str(tmp_path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=REPOSITORY
     ) as child:
         assert child.stdout is not None
         while json.loads(child.stdout.readline())[:2] != ["step", 10]:
             pass
         os.killpg(child.pid, signal.SIGKILL)
-    again = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    again = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY)
 
     last = json.loads(again.stdout.splitlines()[-1])
     assert last == json.loads(json.dumps(["end", never_killed.final]))

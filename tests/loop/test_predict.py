@@ -23,6 +23,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+from tests.device import same
 from trackside import Callback, ConfigurationError, DataError, Run, Trainer, UsageError
 from trackside.callbacks import BatchLimit, SavePredictions
 
@@ -216,7 +217,6 @@ def test_options_of_a_prediction_have_an_effect_or_are_refused() -> None:
         SavePredictions("predict", every="2 epochs")
 
 
-@pytest.mark.cpu
 def test_a_step_or_a_hook_of_ones_own_takes_predictions_that_are_not_kept() -> None:
     class Writes(Trainer):
         def predict_step(self, run: Run, batch: Any) -> Any:
@@ -225,5 +225,5 @@ def test_a_step_or_a_hook_of_ones_own_takes_predictions_that_are_not_kept() -> N
     seen: list[Tensor] = []
     Writes(nn.Identity(), defaults=False).predict(DataLoader(Rows(), 8), keep=False)
     trainer(callbacks=[AfterTwo(lambda: seen.append(X))]).predict(Rows(), batch_size=8, keep=False)
-    assert torch.cat(seen[:-1]).equal(X)
+    assert same(torch.cat(seen[:-1]), X)
     assert len(seen) == 4

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from tests.versions import HEAD, Result, Version, counted, with_results
+from tests.versions import (
+    HEAD,
+    Result,
+    Version,
+    cases,
+    counted,
+    node,
+    with_outcomes,
+    with_results,
+)
 from trackside.machine import accelerator, randomness
 
 GPU = torch.device("cuda")
@@ -28,7 +37,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return states
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("a machine without an accelerator")
 def test_a_machine_without_an_accelerator_has_none() -> None:
     assert accelerator.accelerator() is None
 
@@ -68,7 +77,19 @@ def test_a_kind_with_one_generator_is_asked_for_that(monkeypatch: pytest.MonkeyP
 
 
 PAGE = f"# Versions\n\n<!-- results -->\n\n{HEAD}"
-REPORT = """<testsuites><testsuite tests="9" failures="1" errors="1" skipped="2"/></testsuites>"""
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.test_run" name="test_a"/>
+<testcase classname="tests.test_run" name="test_b[x]"><failure/></testcase>
+<testcase classname="tests.loop.test_fit" name="test_c"><error/></testcase>
+<testcase classname="tests.loop.test_fit" name="test_d"><skipped/></testcase>
+<testcase classname="tests.loop.test_fit" name="test_e"/>
+<testcase classname="tests.loop.test_fit" name="test_e"><error/></testcase>
+</testsuite></testsuites>"""
+AGAIN = """<testsuites><testsuite>
+<testcase classname="tests.test_run" name="test_b[x]"/>
+<testcase classname="tests.loop.test_fit" name="test_c"><failure/></testcase>
+<testcase classname="tests.loop.test_fit" name="test_e"/>
+</testsuite></testsuites>"""
 
 
 def result(torch: str, failed: int) -> Result:
@@ -83,9 +104,18 @@ def test_a_version_is_torch_s_and_python_s() -> None:
     assert Version.parse("2.8.0@3.12") == Version("2.8.0", "3.12")
 
 
-def test_failures_and_errors_count_as_failed() -> None:
+def test_failures_and_errors_count_as_failed_and_a_test_counts_once() -> None:
     found = counted(Version.parse("2.8.0@3.12"), REPORT)
-    assert (found.passed, found.failed, found.skipped) == (5, 2, 2)
+    assert (found.passed, found.failed, found.skipped) == (1, 3, 1)
+
+
+def test_a_test_of_a_report_can_be_run_by_its_name() -> None:
+    assert node(cases(REPORT)[1]) == "tests/test_run.py::test_b[x]"
+
+
+def test_what_was_run_again_counts_by_its_new_outcome_and_all_else_by_its_former() -> None:
+    found = counted(Version.parse("2.8.0@3.12"), with_outcomes(REPORT, AGAIN))
+    assert (found.passed, found.failed, found.skipped) == (3, 1, 1)
 
 
 def test_newer_versions_come_first_and_numbers_are_compared_as_numbers() -> None:

@@ -71,7 +71,7 @@ CASES: dict[str, Callable[[], tuple[list[Callback[Any]], dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.not_standin
+@pytest.mark.not_standin("torch.compile")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_callbacks_cause_no_recompilation(case: Any) -> None:
     callbacks, options = case()
@@ -80,7 +80,7 @@ def test_callbacks_cause_no_recompilation(case: Any) -> None:
     assert not counters["graph_break"]
 
 
-@pytest.mark.not_standin
+@pytest.mark.not_standin("torch.compile")
 @pytest.mark.skipif(
     torch.__version__ < "2.9", reason="compiles one graph for frozen and thawed parameters alike"
 )
@@ -89,7 +89,7 @@ def test_a_callback_that_changes_what_is_computed_is_seen() -> None:
     assert graphs(even(), Unfreeze({"0": "2 steps"})) > 2
 
 
-@pytest.mark.not_standin
+@pytest.mark.not_standin("torch.compile")
 def test_a_break_in_the_model_is_seen() -> None:
     class Breaking(nn.Linear):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_a_break_in_the_model_is_seen() -> None:
     assert counters["graph_break"]
 
 
-@pytest.mark.not_standin
+@pytest.mark.not_standin("torch.compile")
 def test_the_step_itself_compiles_into_one_graph() -> None:
     """Prediction and loss together, for who overrides `training_step` to compile all of it."""
     counter = CompileCounter()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.forks import FORKS, start_server
 from trackside import Callback, Settings
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.errors import CheckpointError, UsageError
@@ -50,24 +51,28 @@ def kill_at(hook: str) -> Callback[Any]:
     return made
 
 
+def train_until_killed(hook: str, folder: Path) -> None:
+    """In a process of its own."""
+
+    def kill(self: Any, *_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.chdir(folder)
+    fit(type("Kill", (Callback,), {hook: kill})())
+
+
 def killed(hook: str) -> None:
     """A run in the folder, in another process, that is killed in a hook."""
-    child = os.fork()
-    if child == 0:
-
-        def kill(self: Any, *_: Any) -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        fit(type("Kill", (Callback,), {hook: kill})())
-        os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
+    start_server()
+    process = FORKS.Process(target=train_until_killed, args=(hook, Path.cwd()))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 BEFORE_THE_FIRST_SAVE = ["on_setup_end", "on_fit_start", "on_step_start", "on_step_end"]
 
 
-@pytest.mark.not_standin
 @pytest.mark.parametrize("hook", BEFORE_THE_FIRST_SAVE)
 def test_a_new_run_that_is_killed_before_its_first_save_goes_on_as_itself(hook: str) -> None:
     fit()

@@ -68,6 +68,8 @@ def page(plan: Plan) -> str:
         times = _times(due.times)
         first = f", first at step {due.first_step:,}" if due.first_step is not None else ""
         lines.append(f"  {due.owner} {due.option}: {due.schedule}: {times}{first}")
+    lines += ["", "chosen once"]
+    lines += [f"  {name}: {way}" for name, way in plan.ways.items()]
     lines += ["", "hooks, in order"]
     lines += [f"  {hook}: {', '.join(names)}" for hook, names in plan.hooks.items()]
     lines += ["", "findings" if plan.findings else "nothing found to complain about"]

@@ -22,7 +22,7 @@ from trackside.data.loaded import LoadedBatch
 from trackside.data.seekable import SeekableSampler
 from trackside.data.source import DataSource, Stateful
 from trackside.data.tensors import TensorLoader
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, DataError
 from trackside.progress import is_count
 
 AHEAD = 1
@@ -142,7 +142,7 @@ def prefetcher_for(
             expected="a whole number, 0 or more; None for what helps on the device",
             option="prefetch_batches",
         )
-    if streams is None and device.type in WITH_STREAMS:
+    if streams is None and _copies_aside(device):
         streams = DeviceStreams(device)
     if prefetch_batches == 0 or (prefetch_batches is None and streams is None):
         return None
@@ -160,12 +160,45 @@ def prefetcher_for(
     return prefetched
 
 
+def chosen_way(device: torch.device, prefetch_batches: int | None, source: DataSource) -> str:
+    """The way of batches to `device`, in words, as `prefetcher_for` has them go.
+
+    Where the size of a batch decides, the first one is looked at, in a pass that leaves no trace.
+    """
+    unset, aside = prefetch_batches is None, _copies_aside(device)
+    if prefetch_batches == 0:
+        return "moved when their step begins: prefetch_batches=0"
+    if unset and device.type == "cpu":
+        return "used where they are"
+    if unset and not aside:
+        return f"moved when their step begins: {device.type} can't copy beside its work"
+    if unset:
+        try:
+            with source.aside() as batches:
+                size_bytes = _host_bytes(list(islice(batches, 1)))
+        except DataError:
+            return "the size of the first one decides: this data can't be looked at before"
+        if size_bytes < SMALL_BATCH_BYTES:
+            return f"moved when their step begins: {size_bytes:,} bytes are copied at once"
+    way = "copied beside the device's work, from pinned memory" if aside else "fetched"
+    if not can_run_ahead(source):
+        return f"{way}; none ahead: this process reads the data, which may draw random numbers"
+    return f"{way}; ahead of their step: {AHEAD if unset else prefetch_batches}"
+
+
+def _copies_aside(device: torch.device) -> bool:
+    return device.type in WITH_STREAMS
+
+
 def _whether_small(batches: Iterator[LoadedBatch]) -> tuple[Iterator[LoadedBatch], bool]:
     """The same batches, and whether the first is too small to be copied beside the computation."""
     first = list(islice(batches, 1))
-    tensors = _tensors([batch.data for batch in first]) or ()
-    size_bytes = sum(tensor.nbytes for tensor in tensors if tensor.is_cpu)
-    return chain(first, batches), size_bytes < SMALL_BATCH_BYTES
+    return chain(first, batches), _host_bytes(first) < SMALL_BATCH_BYTES
+
+
+def _host_bytes(batches: list[LoadedBatch]) -> int:
+    tensors = _tensors([batch.data for batch in batches]) or ()
+    return sum(tensor.nbytes for tensor in tensors if tensor.is_cpu)
 
 
 def can_run_ahead(source: DataSource) -> bool:

@@ -55,6 +55,14 @@ class HasPatience(Protocol):
 
 
 @runtime_checkable
+class ChoosesItsWay(Protocol):
+    """Decides once, by machine and optimizer, how it works; `plan` says it: `TerminateOnNonFinite`."""
+
+    def chosen_way(self, run: Any) -> str:
+        """The way and its reason, in words, for a run whose optimizers are made."""
+
+
+@runtime_checkable
 class SavesInBackground(Protocol):
     """Writes in the background: a failure there has its own policy: `Checkpoint`."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.callbacks.broken_runs import check_resumes_exactly
+from tests.device import DEVICE
 from trackside import Callback, Status, StopTraining, Trainer
 from trackside.callbacks.averaging.ema import EMA
 from trackside.errors import CheckpointError, ConfigurationError, Terminated
@@ -155,7 +156,6 @@ def test_the_weights_are_back_when_a_signal_cuts_an_evaluation_short() -> None:
     assert torch.equal(interrupting.stopped, interrupting.trained)
 
 
-@pytest.mark.cpu
 def test_running_statistics_are_averaged_or_left_alone() -> None:
     def means(buffers: Any) -> tuple[Tensor, Tensor, Tensor]:
         task = tiny_classification()
@@ -163,7 +163,7 @@ def test_running_statistics_are_averaged_or_left_alone() -> None:
         first = task.model[1].running_mean.clone()  # type: ignore[index]
         task.trainer(callbacks=[ema]).fit(task.train, steps=1)
         live = task.model[1].running_mean  # type: ignore[index]
-        return first, live, ema.weights()["1.running_mean"]
+        return first.to(DEVICE), live, ema.weights()["1.running_mean"]
 
     first, live, averaged = means("average")
     assert torch.allclose(averaged, (first + live) / 2)
@@ -209,7 +209,6 @@ def test_a_second_fit_averages_anew() -> None:
     assert ema.updates == 2
 
 
-@pytest.mark.cpu
 def test_averages_can_be_kept_on_another_device() -> None:
     ema = EMA().to("cpu")
     run_with(ema)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from tests.callbacks.broken_runs import SaveEverywhere, check_resumes_exactly
+from tests.device import DEVICE
 from trackside import Callback, Trainer
 from trackside.callbacks.averaging.batch_norm import statistics
 from trackside.callbacks.averaging.swa import SWA
@@ -85,11 +86,10 @@ def test_training_is_left_as_it_was(options: dict[str, Any]) -> None:
     assert torch.equal(weights.at_fit_end, without.at_fit_end)
 
 
-@pytest.mark.cpu
 def test_the_statistics_of_batch_norm_are_those_of_torch_for_the_averaged_weights() -> None:
     task, _ = run_with(SWA(start="1 epoch"), tiny_classification(batch_size=20))
     reference = copy.deepcopy(task.model)
-    update_bn(task.train, reference)
+    update_bn(task.train, reference, device=DEVICE)
 
     # One batch holds all samples: its order, and dropout behind the norm, change nothing.
     found, expected = statistics({"m": task.model}), statistics({"m": reference})

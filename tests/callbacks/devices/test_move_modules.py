@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.device import NAME
 from trackside import Callback, Trainer
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.devices.move_modules import MoveModules
@@ -64,7 +65,6 @@ def trainer(*callbacks: Callback, **options: Any) -> Trainer:
     return Trainer(WithTeacher(), callbacks=callbacks, defaults=False, **given)
 
 
-@pytest.mark.cpu
 def test_a_part_of_the_model_moves_for_good() -> None:
     task, places = tiny_regression(), Places()
     trainer(MoveModules({"model.teacher": "meta"}), places).fit(task.train, steps=1)
@@ -72,16 +72,14 @@ def test_a_part_of_the_model_moves_for_good() -> None:
     assert places.seen == [("step", "meta"), ("close", "meta")]
 
 
-@pytest.mark.cpu
 def test_a_part_can_be_there_during_evaluations_only() -> None:
     task, move = tiny_regression(), MoveModules({"model.critic": "meta"}, when="evaluation")
     running = trainer(move)
     running.fit(task.train, task.validation, epochs=2)
 
-    assert running.model.critic.sent == ["meta", "cpu", "meta", "cpu"]  # type: ignore[union-attr]
+    assert running.model.critic.sent == ["meta", NAME, "meta", NAME]  # type: ignore[union-attr]
 
 
-@pytest.mark.cpu
 def test_it_comes_back_when_an_evaluation_breaks() -> None:
     class Breaking(Callback):
         def on_evaluation_batch_start(self, run: Run, evaluation: Any, batch: Any) -> None:
@@ -92,10 +90,9 @@ def test_it_comes_back_when_an_evaluation_breaks() -> None:
     with pytest.raises(ValueError, match="broken"):
         running.fit(task.train, task.validation, epochs=1)
 
-    assert running.model.critic.sent == ["meta", "cpu"]  # type: ignore[union-attr]
+    assert running.model.critic.sent == ["meta", NAME]  # type: ignore[union-attr]
 
 
-@pytest.mark.cpu
 def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None:
     class Loss(nn.Module):
         def __init__(self) -> None:
@@ -103,8 +100,8 @@ def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None
             self.weight: Tensor
             self.register_buffer("weight", torch.ones(1, device="meta"))
 
-        def to(self, *arguments: Any, **options: Any) -> Loss:
-            self.register_buffer("weight", torch.ones(1))
+        def to(self, device: Any) -> Loss:  # type: ignore[override]
+            self.register_buffer("weight", torch.ones(1).to(device))
             return self
 
         def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -116,7 +113,6 @@ def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None
     assert result.outcome.step == 1
 
 
-@pytest.mark.cpu
 def test_averages_move_after_they_are_made() -> None:
     task, ema = tiny_regression(), EMA(every="2 epochs", evaluate=False)
     trainer(MoveModules({"callbacks.ema": "meta"}), ema).fit(task.train, steps=1)
@@ -124,7 +120,6 @@ def test_averages_move_after_they_are_made() -> None:
     assert all(t.is_meta for t in ema.state_dict()["averages"]["0.999"].values())
 
 
-@pytest.mark.cpu
 def test_a_buffer_moves_as_well() -> None:
     running = trainer(MoveModules({"model.scale": "meta"}))
     running.fit(tiny_regression().train, steps=1)
@@ -132,7 +127,6 @@ def test_a_buffer_moves_as_well() -> None:
     assert running.model.scale.is_meta  # type: ignore[union-attr]
 
 
-@pytest.mark.cpu
 def test_it_moves_for_an_evaluation_alone() -> None:
     places = Places()
     trainer(MoveModules({"model.teacher": "meta"}), places).evaluate(tiny_regression().validation)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.device import same
 from trackside import Callback, Trainer
 from trackside.callbacks.devices.sync_batch_norm import SyncBatchNorm
 from trackside.errors import ConfigurationError
@@ -52,7 +53,6 @@ class Afterwards(Callback):
         self.held = own == {id(p) for group in groups for p in group["params"]}
 
 
-@pytest.mark.cpu
 def test_batch_norms_are_replaced_with_their_weights_before_the_optimizer_is_made() -> None:
     task, pretending = tiny_classification(), Pretending("meta")
     afterwards = Afterwards(pretending)
@@ -60,7 +60,7 @@ def test_batch_norms_are_replaced_with_their_weights_before_the_optimizer_is_mad
     task.trainer(callbacks=[pretending, SyncBatchNorm(), afterwards]).fit(task.train, steps=0)
 
     assert isinstance(task.model[1], nn.SyncBatchNorm)  # type: ignore[index]
-    assert torch.equal(task.weights, before)
+    assert same(task.weights, before)
     assert afterwards.held
 
 

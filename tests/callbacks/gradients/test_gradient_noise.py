@@ -89,7 +89,7 @@ def test_it_needs_accumulation() -> None:
         fit(GradientNoise(), list(DATA.split(4)), accumulate=1)
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("a parameter's class is lost where the model is moved")
 def test_the_gradients_of_sharded_parameters_are_refused() -> None:
     class Sharded(nn.Parameter):
         device_mesh = None  # as a DTensor has

@@ -53,7 +53,7 @@ def fit(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, **options: Any) -
     return trainer.fit(task.train, epochs=4)
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("the clock that the test moves is the host's")
 def test_each_phase_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = Benchmark(steps=4, skip=2)
     history = fit(benchmark, monkeypatch).history
@@ -64,7 +64,7 @@ def test_each_phase_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.latest("benchmark/backward_seconds") == 2.0
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("the clock that the test moves is the host's")
 def test_batches_of_a_step_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = Benchmark(steps=1, skip=0)
     fit(benchmark, monkeypatch, accumulate=2)
@@ -73,7 +73,7 @@ def test_batches_of_a_step_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert benchmark.results["optimizer"]["median"] == 4.0
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("the clock that the test moves is the host's")
 def test_the_file_says_how_much_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     fit(Benchmark(steps=3, skip=0), monkeypatch)
     report = json.loads(Path("run/benchmark.json").read_text())
@@ -83,7 +83,6 @@ def test_the_file_says_how_much_was_timed(monkeypatch: pytest.MonkeyPatch) -> No
     assert report["seconds"]["step"]["p90"] == 7.0
 
 
-@pytest.mark.cpu
 def test_a_run_of_fewer_steps_is_summed_up_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = Benchmark(steps=1000, skip=1)
     fit(benchmark, monkeypatch)
@@ -91,7 +90,6 @@ def test_a_run_of_fewer_steps_is_summed_up_at_its_end(monkeypatch: pytest.Monkey
     assert json.loads(Path("run/benchmark.json").read_text())["steps"] == 11
 
 
-@pytest.mark.cpu
 def test_weights_are_left_as_they_are() -> None:
     def weights(*callbacks: Callback) -> torch.Tensor:
         task = tiny_regression()

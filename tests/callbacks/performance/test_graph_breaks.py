@@ -45,7 +45,7 @@ def fit(model: nn.Module, *callbacks: Callback, **settings: Any) -> list[Tensor]
     return list(model.state_dict().values())
 
 
-@pytest.mark.not_standin
+@pytest.mark.not_standin("torch.compile")
 def test_a_model_that_is_not_compiled_is_explained() -> None:
     fit(Breaking(), GraphBreaks())
     text = REPORT.read_text()
@@ -61,7 +61,7 @@ def test_the_trial_leaves_weights_buffers_and_generators_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(tried, plain, strict=True))
 
 
-@pytest.mark.not_standin
+@pytest.mark.not_standin("torch.compile")
 def test_of_a_compiled_model_the_counts_of_its_compilation_are_told() -> None:
     torch._dynamo.reset()
     fit(Breaking(), GraphBreaks(), compile={"backend": "eager"})

@@ -65,7 +65,7 @@ def test_an_error_while_it_records_leaves_no_profiler_running() -> None:
     assert (FOLDER / "step-0000000001-rank-0.json").exists()
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("where there is a GPU, there are snapshots of its memory")
 def test_where_there_is_no_memory_snapshot_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="trackside"):
         fit(Profiler(memory_snapshot=True), steps=1)

@@ -31,7 +31,7 @@ class Looker(nn.Module):
         return scores
 
     def sample(self, count: int) -> Tensor:
-        return torch.rand(count, 1, 4, 6) * self.head.bias.norm()
+        return torch.rand(count, 1, 4, 6).to(self.head.bias.device) * self.head.bias.norm()
 
 
 def tiny_pictures(samples: int = 20, batch_size: int = 8) -> Task:

@@ -27,7 +27,6 @@ def fit(*callbacks: Callback, lr: float = 0.01, **options: Any) -> Any:
     return trainer.fit(task.train, epochs=2)
 
 
-@pytest.mark.cpu
 def test_a_model_that_learns_nothing_draws_the_same_again() -> None:
     tracker = Tracker()
     fit(tracker, SampleImages(), lr=0.0)
@@ -38,7 +37,6 @@ def test_a_model_that_learns_nothing_draws_the_same_again() -> None:
     assert np.array_equal(first.pixels[60:], second.pixels[60:])
 
 
-@pytest.mark.cpu
 def test_what_was_learnt_is_seen() -> None:
     tracker = Tracker()
     fit(tracker, SampleImages(value_range=[-1, 1]), lr=0.5)
@@ -47,7 +45,6 @@ def test_what_was_learnt_is_seen() -> None:
     assert not np.array_equal(first.pixels[60:], second.pixels[60:])
 
 
-@pytest.mark.cpu
 def test_another_seed_draws_something_else() -> None:
     one, other = Tracker(), Tracker()
     fit(one, SampleImages(seed=0), lr=0.0)
@@ -56,7 +53,6 @@ def test_another_seed_draws_something_else() -> None:
     assert not np.array_equal(one.shown[0][1].pixels[60:], other.shown[0][1].pixels[60:])
 
 
-@pytest.mark.cpu
 def test_a_function_of_noise_gets_noise_of_the_shape_that_was_given() -> None:
     seen = []
 
@@ -71,7 +67,7 @@ def test_a_function_of_noise_gets_noise_of_the_shape_that_was_given() -> None:
 
     class Both(Callback):
         def on_fit_start(self, run: Run) -> None:
-            run.models = {**run.models, "generator": Generator()}
+            run.models = {**run.models, "generator": Generator().to(run.device)}
 
     tracker = Tracker()
     fit(tracker, Both(), SampleImages(count=3, latent=[5], model="generator", shape=[4, 6]))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.callbacks.pictures.scenes import Looker, tiny_pictures
+from tests.device import same
 from trackside import Callback
 from trackside.callbacks import EMA
 from trackside.callbacks.pictures.samples import (
@@ -111,7 +112,6 @@ def test_a_look_leaves_modes_generators_and_requests_as_they_were() -> None:
     assert requests == []
 
 
-@pytest.mark.cpu
 def test_a_look_can_be_one_at_averages_and_the_weights_come_back() -> None:
     def look(run: Run) -> tuple[Tensor, Tensor, Tensor]:
         bias = run.model.get_parameter("head.bias")
@@ -123,7 +123,7 @@ def test_a_look_can_be_one_at_averages_and_the_weights_come_back() -> None:
 
     inside, after, first = during(look, others=[EMA()])
 
-    assert torch.equal(inside, first)
+    assert same(inside, first)
     assert (after == 5.0).all()
 
 

@@ -65,7 +65,7 @@ def test_without_a_length_the_way_is_what_is_left_of_the_run() -> None:
     assert found == pytest.approx([0.4, 0.4, 0.4, 0.3, 0.2, 0.1])
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("a model that is moved has other tensors")
 def test_a_tensor_keeps_its_identity() -> None:
     class Scaled(nn.Linear):
         def __init__(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,7 +171,6 @@ def fused(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=0.01, fused=True)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("gradient", [False, True])
 def test_on_an_accelerator_the_update_is_left_out_without_a_wait(gradient: bool) -> None:
     spoiled, until_then = tiny_regression(), tiny_regression()
@@ -186,7 +186,6 @@ def test_on_an_accelerator_the_update_is_left_out_without_a_wait(gradient: bool)
     assert spoiled.weights.equal(until_then.weights)
 
 
-@pytest.mark.cpu
 def test_what_was_bad_in_the_last_step_is_known_before_the_run_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -199,7 +198,6 @@ def test_what_was_bad_in_the_last_step_is_known_before_the_run_ends(
     assert (outcome.status, outcome.reason) == ("diverged", "the loss is not finite in step 3")
 
 
-@pytest.mark.cpu
 def test_on_an_accelerator_bad_data_is_named_although_its_step_is_over() -> None:
     task = tiny_regression()
     callbacks = [Spoiler(3, data=True), TerminateOnNonFinite(), AsOnAnAccelerator()]
@@ -208,6 +206,28 @@ def test_on_an_accelerator_bad_data_is_named_although_its_step_is_over() -> None
 
     reason = "the loss is not finite in step 3; the data is bad already: batch[0]"
     assert outcome.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("device", "policy", "make", "way"),
+    [
+        ("cpu", "stop", fused, "looked at before each update"),
+        ("cuda", "stop", fused, "looked at on the device; the optimizer leaves a bad update out"),
+        ("cuda", "skip", fused, "waited for before each update: the policy `skip` has to know"),
+        ("cuda", "stop", torch.optim.RMSprop, "waited for before each update: with `fused=True`"),
+    ],
+)
+def test_the_way_is_chosen_by_device_policy_and_optimizer_and_can_be_told(
+    device: str, policy: Any, make: Any, way: str
+) -> None:
+    optimizer = make([torch.nn.Parameter(torch.ones(1))])
+    run: Any = SimpleNamespace(device=torch.device(device), optimizers={"optimizer": optimizer})
+
+    watch = TerminateOnNonFinite(policy)
+    watch.on_optimizers_ready(run)
+
+    assert watch.chosen_way(run).startswith(f"the loss is {way}")
+    assert watch._waits is ("on the device" not in way)
 
 
 def test_a_step_that_fails_leaves_nothing_on_the_optimizer() -> None:
@@ -365,7 +385,7 @@ def test_the_batch_of_a_ruinous_update_is_left_out_not_the_one_after(gradients: 
     assert all(value.isfinite().all() for value in state(first).values())
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("looked at before the update; an accelerator tells a step later")
 def test_a_rollback_names_step_and_tensor(caplog: pytest.LogCaptureFixture) -> None:
     notes = Notes()
     data = DataLoader(marked(13, value=NAN), 4)
@@ -380,7 +400,7 @@ def test_a_rollback_names_step_and_tensor(caplog: pytest.LogCaptureFixture) -> N
     assert "left out from now on: batch 3 of epoch 0" in caplog.text
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("looked at before the update; an accelerator tells a step later")
 def test_when_the_budget_is_used_up_the_run_stops_and_says_so() -> None:
     watch = TerminateOnNonFinite("roll_back", max_rollbacks=1)
     first = trainer("run", watch)
@@ -395,7 +415,6 @@ def test_when_the_budget_is_used_up_the_run_stops_and_says_so() -> None:
     assert all(value.isfinite().all() for value in state(first).values() if value.ndim == 2)
 
 
-@pytest.mark.cpu
 def test_the_budget_counts_over_resumes() -> None:
     data = DataLoader(marked(14, 30, value=NAN), 4)
     watch = TerminateOnNonFinite("roll_back", max_rollbacks=1)

@@ -19,7 +19,7 @@ def test_the_peak_of_the_process_is_recorded_once_per_epoch() -> None:
     assert 10_000_000 < first <= second <= host_peak_bytes()
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("torch's module of the device is a stand-in that has memory alone")
 def test_a_device_is_asked_for_its_peak_and_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_the_folder_of_the_run_tells_what_it_was_made_from() -> None:
     kept = yaml.safe_load(Path("run/config.yaml").read_text())
     assert kept["optimizer"]["lr"] == 2
     environment = json.loads(Path("run/environment.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["packages"]["torch"] == version("torch")
     assert environment["python"].startswith(f"{sys.version_info.major}.")
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.config.files import good, write
+from tests.device import NAME
 from trackside.cli.main import run
 from trackside.config import ExperimentError, load
 from trackside.config.experiment.plan import Plan, make_plan
@@ -71,6 +72,15 @@ def test_a_plan_tells_what_is_due_how_often() -> None:
     }
 
 
+@pytest.mark.cpu("its way is that of a CPU; tests of the parts have those of accelerators")
+def test_a_plan_tells_what_is_chosen_once() -> None:
+    more = "callbacks: {terminate_on_non_finite: {gradients: true}}\n"
+    assert planned(more=more).ways == {
+        "batches": "used where they are",
+        "terminate_on_non_finite": "loss and gradients are looked at before each update",
+    }
+
+
 def test_the_order_of_a_plan_is_that_of_the_run() -> None:
     planned_hooks = planned().hooks
     finished = load("run.yaml").run()
@@ -127,7 +137,8 @@ def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None
     write(good(TEST_SET, more=MORE))
     assert run(["plan", "run.yaml", "optimizer.fused=true"]) == 0
     shown = capsys.readouterr().out
-    assert "run      2 steps (an epoch has 2), on cpu, files in run\n" in shown
+    assert f"run      2 steps (an epoch has 2), on {NAME}, files in run\n" in shown
+    assert "chosen once\n  batches: " in shown
     assert "data     test: 3 samples, 1 batches; evaluated after it\n" in shown
     assert "  checkpoint every: 1 epoch: once, first at step 2\n" in shown
     assert "  on_fit_end: ticker, checkpoint\n" in shown
@@ -143,6 +154,7 @@ def test_the_plan_as_json_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
     plan = json.loads(capsys.readouterr().out)
     assert plan["steps"] == 2
     assert plan["schedules"][1]["schedule"] == "1 epoch"
+    assert list(plan["ways"]) == ["batches"]
 
 
 def test_a_plan_with_an_error_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:

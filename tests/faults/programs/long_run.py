@@ -1,6 +1,6 @@
 """A training with everything that makes an exact resume hard; tells every batch and every step.
 
-`python long_run.py FOLDER` prints what it tells as JSON, one line each.
+`python -m tests.faults.programs.long_run FOLDER` prints what it tells as JSON, one line each.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch.distributed.checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from tests.device import DEVICE
 from trackside import Callback, Run, Scheduler, Settings, Trainer, accuracy
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.checkpoint import Checkpoint
@@ -97,8 +98,8 @@ class Report(Callback[Run]):
 
 
 def digest(tensors: Any) -> str:
-    raw = b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
-    return hashlib.sha256(raw).hexdigest()
+    raw = [t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes() for t in tensors]
+    return hashlib.sha256(b"".join(raw)).hexdigest()
 
 
 def train(options: Options, tell: Tell) -> int:
@@ -167,7 +168,7 @@ def make(options: Options, tell: Tell) -> Trainer:
         seed=11,
         accumulate=options.accumulate,
         precision=options.precision,
-        settings=Settings(directory=Path(options.directory), log_every="5 steps", device="cpu"),
+        settings=Settings(directory=Path(options.directory), log_every="5 steps", device=DEVICE),
     )
 
 

@@ -117,15 +117,26 @@ class TerminateOnNonFinite(Callback):
         self._optimizers = ()
         self._start_anew()
 
+    def chosen_way(self, run: Run) -> str:
+        """How a bad update is kept from being made; see the class. `plan` prints it."""
+        what = "loss and gradients are" if self.gradients else "the loss is"
+        if run.device.type == "cpu":
+            return f"{what} looked at before each update"
+        if self.policy == "skip":
+            return f"{what} waited for before each update: the policy `skip` has to know"
+        if not all(map(_decides_on_device, run.optimizers.values())):
+            return (
+                f"{what} waited for before each update: with `fused=True`, the optimizer could "
+                "leave it out by itself"
+            )
+        return f"{what} looked at on the device; the optimizer leaves a bad update out, no wait"
+
     def on_optimizers_ready(self, run: Run) -> None:
         self._optimizers = tuple(run.optimizers.values())
         can = all(map(_decides_on_device, self._optimizers))
         self._waits = run.device.type == "cpu" or self.policy == "skip" or not can
-        if run.device.type != "cpu" and not can:
-            _log.info(
-                "the loss is waited for in each step: with `fused=True`, the optimizer could leave "
-                "an update out by itself"
-            )
+        if run.device.type != "cpu" and self._waits:
+            _log.info("%s", self.chosen_way(run))
         # What is bad on one rank is in the gradients of all ranks: all drop the update, or none.
         self.skips_steps = self._waits and self.policy != "raise"
         unused = {"on_optimizer_step_end", "on_train_epoch_end"} if self._waits else set()

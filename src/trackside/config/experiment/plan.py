@@ -15,10 +15,11 @@ from trackside.checkpoint.saver import saver_among
 from trackside.config.checking.options import options_of
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.text.place import Path
+from trackside.data.prefetch import chosen_way
 from trackside.errors import ConfigurationError, MonitorError, StopTraining
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
-from trackside.lifecycle.roles import HasSchedulers
+from trackside.lifecycle.roles import ChoosesItsWay, HasSchedulers
 from trackside.machine import randomness
 from trackside.planning.diagnostics import Diagnostic, Planned, findings, planned
 from trackside.run import Run
@@ -72,6 +73,9 @@ class Plan:
     hooks: Mapping[str, list[str]]
     """The listeners of every hook that has any, in order."""
     schedules: list[Planned]
+    ways: Mapping[str, str]
+    """What is chosen once by device, data and optimizer, and why: of the batches, and by callback.
+    """
     disk: Disk | None
     findings: list[Diagnostic] = field(default_factory=list)
 
@@ -126,6 +130,7 @@ def make_plan(experiment: Experiment) -> Plan:
         memory=memory,
         hooks=_hooks(trainer),
         schedules=planned(run, settings),
+        ways=_ways(run, trainer),
         disk=disk,
         findings=[replace(one, place=_place(experiment, one)) for one in found],
     )
@@ -202,6 +207,17 @@ def _hooks(trainer: Trainer) -> dict[str, list[str]]:
         for hook in HOOKS
         if hook in own or hook in table
     }
+
+
+def _ways(run: Run, trainer: Trainer) -> dict[str, str]:
+    """The way of the batches to the device, and those that callbacks choose."""
+    prefetch = trainer.settings.prefetch_batches
+    with randomness.preserved():
+        ways = {"batches": chosen_way(run.device, prefetch, run.data["train"])}
+    for name, callback in trainer.callbacks.items():
+        if isinstance(callback, ChoosesItsWay):
+            ways[name] = callback.chosen_way(run)
+    return ways
 
 
 # --- sizes ---------------------------------------------------------------------------------------

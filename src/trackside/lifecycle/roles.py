@@ -56,7 +56,7 @@ class HasPatience(Protocol):
 
 @runtime_checkable
 class ChoosesItsWay(Protocol):
-    """Decides once, by machine and optimizer, how it works; `plan` says it: `TerminateOnNonFinite`."""
+    """Decides once how it works on a machine; `plan` says it: `TerminateOnNonFinite`."""
 
     def chosen_way(self, run: Any) -> str:
         """The way and its reason, in words, for a run whose optimizers are made."""

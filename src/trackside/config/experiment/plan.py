@@ -74,8 +74,7 @@ class Plan:
     """The listeners of every hook that has any, in order."""
     schedules: list[Planned]
     ways: Mapping[str, str]
-    """What is chosen once by device, data and optimizer, and why: of the batches, and by callback.
-    """
+    """Choices made once by device, data and optimizer: of the batches' way, and by callback."""
     disk: Disk | None
     findings: list[Diagnostic] = field(default_factory=list)
 

@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trackside import Run, Trainer
 from trackside.errors import ConfigurationError
 from trackside.history import (
     Columns,
     History,
     Mode,
+    PrefixedHistory,
     Record,
     best_key,
     check_mode,
     has_improved,
 )
+from trackside.testing import tiny_regression
 
 finite = st.floats(-1e6, 1e6)
 
@@ -202,3 +205,36 @@ def test_a_value_that_is_no_number_leaves_the_history_as_it_was() -> None:
 @pytest.mark.parametrize(("mode", "expected"), [("min", [1.0, 2.0, 3.0]), ("max", [3.0, 2.0, 1.0])])
 def test_the_best_value_is_sorted_first(mode: Mode, expected: list[float]) -> None:
     assert sorted([2.0, 1.0, 3.0], key=lambda value: best_key(value, mode)) == expected
+
+
+def test_a_history_keeps_values_under_its_prefix() -> None:
+    history = PrefixedHistory("teacher/")
+    history.append(Record({"val/loss": 0.5}, step=1, epoch=1, samples=4, seconds=0.1))
+
+    assert history.names == ("teacher/val/loss",)
+
+
+@pytest.mark.parametrize("name", ["val/loss", "teacher/val/loss"])
+def test_a_prefixed_value_is_found_by_both_its_names(name: str) -> None:
+    history = PrefixedHistory("teacher/")
+    history.append(Record({"val/loss": 0.5}, step=1, epoch=1, samples=4, seconds=0.1))
+
+    found = history.best(name)
+    assert found is not None
+    assert (history.latest(name), history.values(name), found.value) == (0.5, [0.5], 0.5)
+    assert history.points(name) == [(1, 0.5)]
+
+
+def test_a_run_of_ones_own_takes_another_history() -> None:
+    class Fold(Run):
+        def make_history(self) -> History:
+            return PrefixedHistory("fold/")
+
+    class FoldTrainer(Trainer):
+        run_class = Fold
+
+    task = tiny_regression()
+    trainer = FoldTrainer(task.model, loss=task.loss, optimizer=task.optimizer, defaults=False)
+    history = trainer.fit(task.train, task.validation, epochs=1).history
+
+    assert set(history.names) == {"fold/train/loss", "fold/val/loss"}

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trackside.errors import WrongTimeError as WrongTimeError
     from trackside.history import Best as Best
     from trackside.history import History as History
+    from trackside.history import PrefixedHistory as PrefixedHistory
     from trackside.history import Record as Record
     from trackside.lifecycle.collection import CallbackCollection as CallbackCollection
     from trackside.lifecycle.hooks import Callback as Callback
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from trackside.tracking.media import Picture as Picture
     from trackside.tracking.tracker import TrackedRun as TrackedRun
     from trackside.tracking.tracker import Tracker as Tracker
+    from trackside.trainer.batch_limits import limited_batches as limited_batches
     from trackside.trainer.program import Program as Program
     from trackside.trainer.program import program as program
     from trackside.trainer.rehearsal import RehearsalError as RehearsalError
@@ -129,6 +131,7 @@ else:
             "history": (
                 "Best",
                 "History",
+                "PrefixedHistory",
                 "Record",
             ),
             "lifecycle.collection": ("CallbackCollection",),
@@ -184,6 +187,7 @@ else:
                 "TrackedRun",
                 "Tracker",
             ),
+            "trainer.batch_limits": ("limited_batches",),
             "trainer.program": ("Program", "program"),
             "trainer.rehearsal": ("RehearsalError",),
             "trainer.settings": (
@@ -234,6 +238,7 @@ __all__ = [
     "PeerFailed",
     "PeriodicCallback",
     "Picture",
+    "PrefixedHistory",
     "Program",
     "Progress",
     "RankData",
@@ -272,6 +277,7 @@ __all__ = [
     "accuracy",
     "declare_direction",
     "event",
+    "limited_batches",
     "load",
     "on",
     "program",

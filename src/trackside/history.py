@@ -6,7 +6,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, overload
 
@@ -312,6 +312,53 @@ class History:
         self._columns = columns
         self._latest = {name: columns.newest(name) for name in columns.tables_of}
         self._best = {}
+
+
+class PrefixedHistory(History):
+    """A history that keeps values under a prefix, to put several runs' into one table.
+
+    Who asks it for a value names it with the prefix or without. Loggers get records as they were
+    made; files and tables that are made of the history have the prefix.
+
+    Args:
+        prefix: In front of every name, such as `teacher/`.
+
+    Example:
+        >>> class Fold(Run):
+        ...     def make_history(self):
+        ...         return PrefixedHistory("fold 1/")
+        >>> class FoldTrainer(Trainer):
+        ...     run_class = Fold
+    """
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+
+    def append(self, record: Record) -> None:
+        """Add `record`, its values under the prefix."""
+        values = {self.full_name(name): value for name, value in record.values.items()}
+        super().append(replace(record, values=values))
+
+    def full_name(self, name: str) -> str:
+        """`name` with the prefix."""
+        return name if name.startswith(self.prefix) else f"{self.prefix}{name}"
+
+    def latest(self, name: str, default: float | None = None) -> float | None:
+        """See `History`."""
+        return super().latest(self.full_name(name), default)
+
+    def values(self, name: str) -> list[float]:
+        """See `History`."""
+        return super().values(self.full_name(name))
+
+    def points(self, name: str, axis: str = "step") -> list[tuple[float, float]]:
+        """See `History`."""
+        return super().points(self.full_name(name), axis)
+
+    def best(self, name: str, mode: Mode = "min") -> Best | None:
+        """See `History`."""
+        return super().best(self.full_name(name), mode)
 
 
 def _better(

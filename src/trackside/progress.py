@@ -161,3 +161,17 @@ class TrainingBatch:
 def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
     """Batches as they were before `asdict`, and JSON, took them apart."""
     return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """One return to a checkpoint in the middle of a run."""
+
+    from_step: int
+    """Steps completed before."""
+    to_step: int
+    """Steps completed at the checkpoint."""
+    reason: str
+    asked_by: str
+    left_out: tuple[TrainingBatch, ...] = ()
+    """Batches that are not trained on when they come again."""

@@ -18,6 +18,7 @@ from trackside.history import History
 from trackside.later import known_from
 from trackside.outcome import Outcome
 from trackside.progress import Progress, RunLimit, SkippedStep, TrainingBatch
+from trackside.progress import Rollback as Rollback
 from trackside.requests import Kind, Request, Requests
 from trackside.vocabulary.renamed import refuses_old_names
 
@@ -37,20 +38,6 @@ P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rollback:
-    """One return to a checkpoint in the middle of a run."""
-
-    from_step: int
-    """Steps completed before."""
-    to_step: int
-    """Steps completed at the checkpoint."""
-    reason: str
-    asked_by: str
-    left_out: tuple[TrainingBatch, ...] = ()
-    """Batches that are not trained on when they come again."""
-
-
 @dataclass(slots=True)
 class Evaluation:
     """One pass over a named data set without gradients."""
@@ -65,6 +52,8 @@ class Evaluation:
     """Metrics that aren't single numbers (a confusion matrix, say), by full name."""
     batches_completed: int = 0
     samples_completed: int = 0
+    sanity: bool = False
+    """Whether it only tries a few batches before training: nothing of it counts."""
     average: str | bool | None = None
     """Callback whose averaged weights are used, by name; False: none; None: callbacks decide."""
     exits: ExitStack = field(default_factory=ExitStack)
@@ -150,7 +139,7 @@ class Run:
         """The checkpoint from which the run was resumed; None: it began from the start."""
         self.progress = Progress()
         self.limit = RunLimit()
-        self.history = History()
+        self.history = self.make_history()
         self.config = {}
         self.requests = Requests()
         """Requests that are not taken yet."""
@@ -174,6 +163,10 @@ class Run:
         """The callback that writes checkpoints; None where nothing is saved."""
         self._discards = False
         self._events: Events | None = None if events is None else events(self)
+
+    def make_history(self) -> History:
+        """The store of its records: a subclass may take another, or `PrefixedHistory`."""
+        return History()
 
     # --- reading -------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.callbacks.pictures.scenes import tiny_pictures
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.lifecycle.hooks import Callback
+from trackside.run import Run
 from trackside.testing import check_callback, tiny_classification
 
 ALL = builtin_callbacks()
@@ -58,6 +60,20 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "sync_batch_norm": {"observer": False},
     "unfreeze": {"options": {"groups": {"0": "1 epoch"}}, "observer": False},
     "wandb": {"options": {"project": "contract", "mode": "offline"}},
+}
+
+
+class Twin(Callback):
+    """Adds a second model, like the one of the task."""
+
+    def on_configure_end(self, run: Run) -> None:
+        run.models = {**run.models, "twin": copy.deepcopy(run.model)}
+
+
+EXPECTED_NOTES["transfer_weights"] = {
+    "options": {"source": "twin", "target": "model"},
+    "beside": lambda: [Twin()],
+    "observer": False,
 }
 
 

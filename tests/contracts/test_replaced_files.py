@@ -7,8 +7,10 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "trackside"
 IN_PLACE = {
+    "callbacks/reporting/mlflow.py": "writes a new file in a temporary folder of its own",
     "callbacks/saving/export_model.py": "writes to a temporary name, which is then renamed",
     "testing/rules.py": "writes a new file in a temporary folder of its own",
+    "tracking/media.py": "makes a file in memory",
 }
 """Modules that open a file for writing from its beginning, and why they may."""
 

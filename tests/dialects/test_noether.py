@@ -230,6 +230,15 @@ def test_no_04_monitoring_is_installed_without_being_asked_for() -> None:
     assert monitoring <= set(trainer.callbacks.names)
 
 
+def test_no_04_what_is_monitored_without_being_asked_for_is_told() -> None:
+    result = fit(epochs=1, defaults=True)
+
+    told = {name.partition("/")[0] for name in result.history.names}
+    monitored = {"data", "parameters", "lr", "memory", "train_time", "throughput", "time"}
+    assert monitored <= told
+    assert "train/loss" in result.history.names
+
+
 @pytest.fixture
 def my_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module `my_callbacks` that configurations name."""

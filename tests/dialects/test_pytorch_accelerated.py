@@ -14,6 +14,7 @@ from tests.dialects.training import fit, hooks_of, trainer_of
 from trackside import Callback as Native
 from trackside import Settings
 from trackside import Trainer as NativeTrainer
+from trackside.callbacks import Checkpoint
 from trackside.dialects import state_file
 from trackside.dialects.pytorch_accelerated import (
     TABLE,
@@ -627,3 +628,132 @@ def test_a_key_that_the_run_configuration_lacks_names_the_nearest() -> None:
 
     with pytest.raises(KeyError, match="did you mean `num_epochs`"):
         fit(Asking())
+
+
+# --- methods of their trainer that Trackside calls by other names ------------------------------
+
+
+class Own(TrainerMethods, NativeTrainer):
+    """Notes what is called, and what it finds."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.seen: list[Any] = []
+        super().__init__(*args, **options)
+
+
+def own_trainer(kind: type[Own], **options: Any) -> tuple[Any, Any]:
+    task = tiny_regression()
+    settings = Settings(device="cpu", directory="run")
+    given = {"loss": task.loss, "optimizer": task.optimizer, "settings": settings, **options}
+    return kind(task.model, defaults=False, seed=0, **given), task
+
+
+def plain_weights(**options: Any) -> torch.Tensor:
+    trainer, task = own_trainer(Own, **options)
+    trainer.fit(task.train, task.validation, epochs=1)
+    return task.weights
+
+
+def test_the_steps_of_an_update_are_overridden_and_call_what_they_replace() -> None:
+    class Noting(Own):
+        def backward_step(self, loss: Any) -> None:
+            self.seen.append("backward")
+            super().backward_step(loss)
+
+        def optimizer_step(self) -> None:  # type: ignore[override]
+            self.seen.append("step")
+            super().optimizer_step()
+
+        def optimizer_zero_grad(self) -> None:
+            self.seen.append("zero")
+
+    trainer, task = own_trainer(Noting)
+    trainer.fit(task.train, task.validation, epochs=1)
+
+    assert trainer.seen == ["backward", "step", "zero"] * 3
+    assert torch.equal(task.weights, plain_weights())
+
+
+def test_a_step_that_is_overridden_and_does_nothing_leaves_the_weights_alone() -> None:
+    class Still(Own):
+        def optimizer_step(self) -> None:  # type: ignore[override]
+            self.seen.append(type(self.optimizer).__name__)
+
+    trainer, task = own_trainer(Still)
+    before = task.weights
+    trainer.fit(task.train, epochs=1)
+
+    assert torch.equal(task.weights, before)
+    assert trainer.seen == ["SGD"] * 3
+
+
+def halving(optimizer: Any) -> Any:
+    return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+
+
+def test_the_scheduler_is_moved_by_the_method_after_each_update() -> None:
+    class Moving(Own):
+        def scheduler_step(self) -> None:
+            super().scheduler_step()
+            self.seen.append(self.optimizer.param_groups[0]["lr"])
+
+    trainer, task = own_trainer(Moving, scheduler=halving)
+    trainer.fit(task.train, epochs=1)
+
+    assert trainer.seen == [0.05, 0.025, 0.0125]
+
+
+def test_the_scheduler_is_made_by_the_method() -> None:
+    class Making(Own):
+        def create_scheduler(self) -> Any:
+            return torch.optim.lr_scheduler.StepLR(self.optimizer, 1, gamma=0.1)
+
+    trainer, task = own_trainer(Making)
+    trainer.fit(task.train, steps=2)
+
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+def test_a_scheduler_that_a_method_moves_goes_on_after_a_resume() -> None:
+    class Moving(Own):
+        def scheduler_step(self) -> None:
+            super().scheduler_step()
+            self.seen.append(self.optimizer.param_groups[0]["lr"])
+
+    first, task = own_trainer(Moving, scheduler=halving, callbacks=[Checkpoint("1 epoch")])
+    first.fit(task.train, epochs=1)
+    second, task = own_trainer(Moving, scheduler=halving, callbacks=[Checkpoint("1 epoch")])
+    second.fit(task.train, epochs=2, resume="auto")
+
+    assert second.seen == pytest.approx([0.1 / 16, 0.1 / 32, 0.1 / 64])
+
+
+def test_loaders_are_made_by_the_methods() -> None:
+    class Loading(Own):
+        def create_train_dataloader(self, batch_size: int, train_dl_kwargs: Any = None) -> Any:
+            self.seen.append(("train", batch_size, len(self.train_dataset)))
+            return super().create_train_dataloader(batch_size, {"drop_last": True})
+
+        def create_eval_dataloader(self, batch_size: int, eval_dl_kwargs: Any = None) -> Any:
+            self.seen.append(("eval", batch_size, len(self.eval_dataset)))
+            return super().create_eval_dataloader(batch_size)
+
+    trainer, task = own_trainer(Loading)
+    result = trainer.fit(task.train.dataset, task.validation.dataset, epochs=1, batch_size=4)
+
+    assert trainer.seen == [("train", 4, 10), ("eval", 4, 5)]
+    assert result.outcome.step == 2
+
+
+def test_samples_are_collated_by_the_trainer_s_function() -> None:
+    sizes: list[int] = []
+
+    def collate(samples: list[Any]) -> Any:
+        sizes.append(len(samples))
+        return torch.utils.data.default_collate(samples)
+
+    trainer, task = own_trainer(Own)
+    trainer.collate_fn = collate
+    trainer.fit(task.train.dataset, epochs=1, batch_size=5)
+
+    assert sizes == [5, 5]

@@ -438,10 +438,37 @@ def test_the_trainer_is_made_known_once_over_several_runs() -> None:
     seen: list[str] = []
     callback = Accelerated("on_init_end", lambda trainer: seen.append("made"))
     trainer, task = trainer_of([callback])
+    at_once = list(seen)
     trainer.fit(task.train, epochs=1)
     trainer.evaluate(task.validation)
 
-    assert seen == ["made"]
+    assert at_once == seen == ["made"]
+
+
+def test_a_trainer_that_is_made_has_its_model_and_no_run_configuration() -> None:
+    seen: list[Any] = []
+
+    def look(trainer: Any) -> None:
+        seen.extend((trainer.model, trainer.run_config, len(trainer.callback_handler.callbacks)))
+
+    _, task = trainer_of([Accelerated("on_init_end", look)])
+
+    assert seen == [task.model, None, 1]
+
+
+def test_what_is_set_on_a_trainer_that_is_made_is_there_in_its_run() -> None:
+    seen: list[Any] = []
+
+    class Setting(pytorch_accelerated.TrainerCallback):
+        def on_init_end(self, trainer: Any, **kwargs: Any) -> None:
+            trainer.topic = "digits"
+
+        def on_training_run_start(self, trainer: Any, **kwargs: Any) -> None:
+            seen.append(trainer.topic)
+
+    fit(Setting(), epochs=1)
+
+    assert seen == ["digits"]
 
 
 @pytest.mark.parametrize("dialect", [adaptive_neural_network, pytorch_accelerated])

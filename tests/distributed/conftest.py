@@ -145,7 +145,8 @@ def torchrun(tmp_path_factory: pytest.TempPathFactory) -> StartTorchrun:
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC_")}
-    paths = [str(REPOSITORY / "src"), str(PROGRAMS), environment.get("PYTHONPATH", "")]
+    # A copy of the source that a test is tried on comes before the one beside it.
+    paths = [str(PROGRAMS), environment.get("PYTHONPATH", ""), str(REPOSITORY / "src")]
     environment |= {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),

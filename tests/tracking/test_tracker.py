@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from trackside.lifecycle.dispatch import Dispatcher
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
-from trackside.tracking.media import Histogram, Media, Picture
+from trackside.tracking.media import (
+    Audio,
+    File,
+    Histogram,
+    Media,
+    Picture,
+    Table,
+    Text,
+    Video,
+)
 from trackside.tracking.tracker import TrackedRun, Tracker
 
 
@@ -151,3 +161,55 @@ def test_a_histogram_is_shown_under_the_step_of_now() -> None:
 
 def test_a_rehearsal_is_told_to_nobody(tmp_path: Any) -> None:
     assert not Store().rehearse_in(tmp_path)
+
+
+class Showing(Store):
+    """Shows all media."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[str, tuple[Any, int]] = {}
+
+    def write_text(self, name: str, text: Text, step: int) -> None:
+        self.shown[name] = (text, step)
+
+    def write_table(self, name: str, table: Table, step: int) -> None:
+        self.shown[name] = (table, step)
+
+    def write_audio(self, name: str, audio: Audio, step: int) -> None:
+        self.shown[name] = (audio, step)
+
+    def write_video(self, name: str, video: Video, step: int) -> None:
+        self.shown[name] = (video, step)
+
+    def write_file(self, name: str, file: File, step: int) -> None:
+        self.shown[name] = (file, step)
+
+
+MEDIA: dict[str, tuple[Any, Any]] = {
+    "text": (Media.on_text, Text("hello")),
+    "table": (Media.on_table, Table(("a",), ((1,),))),
+    "sound": (Media.on_audio, Audio(np.zeros(4), rate=4)),
+    "film": (Media.on_video, Video(np.zeros((1, 2, 2, 3), np.uint8))),
+    "file": (Media.on_file, File(Path("model.safetensors"), "model")),
+}
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_a_medium_is_shown_under_the_step_of_now(kind: str) -> None:
+    event, medium = MEDIA[kind]
+
+    def story(run: ScriptedRun) -> None:
+        run.tell_step()
+        run.tell_step()
+        run.emit(event, f"my/{kind}", medium)
+
+    showing = Showing()
+    script(showing, story)
+
+    assert showing.shown == {f"my/{kind}": (medium, 2)}
+
+
+def test_a_tracker_listens_to_media_that_it_shows_only() -> None:
+    assert {"on_text", "on_table", "on_audio", "on_video", "on_file"} <= Store.unused_hooks
+    assert not Showing.unused_hooks & {"on_text", "on_file"}

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.reporting.tensorboard import TensorBoard as TensorBoard
     from trackside.callbacks.reporting.trainer_summary import TrainerSummary as TrainerSummary
     from trackside.callbacks.reporting.wandb import WandB as WandB
+    from trackside.callbacks.saving.artifacts import Artifacts as Artifacts
     from trackside.callbacks.saving.auto_save import AutoSave as AutoSave
     from trackside.callbacks.saving.best_checkpoint import BestCheckpoint as BestCheckpoint
     from trackside.callbacks.saving.checkpoint import Checkpoint as Checkpoint
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.saving.stable_decay_checkpoints import (
         StableDecayCheckpoints as StableDecayCheckpoints,
     )
+    from trackside.callbacks.saving.transfer_weights import TransferWeights as TransferWeights
     from trackside.callbacks.scheduling.accumulation_schedule import (
         AccumulationSchedule as AccumulationSchedule,
     )
@@ -140,6 +142,7 @@ else:
             "reporting.tensorboard": ("TensorBoard",),
             "reporting.trainer_summary": ("TrainerSummary",),
             "reporting.wandb": ("WandB",),
+            "saving.artifacts": ("Artifacts",),
             "saving.auto_save": ("AutoSave",),
             "saving.best_checkpoint": ("BestCheckpoint",),
             "saving.checkpoint": ("Checkpoint",),
@@ -148,6 +151,7 @@ else:
             "saving.requeue": ("Requeue",),
             "saving.save_weights": ("SaveWeights",),
             "saving.stable_decay_checkpoints": ("StableDecayCheckpoints",),
+            "saving.transfer_weights": ("TransferWeights",),
             "scheduling.accumulation_schedule": ("AccumulationSchedule",),
             "scheduling.batch_limit": ("BatchLimit",),
             "scheduling.lr_finder": ("LRFinder",),
@@ -175,6 +179,7 @@ __all__ = [
     "EMA",
     "SWA",
     "AccumulationSchedule",
+    "Artifacts",
     "AttentionMaps",
     "AutoSave",
     "BatchLimit",
@@ -239,6 +244,7 @@ __all__ = [
     "TrackOutputs",
     "TrainTime",
     "TrainerSummary",
+    "TransferWeights",
     "TuneFSDP",
     "Unfreeze",
     "WandB",

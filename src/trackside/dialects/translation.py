@@ -110,7 +110,8 @@ def in_validation(hook: Call, call: Call, note: str = "", *, turn: int = 0) -> R
     """Their hook of the validation: carried by ours for evaluations, silent in other ones."""
 
     def only(adapter: Adapter, run: Run, evaluation: Evaluation, *args: Any) -> Any:
-        if is_validation(run, evaluation):
+        heard = adapter.hears_sanity_checks or not evaluation.sanity
+        if heard and is_validation(run, evaluation):
             return call(adapter, run, evaluation, *args)
         return None
 
@@ -144,6 +145,8 @@ class Adapter(Adopted):
     """Whether their hooks may compute losses of their own: their trainer leaves gradients on."""
     reads_training_metrics: ClassVar[tuple[str, ...]] = ()
     """Their hooks whose `logs` hold the trainer's metrics over training batches."""
+    hears_sanity_checks: ClassVar[bool] = False
+    """Whether a check of a few batches before training is a validation there."""
     evaluates_always: ClassVar[bool] = False
     """Whether rows marked `evaluating` hold without a validation before them, too."""
 

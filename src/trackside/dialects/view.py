@@ -44,13 +44,25 @@ class View:
                 received=", ".join([*map(repr, given), *(f"{name}=..." for name in options)]),
                 remedy="make a `trackside.Trainer`, and give it the callbacks",
             )
-        vars(self).update(_run=None, _store=None)
+        vars(self).update(_run=None, _store=None, _made=None)
+
+    def meet(self, trainer: Any) -> None:
+        """Show a trainer that has no run yet; what is set now is there in the first run."""
+        vars(self).update(_made=trainer, _store={})
+
+    @property
+    def trainer_without_run(self) -> Any:
+        """The trainer, before its first run; None from then on."""
+        return vars(self)["_made"] if vars(self)["_run"] is None else None
 
     def look_at(self, run: Run) -> None:
         """Show `run` from now on."""
         # On the run itself: what is kept there refers to it, and goes with it.
         stores = vars(run).setdefault("_dialects", {})
-        vars(self).update(_run=run, _store=stores.setdefault(self.dialect, {}))
+        store = stores.setdefault(self.dialect, {})
+        if vars(self)["_run"] is None:
+            store.update(vars(self)["_store"] or {})
+        vars(self).update(_run=run, _store=store, _made=None)
 
     def join(self, run: Run) -> None:
         """Show `run` to one more callback."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from trackside.errors import (
     MissingRequirementError,
     RegistrationError,
     UnknownCallbackError,
+    WrongTimeError,
     about,
     restoring,
 )
@@ -21,10 +21,10 @@ from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.lifecycle.members import Members, is_a
 from trackside.lifecycle.ordering import in_order
-from trackside.lifecycle.registration import check_callback
+from trackside.lifecycle.registration import check_callback, made, not_ours
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
-from trackside.vocabulary.idioms import native_callback, package_of
+from trackside.vocabulary.idioms import package_of
 
 C = TypeVar("C")
 
@@ -125,14 +125,14 @@ class CallbackCollection:
         self._detach(member, "removed from the run")
 
     def _member(self, given: object, name: str | None, instead_of: Member | None = None) -> Member:
-        callback = _made(adopt(given))
+        callback = made(adopt(given))
         if isinstance(callback, type) and package_of(callback) is None:
             raise RegistrationError(
                 f"`{callback.__name__}` is a class, not a callback",
                 remedy=f"make an instance: `{callback.__name__}(...)`",
             )
         if not isinstance(callback, Callback):
-            raise _not_ours(callback)
+            raise not_ours(callback)
         if self._members.holding(original(callback)) not in (None, instead_of):
             raise DuplicateCallbackError(
                 f"the same instance of `{type(original(callback)).__name__}` was added twice",
@@ -145,14 +145,34 @@ class CallbackCollection:
             callback.check(self._run_class, [one.callback for one in alike])
         explicit = name or callback.name
         if explicit is None:
-            return Member(self._members.free_name(_default_name(callback)), callback)
+            return Member(self._members.free_name(name_for(callback)), callback)
         if self._members.named(explicit) not in (None, instead_of):
             raise DuplicateCallbackError(
                 f"two callbacks are named {explicit!r}", remedy="give one of them another name"
             )
         return Member(explicit, callback)
 
+    def introduce(self, trainer: object, rank: int) -> None:
+        """Call `trainer_made` of those who haven't heard of their trainer yet, in order."""
+        for member in self._ordered:
+            if not member.introduced:
+                member.introduced = True
+                if rank == 0 or not member.callback.rank_zero_only:
+                    with about(callback=member.name):
+                        member.callback.trainer_made(trainer)
+
     # --- during a run --------------------------------------------------------------------------
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Calls the callbacks during a run: for those who evaluate by themselves.
+
+        Raises:
+            WrongTimeError: Outside of a run.
+        """
+        if self._dispatcher is None:
+            raise WrongTimeError("no run is under way", expected="from `on_attach` to `on_close`")
+        return self._dispatcher
 
     def enter(self, dispatcher: Dispatcher, first: Callback[Any] | None = None) -> None:
         """Join a run: attach all callbacks, in order.
@@ -343,35 +363,10 @@ class CallbackCollection:
                 )
 
 
-def _made(callback: Any) -> Any:
-    """An instance of a class of callbacks whose constructor needs nothing; others as they are."""
-    kind = callback if isinstance(callback, type) and issubclass(callback, Callback) else None
-    if kind is None or kind is Callback:
-        return callback
-    parameters = inspect.signature(kind).parameters.values()
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p for p in parameters if p.default is p.empty and p.kind not in variable]
-    return callback if needed else kind()
-
-
-def _default_name(callback: Callback[Any]) -> str:
+def name_for(callback: Any) -> str:
+    """The name of a callback that isn't given another one."""
+    if isinstance(callback, Callback) and callback.name is not None:
+        return callback.name
     if isinstance(callback, Adopted):
         return callback.default_name
     return snake_case(type(callback).__name__)
-
-
-def _not_ours(given: object) -> RegistrationError:
-    """The error for an object that isn't a callback, with a remedy."""
-    package = package_of(given)
-    kind = given if isinstance(given, type) else type(given)
-    remedy = None
-    if package is not None:
-        remedy = native_callback(given)
-    elif callable(given) and not isinstance(given, type):
-        remedy = "say when it is called: `on(Callback.on_epoch_end)(function)`, or as a decorator"
-    return RegistrationError(
-        f"{given!r} is not a callback",
-        expected="an instance of `trackside.Callback`",
-        received=kind.__name__ if package is None else f"`{kind.__name__}`, made for {package}",
-        remedy=remedy,
-    )

@@ -40,7 +40,7 @@ class Account:
 class Member:
     """A callback in a run: its name, its time, its failures."""
 
-    __slots__ = ("accounts", "attached", "callback", "failing", "failures", "name")
+    __slots__ = ("accounts", "attached", "callback", "failing", "failures", "introduced", "name")
 
     def __init__(self, name: str, callback: Callback[Any]) -> None:
         self.name = name
@@ -51,6 +51,8 @@ class Member:
         self.failing: dict[tuple[str, str], int] = {}
         """Failures in a row of what failed when it was last called, by hook and name of the call:
         a hook may call several, in turns."""
+        self.introduced = False
+        """Whether it knows of its trainer."""
         self.attached = False
         """Whether it is between `on_attach` and `on_close`: only then its hooks are called."""
 

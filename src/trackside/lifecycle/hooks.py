@@ -141,6 +141,13 @@ class Callback(Generic[R]):
         """
         return True
 
+    def trainer_made(self, trainer: Any) -> None:
+        """The trainer is made, with all its callbacks; there is no run, and nothing is loaded yet.
+
+        For what can be refused at once. A callback that is added later hears of it when the next
+        run begins. With `rank_zero_only`, on rank 0 only.
+        """
+
     # --- joining and preparing -----------------------------------------------------------------
 
     @hook(None)

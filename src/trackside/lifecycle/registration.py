@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dis
+import inspect
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
 from typing_extensions import TypeVar
 
-from trackside.errors import MissingRequirementError, UnknownHookError, did_you_mean
+from trackside.errors import (
+    MissingRequirementError,
+    RegistrationError,
+    UnknownHookError,
+    did_you_mean,
+)
 from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
 from trackside.lifecycle.signatures import check_signatures
 from trackside.run import Run
 from trackside.vocabulary import idioms, renamed
+from trackside.vocabulary.idioms import native_callback, package_of
 
 
 def check_callback(callback: Callback[Any], run_class: type[Run]) -> None:
@@ -113,3 +120,31 @@ def _members(run_class: type) -> Iterator[str]:
         yield from vars(cls).get("__annotations__", ())
         if isinstance(made := vars(cls).get("__init__"), FunctionType):
             yield from (i.argval for i in dis.get_instructions(made) if i.opname == "STORE_ATTR")
+
+
+def made(callback: Any) -> Any:
+    """An instance of a class of callbacks whose constructor needs nothing; others as they are."""
+    kind = callback if isinstance(callback, type) and issubclass(callback, Callback) else None
+    if kind is None or kind is Callback:
+        return callback
+    parameters = inspect.signature(kind).parameters.values()
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in variable]
+    return callback if needed else kind()
+
+
+def not_ours(given: object) -> RegistrationError:
+    """The error for an object that isn't a callback, with a remedy."""
+    package = package_of(given)
+    kind = given if isinstance(given, type) else type(given)
+    remedy = None
+    if package is not None:
+        remedy = native_callback(given)
+    elif callable(given) and not isinstance(given, type):
+        remedy = "say when it is called: `on(Callback.on_epoch_end)(function)`, or as a decorator"
+    return RegistrationError(
+        f"{given!r} is not a callback",
+        expected="an instance of `trackside.Callback`",
+        received=kind.__name__ if package is None else f"`{kind.__name__}`, made for {package}",
+        remedy=remedy,
+    )

@@ -14,7 +14,7 @@ from trackside.data.batches import move
 from trackside.data.order import PassOrder
 from trackside.errors import UnknownDataError, UsageError
 from trackside.lifecycle.periodic import PeriodicCallback
-from trackside.run import Run
+from trackside.run import Evaluation, Run
 from trackside.schedule import Schedule
 from trackside.step.modes import evaluation_mode
 from trackside.step.output import joined
@@ -29,7 +29,8 @@ class EvaluationCallback(PeriodicCallback):
     """Passes over a data set whenever it is due, each sample once, whatever the number of ranks.
 
     A subclass overrides `process_batch` and `process_results`. Training is left as it was: modes of
-    modules, generators, position, gradients.
+    modules, generators, position, gradients. `Trainer.evaluate(data, name=...)` passes over its
+    data too, where its name is that of this callback's data.
 
     Args:
         data: Name of the data: `val`, `test`, or any key given to `fit(..., data={...})`.
@@ -83,6 +84,11 @@ class EvaluationCallback(PeriodicCallback):
 
     def on_due(self, run: Run) -> None:
         self.pass_over(run)
+
+    def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        # Training has a schedule; in `Trainer.evaluate` there is this one occasion.
+        if run.mode == "evaluate" and evaluation.name == self.data and self.every is not None:
+            self.pass_over(run)
 
     def pass_over(self, run: Run) -> None:
         """One pass now. Every rank has to call it at the same step."""

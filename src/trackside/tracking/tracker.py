@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
@@ -18,10 +18,11 @@ from trackside.outcome import Outcome
 from trackside.run import Rollback, Run
 from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.flat import flat
-from trackside.tracking.media import Histogram, Picture
+from trackside.tracking.media import Audio, File, Histogram, Picture, Table, Text, Video
 
 logger = logging.getLogger("trackside")
 Write = Callable[[Mapping[str, Any]], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class TrackedRun:
 
 
 class Tracker(RankZeroCallback[Run], ABC):
-    """Sends metrics, the configuration, pictures and histograms somewhere, in a thread.
+    """Sends metrics, the configuration and media somewhere, in a thread.
 
     A subclass says how: `open`, `write_metrics` and `close`, and what else it can show. These are
     called in one thread, one after another, and may take their time: the loop doesn't wait. What
@@ -71,7 +72,10 @@ class Tracker(RankZeroCallback[Run], ABC):
     """Id of the run at the tracker; None as long as there is none."""
     _queue: BackgroundQueue | None = None
     _suspects: frozenset[tuple[str, str]] = frozenset()
-    _OPTIONAL = (("on_picture", "write_picture"), ("on_histogram", "write_histogram"))
+    _OPTIONAL = tuple(
+        (f"on_{kind}", f"write_{kind}")
+        for kind in ("picture", "histogram", "text", "table", "audio", "video", "file")
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -107,6 +111,26 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
         """Show a histogram; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def write_text(self, name: str, text: Text, step: int) -> None:
+        """Show a text; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def write_table(self, name: str, table: Table, step: int) -> None:
+        """Show a table; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def write_audio(self, name: str, audio: Audio, step: int) -> None:
+        """Let people hear a sound; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def write_video(self, name: str, video: Video, step: int) -> None:
+        """Show a film; a tracker without this method gets none."""
+        raise NotImplementedError
+
+    def write_file(self, name: str, file: File, step: int) -> None:
+        """Keep a file or a folder; a tracker without this method gets none."""
         raise NotImplementedError
 
     def rewind(self, step: int) -> None:
@@ -162,12 +186,37 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     def on_histogram(self, run: Run, name: str, histogram: Histogram) -> None:
         """Show a histogram under the step of now."""
+        self._show(run, "histogram", name, histogram, self.write_histogram)
+
+    def on_text(self, run: Run, name: str, text: Text) -> None:
+        """Show a text under the step of now."""
+        self._show(run, "text", name, text, self.write_text)
+
+    def on_table(self, run: Run, name: str, table: Table) -> None:
+        """Show a table under the step of now."""
+        self._show(run, "table", name, table, self.write_table)
+
+    def on_audio(self, run: Run, name: str, audio: Audio) -> None:
+        """Let people hear a sound under the step of now."""
+        self._show(run, "sound", name, audio, self.write_audio)
+
+    def on_video(self, run: Run, name: str, video: Video) -> None:
+        """Show a film under the step of now."""
+        self._show(run, "film", name, video, self.write_video)
+
+    def on_file(self, run: Run, name: str, file: File) -> None:
+        """Keep a file as it is now."""
+        self._show(run, "file", name, file, self.write_file)
+
+    def _show(
+        self, run: Run, kind: str, name: str, medium: T, show: Callable[[str, T, int], None]
+    ) -> None:
         step = run.progress.steps_completed
 
-        def write(histograms: Mapping[str, Histogram]) -> None:
-            self.write_histogram(name, histograms[name], step)
+        def write(media: Mapping[str, T]) -> None:
+            show(name, media[name], step)
 
-        self._put(partial(self._send, "histogram", {name: histogram}, write))
+        self._put(partial(self._send, kind, {name: medium}, write))
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._put(partial(self.rewind, rollback.to_step))

@@ -32,7 +32,7 @@ from trackside.schedule import Every
 from trackside.step.metrics import Metric, MetricLog
 from trackside.step.optimization import build_optimizers, build_schedulings
 from trackside.step.precision import Precision
-from trackside.trainer import own_modules
+from trackside.trainer import batch_limits, declared, own_modules
 from trackside.trainer.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
     """Return a new run, whose rank, folder, device and limit are known."""
     checks.check_trainer_declarations(trainer)
+    declared.introduce(trainer)
     directory = checks.directory(trainer.settings.directory)
     run = trainer.run_class(mode, directory, events=trainer.make_events)
     place = RankInfo.from_environment()
@@ -95,7 +96,9 @@ def assemble(
     events.fire(Callback.on_configure_start)
     made = models is None or training
     run.models = models_by_name(trainer.configure_model(run)) if made else dict(models or {})
+    declared.join(trainer, run)
     run.data = sources = _sources(run, sets, batching)
+    batch_limits.apply(run)
     checks.know_length(run)
     events.fire(Callback.on_configure_end)
     run.steps = trainer

@@ -7,9 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.lifecycle.adoption import adopt
-from trackside.lifecycle.collection import CallbackCollection
-from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.adoption import adopt, original
+from trackside.lifecycle.collection import CallbackCollection, name_for
 from trackside.run import Run
 
 if TYPE_CHECKING:
@@ -41,11 +40,11 @@ def collect(
     run_class: type[Run],
     *,
     defaults: bool,
+    declared: Iterable[tuple[str | None, Any]] = (),
 ) -> CallbackCollection:
-    """The given callbacks after the default ones.
+    """The given callbacks after the default ones and those that trainer and model declare.
 
-    A default gives way to a given callback of its class or its name; a name given as None is
-    removed.
+    Both give way to a given callback of their class or their name; a name given as None is removed.
 
     Raises:
         ConfigurationError: It is a single one; or a name is to be removed, and no default has it.
@@ -64,23 +63,27 @@ def collect(
         removed = {name for name, one in callbacks.items() if one is None}
     else:
         given = [(None, adopt(one)) for one in callbacks]
-    for name in removed - set(DEFAULTS):
+    own = [(name or name_for(one), name, one) for name, one in declared]
+    known = {*DEFAULTS, *(name for name, _, _ in own)}
+    for name in removed - known:
         raise ConfigurationError(
             f"there is no default callback named {name!r} to remove",
-            remedy=did_you_mean(name, DEFAULTS),
+            remedy=did_you_mean(name, known),
             option="callbacks",
         )
-    taken = {name or getattr(one, "name", None) for name, one in given}
-    classes = {type(one) for _, one in given}
-    members: list[tuple[str | None, Callback[Any]]] = []
-    for name, (module, class_name) in DEFAULTS.items() if defaults else ():
-        if name in removed or name in taken:
-            continue
-        kind = getattr(import_module(module), class_name)
-        if kind not in classes:
-            members.append((name, kind()))
+    gone: set[Any] = removed | {name or getattr(one, "name", None) for name, one in given}
+    classes = {type(original(one)) for _, one in given}
+    own = [one for one in own if one[0] not in gone and type(original(one[2])) not in classes]
+    gone |= {name for name, _, _ in own}
+    classes |= {type(original(one)) for _, _, one in own}
+    kinds = [
+        (name, getattr(import_module(module), class_name))
+        for name, (module, class_name) in (DEFAULTS.items() if defaults else ())
+        if name not in gone
+    ]
+    defaults_left = [(name, kind()) for name, kind in kinds if kind not in classes]
     collection = CallbackCollection(run_class=run_class)
-    collection.extend([*members, *given])
+    collection.extend([*defaults_left, *((name, one) for _, name, one in own), *given])
     return collection
 
 

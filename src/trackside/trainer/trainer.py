@@ -36,8 +36,7 @@ from trackside.step.metrics import metrics_by_name
 from trackside.step.optimization import Clip, Scheduler
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
-from trackside.trainer import assembly, rehearsal, trained_before
-from trackside.trainer.defaults import add_non_finite, collect
+from trackside.trainer import assembly, declared, rehearsal, trained_before
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
@@ -54,9 +53,10 @@ class Trainer(Callback[Any]):
     """Trains, evaluates and predicts.
 
     A subclass may override the steps (`training_step`, `evaluation_step`, `predict_step`,
-    `backward`, `optimizer_step`), the construction (`configure_model`, `configure_optimizers`) and
-    any hook of `Callback`; its own hooks run before the callbacks' ones. It may declare what a
-    callback declares, except `name`, `runs_after`, `runs_before`, `settable` and `writes`.
+    `backward`, `optimizer_step`), the construction (`configure_model`, `configure_optimizers`,
+    `configure_callbacks`) and any hook of `Callback`; its own hooks run before the callbacks' ones.
+    It may declare what a callback declares, except `name`, `runs_after`, `runs_before`, `settable`
+    and `writes`.
 
     Args:
         model: A module, or a function without arguments that makes one.
@@ -120,9 +120,7 @@ class Trainer(Callback[Any]):
         self.settings = settings or Settings()
         check_parts(self)
         check_hooks(self)
-        self.callbacks = collect(callbacks, self.run_class, defaults=defaults)
-        add_non_finite(self.callbacks, self.settings.non_finite)
-        self.callbacks.check_requirements_of(self, "trainer")
+        self.callbacks = declared.collect_for(self, callbacks, defaults=defaults)
         checks.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))
         Every.parse(self.settings.log_every, option="log_every")
@@ -132,9 +130,9 @@ class Trainer(Callback[Any]):
         self._run: Run | None = None
         self._training: Training | None = None
         self._is_first_batch = True
-        self._events: Dispatcher
         self._ranks = RankSession()
         self._folder = RunFolder()
+        declared.introduce(self)
 
     # --- the three runs ------------------------------------------------------------------------
 
@@ -173,8 +171,7 @@ class Trainer(Callback[Any]):
             How the run ended, and its history.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C ended the run, in order; `trainer.result` says how.
-            SystemExit: SIGTERM, or another signal, ended it; likewise.
+            KeyboardInterrupt, SystemExit: A signal ended it, in order; `trainer.result` says how.
             UsageError: No limit, or nothing to train with.
             DataError, LossError, OptimizerError: What was given can't be trained with.
             RehearsalError: The rehearsal failed, and nothing was started.
@@ -293,6 +290,10 @@ class Trainer(Callback[Any]):
             )
         return self.optimizer(optimization.trainable(run.model))
 
+    def configure_callbacks(self) -> Iterable[Any] | Mapping[str, Any]:
+        """Its own callbacks, after the defaults; a model may have such a method too."""
+        return ()
+
     def training_step(self, run: Any, batch: Any) -> Any:
         """The loss of a batch: a scalar tensor, an `Output`, or a mapping with `loss`."""
         loss = self.loss
@@ -357,7 +358,7 @@ class Trainer(Callback[Any]):
 
     def make_events(self, run: Run) -> Dispatcher:
         """Make the dispatcher that calls the callbacks of `run`."""
-        self._events = assembly.events_of(run)
+        self._events: Dispatcher = assembly.events_of(run)
         return self._events
 
     def _live(

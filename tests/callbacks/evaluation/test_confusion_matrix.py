@@ -35,3 +35,16 @@ def test_predictions_that_are_no_scores_are_refused() -> None:
     task = tiny_regression()
     with pytest.raises(DataError, match="confusion matrix can't be made"):
         task.trainer(callbacks=[ConfusionMatrix()]).fit(task.train, task.validation, epochs=1)
+
+
+def test_an_evaluation_alone_is_counted_where_it_has_the_name_of_the_data(tmp_path: Path) -> None:
+    task = tiny_classification()
+    matrix, another = ConfusionMatrix("test"), ConfusionMatrix("val")
+    another.name = "another"
+    trainer = task.trainer(callbacks=[matrix, another], settings=Settings(directory=tmp_path))
+    trainer.evaluate(task.validation, name="test")
+
+    assert matrix.matrix is not None
+    assert another.matrix is None
+    assert matrix.matrix.sum() == len(task.validation.dataset)  # type: ignore[arg-type]
+    assert (tmp_path / "confusion" / "test.csv").is_file()

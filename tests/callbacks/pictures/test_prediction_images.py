@@ -103,3 +103,24 @@ def test_data_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         PredictionImages(**options)
+
+
+def test_an_evaluation_alone_is_shown_where_it_has_the_name_of_the_data(
+    sheets: list[Sheet],
+) -> None:
+    task = tiny_pictures()
+    images = PredictionImages("test", count=2)
+    trainer = task.trainer(callbacks=[images], settings=Settings(directory="run", device="cpu"))
+    trainer.evaluate(task.validation, name="val")
+    trainer.evaluate(task.validation, name="test")
+
+    assert len(sheets) == 1
+
+
+def test_a_prediction_is_shown_by_one_that_is_about_it(sheets: list[Sheet]) -> None:
+    task = tiny_pictures()
+    images = PredictionImages("predict", count=2)
+    trainer = task.trainer(callbacks=[images], settings=Settings(directory="run", device="cpu"))
+    trainer.predict(task.validation)
+
+    assert len(sheets) == 1

@@ -12,7 +12,7 @@ from trackside.callbacks.reporting.mlflow import MLflow
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
-from trackside.tracking.media import Media, Picture
+from trackside.tracking.media import Audio, File, Media, Picture, Table, Text, Video
 
 # The package and its database layer warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -147,3 +147,28 @@ def test_a_rehearsal_has_a_store_of_its_own() -> None:
     assert tracker.rehearse_in(Path("rehearsal"))
     assert tracker.tracking_uri == "sqlite:///rehearsal/mlflow.db"
     assert tracker.artifacts == "rehearsal"
+
+
+def test_other_media_and_files_are_kept_among_the_artifacts(tmp_path: Path) -> None:
+    (tmp_path / "code.zip").write_bytes(b"zip")
+    tracker = MLflow("media", tracking_uri=f"sqlite:///{tmp_path}/m.db", artifacts=str(tmp_path))
+
+    def story(run: ScriptedRun) -> None:
+        run.tell_step()
+        run.emit(Media.on_text, "text", Text("hello"))
+        run.emit(Media.on_table, "table", Table(("a",), ((1,),)))
+        run.emit(Media.on_audio, "sound", Audio(np.zeros(8, np.float32), rate=4))
+        run.emit(Media.on_video, "film", Video(np.zeros((2, 4, 4, 3), np.uint8)))
+        run.emit(Media.on_file, "code", File(tmp_path / "code.zip", "code"))
+
+    script(tracker, story)
+
+    place = tmp_path / str(tracker.run_id) / "artifacts"
+    step = "step-0000000001"
+    assert {file.relative_to(place).as_posix() for file in place.rglob("*.*")} == {
+        f"texts/text/{step}.md",
+        f"tables/table/{step}.csv",
+        f"sounds/sound/{step}.wav",
+        f"films/film/{step}.gif",
+        "code/code.zip",
+    }

@@ -8,7 +8,7 @@ import pytest
 
 from trackside.callbacks.reporting.tensorboard import TensorBoard, raw_histogram
 from trackside.testing import ScriptedRun, script
-from trackside.tracking.media import Histogram, Media, Picture
+from trackside.tracking.media import Audio, Histogram, Media, Picture, Table, Text, Video
 
 # The package's own reader; it and protobuf warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -105,3 +105,23 @@ def test_a_folder_that_can_not_be_written_is_a_warning(
 
     assert run.progress.epochs_completed == 3
     assert run.callbacks.failures()["tensor_board"] >= 1
+
+
+def test_texts_tables_sounds_and_films_are_shown(tmp_path: Path) -> None:
+    frames = np.zeros((2, 4, 6, 3), dtype=np.uint8)
+
+    def story(run: ScriptedRun) -> None:
+        run.tell_step()
+        run.emit(Media.on_text, "words", Text("hello"))
+        run.emit(Media.on_table, "rows", Table(("name",), (("first",),)))
+        run.emit(Media.on_audio, "sound", Audio(np.zeros(8, np.float32), rate=4))
+        run.emit(Media.on_video, "film", Video(frames))
+
+    script(TensorBoard(), story, directory=tmp_path)
+
+    events = read(tmp_path / "tensorboard")
+    [words], [rows] = (events.Tensors(f"{name}/text_summary") for name in ("words", "rows"))
+    assert words.tensor_proto.string_val[0] == b"hello"
+    assert b"| first |" in rows.tensor_proto.string_val[0]
+    assert [one.sample_rate for one in events.Audio("sound")] == [4.0]
+    assert events.Images("film")[0].encoded_image_string.startswith(b"GIF89a")

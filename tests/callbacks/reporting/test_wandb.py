@@ -13,7 +13,16 @@ from trackside.callbacks.reporting.wandb import WandB
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
-from trackside.tracking.media import Histogram, Media, Picture
+from trackside.tracking.media import (
+    Audio,
+    File,
+    Histogram,
+    Media,
+    Picture,
+    Table,
+    Text,
+    Video,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -23,7 +32,11 @@ class FakeRun:
         self.arguments = arguments
         self.rows: list[dict[str, Any]] = []
         self.axes: dict[str, Any] = {}
+        self.artifacts: list[Any] = []
         self.exit_code: int | None = None
+
+    def log_artifact(self, artifact: Any) -> None:
+        self.artifacts.append(artifact)
 
     def define_metric(self, name: str, step_metric: str | None = None) -> None:
         self.axes[name] = step_metric
@@ -156,3 +169,28 @@ def test_a_rehearsal_tells_nobody() -> None:
 
     assert tracker.rehearse_in(Path("rehearsal"))
     assert tracker._options["mode"] == "disabled"
+
+
+def test_other_media_and_files_are_sent_as_its_own(runs: list[FakeRun], tmp_path: Path) -> None:
+    import wandb
+
+    (tmp_path / "code.zip").write_bytes(b"zip")
+
+    def story(run: ScriptedRun) -> None:
+        run.emit(Media.on_text, "text", Text("hello"))
+        run.emit(Media.on_table, "table", Table(("a",), ((1,),)))
+        run.emit(Media.on_audio, "sound", Audio(np.zeros(8, np.float32), rate=4))
+        run.emit(Media.on_video, "film", Video(np.zeros((2, 4, 4, 3), np.uint8)))
+        run.emit(Media.on_file, "code", File(tmp_path / "code.zip", "code"))
+
+    script(WandB(), story)
+
+    kinds = {name: type(value) for row in runs[0].rows for name, value in row.items()}
+    assert {name: kinds[name] for name in ("text", "table", "sound", "film")} == {
+        "text": wandb.Html,
+        "table": wandb.Table,
+        "sound": wandb.Audio,
+        "film": wandb.Video,
+    }
+    [artifact] = runs[0].artifacts
+    assert (artifact.type, list(artifact.manifest.entries)) == ("code", ["code.zip"])

@@ -30,6 +30,7 @@ from trackside.checkpoint.errors import CheckpointWriteError
 from trackside.checkpoint.files import DigestWriter
 from trackside.errors import NonFiniteError
 from trackside.outcome import Outcome, Status
+from trackside.testing import tiny_regression
 
 QUIET: dict[str, None] = dict.fromkeys(("progress", "table", "summary", "result", "data"))
 
@@ -425,3 +426,20 @@ def test_the_best_of_an_epoch_is_saved_once_with_the_end_of_the_epoch() -> None:
         reasons.append(open_checkpoint(Path("run/checkpoints") / name).manifest.reason)
     assert result.outcome.status is Status.COMPLETED
     assert reasons == ["every 1 epoch (checkpoint)"] * 2
+
+
+def test_a_callback_s_large_state_is_in_the_files_of_tensors(tmp_path: Path) -> None:
+    class Averages(Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"average": torch.arange(100_000.0), "count": 3}
+
+    task = tiny_regression()
+    trainer = task.trainer(
+        callbacks=[Averages(), Checkpoint("1 epoch")], settings=Settings(directory=tmp_path)
+    )
+    trainer.fit(task.train, epochs=1)
+
+    [folder] = (tmp_path / "checkpoints").glob("step-*")
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    assert sum(size for name, size in sizes.items() if name.endswith(".json")) < 50_000
+    assert sum(size for name, size in sizes.items() if "safetensors" in name) > 400_000

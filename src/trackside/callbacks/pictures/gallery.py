@@ -21,8 +21,9 @@ from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.run import Run
+from trackside.run import Evaluation, Run
 from trackside.schedule import Schedule
+from trackside.step.evaluation import PREDICT
 from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.media import Media, Picture
 
@@ -143,6 +144,9 @@ class Gallery:
 class PictureCallback(PeriodicCallback):
     """A callback that shows pictures in its `on_due`, by `self.gallery.show(run, ...)`.
 
+    One with an attribute `data` shows them in `Trainer.evaluate(..., name=data)` too, and, where
+    that is `predict`, after `Trainer.predict`.
+
     Args:
         every: When; None never by itself.
 
@@ -158,6 +162,19 @@ class PictureCallback(PeriodicCallback):
 
     def on_log(self, run: Run, record: Record) -> None:
         self.gallery.hand_on(run)
+
+    def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        if run.mode == "evaluate":
+            self._show_once(run, evaluation.name)
+
+    def on_predict_end(self, run: Run) -> None:
+        self._show_once(run, PREDICT)
+
+    def _show_once(self, run: Run, name: str) -> None:
+        """Show it now where it is about this data: an evaluation alone has no schedule."""
+        if getattr(self, "data", None) == name and self.every is not None:
+            self.on_fit_start(run)
+            self.on_due(run)
 
     def on_fit_end(self, run: Run) -> None:
         super().on_fit_end(run)

@@ -72,6 +72,8 @@ class EpochTable(RankZeroCallback):
         self._began_with = run.progress.epochs_completed
 
     def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        if evaluation.sanity:
+            return
         self._unprinted.update(evaluation.metrics)
         if self._within_epoch:
             self._print(run, f"{run.progress.epochs_completed + 1}...", evaluation.metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -10,7 +11,7 @@ from typing import Any, final
 from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.outcome import Outcome, Status
-from trackside.tracking.media import Picture
+from trackside.tracking.media import Audio, File, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
 
 LONGEST_PARAMETER = 500
@@ -27,7 +28,7 @@ _STATUS = {
 
 @final
 class MLflow(Tracker):
-    """Sends records, the configuration and pictures to MLflow.
+    """Sends records, the configuration, media and files to MLflow.
 
     The run's id is part of checkpoints: a resumed run goes on under the same id. The configuration
     becomes parameters, the outcome a tag and the status. Everything happens in a thread: a slow or
@@ -114,6 +115,34 @@ class MLflow(Tracker):
         if picture.path is not None:
             folder = f"pictures/{name}"
             self._client.log_artifact(self.run_id, str(picture.path), artifact_path=folder)
+
+    def write_text(self, name: str, text: Text, step: int) -> None:
+        """Keep a text among the artifacts."""
+        self._client.log_text(self.run_id, text.text, f"texts/{name}/step-{step:010d}.md")
+
+    def write_table(self, name: str, table: Table, step: int) -> None:
+        """Keep a table among the artifacts."""
+        self._client.log_text(self.run_id, table.csv(), f"tables/{name}/step-{step:010d}.csv")
+
+    def write_audio(self, name: str, audio: Audio, step: int) -> None:
+        """Keep a sound among the artifacts."""
+        self._keep(audio.wav(), f"sounds/{name}", f"step-{step:010d}.wav")
+
+    def write_video(self, name: str, video: Video, step: int) -> None:
+        """Keep a film among the artifacts."""
+        self._keep(video.gif(), f"films/{name}", f"step-{step:010d}.gif")
+
+    def write_file(self, name: str, file: File, step: int) -> None:
+        """Keep a file, or what is in a folder, among the artifacts."""
+        if file.path.is_dir():
+            self._client.log_artifacts(self.run_id, str(file.path), artifact_path=name)
+        else:
+            self._client.log_artifact(self.run_id, str(file.path), artifact_path=name)
+
+    def _keep(self, content: bytes, folder: str, name: str) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            Path(place, name).write_bytes(content)
+            self._client.log_artifact(self.run_id, str(Path(place, name)), artifact_path=folder)
 
     def is_refusal(self, error: Exception) -> bool:
         """Whether the store says that it can't take a name or a value."""

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 
 from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.tracking.media import Histogram, Picture
+from trackside.tracking.media import Audio, Histogram, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
 
 
 @final
 class TensorBoard(Tracker):
-    """Writes records, pictures and histograms as TensorBoard event files.
+    """Writes records and media as TensorBoard event files.
 
     Look at them with `tensorboard --logdir runs`. The horizontal axis is steps; the time of each
     value is when it was recorded. The configuration is written as text. A resumed run goes on in
@@ -83,6 +84,31 @@ class TensorBoard(Tracker):
     def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
         """Show a histogram under its step."""
         self._writer.add_histogram_raw(name, global_step=step, **raw_histogram(histogram))
+
+    def write_text(self, name: str, text: Text, step: int) -> None:
+        """Show a text under its step."""
+        self._writer.add_text(name, text.text, step)
+
+    def write_table(self, name: str, table: Table, step: int) -> None:
+        """Show a table under its step, among the texts."""
+        self._writer.add_text(name, table.markdown(), step)
+
+    def write_audio(self, name: str, audio: Audio, step: int) -> None:
+        """Let people hear a sound under its step."""
+        samples = np.atleast_2d(np.asarray(audio.samples).T)
+        self._writer.add_audio(name, torch.from_numpy(samples), step, sample_rate=audio.rate)
+
+    def write_video(self, name: str, video: Video, step: int) -> None:
+        """Show a film under its step."""
+        proto = optional_package(
+            "tensorboard.compat.proto.summary_pb2", needed_by="TensorBoard", extra="tensorboard"
+        )
+        height, width = video.frames.shape[1:3]
+        image = proto.Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=video.gif()
+        )
+        summary = proto.Summary(value=[proto.Summary.Value(tag=name, image=image)])
+        self._writer.file_writer.add_summary(summary, step)
 
     def close(self, outcome: Outcome) -> None:
         """Write what is left, and close the file."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -11,7 +14,7 @@ from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.outcome import Outcome
 from trackside.run import Run
-from trackside.tracking.media import Histogram, Picture
+from trackside.tracking.media import Audio, File, Histogram, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -19,7 +22,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 @final
 class WandB(Tracker):
-    """Sends records, pictures and histograms to Weights & Biases.
+    """Sends records, media and files to Weights & Biases.
 
     The run's id is part of checkpoints: a resumed run goes on under the same id. `step` is the
     horizontal axis; epoch, samples and seconds are sent too. Everything, the log-in included,
@@ -106,7 +109,43 @@ class WandB(Tracker):
         pair = (histogram.counts, histogram.edges)
         self._run.log({name: self._wandb.Histogram(np_histogram=pair), "step": step})
 
+    def write_text(self, name: str, text: Text, step: int) -> None:
+        """Show a text under its step."""
+        self._run.log({name: self._wandb.Html(f"<pre>{escape(text.text)}</pre>"), "step": step})
+
+    def write_table(self, name: str, table: Table, step: int) -> None:
+        """Show a table under its step."""
+        rows = [list(row) for row in table.rows]
+        self._run.log({name: self._wandb.Table(list(table.columns), rows), "step": step})
+
+    def write_audio(self, name: str, audio: Audio, step: int) -> None:
+        """Let people hear a sound under its step."""
+        with _as_file(audio.wav(), ".wav") as path:
+            self._run.log({name: self._wandb.Audio(path, caption=audio.caption), "step": step})
+
+    def write_video(self, name: str, video: Video, step: int) -> None:
+        """Show a film under its step."""
+        with _as_file(video.gif(), ".gif") as path:
+            film = self._wandb.Video(path, caption=video.caption, format="gif")
+            self._run.log({name: film, "step": step})
+
+    def write_file(self, name: str, file: File, step: int) -> None:
+        """Keep a file or a folder as an artifact."""
+        artifact = self._wandb.Artifact(f"{self.run_id}-{name}", file.kind)
+        add = artifact.add_dir if file.path.is_dir() else artifact.add_file
+        add(str(file.path))
+        self._run.log_artifact(artifact)
+
     def close(self, outcome: Outcome) -> None:
         """End the run with the exit code of its outcome."""
         self._run.finish(exit_code=outcome.exit_code)
         self._run = None
+
+
+@contextmanager
+def _as_file(content: bytes, suffix: str) -> Iterator[str]:
+    """The path of a file that is there inside: W&B takes its own copy."""
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(content)
+        file.flush()
+        yield file.name

@@ -277,6 +277,7 @@ class DreamAdapter(Adapter):
     table = TABLE
     view_class = TrainerView
     prefixes = ("pre_", "post_")
+    hears_sanity_checks = True
 
     def __init__(self, foreign: Any, base: type) -> None:
         super().__init__(foreign, base)

@@ -179,6 +179,11 @@ class TrainerView(View):
         return self.epoch
 
     @property
+    def is_sanity_validation(self) -> bool:
+        """Whether a validation is under way that only tries a few batches before training."""
+        return self.run.evaluation is not None and self.run.evaluation.sanity
+
+    @property
     def global_step(self) -> int:
         """Optimizer steps completed."""
         return self.run.progress.steps_completed

@@ -22,6 +22,7 @@ from trackside.dialects.translation import (
     at_the_end,
     carried_by,
     in_validation,
+    noted,
     row,
 )
 from trackside.dialects.values import as_mapping
@@ -115,7 +116,8 @@ class Trainer(TrainerView):
     @property
     def callback_handler(self) -> CallbackHandler:
         """Calls the callbacks of the run, custom events too."""
-        return CallbackHandler(self.run.callbacks)
+        made = self.trainer_without_run
+        return CallbackHandler(self.run.callbacks if made is None else made.callbacks)
 
 
 # --- what the events get -----------------------------------------------------------------------
@@ -177,12 +179,6 @@ def _evaluation_run(name: str) -> Call:
     return call
 
 
-def _init_end(adapter: AcceleratedAdapter, run: Run) -> None:
-    if not adapter.knows_its_trainer:
-        adapter.knows_its_trainer = True
-        adapter.foreign.on_init_end(adapter.view)
-
-
 def _training_run_end(adapter: Adapter, run: Run) -> None:
     adapter.view.shared["__over__"] = True
     try:
@@ -195,10 +191,9 @@ THEIR_FIELDS = {"prediction": "model_outputs"}
 """Their names for what a step returns."""
 
 TABLE: dict[str, Row] = {
-    "on_init_end": row(
-        Ours.on_attach,
-        _init_end,
-        "when the callback joins its first run: model and data aren't there yet",
+    "on_init_end": Row(
+        note="`trainer_made` carries it: the trainer has its model, its optimizer as it was given, "
+        "and no `run_config`",
     ),
     "on_training_run_start": row(
         Ours.on_fit_start, lambda a, run: a.foreign.on_training_run_start(a.view)
@@ -289,8 +284,6 @@ class AcceleratedAdapter(Adapter):
         """The batch whose step hasn't been reported yet."""
         self.stopped = False
         """Whether a stop is agreed: the rest of the epoch isn't reported."""
-        self.knows_its_trainer = False
-        """Whether `on_init_end` has come, which comes once."""
         # On several ranks, skipping costs an agreement before each update: only for those that may.
         self.skips_steps = self._may_stop_in_a_step()
 
@@ -310,6 +303,15 @@ class AcceleratedAdapter(Adapter):
                 expected="one callback of each class, as in pytorch-accelerated",
                 remedy="make a subclass for the second one",
             )
+
+    def trainer_made(self, trainer: Any) -> None:
+        """Call `on_init_end`, as at the end of their constructor."""
+        self.view.meet(trainer)
+        if self.overrides("on_init_end"):
+            try:
+                self.foreign.on_init_end(self.view)
+            except Exception as error:
+                raise noted(self, "on_init_end", error) from None
 
     def on_attach(self, run: Run) -> None:
         """A new run: nothing is stopped yet."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from trackside.dialects.pytorch_accelerated.adapter import CallbackHandler, Trainer
-from trackside.dialects.view import so_far
+from trackside.dialects.pytorch_accelerated.overriding import OverridableMethods
 from trackside.lifecycle.collection import CallbackCollection
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation
 from trackside.step.output import TARGETS, call_model, split
 
 
-class TrainerMethods:
+class TrainerMethods(OverridableMethods):
     """Their overridable methods: a base to put before Trackside's `Trainer`.
 
     A subclass overrides them as there, and has `run_config`, `run_history`, `callback_handler` and
     what else callbacks see of a trainer. Each method comes before the callbacks' event of its name.
-    `backward_step` and `optimizer_step` aren't among them: override Trackside's `backward` and
-    `optimizer_step`.
+    Its scheduler moves per update where `create_scheduler` or `scheduler_step` is overridden.
 
     Example:
         >>> from trackside import Trainer
@@ -42,32 +41,16 @@ class TrainerMethods:
         return view
 
     @property
-    def _running(self) -> Run | None:
-        run: Run | None = vars(self).get("_current_run")
-        return run
-
-    @property
     def model(self) -> Any:
         """During a run, the model that is trained; before, what the trainer was given."""
-        running = self._running is not None and so_far(self._running, "models")
-        return self.view.model if running else vars(self).get("_model")
+        return self.view.model if self._has("models") else vars(self).get("_model")
 
     @model.setter
     def model(self, model: Any) -> None:
-        if self._running is not None and so_far(self._running, "models"):
+        if self._has("models"):
             self.view.model = model
         else:
             vars(self)["_model"] = model
-
-    @property
-    def optimizer(self) -> Any:
-        """During a run, the optimizer at work; before, what the trainer was given."""
-        running = self._running is not None and so_far(self._running, "optimizers")
-        return self.view.optimizer if running else vars(self).get("_optimizer")
-
-    @optimizer.setter
-    def optimizer(self, optimizer: Any) -> None:
-        vars(self)["_optimizer"] = optimizer
 
     @property
     def callback_handler(self) -> CallbackHandler:
@@ -143,10 +126,12 @@ class TrainerMethods:
     def on_evaluation_start(self, run: Any, evaluation: Evaluation) -> None:
         if run.mode == "evaluate":
             self.evaluation_run_start()
-        self.eval_epoch_start()
+        if not evaluation.sanity:
+            self.eval_epoch_start()
 
     def on_evaluation_end(self, run: Any, evaluation: Evaluation) -> None:
-        self.eval_epoch_end()
+        if not evaluation.sanity:
+            self.eval_epoch_end()
         if run.mode == "evaluate":
             self.evaluation_run_end()
 

@@ -270,7 +270,8 @@ class TrainerView(View):
     @property
     def model(self) -> nn.Module:
         """The model; setting it replaces the one that the steps call."""
-        return self.run.model
+        made = self.trainer_without_run
+        return made.model if made is not None else self.run.model
 
     @model.setter
     def model(self, model: nn.Module) -> None:
@@ -281,7 +282,8 @@ class TrainerView(View):
     @property
     def optimizer(self) -> Any:
         """The optimizer; None where there is none, as in `Trainer.evaluate`."""
-        return optimizer_of(self.run)
+        made = self.trainer_without_run
+        return made.optimizer if made is not None else optimizer_of(self.run)
 
     @property
     def scheduler(self) -> Any:
@@ -303,9 +305,12 @@ class TrainerView(View):
         return history
 
     @property
-    def run_config(self) -> RunConfig:
-        """Settings of the run: `run_config["num_epochs"]` or `run_config.num_epochs`."""
-        return RunConfig(self.run)
+    def run_config(self) -> RunConfig | None:
+        """Settings of the run: `run_config["num_epochs"]` or `run_config.num_epochs`.
+
+        None in `on_init_end`.
+        """
+        return RunConfig(self.run) if self.trainer_without_run is None else None
 
     @property
     def _accelerator(self) -> Accelerator:

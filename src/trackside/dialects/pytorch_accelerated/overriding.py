@@ -106,10 +106,9 @@ class OverridableMethods:
 
     def create_scheduler(self) -> Any:
         """A scheduler of `self.optimizer`, made by the function that the trainer was given."""
-        given = vars(self).get("_scheduler")
-        return (
-            given.factory(self.optimizer) if isinstance(given, Scheduler) else given(self.optimizer)
-        )
+        given: Any = vars(self).get("_scheduler")
+        make = given.factory if isinstance(given, Scheduler) else given
+        return make(self.optimizer)
 
     @property
     def scheduler(self) -> Any:

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from trackside import Settings, Trainer
+from trackside.callbacks import Checkpoint
 
 from .conftest import StartTorchrun, TorchRun
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 EVERY_SAMPLE = list(range(24))
+DATA = TensorDataset(torch.arange(24.0).unsqueeze(1))
+
+
+def in_one_process(folder: Path, data: object) -> list[int]:
+    """The samples of the rest of an epoch that several ranks have begun."""
+    seen: list[int] = []
+
+    def step(run: Any, batch: list[Tensor]) -> Tensor:
+        seen.extend(int(number) for number in batch[0].flatten())
+        loss: Tensor = run.model(batch[0] * 0).mean()
+        return loss
+
+    trainer = Trainer(
+        nn.Linear(1, 1),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
+        callbacks=[Checkpoint("2 steps", at_end=False)],
+        defaults=False,
+        settings=Settings(directory=folder),
+    )
+    trainer.training_step = step  # type: ignore[method-assign]
+    trainer.fit(data, epochs=1, resume="auto")
+    return seen
 
 
 @pytest.fixture(
@@ -18,10 +48,15 @@ EVERY_SAMPLE = list(range(24))
 def given(
     request: pytest.FixtureRequest,
     torchrun: StartTorchrun,
-    tmp_path_factory: pytest.TempPathFactory,
+    folder: Path,
 ) -> TorchRun:
-    folder: Path = tmp_path_factory.mktemp("given")
     return torchrun("given_data.py", folder, ranks=request.param, timeout_seconds=250)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs."""
+    return tmp_path_factory.mktemp("given")
 
 
 @pytest.mark.parametrize("what", ["trained on", "evaluated", "streamed"])
@@ -59,3 +94,23 @@ def test_predictions_that_cannot_be_sent_are_refused_at_the_first_batch(given: T
     for message, made in given.claimed("refused"):
         assert "predictions of several ranks can't be put together" in message
         assert made <= 1
+
+
+def test_one_process_goes_on_at_the_sample_where_a_distributed_sampler_stopped(
+    given: TorchRun, folder: Path
+) -> None:
+    before = [n for part in given.claimed("strided: trained on") for n in part]
+    loader = DataLoader(DATA, batch_size=2, sampler=DistributedSampler(DATA, 1, 0))
+
+    assert sorted(before + in_one_process(folder / "strided", loader)) == EVERY_SAMPLE
+
+
+def test_one_process_begins_the_epoch_of_each_rank_s_own_data_again_and_says_so(
+    given: TorchRun, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = given.claimed("own: trained on")
+    batches = [[DATA.tensors[0][start : start + 4]] for start in range(0, 24, 4)]
+
+    assert in_one_process(folder / "own", iter(batches)) == EVERY_SAMPLE
+    assert f"the {sum(map(len, before))} samples of it that were trained on" in caplog.text
+    assert "the same sample" not in caplog.text

@@ -11,7 +11,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from torch.utils.data import DataLoader
 
@@ -124,6 +124,15 @@ class DataSource:
             self.batches = batches
             size = getattr(self.loader, "batch_size", None)
             self.samples = None if size is None or self.samples is None else batches * size
+
+    @property
+    def kind(self) -> Literal["shared", "strided", "own"]:
+        """How ranks take samples: parts of what all draw; every R-th of one order; each its own."""
+        if self._seekable is None:
+            return "own"
+        if self.split.is_strided:
+            return "strided"
+        return "own" if self.split.is_split else "shared"
 
     def leave_out(self, batches: Iterable[TrainingBatch]) -> None:
         """Pass over these batches from the next `begin` or `resume` on.
@@ -359,7 +368,7 @@ class DataSource:
 
     def state_dict(self) -> dict[str, Any]:
         """The position: generators at the start of the pass and now, and the loader's own state."""
-        state: dict[str, Any] = {"epoch_start": self._epoch_start}
+        state: dict[str, Any] = {"epoch_start": self._epoch_start, "kind": self.kind}
         state["own_generators"] = self._generators.own_states()
         if isinstance(self.loader, Stateful):
             state["loader"] = self.loader.state_dict()
@@ -373,7 +382,7 @@ class DataSource:
             checked(start, workers_persisted=bool, shared=dict[str, Any])
         self._epoch_start = start
         self._generators.restore_own(state["own_generators"])
-        if isinstance(self.loader, Stateful) and "loader" in state:
+        if isinstance(self.loader, Stateful) and state.get("loader") is not None:
             self.loader.load_state_dict(state["loader"])
 
 

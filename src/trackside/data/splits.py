@@ -29,6 +29,11 @@ logger = logging.getLogger("trackside")
 T = TypeVar("T")
 
 
+def _is_strided(loader: Any, ranks: int) -> bool:
+    sampler = getattr(loader, "sampler", None)
+    return type(sampler) is DistributedSampler and sampler.num_replicas == ranks
+
+
 def without_padding(loader: T) -> T:
     """A loader over whole data, where the loader splits it by torch's `DistributedSampler`.
 
@@ -75,6 +80,8 @@ class Split:
         """Whether each rank passes over what it was given."""
         self.is_declared = isinstance(data, RankData)
         """Whether the user said so."""
+        self.is_strided = _is_strided(loader, 1 if world is None else world.size)
+        """Whether rank r of R takes the samples r, r + R, ... of an order that all draw alike."""
         self._is_open = False
         """Whether the first batches of a pass have yet to show it."""
         if world is not None:

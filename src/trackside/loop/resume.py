@@ -20,6 +20,7 @@ from trackside.distributed import World
 from trackside.distributed.state import placement
 from trackside.errors import CheckpointError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop import elastic
 from trackside.loop.comparison import compare, conditions
 from trackside.loop.snapshot import restore
 from trackside.loop.state import Training
@@ -44,9 +45,13 @@ def resume(training: Training, which: Resume, *, is_new_directory: bool) -> None
 
 def _restore(training: Training, found: Selection) -> None:
     shared, own = read(training.run, found)
+    taken = None
+    if found.checkpoint.manifest.world_size != training.run.world.size:
+        taken = elastic.take_place(training, found.checkpoint, shared, own)
     training.fire(Callback.on_checkpoint_load, shared)
     restore(training, shared, own)
     compare(training, shared["loop"].get("built"), shared["config"])
+    elastic.keep_place(training, taken)
 
 
 def restore_newest(training: Training, reason: str) -> None:
@@ -177,18 +182,13 @@ def _shared(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
 def _own(world: World, checkpoint: Checkpoint) -> dict[str, Any]:
     """The state of this rank alone; on another number of ranks, its share of what all knew.
 
-    The position in the data is the same on all ranks. Sums that aren't recorded yet are dealt out,
-    so that each counts once; a rank that the saving run did not have draws numbers of its own.
+    Sums that aren't recorded yet are dealt out, so that each counts once; a rank that the saving
+    run did not have draws its own numbers. For the place in the data, see `elastic`.
     """
     saved_by, rank, ranks = checkpoint.manifest.world_size, world.rank, world.size
     if saved_by == ranks:
         own: dict[str, Any] = checkpoint.rank_state(rank)
         return own
-    logger.warning(
-        "saved on %d ranks, resumed on %d: it goes on at the same sample, not bitwise the same",
-        saved_by,
-        ranks,
-    )
     own = checkpoint.rank_state(rank % saved_by)
     if rank >= saved_by:
         own["random"] = randomness.branched(own["random"], rank)

@@ -77,7 +77,8 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
     with restoring("what was logged last"):
         training.setup.log.load_state_dict(own["log"], run.device)
     with restoring("the place in the training data"):
-        training.setup.sources[TRAIN].load_state_dict(own["data"])
+        if own["data"] is not None:  # of another number of ranks: the epoch begins again
+            training.setup.sources[TRAIN].load_state_dict(own["data"])
     with restoring("the state of the random generators"), randomness.preserved():
         randomness.restore(own["random"])  # a first time, to see that it can be done
     if training.position.phase == "training":

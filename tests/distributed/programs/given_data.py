@@ -15,6 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import trackside
 from trackside import Callback, Evaluation, Output, RankData, Run, Settings, Trainer
+from trackside.callbacks import Checkpoint
 from trackside.distributed.setup import RankInfo
 
 HERE = RankInfo.from_environment()
@@ -83,7 +84,14 @@ class Watching(Callback):
         self.heard += [record.values["val/mine"]] if "val/mine" in record.values else []
 
 
-def trainer(*callbacks: Callback) -> Taking:
+class Numbers(IterableDataset[Any]):
+    """Each rank its own numbers."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor]]:
+        return iter([(number,) for number in X[HERE.rank :: HERE.size]])
+
+
+def trainer(*callbacks: Callback, folder: str = "any") -> Taking:
     made = Taking(
         nn.Linear(1, 1),
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
@@ -91,7 +99,7 @@ def trainer(*callbacks: Callback) -> Taking:
         callbacks=list(callbacks),
         seed=0,
         defaults=False,
-        settings=Settings(directory=sys.argv[1]),
+        settings=Settings(directory=f"{sys.argv[1]}/{folder}"),
     )
     made.seen = []
     return made
@@ -126,6 +134,14 @@ four.fit(
 )
 claim("evaluated at", watching.evaluated)
 claim("heard", watching.heard)
+
+for kind, data in {
+    "own": DataLoader(Numbers(), batch_size=4),
+    "strided": DataLoader(DATA, batch_size=2, sampler=sampler),
+}.items():
+    five = trainer(Checkpoint("2 steps", at_end=False), folder=kind)
+    five.fit(data, steps=2)
+    claim(f"{kind}: trained on", five.seen)
 
 refused = trainer()
 refused.unsendable = True

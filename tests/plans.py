@@ -100,12 +100,13 @@ class Plan:
         }
 
     def fit(self, trainer: Trainer, data: Any = None, validation: Any = None) -> Any:
+        validation = self.validation() if validation is None else validation
         return trainer.fit(
             self.data() if data is None else data,
-            self.validation() if validation is None else validation,
+            validation,
             epochs=self.epochs,
             steps=self.steps,
-            evaluate_every=self.evaluate_every,
+            evaluate_every=self.evaluate_every if validation else None,
             batch_size=self.batch_size if self.kind == "dataset" else None,
         )
 

@@ -94,7 +94,7 @@ DOES: dict[str, Any] = {
 BY_NAME = {ending.name: ending for ending in ENDINGS}
 
 
-def run_to_its_end(name: str) -> tuple[Trainer, Happening, BaseException | None]:
+def run_to_its_end(name: str, *others: Any) -> tuple[Trainer, Happening, BaseException | None]:
     task = tiny_regression()
     happening = Happening(**DOES[name])
     overflows = name.startswith("fp16")
@@ -102,7 +102,7 @@ def run_to_its_end(name: str) -> tuple[Trainer, Happening, BaseException | None]
         task.model,
         loss=(lambda p, t: nn.functional.mse_loss(p, t) * float("inf")) if overflows else Spoilt(),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.01),
-        callbacks=[happening, Checkpoint("2 steps", background=False)]
+        callbacks=[*others, happening, Checkpoint("2 steps", background=False)]
         + ([] if overflows else [TerminateOnNonFinite()]),
         defaults=False,
         precision="fp16" if overflows else "fp32",

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from trackside.schedule import AnyOf as AnyOf
     from trackside.schedule import Every as Every
     from trackside.schedule import Schedule as Schedule
+    from trackside.secret import Secret as Secret
     from trackside.step.accuracy import accuracy as accuracy
     from trackside.step.evaluation import EvaluationCallback as EvaluationCallback
     from trackside.step.optimization import Clip as Clip
@@ -173,6 +174,7 @@ else:
                 "Schedule",
             ),
             "step.evaluation": ("EvaluationCallback",),
+            "secret": ("Secret",),
             "step.accuracy": ("accuracy",),
             "step.optimization": (
                 "Clip",
@@ -256,6 +258,7 @@ __all__ = [
     "Schedule",
     "ScheduleError",
     "Scheduler",
+    "Secret",
     "Settings",
     "SkippedStep",
     "Status",

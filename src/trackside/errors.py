@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from operator import ne
 from typing import Any, ClassVar, Self
 
+from trackside.secret import as_written
+
 
 class TracksideError(Exception):
     """An error that Trackside itself raises.
@@ -256,25 +258,6 @@ class Terminated(SystemExit):
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-_SHORTEST_SECRET = 8
-"""Characters of a value that is looked for in every message: shorter ones are in many words."""
-_secrets: dict[str, str] = {}
-"""Values that are never shown, each with the text that is shown for it."""
-
-
-def keep_secret(value: str, written: str) -> None:
-    """Show `written` wherever `value` would stand in a message; values of few characters stay."""
-    if len(value) >= _SHORTEST_SECRET:
-        _secrets[value] = written
-
-
-def as_written(text: str) -> str:
-    """`text` with what must stay secret as it was written in the configuration."""
-    for value in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(value, _secrets[value])
-    return text
 
 
 def printable(text: str) -> str:

@@ -130,6 +130,18 @@ def test_on_a_device_that_gains_nothing_batches_come_as_they_are() -> None:
     assert prefetcher_for(CPU, 0) is None
 
 
+def test_a_number_that_gains_nothing_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    prefetcher = prefetcher_for(CPU, 2)
+    assert "prefetch_batches=2 saves nothing" in caplog.text
+
+    source = DataSource("train", loader("read in this process"), 1)
+    caplog.clear()
+    assert prefetcher is not None
+    for _ in range(2):
+        list(prefetcher(source.begin(0), source))
+    assert caplog.text.count("prefetch_batches=2 has no effect on the data named 'train'") == 1
+
+
 @pytest.mark.parametrize("count", [-1, 1.5, True])
 def test_what_is_no_count_is_refused(count: Any) -> None:
     with pytest.raises(ConfigurationError, match="number of batches"):

@@ -241,6 +241,15 @@ def test_what_only_looks_before_training_is_ours(theirs: str, ours: type) -> Non
     assert isinstance(trainer.callbacks[theirs], ours)
 
 
+@pytest.mark.parametrize("name", ["DatasetStatsCallback", "ParamCountCallback"])
+def test_what_looks_once_has_no_frequency(name: str) -> None:
+    made = getattr(noether, name)
+    with pytest.raises(ConfigurationError, match="it looks once") as info:
+        made(every_n_epochs=1)
+    assert info.value.option == "every_n_epochs"
+    assert made(trainer=None, name="it")
+
+
 # --- by kind, in files ---------------------------------------------------------------------------
 
 NAMES = (

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from trackside import Callback, Run, Settings, Trainer
-from trackside.callbacks import Checkpoint
+from trackside.callbacks import Checkpoint, EarlyStopping
 from trackside.errors import CheckpointError
 
 SAMPLES = 40
@@ -195,3 +195,23 @@ def test_other_data_is_told_and_what_becomes_of_the_epoch_under_way(
         train(data(), "auto", epochs=2, **cut)
     assert "the training data is taken as it is given now" in caplog.text
     assert ("some samples come twice" in caplog.text) == (steps == 3)
+
+
+# --- callbacks -----------------------------------------------------------------------------------
+
+
+def test_a_callback_with_another_option_is_told_of_with_the_side_that_wins(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def stopping(patience: int) -> list[Callback[Any]]:
+        return [EarlyStopping("train/loss", patience=patience)]
+
+    train(tensors(), steps=2, callbacks=stopping(50))
+    train(tensors(), "auto", steps=4, callbacks=stopping(50))
+    assert "callback" not in caplog.text
+    train(tensors(), "auto", steps=6, callbacks=stopping(1))
+    assert (
+        "the callback 'early_stopping' is EarlyStopping('train/loss', patience=1) from now on, as "
+        "it is given, with the state that was saved; it was EarlyStopping('train/loss', "
+        "patience=50)"
+    ) in caplog.text

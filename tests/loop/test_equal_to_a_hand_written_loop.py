@@ -239,7 +239,8 @@ def test_a_generator_shared_by_training_and_evaluation_data_is_left_as_it_was() 
         trainer = Trainer(
             model, loss=nn.CrossEntropyLoss(), optimizer=adam, defaults=False, seed=SEED
         )
-        trainer.fit(train, val if evaluated else None, epochs=EPOCHS, evaluate_every="2 steps")
+        schedule: Any = {"evaluate_every": "2 steps"} if evaluated else {}
+        trainer.fit(train, val if evaluated else None, epochs=EPOCHS, **schedule)
         weights.append(next(model.parameters()))
 
     assert torch.equal(*weights)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import TensorDataset
 
-from trackside import Callback, Run, Scheduler, Settings, Trainer, on
-from trackside.callbacks import EMA, SWA, Checkpoint, LRScheduler
+from trackside import Callback, Output, Run, Scheduler, Settings, Trainer, on
+from trackside.callbacks import EMA, SWA, Checkpoint, EpochTable, LRScheduler
 from trackside.callbacks.averaging.averages import warmed_up
 
 STEPS = 6
@@ -181,3 +181,44 @@ def test_an_average_that_waited_goes_on_after_a_resume_as_if_it_had_not_stopped(
     run("parts", 4, None)  # the next step is skipped
     parts = run("parts", 9, "auto")
     assert torch.equal(whole.weights()["weight"], parts.weights()["weight"])
+
+
+@pytest.mark.parametrize("how", ["skipped", "weightless"])
+def test_an_epoch_without_an_update_has_no_loss_and_says_why(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Weighs(Trainer):
+        def training_step(self, run: Any, batch: Any) -> Any:
+            loss = super().training_step(run, batch).loss
+            first = run.progress.epochs_completed == 0 and how == "weightless"
+            return Output(loss, weight=0.0 if first else 1.0)
+
+    class Asks(Callback[Run]):
+        skips_steps = True
+
+        def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+            if how == "skipped" and run.progress.epochs_completed == 0:
+                run.skip_step("not in the first epoch")
+
+    spoilt = [(x, y * float("nan")) for x, y in batches()] if how == "skipped" else batches()
+
+    class Data:
+        passes = 0
+
+        def __iter__(self) -> Any:
+            self.passes += 1
+            return iter(spoilt if self.passes == 1 else batches())
+
+    result = Weighs(
+        model(),
+        loss=nn.MSELoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        callbacks=[Asks(), EpochTable()],
+        defaults=False,
+        settings=Settings(directory="run", device="cpu"),
+    ).fit(Data(), epochs=2)
+
+    [loss] = result.history.values("train/loss")
+    assert math.isfinite(loss)
+    why = "no step of it made an update" if how == "skipped" else "its batches weigh nothing"
+    assert f"epoch 1 has no train/loss: {why}" in caplog.text

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from trackside import (
     TracksideError,
     Trainer,
     callbacks,
+    dialects,
 )
 from trackside.callbacks import AccumulationSchedule, Checkpoint
 from trackside.callbacks import __all__ as CALLBACKS
@@ -240,6 +243,10 @@ MEANINGLESS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: made().fit([DATA[:4]], epochs=1, drop_last=True),
         "drop_last",
     ),
+    "evaluate_every without validation data": (
+        lambda: made().fit(DATA, epochs=1, evaluate_every="1 step"),
+        "evaluate_every",
+    ),
     "an address as a folder": (lambda: Settings(directory="s3://bucket/run"), "directory"),
     "precision 16": (lambda: made(precision=16), "precision"),
     "keep_best without a monitor": (lambda: Checkpoint(keep_best=1), "keep_best"),
@@ -275,6 +282,38 @@ def unread(kind: type) -> list[str]:
 def test_a_callback_reads_each_of_its_options(name: str) -> None:
     kind = getattr(callbacks, name)
     assert "__init__" not in vars(kind) or unread(kind) == []
+
+
+def of_dialects() -> list[type]:
+    """Classes of the dialects that make an object by hand, and configurations of theirs."""
+    names = [one.name for one in pkgutil.walk_packages(dialects.__path__, f"{dialects.__name__}.")]
+    found = [vars(importlib.import_module(name)).items() for name in names]
+    kinds = {one for items in found for _, one in items if isinstance(one, type)}
+    ours = [one for one in kinds if one.__module__ in names and one.__name__ not in STAND_INS]
+    return sorted(ours, key=lambda one: (one.__module__, one.__qualname__))
+
+
+STAND_INS = {"Setting"}
+"""Classes whose `__new__` reads what the constructor is given."""
+
+
+def test_an_adapter_a_built_in_and_a_view_of_a_dialect_reads_each_of_its_options() -> None:
+    kinds = [one for one in of_dialects() if "__init__" in vars(one)]
+    by_hand = [one for one in kinds if not dataclasses.is_dataclass(one)]
+    assert len(by_hand) > 40
+    assert {one.__qualname__: unread(one) for one in by_hand if unread(one)} == {}
+
+
+def test_a_field_of_a_dialects_configuration_is_read_somewhere() -> None:
+    read = attributes_read()
+    fields = [
+        (one, f)
+        for one in of_dialects()
+        if dataclasses.is_dataclass(one)
+        for f in dataclasses.fields(one)
+    ]
+    assert len(fields) > 40
+    assert [f"{one.__qualname__}.{f.name}" for one, f in fields if f.name not in read] == []
 
 
 def attributes_read() -> set[str]:

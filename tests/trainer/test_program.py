@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from trackside import Program, Settings, program
+from trackside import Program, Secret, Settings, program
 from trackside.callbacks.reporting.provenance import Provenance
+from trackside.config.experiment.programs import load_program
 from trackside.errors import UsageError
 from trackside.testing import tiny_regression
 
@@ -32,6 +33,29 @@ def test_a_program_trains_what_its_function_says() -> None:
 
 def test_options_of_fit_take_the_place_of_the_programs_own() -> None:
     assert tiny(steps=5).fit(steps=2).outcome.step == 2
+
+
+@program
+def with_a_key(token: Secret, steps: int = 2) -> Program:
+    assert token == "hunter2-and-more"
+    return tiny(steps=steps)
+
+
+def test_an_argument_that_is_secret_is_not_kept() -> None:
+    with_a_key("hunter2-and-more", steps=1).fit()
+
+    kept = Path("run/settings.json").read_text()
+    assert "hunter2" not in kept
+    assert json.loads(kept)["made_by"]["arguments"] == {"token": "???", "steps": 1}
+
+
+def test_an_argument_that_is_secret_is_asked_for_again() -> None:
+    with_a_key("hunter2-and-more", steps=1).fit()
+
+    with pytest.raises(UsageError, match=r"`token` .* was not kept") as info:
+        load_program(Path("run"), [])
+    assert info.value.remedy == "give it again: token=..."
+    assert load_program(Path("run"), ["token=hunter2-and-more"]).program
 
 
 def test_a_run_keeps_the_function_that_made_it_and_its_arguments() -> None:

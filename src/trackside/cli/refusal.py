@@ -16,6 +16,7 @@ from trackside.errors import (
     text_of,
 )
 from trackside.outcome import DIVERGED, FAILED, WRONG_USAGE
+from trackside.secret import as_written
 
 INTERRUPTED = 130
 
@@ -42,5 +43,12 @@ def _problems(error: BaseException) -> list[dict[str, object]]:
     from trackside.config.text.problem import ExperimentError
 
     if isinstance(error, ExperimentError):
-        return [problem.as_dict() for problem in error.problems]
+        problems = [problem.as_dict() for problem in error.problems]
+        return [
+            {
+                key: as_written(value) if isinstance(value, str) else value
+                for key, value in one.items()
+            }
+            for one in problems
+        ]
     return []

@@ -24,6 +24,7 @@ from trackside.config.checking.kinds import Family, registered_callbacks
 from trackside.config.checking.options import Option, Options, options_of, summary_of
 from trackside.config.checking.trainer_options import trainer_options
 from trackside.config.experiment.sections import SECTIONS, callback_attributes
+from trackside.secret import is_secret
 from trackside.step.optimization import Scheduler
 from trackside.trainer.defaults import DEFAULTS
 
@@ -69,6 +70,7 @@ def file_schema() -> Schema:
         "trainer": _mapping(trainer_options().options, extra={"kind": {"type": "string"}}),
         "callbacks": _callbacks(),
         "evaluate": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "secrets": {"type": "array", "items": {"type": "string"}},
     }
     definitions = {
         "interpolation": {"type": "string", "pattern": r"\$\{.+\}|^\?\?\?$"},
@@ -246,7 +248,7 @@ def hint_schema(hint: Any) -> Schema:
         return hint_schema(hint.__bound__ or Any)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return hint_schema(arguments[0])
+        return hint_schema(arguments[0]) | ({"writeOnly": True} if is_secret(hint) else {})
     if origin in (Union, types.UnionType):
         return {"anyOf": [hint_schema(member) for member in arguments]}
     if origin is Literal:

@@ -1,4 +1,4 @@
-"""Samples by number told from batches; data that may be either is asked about."""
+"""Samples by number, or batches; data that may be either is asked about."""
 
 from __future__ import annotations
 

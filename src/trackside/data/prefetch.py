@@ -7,6 +7,7 @@ generator of this process, so that order, values and exact resume are what they 
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -24,6 +25,8 @@ from trackside.data.source import DataSource, Stateful
 from trackside.data.tensors import TensorLoader
 from trackside.errors import ConfigurationError, DataError
 from trackside.progress import is_count
+
+logger = logging.getLogger("trackside")
 
 AHEAD = 1
 """Batches fetched ahead where nobody says how many: the copy of one is over before its step."""
@@ -146,8 +149,11 @@ def prefetcher_for(
         streams = DeviceStreams(device)
     if prefetch_batches == 0 or (prefetch_batches is None and streams is None):
         return None
+    if prefetch_batches is not None and device.type == "cpu" and streams is None:
+        logger.warning("prefetch_batches=%d saves nothing: a CPU copies nothing", prefetch_batches)
     transfer = Transfer(device, streams)
     ahead = AHEAD if prefetch_batches is None else prefetch_batches
+    reported: set[str] = set()
 
     def prefetched(batches: Iterator[LoadedBatch], source: DataSource) -> Iterator[LoadedBatch]:
         if prefetch_batches is None:
@@ -155,7 +161,16 @@ def prefetcher_for(
             if small:
                 yield from batches
                 return
-        yield from _prefetched(batches, transfer, ahead if can_run_ahead(source) else 0)
+        possible = can_run_ahead(source)
+        if prefetch_batches is not None and not possible and source.name not in reported:
+            reported.add(source.name)
+            logger.warning(
+                "prefetch_batches=%d has no effect on the data named %r: %s",
+                prefetch_batches,
+                source.name,
+                "it is read in this process, or keeps its own position",
+            )
+        yield from _prefetched(batches, transfer, ahead if possible else 0)
 
     return prefetched
 

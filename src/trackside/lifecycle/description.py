@@ -6,8 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from trackside.errors import as_written
 from trackside.schedule import AnyOf, Every
+from trackside.secret import HIDDEN, as_written, secret_options
 
 _CONTAINERS = (tuple, list, dict, frozenset)
 _PLAIN = (str, int, float, type(None), *_CONTAINERS)
@@ -21,13 +21,15 @@ def described(thing: object) -> str:
     """`EarlyStopping('val/loss', patience=5)`: options that the constructor took, under their name.
 
     An option is shown when an attribute of its name has another value than the default, the first
-    one by its place. Options that are kept under another name, as secrets should be, are left out.
+    one by its place. Options that are kept under another name are left out; in the place of a
+    `Secret` one stands `(secret)`.
     """
     kind = type(thing)
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     own = vars(thing)
     properties = (p for p in own if isinstance(getattr(kind, p[1:], None), property))
     kept = {**own, **{name[1:]: own[name] for name in properties}}
+    hidden = secret_options(kind)
     given: list[str] = []
     for index, parameter in enumerate(parameters):
         if parameter.kind not in _ARGUMENTS or parameter.name not in kept:
@@ -36,7 +38,8 @@ def described(thing: object) -> str:
         if _is_default(value, parameter.default):
             continue
         first = index == 0 and parameter.kind not in _KEYWORDS
-        given.append(_short(value) if first else f"{parameter.name}={_short(value)}")
+        text = HIDDEN if parameter.name in hidden else _short(value)
+        given.append(text if first else f"{parameter.name}={text}")
     return f"{kind.__name__}({', '.join(given)})"
 
 

@@ -20,6 +20,7 @@ from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
 from trackside.lifecycle.signatures import check_signatures
 from trackside.run import Run
+from trackside.secret import keep_secret, secret_options
 from trackside.vocabulary import idioms, renamed
 from trackside.vocabulary.idioms import native_callback, package_of
 
@@ -30,9 +31,17 @@ def check_callback(callback: Callback[Any], run_class: type[Run]) -> None:
     Raises:
         RegistrationError: The subclasses say why.
     """
+    _keep_secrets(callback)
     check_hooks(callback)
     check_declarations(callback)
     check_run(callback, run_class)
+
+
+def _keep_secrets(callback: Callback[Any]) -> None:
+    """Let no message show the options that the constructor declares secret."""
+    for option in secret_options(type(callback)):
+        for name in (option, f"_{option}"):
+            keep_secret(getattr(callback, name, None))
 
 
 def check_hooks(callback: Callback[Any]) -> None:

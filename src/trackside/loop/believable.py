@@ -51,6 +51,7 @@ class BuiltState(TypedDict):
 
     optimizers: dict[str, list[ByName]]
     data: DataState
+    callbacks: NotRequired[dict[str, str]]
 
 
 class RollbackState(TypedDict):

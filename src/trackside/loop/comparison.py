@@ -9,6 +9,7 @@ has changed.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,12 +22,15 @@ from trackside.data.seekable import SeekableSampler
 from trackside.data.source import DataSource
 from trackside.data.tensors import TensorLoader
 from trackside.errors import CheckpointError
+from trackside.lifecycle.adoption import Adopted
+from trackside.lifecycle.description import described
 from trackside.loop.state import TRAIN, Training
 
 logger = logging.getLogger("trackside")
 
 Conditions = dict[str, Any]
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _OF_SCHEDULERS = ("params", "initial_lr", "max_lr", "min_lr", "swa_lr")
 """Keys of a group that aren't options of the optimizer."""
 _PROGRAM_WINS = {
@@ -42,6 +46,11 @@ def conditions(training: Training) -> Conditions:
     return {
         "optimizers": {name: _options(one) for name, one in training.run.optimizers.items()},
         "data": _described(training.setup.sources[TRAIN]),
+        "callbacks": {
+            name: _ADDRESS.sub("", described(one))
+            for name, one in training.run.callbacks.items()
+            if not isinstance(one, Adopted)
+        },
     }
 
 
@@ -102,6 +111,7 @@ def compare(training: Training, saved: Conditions | None, config: Mapping[str, A
                 name, saved["optimizers"][name], training.position.built["optimizers"][name]
             )
         told += _of_data(training, saved["data"], now["data"])
+        told += _of_callbacks(saved.get("callbacks", {}), now["callbacks"])
         training.position.built = {
             **training.position.built,
             "optimizers": {**now["optimizers"], **saved["optimizers"]},
@@ -133,6 +143,15 @@ def _of_optimizer(name: str, saved: Any, now: Any) -> Iterator[str]:
                     f"{name}.{option}={given}` while it runs, or start again from the weights "
                     "with the callback `LoadWeights`"
                 )
+
+
+def _of_callbacks(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in now.keys() & saved.keys():
+        if now[name] != saved[name]:
+            yield (
+                f"the callback {name!r} is {now[name]} from now on, as it is given, with the state "
+                f"that was saved; it was {saved[name]}"
+            )
 
 
 def _of_data(training: Training, saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

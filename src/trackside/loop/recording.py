@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import Training
+
+logger = logging.getLogger("trackside")
 
 
 def record(training: Training, values: Mapping[str, float]) -> None:
@@ -30,6 +33,23 @@ def record(training: Training, values: Mapping[str, float]) -> None:
     for scheduling in setup.schedulings:
         scheduling.after_record(new.values)
     training.fire(Callback.on_log, new)
+
+
+def epoch_means(training: Training) -> dict[str, float]:
+    """Means over the steps of an epoch; a name without one is reported, with the reason."""
+    run, log = training.run, training.setup.log
+    means = log.epoch()
+    if log.of_nothing and run.world.is_global_zero:
+        skipped = max(len(run.skipped_steps), training.setup.precision.skipped_updates)
+        why = (
+            f"no step of it made an update ({skipped} were skipped until now)"
+            if skipped
+            else "its batches weigh nothing"
+        )
+        logger.warning(
+            "epoch %d has no %s: %s", run.progress.epochs_completed, ", ".join(log.of_nothing), why
+        )
+    return means
 
 
 def measured(training: Training) -> dict[str, float]:

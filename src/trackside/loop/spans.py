@@ -12,7 +12,7 @@ from typing import Self
 
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.agreed_metrics import changes
-from trackside.loop.recording import flush, measured, record
+from trackside.loop.recording import epoch_means, flush, measured, record
 from trackside.loop.state import Ended, Training
 from trackside.run import Evaluation
 
@@ -99,7 +99,7 @@ class TrainEpochSpan(Span):
                 training.fire(Callback.on_train_epoch_end, log.epoch())
             return
         training.run.progress.epochs_completed += self.ended is Ended.DATA
-        means = log.epoch()
+        means = epoch_means(training)
         record(training, {**means, **log.recent(), **measured(training)})
         training.fire(Callback.on_train_epoch_end, means)
         flush(training)

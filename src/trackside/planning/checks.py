@@ -34,6 +34,7 @@ from trackside.planning.diagnostics import findings
 from trackside.progress import RunLimit, is_count
 from trackside.run import Run
 from trackside.run_folder.claim import new_name
+from trackside.schedule import Every, Schedule
 from trackside.vocabulary.idioms import KEYWORDS
 from trackside.vocabulary.renamed import new_value
 
@@ -54,6 +55,25 @@ def limit(epochs: int | None, steps: int | None) -> RunLimit:
                 f"{name}={value!r} is not a limit", expected="a whole number, 0 or more"
             )
     return RunLimit(epochs, steps)
+
+
+def evaluation_schedule(given: Schedule | str | None, evaluations: Sequence[str]) -> Schedule:
+    """When the data sets of these names are evaluated; after each epoch where nothing is given.
+
+    Raises:
+        ScheduleError: It isn't a schedule.
+        UsageError: It is given, and there is nothing to evaluate.
+    """
+    schedule = Every.parse("1 epoch" if given is None else given, option="evaluate_every")
+    if given is not None and not evaluations:
+        raise UsageError(
+            f"evaluate_every={str(schedule)!r} has no effect: there is nothing to evaluate",
+            expected="validation data: fit(train, validation, ...)",
+            remedy="leave `evaluate_every` out; callbacks such as `Evaluate` have an `every` of "
+            "their own",
+            option="evaluate_every",
+        )
+    return schedule
 
 
 def check_batching(batching: Batching, sets: Mapping[str, Any]) -> None:

@@ -46,6 +46,8 @@ class MetricLog:
         self._evaluation: dict[str, Mean] | None = None
         self._prefix = ""
         self._uncounted: list[tuple[Mean, Tensor | float]] = []
+        self.of_nothing: Sequence[str] = ()
+        """Names without a mean over the last epoch: their values weigh nothing."""
 
     def mean(self, name: str) -> Mean:
         """The mean kept under `name`."""
@@ -140,7 +142,10 @@ class MetricLog:
         return read(sums, self._reduce, empty=False)
 
     def epoch(self) -> dict[str, float]:
-        """Means over the epoch of the names under `train/`; they start again."""
+        """Means over the epoch of the names under `train/`; they start again.
+
+        A name whose values weigh nothing has none: `of_nothing` has those names.
+        """
         sums = {}
         for name, mean in self._means.items():
             mean.fold()
@@ -149,7 +154,9 @@ class MetricLog:
             mean.epoch = None
             if name.startswith("train/"):
                 mean.recent = None
-        return read(sums, self._reduce)
+        means = read(sums, self._reduce, empty=False)
+        self.of_nothing = sorted(sums.keys() - means.keys())
+        return means
 
     def begin_evaluation(self, name: str) -> None:
         """From now on, names under `name/` belong to that evaluation."""

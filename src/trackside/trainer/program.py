@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from trackside.errors import UsageError
+from trackside.secret import keep_secret, secret_options
 from trackside.trainer.settings import Result
 from trackside.trainer.trainer import Trainer
 
@@ -58,7 +59,8 @@ class Program:
 def program(make: Callable[P, Program]) -> Callable[P, Program]:
     """Let the runs of a function's program be made again, from the folder of one of them.
 
-    The function has to be importable, and its arguments values of JSON.
+    The function has to be importable, and its arguments values of JSON. Those with the hint
+    `Secret` are not kept: a command needs them again, `trackside resume RUN token=...`.
 
     Example:
         >>> @program
@@ -83,6 +85,8 @@ def program(make: Callable[P, Program]) -> Callable[P, Program]:
                 expected="numbers, text, lists and mappings",
                 remedy="make other objects inside the function, from such values",
             ) from error
+        for secret in secret_options(make) & arguments.keys():
+            keep_secret(arguments[secret])
         found = make(*args, **kwargs)
         if not isinstance(found, Program):
             raise UsageError(
@@ -90,11 +94,16 @@ def program(make: Callable[P, Program]) -> Callable[P, Program]:
                 expected="trackside.Program(trainer, train, ...)",
                 received=type(found).__name__,
             )
-        found.trainer.made_by = {"function": name, "arguments": arguments, "search_path": folder}
+        kept = arguments | dict.fromkeys(secret_options(make) & arguments.keys(), NOT_KEPT)
+        found.trainer.made_by = {"function": name, "arguments": kept, "search_path": folder}
         return found
 
     MAKERS[name, folder] = made
     return made
+
+
+NOT_KEPT = "???"
+"""Stands for an argument that is secret, where a run keeps its arguments."""
 
 
 def _importable(make: Callable[..., Any]) -> tuple[str, str | None]:

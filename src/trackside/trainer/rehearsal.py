@@ -246,7 +246,7 @@ def rehearse(
     def fit_arguments() -> dict[str, Any]:
         found = {name: first(data) for name, data in sets.items()}
         size = {"batch_size": batching.size, "drop_last": batching.drop_last}
-        return {**found, **size, "evaluate_every": "1 epoch"}
+        return {**found, **size}
 
     done = go_through(Stage(made, fit_arguments))
     logging.getLogger("trackside").info("%s", done)

@@ -143,7 +143,7 @@ class Trainer(Callback[Any]):
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        evaluate_every: Schedule | str = "1 epoch",
+        evaluate_every: Schedule | str | None = None,
         data: Mapping[str, Data] | None = None,
         batch_size: int | None = None,
         drop_last: bool = False,
@@ -158,7 +158,7 @@ class Trainer(Callback[Any]):
                 data sets by name.
             epochs: Passes over the training data.
             steps: Optimizer updates.
-            evaluate_every: When to evaluate.
+            evaluate_every: When to evaluate; None evaluates after each epoch.
             data: More data sets by name, for callbacks and `run.evaluate(name)`.
             batch_size: Samples per batch, where data is given as a `Dataset`; None takes 32.
             drop_last: Whether a last training batch with fewer samples is left out.
@@ -183,7 +183,7 @@ class Trainer(Callback[Any]):
         options = Options(
             clip=self.clip,
             log_every=Every.parse(self.settings.log_every, option="log_every"),
-            evaluate_every=Every.parse(evaluate_every, option="evaluate_every"),
+            evaluate_every=checks.evaluation_schedule(evaluate_every, evaluations),
             evaluations=evaluations,
         )
 

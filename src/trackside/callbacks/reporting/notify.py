@@ -15,6 +15,7 @@ from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
+from trackside.secret import Secret
 from trackside.tracking.background import BackgroundQueue
 
 
@@ -28,7 +29,7 @@ class Notify(RankZeroCallback):
     changes nothing about how the run ended.
 
     Args:
-        url: Address of the webhook, `https://...`.
+        url: Address of the webhook, `https://...`; who knows it can post, so it is kept secret.
         command: Program and arguments; run without a shell.
         when: `end` reports every end, `failure` of errors alone.
         timeout_seconds: How long the end of the run waits at most.
@@ -46,7 +47,7 @@ class Notify(RankZeroCallback):
 
     def __init__(
         self,
-        url: str | None = None,
+        url: Secret | None = None,
         *,
         command: Sequence[str] | None = None,
         when: Literal["end", "failure"] = "end",
@@ -78,7 +79,7 @@ class Notify(RankZeroCallback):
         self.timeout_seconds = timeout_seconds
 
     def __repr__(self) -> str:
-        return "Notify(...)"  # the address of a web hook is a secret
+        return "Notify(...)"  # a command may hold a key as well
 
     def rehearse_in(self, folder: Path) -> bool:
         """False: a rehearsal must not notify anybody."""

@@ -21,6 +21,7 @@ from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.run_folder.inside import replace_inside
 from trackside.run_folder.names import CHANGES, CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
+from trackside.secret import as_written
 from trackside.vocabulary.directions import direction
 
 _GIT_SECONDS = 10
@@ -78,7 +79,7 @@ class Provenance(RankZeroCallback):
         environment["search_path"] = list(self.search_path)
         replace_inside(run.directory, ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         if changes:
-            replace_inside(run.directory, CHANGES, changes)
+            replace_inside(run.directory, CHANGES, as_written(changes))
 
     def on_log(self, run: Run, record: Record) -> None:
         if self._journal is not None:
@@ -130,7 +131,7 @@ def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
     changes = _git(folder, "diff", "HEAD") if commit else None
     environment = {
         "started": now(),
-        "command": sys.argv,
+        "command": [as_written(word) for word in sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),

@@ -28,6 +28,7 @@ from trackside.config.text.place import Path, dotted
 from trackside.config.text.problem import Findings
 from trackside.errors import ConfigurationError, ScheduleError, did_you_mean, nearest
 from trackside.schedule import Every
+from trackside.secret import is_secret
 from trackside.vocabulary.renamed import new_key
 
 RESERVED = ("kind", "partial")
@@ -199,6 +200,8 @@ class Checker:
             elif key in supplied:
                 self._add(f"`{key}` of {owner} is filled in by the trainer", (*path, key), key=True)
             elif key in options.table:
+                if is_secret(options.table[key].hint):
+                    self.document.hide((*path, key))
                 checked[key] = self.fit(given, options.table[key].hint, (*path, key), family)
             elif key in attributes:
                 extra[key] = self.fit(given, attributes[key].hint, (*path, key), family)
@@ -270,7 +273,7 @@ class Checker:
             if mismatch.received is UNKNOWN:
                 continue
             source = self.document.interpolation(inner)
-            hidden = source is not None and "oc.env" in source  # it may be a secret
+            hidden = self.document.is_secret(inner)
             received = "a value" if hidden else show(mismatch.received)
             name = inner[-1] if isinstance(inner[-1], str) else path[-1]
             self._add(

@@ -20,6 +20,7 @@ from trackside.config.checking.hints import (
     full_name,
     is_schedule,
 )
+from trackside.secret import is_secret
 
 _LONGEST_TEXT = 60
 _WORDS: dict[Any, str] = {
@@ -43,6 +44,8 @@ def describe(hint: Any) -> str:
         return describe(hint.__bound__ or Any)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if is_secret(hint):
+            return f"{describe(arguments[0])}, kept secret"
         limits = [text for meta in arguments[1:] if (text := _limit(meta))]
         return " ".join([describe(arguments[0]), *limits])
     if origin in (Union, types.UnionType):

@@ -21,12 +21,16 @@ from trackside.config.text.problem import Findings
 from trackside.errors import UsageError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
+from trackside.secret import is_secret, keep_secret
 
 
 def settable_options(kind: type[Callback[Any]]) -> tuple[str, ...]:
-    """Names of the options that a class of callbacks, or a base of it, declares settable."""
+    """Names of the options that a class of callbacks, or a base of it, declares settable.
+
+    A secret isn't: requests to a run, and the answers, are kept.
+    """
     declared: Iterator[str] = (n for c in kind.__mro__ for n in vars(c).get("settable", ()))
-    known = options_of(kind).table
+    known = {name for name, option in options_of(kind).table.items() if not is_secret(option.hint)}
     return tuple(name for name in dict.fromkeys(declared) if name in known)
 
 
@@ -59,6 +63,8 @@ def with_option(
     """
     kind = type(callback)
     options, allowed = options_of(kind).table, settable_options(kind)
+    if option in options and is_secret(options[option].hint):
+        keep_secret(value)
     if option not in allowed:
         known = option in options
         raise UsageError(

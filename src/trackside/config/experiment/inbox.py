@@ -22,6 +22,7 @@ from trackside.errors import UsageError, did_you_mean
 from trackside.machine.paths import local_path
 from trackside.run_folder.inside import read_inside, replace_inside
 from trackside.run_folder.ownership import distrust
+from trackside.secret import as_written
 
 logger = logging.getLogger("trackside")
 
@@ -181,7 +182,7 @@ class Inbox:
     def answer(self, name: str, reply: Reply) -> None:
         """Leave the answer to the command in the file `name`."""
         try:
-            text = json.dumps(asdict(reply))
+            text = as_written(json.dumps(asdict(reply)))
             replace_inside(self._folder, f"{FOLDER}/{ANSWERED}/{name}", text)
         except OSError as error:
             self._tell(f"an answer can't be written: {error}")

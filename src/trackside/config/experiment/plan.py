@@ -110,7 +110,7 @@ def make_plan(experiment: Experiment) -> Plan:
     for callback in run.callbacks:
         if isinstance(callback, HasSchedulers):
             callback.on_optimizers_ready(run)
-    evaluate_every: Schedule = Every.parse(arguments.get("evaluate_every", "1 epoch"))
+    evaluate_every: Schedule = Every.parse(arguments.get("evaluate_every") or "1 epoch")
     log_every = Every.parse(trainer.settings.log_every)
     names = experiment.validation()
     found += findings(run, evaluate_every, names, log_every)

@@ -18,7 +18,8 @@ from trackside.config.experiment.trusted import search_path
 from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
 from trackside.run_folder.names import SETTINGS
-from trackside.trainer.program import MAKERS, Program
+from trackside.secret import secret_options
+from trackside.trainer.program import MAKERS, NOT_KEPT, Program
 from trackside.trainer.trainer import Trainer
 
 
@@ -97,6 +98,11 @@ def load_program(folder: Path, overrides: Iterable[str]) -> KeptProgram:
         sys.path[:0] = [one for one in known if one and one not in sys.path]
         make = _function(origin["function"])
     arguments, resume = _changed(make, dict(origin["arguments"]), overrides)
+    for name in secret_options(make) & {n for n, one in arguments.items() if one == NOT_KEPT}:
+        raise UsageError(
+            f"the argument `{name}` of the function that made the run is secret: it was not kept",
+            remedy=f"give it again: {name}=...",
+        )
     program = make(**arguments)
     trainer = program.trainer
     trainer.settings = replace(trainer.settings, directory=folder)

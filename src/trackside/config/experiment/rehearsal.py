@@ -55,7 +55,7 @@ def _hurried(experiment: Experiment) -> Experiment:
         for key, value in experiment.trainer_values.items()
         if key not in ("directory", "log_every", "evaluate_every", "resume")
     }
-    more = {"log_every": Every(steps=1), "evaluate_every": Every(epochs=1)}
+    more = {"log_every": Every(steps=1)}
     known = experiment.keys.options.table
     return replace(
         experiment, trainer_values={**values, **{k: v for k, v in more.items() if k in known}}

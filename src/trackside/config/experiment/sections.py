@@ -40,6 +40,7 @@ SECTIONS = {
     "trainer": "How long, how often, where, with what precision.",
     "callbacks": "By name, or as a list; null removes a default.",
     "evaluate": "Names of data sets that are evaluated once training is over.",
+    "secrets": "Keys whose values are used and never shown: `callbacks.notify.url`.",
 }
 """All sections, in the order in which they are best written."""
 

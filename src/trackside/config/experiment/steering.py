@@ -20,6 +20,7 @@ from trackside.errors import TracksideError, UsageError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.secret import as_written
 
 logger = logging.getLogger("trackside")
 
@@ -169,7 +170,7 @@ class Steering(Callback[Run]):
     def _answer(self, run: Run, name: str, command: Command, refused: str | None) -> None:
         words = refused or "done" if command.kind in ("set", "profile") else refused or "requested"
         answer = Reply(command, refused is None, words, run.progress.steps_completed)
-        logger.info("asked for %s %s: %s", command.kind, command.value, words)
+        logger.info("asked for %s %s: %s", command.kind, as_written(command.value), words)
         if self._inbox is not None:
             self._inbox.answer(name, answer)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -27,7 +27,7 @@ from trackside.config.text.naming import SECTION, callbacks_by_name
 from trackside.config.text.overrides import SOURCE, Override, is_override, parse_override
 from trackside.config.text.place import Path, Place, dotted
 from trackside.config.text.problem import Findings
-from trackside.config.text.secrets import keep_secrets, kept_values
+from trackside.config.text.secrets import hide, keep_secrets, kept_values, named_secrets
 from trackside.errors import did_you_mean
 
 
@@ -41,6 +41,19 @@ class Document:
     """The same before interpolation."""
     layers: tuple[Layer, ...] = ()
     """Files, then overrides."""
+    secret: set[Path] = field(default_factory=set)
+    """Where values stand that are never shown; what comes from the environment is one as well."""
+
+    def hide(self, path: Path) -> None:
+        """Keep the value at `path` secret from now on."""
+        self.secret.add(path)
+        hide(self.value, self.written, path)
+
+    def is_secret(self, path: Path) -> bool:
+        """Whether the value at `path`, or what it is a part of, is never shown."""
+        source = self.interpolation(path)
+        inside = any(path[: len(one)] == one for one in self.secret)
+        return inside or (source is not None and "oc.env" in source)
 
     def has(self, path: Path) -> bool:
         """Whether any file or override writes something at `path`."""
@@ -76,11 +89,11 @@ class Document:
         return any(path[0] == name for layer in self.layers for path in layer.keys)
 
     def kept(self) -> dict[str, Any]:
-        """All values as they may be kept: what comes from the environment as it was written.
+        """All values as they may be kept: what is secret as it was written, or else as `???`.
 
         A key of a service is given as `${oc.env:NAME}`; a value that holds one stays unfilled too.
         """
-        kept: dict[str, Any] = kept_values(self.value, self.written)
+        kept: dict[str, Any] = kept_values(self.value, self.written, self.secret)
         return kept
 
     def interpolation(self, path: Path) -> str | None:
@@ -121,7 +134,10 @@ def read(files: Sequence[str | FilePath], overrides: Iterable[str], findings: Fi
     document = Document({}, value, tuple(layers))
     filled = fill_in(value, document.place, findings)
     keep_secrets(filled, value)
-    return Document(filled, value, tuple(layers))
+    document = Document(filled, value, tuple(layers))
+    for path in named_secrets(filled, document.place, findings):
+        document.hide(path)
+    return document
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Literal
 
@@ -12,10 +14,10 @@ from torch import Tensor
 
 from trackside.callbacks.reporting.dataset_stats import DatasetStats
 from trackside.callbacks.reporting.parameter_count import ParameterCount
-from trackside.dialects.noether.bases import CallBackBaseConfig, PeriodicCallback
+from trackside.dialects.noether.bases import CallbackBase, CallBackBaseConfig, PeriodicCallback
 from trackside.dialects.noether.counters import UpdateCounter
 from trackside.dialects.values import is_number, on_host
-from trackside.errors import NonFiniteError
+from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.lifecycle.adoption import Translated
 from trackside.machine.accelerator import memory_counters
 
@@ -23,15 +25,29 @@ from trackside.machine.accelerator import memory_counters
 class DatasetStatsCallback(Translated):
     """Sizes of the data sets, before training."""
 
-    def __init__(self, callback_config: Any = None, **_: Any) -> None:
+    def __init__(self, **provided: Any) -> None:
+        _check_provided(type(self), provided)
         super().__init__(DatasetStats())
 
 
 class ParamCountCallback(Translated):
     """How many parameters are trained and frozen, before training."""
 
-    def __init__(self, callback_config: Any = None, **_: Any) -> None:
+    def __init__(self, **provided: Any) -> None:
+        _check_provided(type(self), provided)
         super().__init__(ParameterCount())
+
+
+def _check_provided(kind: type, provided: Mapping[str, Any]) -> None:
+    """Refuse more than their trainer gives to every callback. Raises `ConfigurationError`."""
+    known = inspect.signature(CallbackBase).parameters
+    for name in provided:
+        if name not in known:
+            raise ConfigurationError(
+                f"`{kind.__name__}` has no option `{name}`: it looks once, before training",
+                remedy="leave it out",
+                option=name,
+            )
 
 
 class ProgressCallback(PeriodicCallback):

@@ -97,9 +97,9 @@ class Page:
         ]
         return [one["params"]["request"]["url"] for one in sent]
 
-    def resize(self, width: int, scheme: str) -> None:
+    def resize(self, width: int, scheme: str, height: int = 900) -> None:
         """A window of that width in `light` or `dark`."""
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)

@@ -18,6 +18,7 @@ def sentences(readme: str) -> list[str]:
     """The sentences of the README up to its list of pages, as plain text."""
     text = readme.partition("## Where to go next")[0]
     text = re.sub(r"^```.*?^```$", "\n", text, flags=re.M | re.S)
+    text = re.sub(r"^!\[.*$", "", text, flags=re.M)  # pictures
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"\*\*[^*]+\.\*\*", "", text).replace("**", "")  # a heading of what follows
     found: list[str] = []

@@ -31,13 +31,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(REPOSITORY / "examples", Path(folder) / "examples")
-        command = [
-            "-m",
-            "trackside",
-            "train",
-            "examples/digits.yaml",
-            "trainer.directory=runs/digits",
-        ]
+        train = "-m trackside train examples/digits.yaml trainer.directory=runs/digits"
         output = pexpect.run(
             f"{sys.executable} {train}",
             cwd=folder,

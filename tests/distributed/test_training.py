@@ -127,6 +127,22 @@ def test_the_callback_that_calls_other_collectives_on_one_rank_is_named(
     assert run.claimed("closed") == ["failed", "failed"]
 
 
+def test_ranks_that_wait_for_each_other_end_with_the_place_of_each(
+    torchrun: StartTorchrun, tmp_path: Path
+) -> None:
+    run = torchrun(
+        "training.py", "collectives", tmp_path, environment={"TRACKSIDE_WAIT_SECONDS": "2"}
+    )
+
+    assert not run.hung, run
+    assert run.exit_code != 0
+    for rank in run.ranks:
+        assert "all ranks wait for each other" in rank.stderr, run
+        assert "rank 0 waits in `barrier` called at" in rank.stderr
+        assert "rank 1 waits in `all_reduce` called at" in rank.stderr
+        assert rank.stderr.count("in the callback 'disturb'") >= 2
+
+
 def test_callbacks_that_call_the_same_collectives_pass_the_check(
     torchrun: StartTorchrun, tmp_path: Path
 ) -> None:

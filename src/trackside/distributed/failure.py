@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _KEY = "failure"
 # What gloo and NCCL say when the other side is gone; they have no class of their own for it.
 _MARKS = ("gloo", "nccl", "closed by peer", "reset by peer", "broken pipe", "process group")
+_WITHOUT_END = (
+    "let every rank call the same collectives in the same order: none under a condition that "
+    "differs between ranks (`if rank == 0`), and no schedule, metric or end that only some reach; "
+    "TRACKSIDE_CHECK_COLLECTIVES=1 compares what callbacks call"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,9 @@ class Failure:
 
     rank: int | None
     """Where; None when the job as a whole has lost its ground."""
-    kind: Literal["raised", "died", "left", "silent", "lost"]
+    kind: Literal["raised", "died", "left", "silent", "lost", "waiting"]
     """An error; a process that ended without a word, or in order but too early, or is silent; or
-    the rendezvous store is gone."""
+    the rendezvous store is gone; or all ranks wait for each other."""
     step: int | None
     """Steps completed on that rank; None when it could not say."""
     time: float
@@ -67,6 +72,12 @@ class Failure:
         summary = "the rendezvous store can't be reached: its host, or the launcher, is gone"
         return cls(None, "lost", None, time.time(), summary)
 
+    @classmethod
+    def waiting(cls, seconds: float, places: str) -> Failure:
+        """The record of ranks that wait for each other, each in another collective."""
+        summary = f"all ranks wait for each other, for {seconds:.0f} seconds:\n{places}"
+        return cls(None, "waiting", None, time.time(), summary)
+
     @property
     def headline(self) -> str:
         """Rank, time and error in one line."""
@@ -93,7 +104,9 @@ class PeerFailed(TracksideError):
         where = "the launcher" if failure.rank is None else f"rank {failure.rank}"
         super().__init__(
             f"rank {rank} ends because {failure}",
-            remedy=None
+            remedy=_WITHOUT_END
+            if failure.kind == "waiting"
+            else None
             if failure.kind == "raised"
             else f"look at the log of {where} and of its machine",
         )

@@ -34,6 +34,8 @@ class Connections:
     """
 
     _sockets: list[tuple[int, int]] = field(default_factory=list)  # (file number, inode)
+    finished: int = 0
+    """Collectives over them that are done: it grows as this process gets on."""
     cut: bool = False
     """Whether they have been cut: every collective over them fails from then on."""
 
@@ -66,6 +68,7 @@ class Connections:
                     ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
                     raise RuntimeError("gloo: the connections to the other ranks are cut") from None
         work.wait()  # raises what went wrong
+        self.finished += 1
 
     def sever(self) -> None:
         """Cut them all: a wait for data over them raises an error instead.

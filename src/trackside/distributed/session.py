@@ -31,7 +31,9 @@ class RankSession:
             return
         run.world = join(None if device == "auto" else device)
         run.device = run.world.device
-        self.watch = FailureWatch(run.world, lambda: run.progress.steps_completed)
+        self.watch = FailureWatch(
+            run.world, lambda: run.progress.steps_completed, when=lambda: _moment(run)
+        )
         self.watch.start()
         if wanted():
             self.check = CollectivesCheck(run.world, lambda: run.current_callback)
@@ -79,3 +81,13 @@ class RankSession:
         if self.watch is not None:
             self.watch.stop()
         self.watch = None
+
+
+def _moment(run: Run) -> str:
+    """The step, the evaluation and the callback that are under way, in words."""
+    words = [f"after step {run.progress.steps_completed}"]
+    if run.evaluation is not None:
+        words.append(f"in the evaluation of {run.evaluation.name!r}")
+    if run.current_callback is not None:
+        words.append(f"in the callback {run.current_callback!r}")
+    return ", ".join(words)

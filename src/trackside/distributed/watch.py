@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch.distributed as dist
 
 from trackside.distributed.failure import Failure, PeerFailed, is_consequence, publish, published
+from trackside.distributed.standstill import Standstill
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -41,6 +42,9 @@ class EndingTimes:
     """For callbacks to close; then the same."""
     verdict_seconds: float = 3.0
     """For finding out whose failure broke a collective."""
+    waiting_seconds: float | None = None
+    """For ranks to wait for each other in different collectives; None: as the environment says, or
+    30; 0: without end."""
     silence_seconds: float = 60.0
     """After how long a process that neither ended nor answers counts as failed."""
 
@@ -60,6 +64,7 @@ class FailureWatch:
         world: The ranks.
         step: Tells the steps completed, for the record.
         patience: How long each stage may take.
+        when: Words for what the program is about, for a wait without end; None: the step.
 
     Example:
         ::
@@ -79,6 +84,7 @@ class FailureWatch:
         world: World,
         step: Callable[[], int] = lambda: 0,
         patience: EndingTimes | None = None,
+        when: Callable[[], str] | None = None,
     ) -> None:
         self.failure: Failure | None = None
         """The first failure of any rank, as soon as this rank knows it."""
@@ -94,6 +100,9 @@ class FailureWatch:
         self._stopped = threading.Event()
         self._former_handler: Any = None
         self._beats = Beats(self._patience.silence_seconds)
+        self._standstill = Standstill(
+            world, self._work_done, when or self._at_step, self._patience.waiting_seconds
+        )
 
     # --- the program's side --------------------------------------------------------------------
 
@@ -194,9 +203,16 @@ class FailureWatch:
             silent = self._beats.exchange(store, self._world.rank, next_rank)
             if silent is not None:
                 return publish(store, Failure.silence(next_rank, silent))
-            return published(store)
+            failure = published(store) or self._standstill.look(store)
+            return failure and publish(store, failure)
         except dist.DistError:
             return Failure.of_store()
+
+    def _work_done(self) -> tuple[int, int]:
+        return self._step(), 0 if self._links is None else self._links.connections.finished
+
+    def _at_step(self) -> str:
+        return f"at step {self._step()}"
 
     def _end(self, failure: Failure, links: Links) -> None:
         self._cut(links)

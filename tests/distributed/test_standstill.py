@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,10 @@ def frame_in(function: str) -> Any:
     return frame(function, FILES[function], library)
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 class Ranks:
     """Ranks that look for themselves, while a clock goes on."""
 
@@ -49,11 +54,9 @@ class Ranks:
         for number, function in enumerate(functions):
             world, frame = World(number), frame_in(function)
             world.size = len(functions)
-            self.looks.append(
-                Standstill(
-                    world, lambda: self.steps, lambda: "after step 3", 10.0, lambda f=frame: f
-                )
-            )
+            frames: Any = partial(_same, frame)
+            when = partial(_same, "after step 3")
+            self.looks.append(Standstill(world, lambda: self.steps, when, 10.0, frames))
 
     def stand(self, seconds: int, *, computing: float = 0.0, stepping: bool = False) -> Any:
         """The first failure that is found while nothing goes on, and after how many seconds."""
@@ -121,7 +124,7 @@ def test_a_rank_that_goes_on_takes_its_place_back(monkeypatch: pytest.MonkeyPatc
     assert [ranks.store.get(f"place/{rank}") for rank in range(2)] == [b"", b""]
 
 
-def test_zero_seconds_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_seconds_wait_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKSIDE_WAIT_SECONDS", "0")
     assert wait_seconds() == 0
     looks = Standstill(World(), lambda: 1, lambda: "", 0.0, lambda: frame_in("all_reduce"))

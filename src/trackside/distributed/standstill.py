@@ -71,7 +71,7 @@ def wait_seconds(environment: Mapping[str, str] = os.environ) -> float:
         seconds = -1.0
     if not seconds >= 0:
         raise ConfigurationError(
-            f"{VARIABLE}={given!r} must be a time", expected="seconds, 0 or more; 0: wait for ever"
+            f"{VARIABLE}={given!r} must be a time", expected="seconds, 0 or more; 0: no end"
         )
     return seconds
 

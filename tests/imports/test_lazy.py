@@ -40,6 +40,7 @@ def test_type_checkers_and_the_interpreter_find_the_same_names(file: Path) -> No
 def test_all_packages_that_import_late_do_so_in_one_way() -> None:
     assert {file.parent.name for file in LAZY} == {
         "callbacks",
+        "checkpoint",
         "config",
         "distributed",
         "testing",

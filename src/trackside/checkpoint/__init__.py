@@ -55,35 +55,141 @@ the walk through the state is part of what the loop waits for.
 
 from __future__ import annotations
 
-from trackside.checkpoint.commit import Saved as Saved
-from trackside.checkpoint.commit import Saving as Saving
-from trackside.checkpoint.errors import CheckpointWriteError as CheckpointWriteError
-from trackside.checkpoint.errors import DamagedCheckpointError as DamagedCheckpointError
-from trackside.checkpoint.errors import NoValidCheckpointError as NoValidCheckpointError
-from trackside.checkpoint.errors import StateMismatchError as StateMismatchError
-from trackside.checkpoint.errors import UnsavableStateError as UnsavableStateError
-from trackside.checkpoint.inspection import Inspection as Inspection
-from trackside.checkpoint.inspection import inspect as inspect
-from trackside.checkpoint.manifest import Manifest as Manifest
-from trackside.checkpoint.matching import ModelMatch as ModelMatch
-from trackside.checkpoint.matching import load_model as load_model
-from trackside.checkpoint.matching import match_model as match_model
-from trackside.checkpoint.ranks import SINGLE_RANK as SINGLE_RANK
-from trackside.checkpoint.ranks import Ranks as Ranks
-from trackside.checkpoint.reader import Checkpoint as Checkpoint
-from trackside.checkpoint.reader import Report as Report
-from trackside.checkpoint.reader import load as load
-from trackside.checkpoint.reader import open_checkpoint as open_checkpoint
-from trackside.checkpoint.reader import verify as verify
-from trackside.checkpoint.retention import Retention as Retention
-from trackside.checkpoint.selection import Candidate as Candidate
-from trackside.checkpoint.selection import PassedOver as PassedOver
-from trackside.checkpoint.selection import Selection as Selection
-from trackside.checkpoint.selection import best_valid as best_valid
-from trackside.checkpoint.selection import candidates as candidates
-from trackside.checkpoint.selection import newest_valid as newest_valid
-from trackside.checkpoint.selection import valid_at_step as valid_at_step
-from trackside.checkpoint.splitting import check_savable as check_savable
-from trackside.checkpoint.writer import CheckpointWriter as CheckpointWriter
-from trackside.checkpoint.writer import SizeEstimate as SizeEstimate
-from trackside.checkpoint.writer import new_run_id as new_run_id
+from typing import TYPE_CHECKING
+
+from trackside.imports.lazy import lazily
+
+if TYPE_CHECKING:
+    from trackside.checkpoint.commit import Saved as Saved
+    from trackside.checkpoint.commit import Saving as Saving
+    from trackside.checkpoint.errors import CheckpointWriteError as CheckpointWriteError
+    from trackside.checkpoint.errors import DamagedCheckpointError as DamagedCheckpointError
+    from trackside.checkpoint.errors import NoValidCheckpointError as NoValidCheckpointError
+    from trackside.checkpoint.errors import StateMismatchError as StateMismatchError
+    from trackside.checkpoint.errors import UnsavableStateError as UnsavableStateError
+    from trackside.checkpoint.inspection import Inspection as Inspection
+    from trackside.checkpoint.inspection import inspect as inspect
+    from trackside.checkpoint.lookup import at_path as at_path
+    from trackside.checkpoint.lookup import find as find
+    from trackside.checkpoint.lookup import is_path as is_path
+    from trackside.checkpoint.manifest import Manifest as Manifest
+    from trackside.checkpoint.matching import ModelMatch as ModelMatch
+    from trackside.checkpoint.matching import load_model as load_model
+    from trackside.checkpoint.matching import match_model as match_model
+    from trackside.checkpoint.ranks import SINGLE_RANK as SINGLE_RANK
+    from trackside.checkpoint.ranks import Ranks as Ranks
+    from trackside.checkpoint.reader import Checkpoint as Checkpoint
+    from trackside.checkpoint.reader import Report as Report
+    from trackside.checkpoint.reader import load as load
+    from trackside.checkpoint.reader import open_checkpoint as open_checkpoint
+    from trackside.checkpoint.reader import verify as verify
+    from trackside.checkpoint.retention import Retention as Retention
+    from trackside.checkpoint.selection import Candidate as Candidate
+    from trackside.checkpoint.selection import PassedOver as PassedOver
+    from trackside.checkpoint.selection import Selection as Selection
+    from trackside.checkpoint.selection import best_valid as best_valid
+    from trackside.checkpoint.selection import candidates as candidates
+    from trackside.checkpoint.selection import newest_valid as newest_valid
+    from trackside.checkpoint.selection import valid_at_step as valid_at_step
+    from trackside.checkpoint.splitting import check_savable as check_savable
+    from trackside.checkpoint.writer import CheckpointWriter as CheckpointWriter
+    from trackside.checkpoint.writer import SizeEstimate as SizeEstimate
+    from trackside.checkpoint.writer import new_run_id as new_run_id
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "commit": (
+                "Saved",
+                "Saving",
+            ),
+            "errors": (
+                "CheckpointWriteError",
+                "DamagedCheckpointError",
+                "NoValidCheckpointError",
+                "StateMismatchError",
+                "UnsavableStateError",
+            ),
+            "inspection": (
+                "Inspection",
+                "inspect",
+            ),
+            "lookup": (
+                "at_path",
+                "find",
+                "is_path",
+            ),
+            "manifest": ("Manifest",),
+            "matching": (
+                "ModelMatch",
+                "load_model",
+                "match_model",
+            ),
+            "ranks": (
+                "Ranks",
+                "SINGLE_RANK",
+            ),
+            "reader": (
+                "Checkpoint",
+                "Report",
+                "load",
+                "open_checkpoint",
+                "verify",
+            ),
+            "retention": ("Retention",),
+            "selection": (
+                "Candidate",
+                "PassedOver",
+                "Selection",
+                "best_valid",
+                "candidates",
+                "newest_valid",
+                "valid_at_step",
+            ),
+            "splitting": ("check_savable",),
+            "writer": (
+                "CheckpointWriter",
+                "SizeEstimate",
+                "new_run_id",
+            ),
+        },
+    )
+
+__all__ = [
+    "SINGLE_RANK",
+    "Candidate",
+    "Checkpoint",
+    "CheckpointWriteError",
+    "CheckpointWriter",
+    "DamagedCheckpointError",
+    "Inspection",
+    "Manifest",
+    "ModelMatch",
+    "NoValidCheckpointError",
+    "PassedOver",
+    "Ranks",
+    "Report",
+    "Retention",
+    "Saved",
+    "Saving",
+    "Selection",
+    "SizeEstimate",
+    "StateMismatchError",
+    "UnsavableStateError",
+    "at_path",
+    "best_valid",
+    "candidates",
+    "check_savable",
+    "find",
+    "inspect",
+    "is_path",
+    "load",
+    "load_model",
+    "match_model",
+    "new_run_id",
+    "newest_valid",
+    "open_checkpoint",
+    "valid_at_step",
+    "verify",
+]

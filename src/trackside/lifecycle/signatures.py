@@ -42,16 +42,19 @@ def _called(callback: Callback[Any]) -> Iterator[tuple[str, list[Signature]]]:
     for name in _BUILT_IN:
         if is_overridden(callback, name):
             yield name, [_arguments(getattr(Callback, name))]
-    own = [name for cls in type(callback).__mro__ for name in vars(cls)]
-    for name in dict.fromkeys([*CUSTOM_EVENTS, *own]):
-        declared = CUSTOM_EVENTS.get(name) or _declared_by_a_base(callback, name)
-        if name not in _BUILT_IN and declared and hasattr(callback, name):
+    for name, declared in {**_declared_by_bases(callback), **CUSTOM_EVENTS}.items():
+        if name not in _BUILT_IN and hasattr(callback, name):
             yield name, [_arguments(one) for one in declared]
 
 
-def _declared_by_a_base(callback: Callback[Any], name: str) -> list[Callable[..., Any]]:
-    found = [vars(cls).get(name) for cls in type(callback).__mro__]
-    return [method for method in found if callable(method) and hasattr(method, "__hook__")]
+def _declared_by_bases(callback: Callback[Any]) -> dict[str, list[Callable[..., Any]]]:
+    """The events that its classes declare: methods by name, those of subclasses first."""
+    found: dict[str, list[Callable[..., Any]]] = {}
+    for cls in type(callback).__mro__:
+        for name, method in vars(cls).items():
+            if hasattr(method, "__hook__") and callable(method):
+                found.setdefault(name, []).append(method)
+    return found
 
 
 def _arguments(hook: Callable[..., Any]) -> Signature:

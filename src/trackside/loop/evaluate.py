@@ -89,18 +89,22 @@ def evaluate_batch(
 ) -> None:
     """The loss and the metrics of one batch."""
     setup, run = training.setup, training.run
-    listeners = setup.events.listeners
+    events, autocast = setup.events, setup.precision.autocast
     batch, origin = loaded
     if run.device.type != "cpu":
         batch = move(batch, run.device)
-    if listeners[Callback.on_evaluation_batch_start]:
-        batch = setup.events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
-    known = counted(batch) if origin.samples is None else origin.samples
-    run.batch_samples = UNKNOWN if known is None else known
-    with setup.events.context("evaluation_context"), setup.precision.autocast or nullcontext():
+    if events.listeners[Callback.on_evaluation_batch_start]:
+        batch = events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
+    samples = counted(batch) if origin.samples is None else origin.samples
+    run.batch_samples = UNKNOWN if samples is None else samples
+    if autocast is None and not events.contexts["evaluation_context"]:
         returned = setup.steps.evaluation_step(run, batch)
+    else:
+        with events.context("evaluation_context"), autocast or nullcontext():
+            returned = setup.steps.evaluation_step(run, batch)
     output = as_output(returned)
-    samples = settle(training, source, batch, known, output.samples)
+    if samples is None or output.samples is not None:
+        samples = settle(training, source, batch, samples, output.samples)
     weight = samples if output.weight is None else output.weight
     setup.log.add(f"{evaluation.name}/loss", output.loss, weight)
     if (setup.metrics or setup.functions) and output.prediction is None:
@@ -114,8 +118,8 @@ def evaluate_batch(
         _apply_functions(training, evaluation, output, samples)
     evaluation.batches_completed += 1
     evaluation.samples_completed += samples
-    if listeners[Callback.on_evaluation_batch_end]:
-        training.fire(Callback.on_evaluation_batch_end, evaluation, batch, returned)
+    if events.listeners[Callback.on_evaluation_batch_end]:
+        events.fire(Callback.on_evaluation_batch_end, evaluation, batch, returned)
 
 
 def _apply_functions(

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trackside.checkpoint import (
-    Checkpoint,
-    Selection,
-    candidates,
-    lookup,
-    match_model,
-    newest_valid,
-    open_checkpoint,
-)
+from trackside import checkpoint as checkpoints
 from trackside.checkpoint.errors import StateMismatchError
 from trackside.distributed import World
 from trackside.distributed.state import placement
@@ -28,6 +20,9 @@ from trackside.machine import randomness
 from trackside.run import Run
 from trackside.run_folder.identity import identity
 from trackside.step.metrics import merged
+
+if TYPE_CHECKING:
+    from trackside.checkpoint import Checkpoint, Selection
 
 logger = logging.getLogger("trackside")
 
@@ -65,9 +60,9 @@ def restore_newest(training: Training, reason: str) -> None:
     run = training.run
     found, origin = None, run.resumed_from
     if run.saver is not None:
-        found = newest_valid(run.saver.root(run), run_id=run.id, ranks=run.world)
+        found = checkpoints.newest_valid(run.saver.root(run), run_id=run.id, ranks=run.world)
     if found is None and origin is not None:
-        found = Selection(open_checkpoint(origin, ranks=run.world))
+        found = checkpoints.Selection(checkpoints.open_checkpoint(origin, ranks=run.world))
     if found is None:
         raise CheckpointError(
             f"there is no checkpoint to go back to from step {run.progress.steps_completed}: "
@@ -94,8 +89,8 @@ def find(run: Run, which: Resume, *, is_new_directory: bool) -> Selection | None
     """
     if which is None:
         return None
-    if lookup.is_path(which):
-        return lookup.at_path(which, ranks=run.world)
+    if checkpoints.is_path(which):
+        return checkpoints.at_path(which, ranks=run.world)
     if is_new_directory:
         raise UsageError(
             f"resume={which!r} has no folder to look in",
@@ -108,7 +103,7 @@ def find(run: Run, which: Resume, *, is_new_directory: bool) -> Selection | None
             remedy="add the callback `Checkpoint()`, or give the path of a checkpoint",
         )
     root, run_id = run.saver.root(run), _run_of_the_folder(run)
-    found = lookup.find(which, root, run.saver.retention, run_id=run_id, ranks=run.world)
+    found = checkpoints.find(which, root, run.saver.retention, run_id=run_id, ranks=run.world)
     if found is None:
         _tell_of_others(root, run_id)
     return found
@@ -121,7 +116,7 @@ def _run_of_the_folder(run: Run) -> str | None:
 
 
 def _tell_of_others(root: Path, run_id: str | None) -> None:
-    others = candidates(root) if run_id is not None else []
+    others = checkpoints.candidates(root) if run_id is not None else []
     if others:
         logger.warning(
             "%s holds %d checkpoints of earlier runs, and none of the one that was begun last: "
@@ -152,7 +147,7 @@ def read(run: Run, found: Selection) -> tuple[dict[str, Any], dict[str, Any]]:
     for lack in checkpoint.lacks:
         logger.warning("%s goes on without the records before it: %s", checkpoint.path, lack)
     for name, model in run.models.items():
-        match = match_model(shared["models"].get(name, {}), model)
+        match = checkpoints.match_model(shared["models"].get(name, {}), model)
         if not match.exact:
             raise StateMismatchError(
                 f"the model {name!r} is not the one in {checkpoint.path}: {match}",

@@ -65,7 +65,7 @@ class Options:
     """Names of the data sets evaluated on that schedule, and at the end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Setup:
     """The parts of a run that are fixed once it is set up."""
 
@@ -109,7 +109,7 @@ class Setup:
         return {**own, **self.run.models}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Listeners:
     """The parts of a step that have listeners; the loop skips the calls of the others."""
 

@@ -51,8 +51,9 @@ class MetricLog:
 
     def mean(self, name: str) -> Mean:
         """The mean kept under `name`."""
-        belongs = self._evaluation is not None and name.startswith(self._prefix)
-        means = self._evaluation if belongs and self._evaluation is not None else self._means
+        means = self._means
+        if self._evaluation is not None and name.startswith(self._prefix):
+            means = self._evaluation
         mean = means.get(name)
         if mean is None:
             mean = means[name] = Mean()
@@ -71,10 +72,11 @@ class MetricLog:
                 received=f"a tensor of shape {tuple(value.shape)}",
                 remedy="reduce it first: `value.mean()`",
             )
+        mean = self.mean(name)
         if type(weight) is float and weight != weight:
-            self._uncounted.append((self.mean(name), value))
+            self._uncounted.append((mean, value))
         else:
-            self._take(self.mean(name), value, weight)
+            self._take(mean, value, weight)
 
     def log(self, name: str, value: Tensor | float, weight: float) -> None:
         """Add a value that a step or a callback logs.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +109,9 @@ class Result:
         return f"<Result: {self.outcome}; {records} records{skipped}; {files}>"
 
     def _repr_html_(self) -> str:
-        # Notebooks show this instead of the repr.
+        """The table that notebooks show instead of the repr."""
+        from html import escape  # noqa: PLC0415 - nobody else has to wait for its import
+
         latest = ((name, self.history.latest(name)) for name in self.history.names)
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{value:.6g}</td></tr>"

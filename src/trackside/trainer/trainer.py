@@ -20,7 +20,6 @@ from trackside.loop import fit as loops
 from trackside.loop import predict as predicting
 from trackside.loop import resume as resuming
 from trackside.loop.evaluate import evaluate
-from trackside.loop.resume import Resume
 from trackside.loop.state import Options, Training, stop
 from trackside.loop.update import optimize
 from trackside.outcome import Outcome
@@ -29,14 +28,13 @@ from trackside.planning.parts import check_parts
 from trackside.progress import RunLimit, whole_number
 from trackside.run import Mode, Run
 from trackside.schedule import Every, Schedule
-from trackside.step import optimization
 from trackside.step.broadcasting import tell_broadcast
 from trackside.step.evaluation import PREDICT
 from trackside.step.metrics import metrics_by_name
-from trackside.step.optimization import Clip, Scheduler
+from trackside.step.optimization import Clip, Scheduler, trainable
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
-from trackside.trainer import assembly, declared, rehearsal, trained_before
+from trackside.trainer import assembly, declared, trained_before
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
@@ -147,7 +145,7 @@ class Trainer(Callback[Any]):
         data: Mapping[str, Data] | None = None,
         batch_size: int | None = None,
         drop_last: bool = False,
-        resume: Resume = None,
+        resume: resuming.Resume = None,
         rehearse: bool = False,
     ) -> Result:
         """Train until `epochs` or `steps` are done, whichever comes first.
@@ -179,6 +177,8 @@ class Trainer(Callback[Any]):
         limit, batching = checks.limit(epochs, steps), Batching(batch_size, drop_last)
         sets, evaluations = checks.data_sets(train, validation, data)
         if rehearse and self._run is None:
+            from trackside.trainer import rehearsal  # noqa: PLC0415 - nobody else waits for it
+
             rehearsal.rehearse(self, train, validation, data, batching)
         options = Options(
             clip=self.clip,
@@ -288,7 +288,7 @@ class Trainer(Callback[Any]):
                 remedy="give one: optimizer=lambda parameters: torch.optim.AdamW(parameters), "
                 "or override `configure_optimizers`",
             )
-        return self.optimizer(optimization.trainable(run.model))
+        return self.optimizer(trainable(run.model))
 
     def configure_callbacks(self) -> Iterable[Any] | Mapping[str, Any]:
         """Its own callbacks, after the defaults; a model may have such a method too."""

@@ -15,6 +15,7 @@ import typer
 from trackside.cli.ask import ask
 from trackside.cli.callbacks import callbacks
 from trackside.cli.evaluate import evaluate
+from trackside.cli.init import init
 from trackside.cli.inspect import inspect
 from trackside.cli.plan import plan
 from trackside.cli.predict import predict
@@ -59,6 +60,7 @@ _COMMANDS = (
     inspect,
     callbacks,
     schema,
+    init,
 )
 for _command in _COMMANDS:
     _text = getdoc(_command) or ""

@@ -239,6 +239,29 @@ class History:
         """The records after the first `count`."""
         return map(self._columns.record, range(count, len(self)))
 
+    def __repr__(self) -> str:
+        latest = ", ".join(f"{name} {value:.6g}" for name, value in self._last_values().items())
+        records = f"{len(self)} record{'' if len(self) == 1 else 's'}"
+        return (
+            f"<History: {records} to step {self[-1].step}; {latest}>"
+            if len(self)
+            else "<History: empty>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The table that notebooks show instead of the repr."""
+        from html import escape  # noqa: PLC0415 - nobody else has to wait for its import
+
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{value:.6g}</td></tr>"
+            for name, value in self._last_values().items()
+        )
+        return f"<table><tr><th>metric</th><th>last value</th></tr>{rows}</table>"
+
+    def _last_values(self) -> dict[str, float]:
+        found = ((name, self.latest(name)) for name in self.names)
+        return {name: value for name, value in found if value is not None}
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all values logged so far, in order of first appearance."""

@@ -164,6 +164,11 @@ class Run:
         self._discards = False
         self._events: Events | None = None if events is None else events(self)
 
+    def __repr__(self) -> str:
+        ended = f"; {self.outcome}" if self.outcome is not None else ""
+        steps = self.progress.steps_completed
+        return f"<Run: {self.mode} in {str(self.directory)!r}, {steps} steps completed{ended}>"
+
     def make_history(self) -> History:
         """The store of its records: a subclass may take another, or `PrefixedHistory`."""
         return History()

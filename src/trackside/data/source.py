@@ -115,6 +115,10 @@ class DataSource:
                 "one batch",
             )
 
+    def __repr__(self) -> str:
+        count, batches = (one or "unknown" for one in (self.samples, self.batches))
+        return f"<DataSource {self.name!r}: samples {count}, batches {batches}>"
+
     def limit(self, batches: int) -> None:
         """Let every pass end after `batches` batches (1 or more), if it isn't over before."""
         self.limited_to = batches

@@ -112,14 +112,7 @@ class Result:
         """The table that notebooks show instead of the repr."""
         from html import escape  # noqa: PLC0415 - nobody else has to wait for its import
 
-        latest = ((name, self.history.latest(name)) for name in self.history.names)
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{value:.6g}</td></tr>"
-            for name, value in latest
-            if value is not None
-        )
         return (
             f"<p><b>{escape(str(self.outcome))}</b>, files in "
-            f"<code>{escape(str(self.directory))}</code></p>"
-            f"<table><tr><th>metric</th><th>last value</th></tr>{rows}</table>"
+            f"<code>{escape(str(self.directory))}</code></p>{self.history._repr_html_()}"
         )

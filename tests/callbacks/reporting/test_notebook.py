@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from typing import Any
 
@@ -7,11 +9,22 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from trackside import Callback, Run
+from trackside.callbacks import EpochTable, ProgressBar
+from trackside.testing import tiny_regression
+
 EPOCHS = 60
 
 # Redrawn far more often than epochs end: what a drawing captured would be missed.
 PROGRAM = f"""
+import sys, types
 from threading import Thread
+asked_for = []
+class Widgets(types.ModuleType):
+    def __getattr__(self, name):
+        asked_for.append(name)
+        raise AttributeError(name)
+sys.modules["ipywidgets"] = Widgets("ipywidgets")
 from trackside import Callback
 from trackside.callbacks import ProgressBar
 from trackside.testing import tiny_regression
@@ -28,7 +41,9 @@ trainer = task.trainer(
     defaults=True,
     callbacks={{"progress": ProgressBar(refresh_per_second=500), "checkpoint": None, "say": Say()}},
 )
-trainer.fit(task.train, task.validation, epochs={EPOCHS})
+result = trainer.fit(task.train, task.validation, epochs={EPOCHS})
+print("WIDGETS", [name for name in asked_for if not name.startswith("__")])
+result
 """
 
 
@@ -66,6 +81,28 @@ def test_the_bar_is_one_line_that_ends_where_the_run_does(outputs: list[Any]) ->
 
     [bar] = bars
     assert f"epoch {EPOCHS}/{EPOCHS}" in bar["data"]["text/plain"]
+
+
+def test_a_notebook_with_widgets_is_shown_the_same_as_one_without(outputs: list[Any]) -> None:
+    # Their output area would take in what other threads print, and lose it.
+    printed = "".join(o["text"] for o in outputs if o["output_type"] == "stream")
+    assert "WIDGETS []" in printed
+
+
+def test_captured_output_has_every_row_and_every_print() -> None:
+    class Says(Callback[Run]):
+        def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+            print("EPOCH", run.progress.epochs_completed)
+
+    task, captured = tiny_regression(), io.StringIO()
+    with contextlib.redirect_stdout(captured):
+        trainer = task.trainer(callbacks=[ProgressBar(), EpochTable(), Says()])
+        trainer.fit(task.train, task.validation, epochs=5)
+
+    text = captured.getvalue()
+    numbers = [str(number) for number in range(1, 6)]
+    assert re.findall(r"EPOCH (\d+)", text) == numbers
+    assert re.findall(r"^ +(\d+) +[\d,]+ +[\d.e-]+", text, re.M) == numbers
 
 
 def test_the_result_is_shown_as_a_table(outputs: list[Any]) -> None:

@@ -57,13 +57,14 @@ def alike(run: TorchRun, claim: str) -> Any:
 # --- figures -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("what", ["tokens", "tokens of two batches"])
 def test_what_a_step_returns_as_weight_counts_in_gradients_too(
-    one: dict[str, Any], two: TorchRun
+    one: dict[str, Any], two: TorchRun, what: str
 ) -> None:
-    rows, weights = alike(two, "tokens")
+    rows, weights = alike(two, what)
 
-    assert close(rows, one["tokens"][0])
-    assert close(weights, one["tokens"][1])
+    assert close(rows, one[what][0])
+    assert close(weights, one[what][1])
 
 
 def test_steps_that_optimize_by_hand_weigh_uneven_parts(one: dict[str, Any], two: TorchRun) -> None:

@@ -140,8 +140,8 @@ def attempt(name: str, run: Callable[[], Any]) -> None:
         leave(failed=True)
 
 
-def tokens(folder: Path) -> Any:
-    one = trainer(folder, kind=Tokens)
+def tokens(folder: Path, accumulate: int = 1) -> Any:
+    one = trainer(folder, kind=Tokens, accumulate=accumulate)
     result = one.fit(data(31), epochs=2, batch_size=8)
     return [rows(result), weights(one)]
 
@@ -244,6 +244,7 @@ def full_disk(folder: Path, policy: Any) -> Any:
 
 CASES: dict[str, Callable[[Path], Any]] = {
     "tokens": tokens,
+    "tokens of two batches": lambda folder: tokens(folder, accumulate=2),
     "by hand": by_hand,
     "names": names,
     "unknown length, ddp": lambda folder: unknown_length(folder, "ddp"),
@@ -261,7 +262,7 @@ CASES: dict[str, Callable[[Path], Any]] = {
     "spoiled": spoiled,
     "full disk, raise": lambda folder: full_disk(folder, "raise"),
 }
-ALONE = ("tokens", "by hand", "sharded")
+ALONE = ("tokens", "tokens of two batches", "by hand", "sharded")
 
 
 def main() -> None:

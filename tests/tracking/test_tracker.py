@@ -13,6 +13,7 @@ import pytest
 from trackside.history import Record
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
@@ -213,3 +214,54 @@ def test_a_medium_is_shown_under_the_step_of_now(kind: str) -> None:
 def test_a_tracker_listens_to_media_that_it_shows_only() -> None:
     assert {"on_text", "on_table", "on_audio", "on_video", "on_file"} <= Store.unused_hooks
     assert not Showing.unused_hooks & {"on_text", "on_file"}
+
+
+class ResumedAt(Callback):
+    """Loads the state that a checkpoint of a step would have held."""
+
+    def __init__(self, tracker: Tracker, step: int, state: dict[str, Any]) -> None:
+        self.tracker, self.step, self.state = tracker, step, state
+
+    def on_setup_start(self, run: Run) -> None:
+        run.progress.steps_completed = self.step
+        self.tracker.load_state_dict(self.state)
+
+
+class Remembering(Store):
+    """Knows what it got before: all of step 6."""
+
+    def was_sent(self, name: str, step: int) -> bool:
+        return step == 6
+
+
+@pytest.mark.parametrize(("step", "sent"), [(2, 0), (0, 1)], ids=["resumed", "from the start"])
+def test_a_value_that_was_sent_before_a_kill_is_not_sent_again(step: int, sent: int) -> None:
+    store = Remembering()
+
+    def story(run: ScriptedRun) -> None:
+        run.progress.steps_completed = 6
+        run.record({"a": 1.0})
+        run.progress.steps_completed = 7
+        run.record({"a": 2.0})
+
+    script([store, ResumedAt(store, step, {"run_id": "mine"})], story)
+
+    assert store.told.count({"a": 1.0}) == sent
+    assert store.told.count({"a": 2.0}) == 1
+
+
+class Finding(Store):
+    """Finds the run by itself, as by a tag."""
+
+    def open(self, beginning: TrackedRun) -> None:
+        self.run_id, self.goes_on = f"found {beginning.id}", True
+
+
+def test_a_run_that_the_tracker_finds_gets_its_parameters_once() -> None:
+    store = Finding()
+    run = ScriptedRun(store)
+    run.config = {"seed": 7}
+    run.play([{}])
+
+    assert store.run_id == f"found {run.id}"
+    assert store.parameters == {}

@@ -37,6 +37,9 @@ class TrackedRun:
     """Settings and configuration, nested as they were written."""
     step: int
     """Steps completed; 0 at the first start."""
+    id: str = ""
+    """Id of the run here, the same over all its resumes: as a tag, it finds the run at the tracker
+    where a checkpoint was saved before the tracker had answered."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -54,7 +57,9 @@ class Tracker(RankZeroCallback[Run], ABC):
     costs this metric only, and is reported once.
 
     Set `run_id` in `open` when the run has an id there: it is part of checkpoints, and a resumed
-    run finds it set. A subclass that overrides a hook calls `super()` there.
+    run finds it set. Where a run was killed after its checkpoint, values were sent that come once
+    more after the resume: `was_sent` says which. A subclass that overrides a hook calls `super()`
+    there.
     """
 
     runs_in = ("fit",)
@@ -70,6 +75,9 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     run_id: str | None = None
     """Id of the run at the tracker; None as long as there is none."""
+    goes_on: bool = False
+    """Whether the run is one that the tracker knows; `open` sets it where it finds that out."""
+    _resumed_at = 0
     _queue: BackgroundQueue | None = None
     _suspects: frozenset[tuple[str, str]] = frozenset()
     _OPTIONAL = tuple(
@@ -136,6 +144,13 @@ class Tracker(RankZeroCallback[Run], ABC):
     def rewind(self, step: int) -> None:
         """The run went back to `step`: what was sent after it no longer counts."""
 
+    def was_sent(self, name: str, step: int) -> bool:
+        """Whether a value was sent before the run was resumed.
+
+        Asked in the thread, for a run that goes on, about steps from the checkpoint's on.
+        """
+        return False
+
     def is_refusal(self, error: Exception) -> bool:
         """Whether `error` says that a value can't be taken, so that another attempt is useless."""
         return isinstance(error, (TypeError, ValueError))
@@ -155,22 +170,27 @@ class Tracker(RankZeroCallback[Run], ABC):
             run.directory,
             dict(run.config),
             run.progress.steps_completed,
+            run.id,
         )
         self._suspects = frozenset()
-        is_new = self.run_id is None  # asked before the thread may set it
+        self.goes_on = self.run_id is not None  # asked before the thread may set it
+        self._resumed_at = beginning.step
         self._queue = BackgroundQueue(
             self._title, partial(self.open, beginning), flush_seconds=self.flush_seconds
         )
-        if is_new:
+        if not self.goes_on:
             portions = _portions(beginning.parameters, self.parameters_at_once)
-            self._put(partial(self._send_all, "parameter", portions, self.write_parameters))
+            self._put(partial(self._send_all, "parameter", portions, self._write_parameters))
 
     def on_log(self, run: Run, record: Record) -> None:
         portions = _portions({**record.values, "epoch": float(record.epoch)}, self.metrics_at_once)
         unix_time = time.time()
 
         def write(values: Mapping[str, float]) -> None:
-            self.write_metrics(values, record, unix_time)
+            if self.goes_on and self._resumed_at:
+                values = {n: v for n, v in values.items() if not self.was_sent(n, record.step)}
+            if values:
+                self.write_metrics(values, record, unix_time)
 
         self._put(partial(self._send_all, "metric", portions, write))
 
@@ -219,7 +239,7 @@ class Tracker(RankZeroCallback[Run], ABC):
         self._put(partial(self._send, kind, {name: medium}, write))
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
-        self._put(partial(self.rewind, rollback.to_step))
+        self._put(partial(self._go_back, rollback.to_step))
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         if self._queue is not None:
@@ -239,6 +259,14 @@ class Tracker(RankZeroCallback[Run], ABC):
     @property
     def _title(self) -> str:
         return self.title or type(self).__name__
+
+    def _write_parameters(self, parameters: Mapping[str, Any]) -> None:
+        if not self.goes_on:  # it was found meanwhile, and has them
+            self.write_parameters(parameters)
+
+    def _go_back(self, step: int) -> None:
+        self._resumed_at = 0  # from here on values are new, whatever was sent before
+        self.rewind(step)
 
     # --- in the thread -------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
 from trackside.tracking.media import Audio, File, Media, Picture, Table, Text, Video
+from trackside.tracking.tracker import TrackedRun
 
 # The package and its database layer warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -67,11 +68,23 @@ class FakeClient:
         self.metrics: list[Any] = []
         self.params: list[Any] = []
         self.status = ""
+        self.tags: dict[str, str] = {}
+
+    def search_runs(self, experiments: list[str], wanted: str, max_results: int) -> list[Any]:
+        known = "tags.`trackside.run` = 'mine'"
+        return [SimpleNamespace(info=SimpleNamespace(run_id="old"))] * (wanted == known)
+
+    def update_run(self, run_id: str, status: str) -> None:
+        self.status = f"{run_id} {status}"
+
+    def get_metric_history(self, run_id: str, name: str) -> list[Any]:
+        return [SimpleNamespace(step=step) for step in (11, 12)] if name == "loss" else []
 
     def get_experiment_by_name(self, name: str) -> Any:
         return SimpleNamespace(experiment_id="1")
 
-    def create_run(self, experiment: str, run_name: str) -> Any:
+    def create_run(self, experiment: str, run_name: str, tags: Any = None) -> Any:
+        self.tags = tags
         return SimpleNamespace(info=SimpleNamespace(run_id="abc"))
 
     def log_batch(
@@ -172,3 +185,34 @@ def test_other_media_and_files_are_kept_among_the_artifacts(tmp_path: Path) -> N
         f"films/film/{step}.gif",
         "code/code.zip",
     }
+
+
+def beginning(run_id: str, step: int) -> TrackedRun:
+    return TrackedRun("name", Path("folder"), {}, step, run_id)
+
+
+def test_a_resumed_run_without_an_id_is_found_by_its_tag(clients: list[FakeClient]) -> None:
+    tracker = MLflow()
+    tracker.open(beginning("mine", 10))
+
+    assert (tracker.run_id, tracker.goes_on) == ("old", True)
+    assert clients[0].status == "old RUNNING"
+
+
+@pytest.mark.parametrize(("run_id", "step"), [("mine", 0), ("other", 10)])
+def test_another_run_is_made_with_its_tag(
+    run_id: str, step: int, clients: list[FakeClient]
+) -> None:
+    tracker = MLflow()
+    tracker.open(beginning(run_id, step))
+
+    assert (tracker.run_id, tracker.goes_on) == ("abc", False)
+    assert clients[0].tags == {"trackside.run": run_id}
+
+
+def test_the_store_knows_which_values_were_sent(clients: list[FakeClient]) -> None:
+    tracker = MLflow()
+    tracker.open(beginning("mine", 10))
+
+    sent = [(name, step) for name in ("loss", "lr") for step in (11, 13)]
+    assert [tracker.was_sent(*point) for point in sent] == [True, False, False, False]

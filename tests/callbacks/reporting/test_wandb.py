@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from trackside.callbacks.reporting.wandb import WandB
+from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
 from trackside.testing import ScriptedRun, script
@@ -23,6 +24,7 @@ from trackside.tracking.media import (
     Text,
     Video,
 )
+from trackside.tracking.tracker import TrackedRun
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -194,3 +196,30 @@ def test_other_media_and_files_are_sent_as_its_own(runs: list[FakeRun], tmp_path
     }
     [artifact] = runs[0].artifacts
     assert (artifact.type, list(artifact.manifest.entries)) == ("code", ["code.zip"])
+
+
+def test_rows_that_were_given_before_a_kill_are_known(runs: list[FakeRun], tmp_path: Path) -> None:
+    first, second = WandB(), WandB()
+    first.run_id = second.run_id = "mine"
+    first.open(TrackedRun("name", tmp_path, {}, 0))
+    for step, name in ((1, "a"), (2, "a"), (2, "b")):
+        first.write_metrics({name: 1.0}, Record({name: 1.0}, step, 0, 0, 0.0), 0.0)
+    second.open(TrackedRun("name", tmp_path, {}, 1))
+
+    sent = [(name, step) for name in ("a", "b", "c") for step in (1, 2, 3)]
+    known = {point for point in sent if second.was_sent(*point)}
+    assert known == {("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2)}
+
+
+@pytest.mark.parametrize("text", [None, "", "[1", "{}"])
+def test_without_a_note_all_rows_are_sent(
+    text: str | None, runs: list[FakeRun], tmp_path: Path
+) -> None:
+    tracker = WandB()
+    tracker.run_id = "mine"
+    if text is not None:
+        (tmp_path / "wandb").mkdir()
+        (tmp_path / "wandb" / "sent-mine.json").write_text(text)
+    tracker.open(TrackedRun("name", tmp_path, {}, 1))
+
+    assert not tracker.was_sent("a", 1)

@@ -14,6 +14,8 @@ from trackside.outcome import Outcome, Status
 from trackside.tracking.media import Audio, File, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
 
+TAG = "trackside.run"
+"""Tag of a run that holds its id here."""
 LONGEST_PARAMETER = 500
 """Characters that every store of MLflow takes."""
 
@@ -30,9 +32,11 @@ _STATUS = {
 class MLflow(Tracker):
     """Sends records, the configuration, media and files to MLflow.
 
-    The run's id is part of checkpoints: a resumed run goes on under the same id. The configuration
-    becomes parameters, the outcome a tag and the status. Everything happens in a thread: a slow or
-    missing server costs no step. What can't be sent after some attempts is reported as a warning.
+    The run's id is part of checkpoints: a resumed run goes on under the same id, or is found by its
+    tag `trackside.run`, and values that were sent before it was killed aren't sent again. The
+    configuration becomes parameters, the outcome a tag and the status. Everything happens in a
+    thread: a slow or missing server costs no step. What can't be sent after some attempts is
+    reported as a warning.
 
     Needs `pip install 'trackside[mlflow]'`.
 
@@ -70,6 +74,7 @@ class MLflow(Tracker):
         self.run_name = name
         self.artifacts = artifacts
         self._client: Any = None
+        self._sent: dict[str, frozenset[int]] = {}
 
     def __repr__(self) -> str:
         return f"MLflow({self.experiment!r})"  # the server's address may hold a password
@@ -82,6 +87,7 @@ class MLflow(Tracker):
     def open(self, beginning: TrackedRun) -> None:
         """Make the experiment and the run where they aren't there yet."""
         client = self._mlflow.MlflowClient(self.tracking_uri)
+        self._sent = {}
         if self.run_id is None:
             found = client.get_experiment_by_name(self.experiment)
             experiment = (
@@ -89,11 +95,29 @@ class MLflow(Tracker):
                 if found is not None
                 else client.create_experiment(self.experiment, self.artifacts)
             )
-            name = self.run_name or beginning.name
-            self.run_id = client.create_run(experiment, run_name=name).info.run_id
-        else:
+            self.run_id = self._known_run(client, experiment, beginning)
+            self.goes_on = self.run_id is not None
+        if self.run_id is not None:
             client.update_run(self.run_id, status="RUNNING")
+        else:
+            name, tags = self.run_name or beginning.name, {TAG: beginning.id}
+            self.run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
         self._client = client
+
+    @staticmethod
+    def _known_run(client: Any, experiment: str, beginning: TrackedRun) -> str | None:
+        """Id of the run that was begun before the checkpoint, if its id isn't part of that."""
+        if beginning.step == 0:
+            return None
+        found = client.search_runs([experiment], f"tags.`{TAG}` = '{beginning.id}'", max_results=1)
+        return found[0].info.run_id if found else None
+
+    def was_sent(self, name: str, step: int) -> bool:
+        """Whether the store has a value of that step."""
+        if name not in self._sent:
+            points = self._client.get_metric_history(self.run_id, name)
+            self._sent[name] = frozenset(point.step for point in points)
+        return step in self._sent[name]
 
     def write_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Send settings as text that every store takes."""

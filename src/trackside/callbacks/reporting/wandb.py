@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 class WandB(Tracker):
     """Sends records, media and files to Weights & Biases.
 
-    The run's id is part of checkpoints: a resumed run goes on under the same id. `step` is the
+    The run's id is part of checkpoints: a resumed run goes on under the same id, and rows that were
+    sent before it was killed aren't sent again, offline neither. `step` is the
     horizontal axis; epoch, samples and seconds are sent too. Everything, the log-in included,
     happens in a thread: a slow or missing network costs no step. What can't be sent after some
     attempts is reported as a warning.
@@ -65,6 +67,10 @@ class WandB(Tracker):
         self.run_name = name
         self._options = {"group": group, "tags": list(tags), "mode": mode, **(options or {})}
         self._run: Any = None
+        self._note = Path()
+        self._sent: tuple[int, frozenset[str]] = (0, frozenset())
+        """Step and names of the last row before a resume."""
+        self._newest: tuple[int, frozenset[str]] = (0, frozenset())
 
     def rehearse_in(self, folder: Path) -> bool:
         """Keep a rehearsal offline; returns whether to take part in it."""
@@ -90,6 +96,9 @@ class WandB(Tracker):
             **self._options,
         }
         self._run = self._wandb.init(**arguments)
+        self._note = beginning.directory / "wandb" / f"sent-{self.run_id}.json"
+        self._sent = _read(self._note) if beginning.step else (0, frozenset())
+        self._newest = self._sent
         # Its own counter can't go back to the checkpoint after a resume: ours is the axis.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -98,6 +107,17 @@ class WandB(Tracker):
         """Send a row: the metrics, and all axes."""
         axes = {name: value for name, value in record.row().items() if name not in record.values}
         self._run.log({**values, **axes})
+        step, names = self._newest
+        known = names | values.keys() if step == record.step else values.keys()
+        self._newest = (record.step, frozenset(known))
+        # W&B keeps what it is given in a process beside this one: a kill doesn't lose it.
+        self._note.parent.mkdir(parents=True, exist_ok=True)
+        self._note.write_text(json.dumps([record.step, sorted(known)]), encoding="utf-8")
+
+    def was_sent(self, name: str, step: int) -> bool:
+        """Whether a row of that step was given to W&B, as a note in the run's folder says."""
+        newest, names = self._sent
+        return step < newest or (step == newest and name in names)
 
     def write_picture(self, name: str, picture: Picture, step: int) -> None:
         """Show a picture under its step."""
@@ -149,3 +169,12 @@ def _as_file(content: bytes, suffix: str) -> Iterator[str]:
         file.write(content)
         file.flush()
         yield file.name
+
+
+def _read(note: Path) -> tuple[int, frozenset[str]]:
+    """Step and names of the last row; none where the note isn't there, or was cut off by a kill."""
+    try:
+        step, names = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0, frozenset()
+    return int(step), frozenset(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import Checkpoint
 from trackside.distributed import World
 from trackside.errors import ConfigurationError
-from trackside.planning.checks import check_loss_on_ranks
+from trackside.planning.on_ranks import check_averaged
 
 DATA = TensorDataset(torch.randn(16, 4), torch.arange(16) % 3)
 
@@ -136,6 +137,7 @@ def test_a_loss_that_is_trained_is_refused_on_several_ranks(tmp_path: Path) -> N
     loss = Proxies()
     run = Run("fit", tmp_path)
     run.world = Two()
+    run.models = {}
     run.optimizers = {"optimizer": SGD(loss.parameters(), lr=0.1)}
     with pytest.raises(ConfigurationError, match="would not be averaged"):
-        check_loss_on_ranks(loss, run)
+        check_averaged(SimpleNamespace(loss=loss), run)

@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 from trackside.data.batches import Batch, changed, move, parts_of
 from trackside.data.loaded import LoadedBatch
 from trackside.data.seekable import SeekableSampler
-from trackside.data.source import DataSource, Stateful
+from trackside.data.source import DataSource
+from trackside.data.stateful import Stateful
 from trackside.data.tensors import TensorLoader
 from trackside.errors import ConfigurationError, DataError
 from trackside.progress import is_count

@@ -146,9 +146,13 @@ class SeekableSampler:
         """The sampler that it stands in for; on several ranks, a rank's part of it."""
         return self._sampler
 
-    def second_pass(self) -> SeekableSampler:
-        """Another one for the same sampler, at the beginning of a pass."""
-        sampler = fresh(self._sampler)
+    def second_pass(self, share: Callable[[Any], Any] | None = None) -> SeekableSampler:
+        """Another one for the same sampler, at the beginning of a pass.
+
+        Args:
+            share: Gives a rank its part of the batches; None gives the same part as here.
+        """
+        sampler = fresh(self._sampler) if share is None else share(fresh(self.chosen))
         other = SeekableSampler(sampler, self._seeds_batches, self._seed_offset)
         other.seek(0, randomness.derived_seed())
         return other
@@ -268,8 +272,13 @@ class SeededDataset:
         return getattr(self._dataset, name)
 
 
-def second(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """A twin of `loader` whose passes don't touch those of the original."""
+def second(loader: DataLoader[Any], share: Callable[[Any], Any] | None = None) -> DataLoader[Any]:
+    """A twin of `loader` whose passes don't touch those of the original.
+
+    Args:
+        loader: The original.
+        share: Gives a rank its part of the batches; None gives the original's part.
+    """
     twin = copy.copy(loader)
     attributes = vars(twin)
     attributes["_iterator"] = None
@@ -278,7 +287,7 @@ def second(loader: DataLoader[Any]) -> DataLoader[Any]:
         attributes["next_iter_state"] = None
     for slot in ("batch_sampler", "sampler"):
         if isinstance(attributes.get(slot), SeekableSampler):
-            attributes[slot] = attributes[slot].second_pass()
+            attributes[slot] = attributes[slot].second_pass(share)
     return twin
 
 
@@ -310,3 +319,8 @@ def seekable_loader(
     if workers:
         attributes["dataset"] = SeededDataset(loader.dataset)
     return twin, seekable
+
+
+def samplers_of(loader: DataLoader[Any]) -> tuple[object, object]:
+    """The batch sampler of a loader, and its sampler."""
+    return loader.batch_sampler, loader.sampler

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.data import DataLoader
 
@@ -19,11 +19,18 @@ from trackside.data.generators import DataGenerators
 from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
 from trackside.data.loaders import Batching, length_of, loader_of
 from trackside.data.recognition import check_draws, plain
-from trackside.data.seekable import ExcludedBatches, SeekableSampler, second, seekable_loader
+from trackside.data.seekable import (
+    ExcludedBatches,
+    SeekableSampler,
+    samplers_of,
+    second,
+    seekable_loader,
+)
 from trackside.data.splits import Split
+from trackside.data.stateful import Stateful
 from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
-from trackside.distributed.sharding import RankBatches, RankRounds
+from trackside.distributed.sharding import RankBatches, RankRounds, in_turns
 from trackside.errors import DataError
 from trackside.machine import randomness
 from trackside.progress import TrainingBatch
@@ -33,17 +40,6 @@ if TYPE_CHECKING:
     from trackside.distributed.world import World
 
 Batch = Any  # see `batches.Batch`
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """A loader or data set that keeps its own position, such as torchdata's."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position."""
 
 
 class DataSource:
@@ -235,12 +231,19 @@ class DataSource:
         return batches
 
     @contextmanager
-    def aside(self, *, remember: bool = False) -> Iterator[Iterator[LoadedBatch]]:
+    def aside(
+        self, *, remember: bool = False, whole: bool = False, limit: int | None = None
+    ) -> Iterator[Iterator[LoadedBatch]]:
         """A pass that leaves no trace: the position and all generators are what they were.
 
         May be taken while another pass is under way. On several ranks it is a collective, and each
-        rank gets its part of the same batches. With `remember`, `samples_aside` tells which samples
-        the newest of them hold.
+        rank gets its part of the same batches.
+
+        Args:
+            remember: Whether `samples_aside` tells which samples the newest batches hold.
+            whole: Whether ranks take turns with whole batches of training data too. Data that is
+                split already, or has no sampler, is each rank's own.
+            limit: Batches at most, of all ranks together where they take turns.
 
         Raises:
             DataError: The data can be passed over once only, or by one pass at a time.
@@ -248,20 +251,26 @@ class DataSource:
         with self.generators_kept(), randomness.preserved():
             if self._world is not None and not self.split.is_split:
                 self._generators.restore(self._world.broadcast(self._generators.capture()))
-            yield itertools.islice(self._second_pass(remember), self.limited_to)
+            end = min((n for n in (self.limited_to, limit) if n is not None), default=None)
+            turns = None
+            if whole and self._world is not None and not self.split.is_split:
+                turns = in_turns(self._world, end)
+            yield itertools.islice(self._second_pass(remember, turns), end)
 
     def samples_aside(self, batches_done: int) -> tuple[int, ...]:
         """Samples of the batch after so many others of the newest pass aside, as far as known."""
         return () if self._aside is None else self._aside.chosen.samples_of(batches_done)
 
-    def _second_pass(self, remember: bool) -> Iterator[LoadedBatch]:
+    def _second_pass(
+        self, remember: bool, share: Callable[[Any], Any] | None
+    ) -> Iterator[LoadedBatch]:
         if isinstance(self.loader, TensorLoader):
-            self._aside = tensors = self.loader.second_pass()
+            self._aside = tensors = self.loader.second_pass(share)
             tensors.remembers = remember
             return self.split.rounds(tensors.begin(), self.limited_to)
         if isinstance(self.loader, DataLoader):
-            twin = second(self.loader)
-            sampler = next((s for s in _samplers(twin) if isinstance(s, SeekableSampler)), None)
+            twin = second(self.loader, share)
+            sampler = next((s for s in samplers_of(twin) if isinstance(s, SeekableSampler)), None)
             if sampler is not None:
                 self._aside, sampler.chosen.remembers = sampler, remember
             return self._with_origins(started(twin), sampler)
@@ -388,7 +397,3 @@ class DataSource:
         self._generators.restore_own(state["own_generators"])
         if isinstance(self.loader, Stateful) and state.get("loader") is not None:
             self.loader.load_state_dict(state["loader"])
-
-
-def _samplers(loader: DataLoader[Any]) -> tuple[object, object]:
-    return loader.batch_sampler, loader.sampler

@@ -204,9 +204,13 @@ class TensorLoader:
         rows = range(len(self.dataset))[number * size : (number + 1) * size]
         return self._pass.samples_at(rows)
 
-    def second_pass(self) -> TensorLoader:
-        """Another one over the same tensors, at the beginning of a pass."""
-        return TensorLoader(self._loader, self._share)
+    def second_pass(self, share: Callable[[Any], Any] | None = None) -> TensorLoader:
+        """Another one over the same tensors, at the beginning of a pass.
+
+        Args:
+            share: Gives a rank its part of the batches; None gives the same part as here.
+        """
+        return TensorLoader(self._loader, share or self._share)
 
     def seek(self, skip: int, seed: int) -> None:
         """Let the next pass begin after `skip` batches. There are no workers to seed."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trackside.distributed.parallel import ModelSource, Parallel, build
+from trackside.distributed.parallel import Call, ModelSource, Parallel, Passes, build
 from trackside.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
+
+
+T = TypeVar("T")
 
 
 @final
@@ -40,7 +43,13 @@ class DDP(Parallel):
     sync_buffers: bool = True
     bucket_megabytes: int | None = None
 
+    follows_flags = False
     forward_is_collective = False  # of the unwrapped model, which evaluation calls
+
+    @property
+    def keeps_buffers(self) -> bool:
+        """Unless those of rank 0 are put into every forward pass."""
+        return not self.sync_buffers
 
     def place(self, source: ModelSource, world: World) -> nn.Module:
         """Move the model to the device and wrap it; torch copies rank 0's weights to the others.
@@ -63,7 +72,7 @@ class DDP(Parallel):
         if not any(p.requires_grad for p in model.parameters()):
             return model  # nothing to average (a frozen teacher); torch refuses to wrap it
         wrapped = DistributedDataParallel(
-            model,
+            Passes(model),
             device_ids=None if world.device.type == "cpu" else [world.device],
             find_unused_parameters=self.find_unused_parameters,
             static_graph=self.static_graph,
@@ -75,6 +84,18 @@ class DDP(Parallel):
         wrapped.broadcast_buffers = self.sync_buffers
         return wrapped
 
+    def around(self, model: nn.Module, call: Callable[[], T], *, begins: bool = True) -> T:
+        """See `Parallel`: the whole of `call` is one forward pass of torch's wrapper."""
+        if not isinstance(model, DistributedDataParallel):
+            return call()
+        synchronised = model.broadcast_buffers
+        model.broadcast_buffers = synchronised and begins
+        try:
+            result: T = model(Call(call))
+        finally:
+            model.broadcast_buffers = synchronised
+        return result
+
     def no_sync(self, model: nn.Module) -> AbstractContextManager[None]:
         """Gradients stay on this rank; the first backward outside averages all of them."""
         no_sync: Callable[[], AbstractContextManager[None]] = model.no_sync  # type: ignore[assignment]
@@ -82,5 +103,5 @@ class DDP(Parallel):
 
     def unwrap(self, model: nn.Module) -> nn.Module:
         """The module inside."""
-        inside = model.module if isinstance(model, DistributedDataParallel) else model
+        inside = model.module.model if isinstance(model, DistributedDataParallel) else model
         return cast("nn.Module", inside)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import torch
 import torch.distributed as dist
@@ -25,12 +25,13 @@ from trackside.distributed.materialize import (
     is_without_memory,
     materialize,
 )
-from trackside.distributed.parallel import ModelSource, Parallel
+from trackside.distributed.parallel import Call, ModelSource, Parallel
 from trackside.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
 
+T = TypeVar("T")
 Blocks = type[nn.Module] | Sequence[type[nn.Module]] | Callable[[nn.Module], bool]
 
 
@@ -104,6 +105,7 @@ class FSDP(Parallel):
         for block in self._blocks_of(model):  # from the inside out, as fully_shard asks
             fully_shard(block, **options)
         fully_shard(model, **options)
+        _accept_calls(type(model))
 
     def _blocks_of(self, model: nn.Module) -> list[nn.Module]:
         if self.blocks is None:
@@ -120,6 +122,14 @@ class FSDP(Parallel):
             )
         return found
 
+    def around(self, model: nn.Module, call: Callable[[], T], *, begins: bool = True) -> T:
+        """See `Parallel`: `call` is a forward pass of the whole, which gathers what it holds."""
+        if not begins or not isinstance(model, FSDPModule):
+            return call()
+        # Past torch.compile, which may have been put in front: `call` is no part of the model.
+        result: T = model._call_impl(Call(call))  # type: ignore[no-untyped-call]
+        return result
+
     def no_sync(self, model: nn.Module) -> AbstractContextManager[None]:
         """Gradients stay on this rank, unsharded: takes the memory of all gradients."""
         return _no_sync(model)
@@ -127,6 +137,20 @@ class FSDP(Parallel):
     def unwrap(self, model: nn.Module) -> nn.Module:
         """`model`: it is sharded in place, under its own names."""
         return model
+
+
+def _accept_calls(sharded: type[nn.Module]) -> None:
+    """Let modules of a class that `fully_shard` has made run a `Call` as their forward pass."""
+    if "forward" in vars(sharded):
+        return
+    plain: Callable[..., Any] = sharded.forward
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], Call):
+            return args[0].run()
+        return plain(self, *args, **kwargs)
+
+    sharded.forward = forward
 
 
 def _test_for(blocks: Blocks) -> Callable[[nn.Module], bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from torch import nn
 from torch.optim import Optimizer
@@ -15,8 +15,42 @@ from trackside.errors import OptimizerError
 if TYPE_CHECKING:
     from trackside.distributed.world import World
 
+T = TypeVar("T")
+
 ModelSource = nn.Module | Callable[[], nn.Module]
 """A model, or what makes one; a factory lets `FSDP` build it without memory first."""
+
+
+class Call:
+    """A call that a placed module runs as its forward pass, with all that is arranged around it.
+
+    Args:
+        run: What to do there.
+    """
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self.run = run
+
+
+class Passes(nn.Module):
+    """A module that runs a `Call` as its forward pass, and anything else through the model.
+
+    The model inside stays the user's own: its parts and methods may be called within the `Call`,
+    in any order, as in one process.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        # Where torch looks for names that a model wants to keep apart.
+        left_out: list[str] = getattr(model, "_ddp_params_and_buffers_to_ignore", [])
+        self._ddp_params_and_buffers_to_ignore = [f"model.{name}" for name in left_out]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the `Call`, or pass everything on."""
+        if args and isinstance(args[0], Call):
+            return args[0].run()
+        return self.model(*args, **kwargs)
 
 
 class Parallel(ABC):
@@ -25,6 +59,15 @@ class Parallel(ABC):
     forward_is_collective: bool
     """Whether every rank has to call the model equally often, also without gradients: then a rank
     that is out of evaluation batches calls it on a filler (`sharding.evaluation_share`)."""
+
+    follows_flags: bool = True
+    """Whether a parameter may begin or cease to want gradients at any time. Otherwise those are
+    averaged that wanted them when the model was placed."""
+
+    @property
+    def keeps_buffers(self) -> bool:
+        """Whether each rank keeps its own buffers from step to step (statistics of batch norm)."""
+        return True
 
     def build(self, factory: Callable[[], nn.Module]) -> nn.Module:
         """The model that `factory` makes, for `place`; it may have no memory before."""
@@ -36,6 +79,16 @@ class Parallel(ABC):
 
         Ranks start with the weights of rank 0. Optimizers made before need `follow` afterwards.
         """
+
+    def around(self, model: nn.Module, call: Callable[[], T], *, begins: bool = True) -> T:
+        """The result of `call`, whose backward pass averages the gradients of `model` over ranks.
+
+        Args:
+            model: As `place` returned it.
+            call: Passes of the model, of its parts or methods, as often as it likes.
+            begins: Whether a step begins with it: buffers are then brought to what they should be.
+        """
+        return call()
 
     @abstractmethod
     def no_sync(self, model: nn.Module) -> AbstractContextManager[None]:

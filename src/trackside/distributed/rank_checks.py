@@ -42,9 +42,9 @@ class Subject:
 
 WEIGHTS = Subject(
     "weights",
-    "look for parameters that are trained past the model (`run.models` are the ones that ranks "
-    "average), for a collective or a random number on some ranks only, and for code that changes "
-    "weights on one rank, as after `if rank == 0`",
+    "look for code that changes weights on some ranks only (after `if rank == 0`, or by a random "
+    "number), for a backward pass that `self.optimize` doesn't make, and for parameters that a "
+    "loss doesn't reach: Settings(strategy=DDP(find_unused_parameters=True))",
 )
 OPTIONS = Subject(
     "options of the optimizers",

@@ -1,27 +1,34 @@
-"""Models on several ranks: the wrapped module that steps call, the plain one that callbacks see."""
+"""Models on several ranks: the user's own modules, and what averages their gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import compress
+from operator import ne
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
 
+from trackside.distributed.rank_checks import FLAGS, Note, disagreement
 from trackside.distributed.sharding import Share
+from trackside.errors import UsageError
 from trackside.machine.accelerator import exact_dtype
-from trackside.run import Run
 
 if TYPE_CHECKING:
     from trackside.distributed.parallel import Parallel
     from trackside.distributed.world import World
 
+T = TypeVar("T")
+
 
 class Replicas:
     """The models of a run on several ranks.
 
-    Callbacks, evaluations and checkpoints see the user's own modules, under their own names. The
-    training step, and it alone, sees them wrapped, so that gradients are averaged over ranks.
+    Everybody sees the user's own modules, under their own names: steps, callbacks, evaluations and
+    checkpoints. A training step is called within the forward pass of the wrapped ones, so that its
+    backward pass averages gradients over ranks, whichever parts and methods the step has called.
 
     Args:
         strategy: How they are spread.
@@ -32,6 +39,59 @@ class Replicas:
         self.strategy = strategy
         self.placed = dict(placed)
         self.own = {name: strategy.unwrap(model) for name, model in placed.items()}
+        self._parameters = dict(_named_parameters(self.own))
+        self._flags = self._wanted()
+
+    def _wanted(self) -> list[bool]:
+        return [parameter.requires_grad for parameter in self._parameters.values()]
+
+    def averaged_names(self) -> Iterator[str]:
+        """Names of the parameters whose gradients are averaged, in their order."""
+        return compress(self._parameters, self._flags)
+
+    def follow_flags(self, world: World, step: int) -> None:
+        """Average the gradients of those parameters that want them now; a collective.
+
+        Args:
+            world: The ranks.
+            step: Steps completed.
+
+        Raises:
+            DisagreementError: Other parameters want gradients on another rank.
+        """
+        wanted = self._wanted()
+        of_ranks = world.gather([int(flag) for flag in wanted])
+        if any(flags != of_ranks[0] for flags in of_ranks):
+            names = list(self._parameters)
+            note = Note(FLAGS, step, of_ranks[world.rank], names.__getitem__)
+            raise disagreement(note, [list(zip(names, f, strict=True)) for f in of_ranks])
+        if wanted != self._flags:
+            self._flags = wanted
+            if not self.strategy.follows_flags:
+                self.placed = {n: self.strategy.place(m, world) for n, m in self.own.items()}
+
+    def check_flags(self) -> None:
+        """Refuse a parameter that was frozen or unfrozen since the epoch began.
+
+        Raises:
+            UsageError: One was: its gradients would be averaged no more, or not yet.
+        """
+        if self.strategy.follows_flags or self._wanted() == self._flags:
+            return
+        name = next(compress(self._parameters, map(ne, self._wanted(), self._flags)))
+        done = "unfrozen" if self._parameters[name].requires_grad else "frozen"
+        raise UsageError(
+            f"{name} was {done} within an epoch: ranks average the gradients of the parameters "
+            "that wanted them when it began",
+            remedy="freeze and unfreeze in `on_epoch_start`, on every rank; or by the callback "
+            "`Unfreeze`, at any step",
+        )
+
+    def around(self, call: Callable[[], T], *, begins: bool = True) -> T:
+        """The result of `call`, whose backward pass averages gradients; see `Parallel.around`."""
+        for model in self.placed.values():
+            call = partial(self.strategy.around, model, call, begins=begins)
+        return call()
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -43,26 +103,11 @@ class Replicas:
             yield
 
 
-class StepRun:
-    """A run as the training step sees it on several ranks: its models are the wrapped ones.
-
-    Calling these lets gradients be averaged over ranks. Everybody else has the plain models in
-    `run.models`; all but the models is the run's own, read or set.
-
-    Args:
-        run: The run.
-        placed: The wrapped models by name.
-    """
-
-    def __init__(self, run: Run, placed: Mapping[str, nn.Module]) -> None:
-        model = placed["model"] if "model" in placed else next(iter(placed.values()))
-        vars(self).update(_run=run, models=placed, model=model)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_run"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(vars(self)["_run"], name, value)
+def _named_parameters(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
+    for model_name, model in models.items():
+        before = f"{model_name}." if len(models) > 1 else ""
+        for name, parameter in model.named_parameters():
+            yield before + name, parameter
 
 
 def weigh(

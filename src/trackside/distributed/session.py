@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from trackside.distributed import CollectivesCheck, FailureWatch, Parallel, RankInfo, choose, join
+from trackside.distributed.architecture import check_same
 from trackside.distributed.collectives_check import wanted
 from trackside.distributed.replicas import Replicas
 from trackside.outcome import Outcome
@@ -53,6 +54,7 @@ class RankSession:
             return None
         if self.replicas is None or self.replicas.own != run.models:
             strategy = choose(parallel, run.world)
+            check_same(run.world, run.models)
             placed = {name: strategy.place(m, run.world) for name, m in run.models.items()}
             self.replicas = Replicas(strategy, placed)
         run.models = self.replicas.own

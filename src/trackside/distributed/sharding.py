@@ -9,10 +9,14 @@ Every sample counts once, also where numbers don't divide.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from trackside.distributed.world import World
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -110,20 +114,20 @@ class RankRounds(Generic[T]):
         batches: The batches of one process's pass.
         rank: This rank.
         ranks: Their number.
+        limit: Batches of the one process's pass at most; None takes all.
     """
 
-    def __init__(self, batches: Iterable[T], rank: int, ranks: int) -> None:
+    def __init__(
+        self, batches: Iterable[T], rank: int, ranks: int, limit: int | None = None
+    ) -> None:
         self.batches = batches
         self._rank = rank
         self._ranks = ranks
-        self.limit: int | None = None
-        """Batches of the one process's pass at most; None takes all."""
+        self.limit = limit
 
     def second_pass(self) -> RankRounds[T]:
         """Another one over the same batches, at the beginning of a pass."""
-        other = RankRounds(fresh(self.batches), self._rank, self._ranks)
-        other.limit = self.limit
-        return other
+        return RankRounds(fresh(self.batches), self._rank, self._ranks, self.limit)
 
     def __iter__(self) -> Iterator[Round[T]]:
         batches = islice(self.batches, self.limit)
@@ -135,6 +139,11 @@ class RankRounds(Generic[T]):
         batches = len(self.batches)
         limited = batches if self.limit is None else min(batches, self.limit)
         return math.ceil(limited / self._ranks)
+
+
+def in_turns(world: World, limit: int | None) -> Callable[[Iterable[T]], RankRounds[T]]:
+    """The function that gives a rank of `world` its whole batches, of `limit` at most."""
+    return partial(RankRounds, rank=world.rank, ranks=world.size, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

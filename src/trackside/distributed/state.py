@@ -13,6 +13,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trackside.distributed.parallel import Passes
+
 
 def model_state(model: nn.Module, *, whole: bool = False) -> dict[str, Tensor]:
     """The model's state by name.
@@ -25,7 +27,8 @@ def model_state(model: nn.Module, *, whole: bool = False) -> dict[str, Tensor]:
     from torch.distributed.checkpoint import state_dict as dcp  # noqa: PLC0415 (takes a second)
 
     options = dcp.StateDictOptions(full_state_dict=whole, cpu_offload=whole)
-    return cast("dict[str, Tensor]", dcp.get_model_state_dict(model, options=options))
+    state = dcp.get_model_state_dict(_inside(model), options=options)
+    return cast("dict[str, Tensor]", state)
 
 
 def load_model_state(
@@ -42,7 +45,13 @@ def load_model_state(
     from torch.distributed.checkpoint import state_dict as dcp  # noqa: PLC0415
 
     options = dcp.StateDictOptions(full_state_dict=whole, broadcast_from_rank0=whole, strict=strict)
-    dcp.set_model_state_dict(model, dict(state), options=options)
+    dcp.set_model_state_dict(_inside(model), dict(state), options=options)
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    """The user's own module inside of what DDP wraps."""
+    wrapped = getattr(model, "module", None)
+    return wrapped.model if isinstance(wrapped, Passes) else model
 
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)

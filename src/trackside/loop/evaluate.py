@@ -11,6 +11,7 @@ from trackside.data.batches import Batch, move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
 from trackside.data.source import DataSource
+from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.agreed_metrics import agreed
@@ -177,7 +178,11 @@ def unchanged(training: Training) -> Iterator[None]:
     for metric in training.setup.metrics.values():
         metric.reset()
     try:
-        with randomness.preserved(), evaluating(training.setup.modules):
+        with (
+            randomness.preserved(),
+            evaluating(training.setup.modules),
+            buffers_of_rank_zero(run.world, training.setup.modules),
+        ):
             yield
     finally:
         run.evaluation = None

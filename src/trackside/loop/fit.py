@@ -14,13 +14,16 @@ from trackside.data.batches import Batch, move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch, Origin
 from trackside.data.shares import ending_together, samples_of_all
+from trackside.distributed.buffers import buffers_of, take_from_rank_zero
 from trackside.distributed.replicas import weigh
+from trackside.distributed.words import explanation
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.evaluate import prefetched
 from trackside.loop.leftovers import drop_leftovers, parameters_of
 from trackside.loop.recording import measured, record
+from trackside.loop.replicated import replicated
 from trackside.loop.rollback import roll_back, too_late
 from trackside.loop.safe_points import notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
@@ -62,6 +65,8 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
             safe_point(training)
             take(training)
     safe_point(training)
+    # After the last save, which keeps each rank's own for a run that is prolonged.
+    take_from_rank_zero(run.world, buffers_of(training.setup.modules.values()))
     if run.requests.going_back:
         raise too_late(run.requests.going_back[0])
     report_unlogged(training)
@@ -251,17 +256,22 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     if samples is None:
         samples = counted(batch)
     run.batch_samples = UNKNOWN if samples is None else samples
-    if setup.precision.autocast is None:
-        returned = setup.training_step(setup.step_run, batch)
+    several = not plain and setup.replicas is not None
+    if several:
+        returned, output = replicated(training, batch)
+    elif setup.precision.autocast is None:
+        returned = setup.training_step(run, batch)
     else:
         with setup.precision.autocast:
-            returned = setup.training_step(setup.step_run, batch)
-    loss, _, _, weight, said = returned if type(returned) is Output else as_output(returned)
+            returned = setup.training_step(run, batch)
+    if not several:
+        output = returned if type(returned) is Output else as_output(returned)
+    loss, _, _, weight, said = output
     if samples is None or (said is not None and share is None):
         samples = settle(training, setup.sources[TRAIN], batch, samples, said)
     try:
         mean, total = loss.detach(), None
-        if not plain and setup.replicas is not None:
+        if several:
             loss, weight, total = weigh(run.world, share, loss, weight)
         if weight is None:
             weight = samples
@@ -274,8 +284,11 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
             run.output = returned
             backward(training, loss)
             run.output = None  # activations in it are not kept through the update
-    except (AttributeError, RuntimeError):
+    except (AttributeError, RuntimeError) as error:
         check_loss(loss)  # says what is wrong with the loss, where it is the loss
+        found = explanation(str(error), setup.replicas) if setup.replicas is not None else None
+        if found is not None:
+            raise found from error
         raise
     progress = run.progress
     progress.batches_completed += 1
@@ -315,6 +328,7 @@ def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:
             randomness.restore(position.resumed_random_state)
             position.resumed_random_state = None
     if setup.replicas is not None:
+        setup.replicas.follow_flags(training.run.world, progress.steps_completed)
         batches = ending_together(training.run, source, batches)
     return breaking_off(training.run, source, batches)
 

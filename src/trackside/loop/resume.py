@@ -185,6 +185,7 @@ def _own(world: World, checkpoint: Checkpoint) -> dict[str, Any]:
         own: dict[str, Any] = checkpoint.rank_state(rank)
         return own
     own = checkpoint.rank_state(rank % saved_by)
+    own.pop("buffers", None)  # all ranks begin with those of rank 0
     if rank >= saved_by:
         own["random"] = randomness.branched(own["random"], rank)
     parts = [checkpoint.rank_state(other)["log"] for other in range(rank, saved_by, ranks)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.evaluate import evaluate
@@ -89,13 +90,15 @@ def _save(training: Training, requests: list[Request]) -> None:
     if training.setup.noting is not None:
         training.setup.noting.models()
     training.setup.agreement.compare_now()
-    shared = shared_state(training)
-    training.fire(Callback.on_checkpoint_save, shared)
-    vetoed = any(request.kind == "roll_back" for request in run.requests.asked)
-    if training.setup.agreement.any(vetoed):
-        return  # a rollback requested by `on_checkpoint_save`: the state is not worth saving
-    reason = ", ".join(f"{request.reason} ({request.who})" for request in requests)
-    run.saver.save(run, shared, rank_state(training), reason)
+    own = rank_state(training)
+    with buffers_of_rank_zero(run.world, training.setup.modules):
+        shared = shared_state(training)
+        training.fire(Callback.on_checkpoint_save, shared)
+        vetoed = any(request.kind == "roll_back" for request in run.requests.asked)
+        if training.setup.agreement.any(vetoed):
+            return  # a rollback requested by `on_checkpoint_save`: the state is not worth saving
+        reason = ", ".join(f"{request.reason} ({request.who})" for request in requests)
+        run.saver.save(run, shared, own, reason)
 
 
 def notice_saves(training: Training) -> None:

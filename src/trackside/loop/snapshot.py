@@ -12,8 +12,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
+from trackside.distributed.state import is_sharded
 from trackside.errors import restoring
 from trackside.loop.same_optimizer import refuse_other_optimizers
 from trackside.loop.state import TRAIN, Training
@@ -43,7 +45,10 @@ def shared_state(training: Training) -> State:
 
 def rank_state(training: Training) -> State:
     """The state of this rank alone."""
+    replicas = training.setup.replicas
+    apart = replicas is not None and replicas.strategy.keeps_buffers
     return {
+        **({"buffers": _buffers(training)} if apart else {}),
         "data": training.setup.sources[TRAIN].state_dict(),
         # What a resume in the middle of an epoch has not put back yet is what holds.
         "random": training.position.resumed_random_state or randomness.capture(),
@@ -61,6 +66,7 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
     """
     run = training.run
     _restore_named("model", run.models, shared["models"])
+    _restore_buffers(training, own.get("buffers", {}))
     _restore_loss(training, shared.get("loss"))
     _check_optimizers(run.optimizers, shared["optimizers"])
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
@@ -114,6 +120,21 @@ def _restore_trainer(training: Training, state: dict[str, Any]) -> None:
             trainer.load_state_dict(state)
     elif trainer.state_dict():
         warnings.warn("the trainer starts fresh: the checkpoint has no state of it", stacklevel=3)
+
+
+def _buffers(training: Training) -> dict[str, Tensor]:
+    """Copies of this rank's own buffers, which those of rank 0 replace in what is saved for all."""
+    models = training.run.models.items()
+    named = ((f"{n}.{name}", b) for n, model in models for name, b in model.named_buffers())
+    return {name: buffer.clone() for name, buffer in named if not is_sharded(buffer)}
+
+
+def _restore_buffers(training: Training, own: Mapping[str, Tensor]) -> None:
+    for name, model in training.run.models.items():
+        for key, buffer in model.named_buffers():
+            if f"{name}.{key}" in own:
+                with restoring("this rank's buffers"):
+                    buffer.copy_(own[f"{name}.{key}"])
 
 
 def _restore_loss(training: Training, state: Mapping[str, Any] | None) -> None:

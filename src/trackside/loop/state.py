@@ -85,8 +85,6 @@ class Setup:
     optimizers: tuple[Optimizer, ...]
     schedulings: tuple[Scheduling, ...]
     training_step: Callable[[Any, Any], Any]
-    step_run: Any
-    """The run as `training_step` sees it: on several ranks, its models are the wrapped ones."""
     loss: nn.Module | None = None
     """The loss, where it is a module: it may have buffers and parameters of its own."""
     replicas: Replicas | None = None

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside.distributed.replicas import weigh
+from trackside.distributed.words import explained
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.leftovers import drop_leftovers
@@ -80,8 +81,11 @@ def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
     Gradients that a loss leaves on the parameters of other models are dropped: they are neither
     part of their next update nor in any checkpoint.
     """
-    if training.setup.replicas is not None:
-        loss, _, _ = weigh(training.run.world, training.position.share, loss)
+    replicas = training.setup.replicas
+    if replicas is not None:
+        weighed, _, _ = weigh(training.run.world, training.position.share, loss)
+        with explained(replicas):
+            loss = replicas.around(lambda: weighed, begins=False)
     drop_leftovers(training, tell=True)
     backward(training, loss)
     update(training, [optimizer])

@@ -187,25 +187,6 @@ def check_trainer_declarations(trainer: Callback[Any]) -> None:
             )
 
 
-def check_loss_on_ranks(loss: nn.Module | None, run: Run) -> None:
-    """Refuse a loss that is trained on several ranks: nobody averages its gradients over them.
-
-    Raises:
-        ConfigurationError: An optimizer holds parameters of the loss.
-    """
-    if loss is None or run.world.size == 1:
-        return
-    own = {id(p) for p in loss.parameters()}
-    groups = [group for one in run.optimizers.values() for group in one.param_groups]
-    if any(id(p) in own for group in groups for p in group["params"]):
-        raise ConfigurationError(
-            f"the loss has parameters that are trained, on {run.world.size} ranks: their gradients "
-            "would not be averaged",
-            remedy="make it a part of the model, whose `forward` then returns the loss",
-            option="loss",
-        )
-
-
 def check_device(device: str | torch.device) -> torch.device:
     """The device of a run.
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from trackside.data.batches import move
 from trackside.data.order import PassOrder
+from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import UnknownDataError, UsageError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.run import Evaluation, Run
@@ -97,7 +98,8 @@ class EvaluationCallback(PeriodicCallback):
         order = PassOrder(source, run.world, aside=True) if self._asks_order else None
         passing = source.aside(remember=self._asks_order)
         self._asks_order = False
-        with evaluating(run.models), passing as batches:
+        buffers = buffers_of_rank_zero(run.world, run.models)
+        with evaluating(run.models), buffers, passing as batches:
             for data, origin in batches:
                 if order is not None:
                     order.check_round()

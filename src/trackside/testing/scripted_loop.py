@@ -221,6 +221,5 @@ def assemble(run: Any, events: Dispatcher, numbers: Numbers, log: ScriptedLog) -
         optimizers=tuple(run.optimizers.values()),
         schedulings=(),
         training_step=steps.training_step,
-        step_run=run,
     )
     return ScriptedTraining(setup, position, numbers)

@@ -16,7 +16,6 @@ from trackside.data.source import DataSource
 from trackside.distributed import RankInfo, World
 from trackside.distributed.agreement import agree
 from trackside.distributed.rank_checks import RankChecks
-from trackside.distributed.replicas import Replicas, StepRun
 from trackside.distributed.session import RankSession
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
@@ -24,7 +23,7 @@ from trackside.loop.noting import Noting
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.machine import randomness
 from trackside.models.compilation import compile_models
-from trackside.planning import checks
+from trackside.planning import checks, on_ranks
 from trackside.planning.parts import check_closures, models_by_name
 from trackside.progress import RunLimit
 from trackside.run import Mode, Run
@@ -106,11 +105,12 @@ def assemble(
     events.fire(Callback.on_setup_start)
     if run.limit.epoch_steps is not None:  # callbacks may have changed the length of an epoch
         checks.know_length(run)
+    on_ranks.check_accumulation(run, settings.strategy)
     replicas = ranks.place(run, settings.strategy)
     run.optimizers = {}
     if training:
         run.optimizers = build_optimizers(trainer.configure_optimizers(run), run.models)
-        checks.check_loss_on_ranks(loss, run)
+        on_ranks.check_averaged(trainer, run)
         check_closures(trainer, run.optimizers)
         events.fire(Callback.on_optimizers_ready)
     run.schedulings = build_schedulings(trainer.scheduler, run) if training else {}
@@ -145,7 +145,6 @@ def assemble(
         optimizers=tuple(run.optimizers.values()),
         schedulings=tuple(run.schedulings.values()),
         training_step=trainer.training_step,
-        step_run=_step_run(run, replicas),
         loss=loss,
         replicas=replicas,
         watch=ranks.watch,
@@ -191,10 +190,6 @@ def _recorded_by_the_loop(sets: Iterable[str], metrics: Iterable[str]) -> dict[s
     }
     found |= {f"{name}/loss": "what the step returns" for name in sets}
     return found | {"train/skipped_steps": "how many updates were not made"}
-
-
-def _step_run(run: Run, replicas: Replicas | None) -> Any:
-    return run if replicas is None else StepRun(run, replicas.placed)
 
 
 def _on_device(metrics: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

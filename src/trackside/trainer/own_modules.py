@@ -9,7 +9,8 @@ from torch import nn
 
 logger = logging.getLogger("trackside")
 
-_OPTIONS = ("model", "loss", "metrics", "callbacks", "_models")  # a run knows what is in these
+_OPTIONS = ("model", "loss", "metrics", "callbacks", "_models")
+"""Attributes whose modules a run knows."""
 
 
 def report(trainer: object, known: Iterable[nn.Module]) -> None:

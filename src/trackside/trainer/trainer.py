@@ -35,6 +35,7 @@ from trackside.step.optimization import Clip, Scheduler, trainable
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
 from trackside.trainer import assembly, declared, trained_before
+from trackside.trainer.current_model import CurrentModel
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
@@ -74,8 +75,7 @@ class Trainer(Callback[Any]):
         settings: Device, compilation, folder, logging interval.
 
     Raises:
-        ConfigurationError: An option is wrong.
-        RegistrationError: A callback can't join.
+        ConfigurationError, RegistrationError: An option is wrong; a callback can't join.
 
     Example:
         >>> trainer = Trainer(model, loss=nn.CrossEntropyLoss(),
@@ -83,6 +83,7 @@ class Trainer(Callback[Any]):
         >>> result = trainer.fit(train, validation, epochs=20)
     """
 
+    model = CurrentModel()
     run_class: ClassVar[type[Run]] = Run
     """The kind of run its callbacks see."""
     manual_optimization: bool = False
@@ -106,6 +107,7 @@ class Trainer(Callback[Any]):
         clip: float | Clip | None = None,
         settings: Settings | None = None,
     ) -> None:
+        self._run: Run | None = None
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -125,7 +127,6 @@ class Trainer(Callback[Any]):
         self.result: Result | None = None
         """Result of the last run; kept also where it raised an error."""
         self._models: dict[str, nn.Module] | None = None
-        self._run: Run | None = None
         self._training: Training | None = None
         self._is_first_batch = True
         self._ranks = RankSession()
@@ -189,8 +190,7 @@ class Trainer(Callback[Any]):
 
         def body(training: Training) -> Outcome:
             run = training.run
-            is_new = self.settings.directory is None
-            self._folder.take(run, is_new=is_new)
+            self._folder.take(run, is_new=(is_new := self.settings.directory is None))
             resuming.resume(training, resume, is_new_directory=is_new)
             self._folder.sign(run)
             trained_before.tell(run)

@@ -77,7 +77,7 @@ def test_a_part_can_be_there_during_evaluations_only() -> None:
     running = trainer(move)
     running.fit(task.train, task.validation, epochs=2)
 
-    assert running.model.critic.sent == ["meta", NAME, "meta", NAME]  # type: ignore[union-attr]
+    assert running.model.critic.sent == ["meta", NAME, "meta", NAME]
 
 
 def test_it_comes_back_when_an_evaluation_breaks() -> None:
@@ -90,7 +90,7 @@ def test_it_comes_back_when_an_evaluation_breaks() -> None:
     with pytest.raises(ValueError, match="broken"):
         running.fit(task.train, task.validation, epochs=1)
 
-    assert running.model.critic.sent == ["meta", NAME]  # type: ignore[union-attr]
+    assert running.model.critic.sent == ["meta", NAME]
 
 
 def test_a_loss_with_weights_of_its_own_moves_to_the_device_of_the_run() -> None:
@@ -124,7 +124,7 @@ def test_a_buffer_moves_as_well() -> None:
     running = trainer(MoveModules({"model.scale": "meta"}))
     running.fit(tiny_regression().train, steps=1)
 
-    assert running.model.scale.is_meta  # type: ignore[union-attr]
+    assert running.model.scale.is_meta
 
 
 def test_it_moves_for_an_evaluation_alone() -> None:

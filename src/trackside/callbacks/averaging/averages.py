@@ -7,11 +7,12 @@ element, so that shards need no word with each other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
 
+from trackside.distributed.buffers import take_from_rank_zero
 from trackside.distributed.state import local_parts
 from trackside.errors import (
     CheckpointError,
@@ -20,6 +21,9 @@ from trackside.errors import (
     UsageError,
     WrongTimeError,
 )
+
+if TYPE_CHECKING:
+    from trackside.distributed.world import World
 
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
@@ -147,6 +151,16 @@ class Averaged:
     def move(self, share: float) -> None:
         """Move each average towards its live tensor, by `share` of the way."""
         move_towards(list(self.averages.values()), list(self._live.values()), share)
+
+    def agree(self, world: World) -> None:
+        """Let averages of buffers be those of rank 0 on every rank; a collective.
+
+        Each rank averages its own, of which those of rank 0 alone are evaluated and saved.
+        """
+        if self._buffers and self._models is not None:
+            live = {id(buffer) for model in self._models.values() for buffer in model.buffers()}
+            names = [name for name, tensor in self._live.items() if id(tensor) in live]
+            take_from_rank_zero(world, [self.averages[n] for n in names if n in self.averages])
 
     def put(self, also: Mapping[str, Tensor] | None = None) -> None:
         """Write the averages into the live tensors; `undo` puts back what was there.

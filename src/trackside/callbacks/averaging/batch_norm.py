@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
@@ -34,8 +33,9 @@ def statistics(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 def measure(run: Run, models: Mapping[str, nn.Module], most_batches: int | None) -> None:
     """Set the running statistics of `models` to their plain mean over batches of training data.
 
-    Dropout is off meanwhile: the statistics are for evaluation. Position in the data, generators,
-    modes of modules and their counts of batches are afterwards what they were before.
+    On several ranks, they take turns with whole batches: the statistics are those that one process
+    measures. Dropout is off meanwhile: the statistics are for evaluation. Position in the data,
+    generators, modes of modules and their counts of batches are afterwards what they were before.
 
     Args:
         run: The run; its `predict_step` passes the batches through.
@@ -47,14 +47,38 @@ def measure(run: Run, models: Mapping[str, nn.Module], most_batches: int | None)
         run.discarding(),
         torch.no_grad(),
         run.precision.autocast or nullcontext(),
-        run.data["train"].aside() as batches,
+        run.data["train"].aside(whole=True, limit=most_batches) as batches,
     ):
-        for batch in itertools.islice(batches, most_batches):
-            run.steps.predict_step(run, move(batch.data, run.device))
-    if run.world.size > 1:
-        measured = statistics(models)
-        for name, mean in run.world.all_reduce(measured).items():
-            measured[name].copy_(mean)
+        for batch in batches:
+            with nullcontext() if batch.origin.counts else _unmeasured(models):
+                run.steps.predict_step(run, move(batch.data, run.device))
+        if run.world.size > 1:
+            _average_over_ranks(run, models)
+
+
+def _average_over_ranks(run: Run, models: Mapping[str, nn.Module]) -> None:
+    """Let the statistics be the mean over the batches of all ranks, each batch counting alike."""
+    measured = statistics(models)
+    sums: dict[str, Tensor] = {}
+    for name, norm in norms(models).items():
+        batches = _count(norm).double()
+        sums[name] = batches
+        for kind in STATISTICS:
+            sums[f"{name}.{kind}"] = measured[f"{name}.{kind}"].double() * batches
+    total = run.world.all_reduce(sums, "sum")
+    for name in norms(models):
+        for kind in STATISTICS if total[name] > 0 else ():
+            measured[f"{name}.{kind}"].copy_(total[f"{name}.{kind}"] / total[name])
+
+
+@contextmanager
+def _unmeasured(models: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Inside, a batch leaves no trace in the statistics: it fills up the ranks' last round."""
+    live = [*statistics(models).values(), *map(_count, norms(models).values())]
+    kept = [tensor.clone() for tensor in live]
+    yield
+    for tensor, former in zip(live, kept, strict=True):
+        tensor.copy_(former)
 
 
 @contextmanager

@@ -131,10 +131,22 @@ class EMA(PeriodicCallback):
         if self._is_used():
             averaged = self._averaged[self._first_or(self.evaluated_decay)]
             averaged.bind(run.models)
+            averaged.agree(run.world)
             averaged.put()
 
     def on_predict_end(self, run: Run) -> None:
         self._undo()
+
+    def on_checkpoint_save(self, run: Run, state: dict[str, Any]) -> None:
+        self._agree(run)
+
+    def on_fit_end(self, run: Run) -> None:
+        super().on_fit_end(run)
+        self._agree(run)
+
+    def _agree(self, run: Run) -> None:
+        for averaged in self._averaged.values():
+            averaged.agree(run.world)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self._undo()
@@ -153,6 +165,7 @@ class EMA(PeriodicCallback):
         averaged.bind(run.models)
         try:
             if self._begun:
+                averaged.agree(run.world)
                 averaged.put()
             yield
         finally:

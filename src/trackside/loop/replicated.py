@@ -1,0 +1,47 @@
+"""The training step on several ranks, within what averages gradients over them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from torch import Tensor
+
+from trackside.data.batches import Batch
+from trackside.distributed.words import explained
+from trackside.loop.state import Training
+from trackside.step.output import Output, as_output
+
+
+def replicated(training: Training, batch: Batch) -> tuple[Any, Output]:
+    """What the training step returns: as it is, and in one form whose loss averages gradients.
+
+    Whatever the step calls, models, parts or methods of theirs, is one forward pass of all models.
+    A step that optimizes by hand begins one with each of its losses (`Trainer.optimize`).
+
+    Raises:
+        TracksideError: torch refuses the pass, for a reason that has a remedy.
+    """
+    setup = training.setup
+    replicas, precision = setup.replicas, setup.precision
+    assert replicas is not None, "asked on several ranks only"
+    replicas.check_flags()
+    returned: Any = None
+
+    def step() -> Tensor:
+        nonlocal returned
+        with precision.autocast or nullcontext():
+            returned = setup.training_step(training.run, batch)
+        return as_output(returned).loss
+
+    with explained(replicas):
+        if setup.steps.manual_optimization:
+            replicas.around(_nothing)
+            step()
+            return returned, as_output(returned)
+        loss = replicas.around(step)
+    return returned, as_output(returned)._replace(loss=loss)
+
+
+def _nothing() -> None:
+    """A pass without a model: a step begins."""

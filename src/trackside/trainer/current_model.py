@@ -1,0 +1,37 @@
+"""The attribute `model` of a trainer: what was given, and during a run the run's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, final
+
+from torch import nn
+
+from trackside.run import Run
+
+Given = nn.Module | Callable[[], nn.Module] | None
+"""A module, a function that makes one, or nothing."""
+
+
+class HasRun(Protocol):
+    """An owner of the attribute: it knows the run under way."""
+
+    _run: Run | None
+
+
+@final
+class CurrentModel:
+    """`self.model` in a trainer: in a run, its model; with several, the one that `run.model` is.
+
+    So a step may call `self.model`, also where a function has made it. Outside of a run it is what
+    was given.
+    """
+
+    def __get__(self, trainer: HasRun | None, kind: type | None = None) -> Any:
+        if trainer is None:
+            return self
+        run = trainer._run
+        return run.model if run is not None and hasattr(run, "models") else vars(trainer)["model"]
+
+    def __set__(self, trainer: HasRun, given: Given) -> None:
+        vars(trainer)["model"] = given

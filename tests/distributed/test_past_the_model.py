@@ -108,7 +108,7 @@ def test_what_copies_cannot_train_is_refused_by_name_and_shards_train_it(
             "model.bias has been marked as ready twice",
             "bias",
         ),
-        ("got mixed torch.Tensor and DTensor", "run.model.method"),
+        ("got mixed torch.Tensor and DTensor", "`run.model`"),
         ("Your training graph has changed in this iteration", "find_unused_parameters=True"),
         ("expect_autograd_hooks_ INTERNAL ASSERT FAILED", "static_graph"),
     ],

@@ -126,7 +126,7 @@ class FSDP(Parallel):
         """See `Parallel`: `call` is a forward pass of the whole, which gathers what it holds."""
         if not begins or not isinstance(model, FSDPModule):
             return call()
-        # Past torch.compile, which may have been put in front: `call` is no part of the model.
+        # Past torch.compile, which may have been put in front: `call` is not a part of the model.
         result: T = model._call_impl(Call(call))  # type: ignore[no-untyped-call]
         return result
 

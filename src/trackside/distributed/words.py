@@ -100,7 +100,7 @@ def _graph_changed(text: str, replicas: Replicas) -> TracksideError:
 def _past_the_model(text: str, replicas: Replicas) -> TracksideError:
     return UsageError(
         "a part of a sharded model was called past the model, which gathers its parameters",
-        expected="`run.model(...)`, or a method of its class: `run.model.method(...)`",
+        expected="a call of `run.model`, or of a method of its class",
         remedy="call the part in a method of the model, and that method by `run.model`; or name "
         "the part's class in FSDP(blocks=...)",
         option="strategy",

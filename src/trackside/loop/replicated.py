@@ -14,7 +14,7 @@ from trackside.step.output import Output, as_output
 
 
 def replicated(training: Training, batch: Batch) -> tuple[Any, Output]:
-    """What the training step returns: as it is, and in one form whose loss averages gradients.
+    """The output of the training step: as returned, and in one form whose loss averages gradients.
 
     Whatever the step calls, models, parts or methods of theirs, is one forward pass of all models.
     A step that optimizes by hand begins one with each of its losses (`Trainer.optimize`).

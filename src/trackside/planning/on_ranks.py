@@ -11,7 +11,7 @@ from trackside.run import Run
 
 
 def check_averaged(trainer: object, run: Run) -> None:
-    """Refuse what is trained on several ranks and is no part of a model: nobody averages it.
+    """Refuse what is trained on several ranks outside of every model: nobody averages it.
 
     Raises:
         ConfigurationError: An optimizer holds parameters that no model has; says where they are.

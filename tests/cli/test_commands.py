@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
 import signal
@@ -8,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.models import CommandInfo
 
 from tests.config.files import good, write
 from trackside.cli.main import app, run
@@ -24,6 +27,23 @@ def test_every_command_has_help_with_an_example(
     assert run([command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"trackside {command}" in shown.partition("Example")[2]
+
+
+@pytest.mark.parametrize("command", app.registered_commands, ids=COMMANDS)
+def test_every_option_of_a_command_is_read(command: CommandInfo) -> None:
+    assert command.callback is not None
+    function = inspect.unwrap(command.callback)
+    tree = ast.parse(inspect.getsource(function))
+    read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    assert set(inspect.signature(function).parameters) <= read
+
+
+def test_restarts_of_a_single_process_are_refused_with_the_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["train", write(good()), "--max-restarts", "2"]) == 2
+    assert "`--processes 1`" in capsys.readouterr().err
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trackside.cli.running import AsJson, Files, Traceback, fit, launch, reported_errors, split
+from trackside.errors import UsageError
 
 if TYPE_CHECKING:
     from trackside.config import Experiment
@@ -58,6 +59,13 @@ def train(
     files, overrides = split(arguments)
     if resume is not None:
         overrides.append(f"trainer.resume={resume}")
+    if max_restarts and processes is None:
+        with reported_errors(as_json, traceback):
+            raise UsageError(
+                f"--max-restarts={max_restarts} has no effect in one process",
+                expected="--processes beside it",
+                remedy="add `--processes 1` to have this process started again after a failure",
+            )
     if rehearse:
         with reported_errors(as_json, traceback):
             from trackside.cli import layout

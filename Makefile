@@ -76,6 +76,7 @@ faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p tests.faults.figures -m "not peers" tests/faults $(ARGS) || failed=1; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not peers" --ignore tests/faults tests || failed=1; \
+	$(BIN)/python -m tests.dialects.mutants || failed=1; \
 	exit $$failed
 
 standin: $(TEST_STAMP)  ## the quick tests on an accelerator of the tests' own, which every machine has
@@ -96,6 +97,9 @@ accelerator:  ## tests and benchmarks on a GPU, with the PYTHON there (WHEELS=fo
 browser: $(TEST_STAMP)  ## reports in a real browser (Debian: chromium and chromium-driver)
 	@$(PIP_INSTALL) -e ".[browser]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+dialects: $(TEST_STAMP)  ## callbacks that other frameworks ship, in environments with these
+	$(BIN)/python -m tests.originals --keep $(ARGS)
 
 mutants: $(TEST_STAMP)  ## break what the dialects promise, one by one: a test has to notice each
 	$(BIN)/python -m tests.dialects.mutants $(ARGS)

@@ -22,6 +22,7 @@ from torch import Tensor
 from trackside.callbacks import EarlyStopping
 from trackside.callbacks import EarlyStoping  # error: attr-defined
 from trackside import Callback, Evaluation, Outcome, PeriodicCallback, Run, Trainer, event, on
+from trackside.dialects import dream_trainer
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.dispatch import Dispatcher
 
@@ -42,6 +43,18 @@ class Right(Callback[MyRun]):
     def on_close(self, run: MyRun, outcome: Outcome) -> None: ...
 
     def on_batch_start(self, run: MyRun, batch: Any) -> Any: ...
+
+
+class Dreaming(dream_trainer.Callback[dream_trainer.BaseTrainer]):
+    def post_epoch(self) -> None:
+        models = self.trainer.named_models()
+        epoch: int = self.trainer.current_epoch
+        self.trainer.named_metrics()  # error: attr-defined
+
+
+class Measuring(dream_trainer.Callback[dream_trainer.EvalMetricMixin]):
+    def post_epoch(self) -> None:
+        self.trainer.named_metrics()
 
 
 class AnyRun(Callback):

@@ -1,6 +1,7 @@
 """Breaks of behaviour, one by one: each has to be noticed by the test of its promise.
 
 python -m tests.dialects.mutants [PROMISE ...]      applies each to a copy, and runs that test
+python -m tests.dialects.mutants --page             writes the table of the breaks into its page
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ MUTANTS = (
     Mutant(
         "NO-5",
         "noether/entries.py",
-        "return kind(config(**entry))",
-        "return kind(config(every_n_updates=1))",
+        "return made_of(kind, config(**entry))",
+        "return made_of(kind, config(every_n_updates=1))",
     ),
     Mutant(
         "NO-6",
@@ -237,7 +238,12 @@ MUTANTS = (
         "(run.progress.epoch_batches_completed - 1) % run.accumulate",
         "run.progress.epoch_batches_completed % run.accumulate",
     ),
-    Mutant("NO-3", "noether/passes.py", "kept = in_order(run, kept)", "kept = list(kept)"),
+    Mutant(
+        "NO-3",
+        "noether/passes.py",
+        "kept = in_order(run, kept, split=source_of(run, key).split.is_split)",
+        "kept = list(kept)",
+    ),
     Mutant(
         "NO-4",
         "../callbacks/watching/peak_memory.py",
@@ -250,7 +256,7 @@ MUTANTS = (
         "range(len(dataset)) if sampling.sampler is None else sampling.sampler",
         "range(len(dataset))",
     ),
-    Mutant("NO-10", "noether/adapter.py", 'views |= {"model": run.model, ', "views |= {"),
+    Mutant("NO-10", "noether/provided.py", '"model": run.model, ', ""),
     Mutant(
         "NO-12",
         "noether/adapter.py",
@@ -321,8 +327,21 @@ MUTANTS = (
 )
 
 
-def noticed(mutant: Mutant) -> bool:
-    """Whether the test of the promise fails when the break is there."""
+ORDER = [line.number for line in lines(PROMISES)]
+PAGE = ROOT / "docs" / "coming-from" / "breaks.md"
+PAGE_HEAD = """# Breaks that a test has to notice
+
+For each promise of the five systems' documents, one break of its behaviour. `make mutants` (part of
+`make faults`) makes each in a copy of the source and runs the test of that promise: it has to fail.
+Written by `python -m tests.dialects.mutants --page`.
+
+| promise | of the documents | in place of | stands | noticed by |
+|---|---|---|---|---|
+"""
+
+
+def noticed(mutant: Mutant) -> bool | None:
+    """Whether the test of the promise fails when the break is there; None where it is skipped."""
     line = next(one for one in lines(PROMISES) if one.number == mutant.promise)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "src")
@@ -335,9 +354,10 @@ def noticed(mutant: Mutant) -> bool:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
-    ran = done.returncode == 1 or (done.returncode == 0 and " passed" in done.stdout)
-    if not ran:  # also where it was skipped: the documents that it reads aren't here
+    if done.returncode not in (0, 1):
         raise SystemExit(f"{mutant.promise}: the test did not run\n{done.stdout}{done.stderr}")
+    if done.returncode == 0 and " passed" not in done.stdout:
+        return None  # the documents that it reads aren't here
     return done.returncode == 1
 
 
@@ -352,15 +372,36 @@ def broken(text: str, mutant: Mutant) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
+def page() -> str:
+    """The page with all breaks, and the test that has to notice each."""
+    tests = {line.number: line for line in lines(PROMISES)}
+    text = PAGE_HEAD
+    for mutant in sorted(MUTANTS, key=lambda one: ORDER.index(one.promise)):
+        line = tests[mutant.promise]
+        words = line.test.removeprefix("test_").replace("_", " ")
+        parts = (_in_a_cell(mutant.old), _in_a_cell(mutant.new))
+        text += f"| {mutant.promise} | {line.words} | {parts[0]} | {parts[1]} | {words} |\n"
+    return text
+
+
+def _in_a_cell(code: str) -> str:
+    one_line = " ".join(code.split()).replace("|", "\\|")
+    return f"`{one_line}`" if one_line else "nothing"
+
+
 def main(wanted: list[str]) -> int:
     """Try each break; the number of those that nobody noticed."""
+    if wanted == ["--page"]:
+        PAGE.write_text(page())
+        return 0
     missed = 0
     for mutant in MUTANTS:
         if wanted and mutant.promise not in wanted:
             continue
         seen = noticed(mutant)
-        missed += not seen
-        print(f"{mutant.promise:6} {'noticed' if seen else 'NOT NOTICED'}", flush=True)
+        missed += seen is False
+        words = {True: "noticed", False: "NOT NOTICED", None: "not run: its documents aren't here"}
+        print(f"{mutant.promise:6} {words[seen]}", flush=True)
     return missed
 
 

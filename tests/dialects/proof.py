@@ -55,7 +55,7 @@ def section() -> str:
         for table, noun in (
             (CAN_DO, "rows"),
             (PROMISES, "promises"),
-            (DOCUMENTS, "names and sentences that were missing once"),
+            (DOCUMENTS, "names and sentences"),
         )
     ]
     return "\n".join(

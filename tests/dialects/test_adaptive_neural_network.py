@@ -106,6 +106,26 @@ def test_an_02_gradients_changed_after_the_backward_pass_are_applied() -> None:
     assert torch.equal(task.weights, before)
 
 
+def test_an_02_gradients_of_half_precision_are_not_scaled_and_clipping_them_counts() -> None:
+    class Clipping(Callback):
+        def __init__(self) -> None:
+            self.norms: list[float] = []
+
+        def on_backward_end(self, batch_idx: int, trainer: View, logs: Logs = None) -> None:
+            norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 0.01)
+            self.norms.append(float(norm))
+
+    clipping = Clipping()
+    task = tiny_regression()
+    task.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)
+    trainer, _ = trainer_of([clipping], task=task, precision="bf16")
+    before = task.weights
+    trainer.fit(task.train, steps=1)
+
+    assert 0.01 < clipping.norms[0] < 100
+    assert float((task.weights - before).norm()) == pytest.approx(0.01 * 0.1, rel=1e-2)
+
+
 def test_an_03_the_batch_ends_after_the_update() -> None:
     class Comparing(Callback):
         def __init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.dialects.mutants import MUTANTS, PACKAGE, ROOT, Mutant, broken
+from tests.dialects.mutants import MUTANTS, PACKAGE, PAGE, ROOT, Mutant, broken, page
 from tests.dialects.proof import PROMISES, lines
 
 
@@ -15,5 +15,9 @@ def test_a_break_can_be_made(mutant: Mutant) -> None:
     compile(broken(text, mutant), mutant.file, "exec")
 
 
-def test_each_break_belongs_to_a_promise() -> None:
-    assert {mutant.promise for mutant in MUTANTS} <= {line.number for line in lines(PROMISES)}
+def test_each_promise_has_a_break() -> None:
+    assert {mutant.promise for mutant in MUTANTS} == {line.number for line in lines(PROMISES)}
+
+
+def test_the_page_has_all_breaks() -> None:
+    assert page() == PAGE.read_text(), "run python -m tests.dialects.mutants --page"

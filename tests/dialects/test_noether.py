@@ -135,7 +135,7 @@ def test_no_01_a_batch_is_told_with_its_losses_and_outputs() -> None:
         ({"every_n_epochs": 2}, [("epoch", 2, 6, 20), ("epoch", 4, 12, 40)]),
         ({"every_n_updates": 5}, [("update", 1, 5, 18), ("update", 3, 10, 34)]),
         # Counts are crossed: batches have 4, 4 and 2 samples.
-        ({"every_n_samples": 15}, [("sample", 1, 5, 18), ("sample", 2, 9, 30)]),
+        ({"every_n_samples": 15}, [("sample", 1, 5, 18), ("sample", 3, 9, 30)]),
     ],
 )
 def test_no_02_periodic_callbacks_are_due_after_every_n(
@@ -634,3 +634,46 @@ def test_an_unknown_attribute_names_dialect_attribute_and_native_way(path: str, 
     with pytest.raises(AttributeError, match="noether: a `") as caught:
         fit(Asking(), settings=Settings(device="cpu"))
     assert caught.match(way)
+
+
+# --- constructors that read parts of the run ---------------------------------------------------
+
+
+class Sizing(PeriodicCallback):
+    """Reads the model in its constructor, as Noether's own callbacks may."""
+
+    def __init__(self, callback_config: CallBackBaseConfig, **kwargs: Any) -> None:
+        super().__init__(callback_config, **kwargs)
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        self.written: list[str] = []
+
+    def periodic_callback(self, **_: Any) -> None:
+        self.written.append(type(self.writer).__name__)
+
+
+def test_a_constructor_gets_the_parts_of_the_run() -> None:
+    sizing = f"{__name__}.Sizing"
+    trainer, task = trainer_of([build({"kind": sizing, "name": "size", "every_n_epochs": 1})])
+    trainer.fit(task.train, epochs=2)
+
+    made = trainer.callbacks["size"]
+    assert (made.parameters, made.written) == (3, ["Writer", "Writer"])
+
+
+def test_a_file_makes_a_callback_whose_constructor_reads_the_model() -> None:
+    Path("run.yaml").write_text(
+        f"""
+data: {{train: {{kind: trackside.testing.tiny_rows}}}}
+model: {{kind: Linear, in_features: 2, out_features: 1}}
+loss: mse
+optimizer: {{kind: sgd, lr: 0.1}}
+trainer: {{epochs: 1, defaults: false, device: cpu}}
+callbacks:
+  - kind: {__name__}.Sizing
+    name: size
+    every_n_epochs: 1
+"""
+    )
+    trainer = load("run.yaml").run("run").trainer
+
+    assert trainer.callbacks["size"].parameters == 3

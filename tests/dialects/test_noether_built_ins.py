@@ -100,7 +100,7 @@ def test_averages_follow_the_weights_by_their_factors() -> None:
 
     assert torch.equal(callback.averages["0.0"]["weight"], task.model.state_dict()["weight"])
     assert torch.equal(callback.averages["1.0"]["weight"], before)
-    assert files() == {f"ema={f}_{tag}" for f in ("0.0", "1.0") for tag in ("E0_U3_S10", "last")}
+    assert files() == {f"ema={f}_{tag}" for f in ("0.0", "1.0") for tag in ("E1_U3_S10", "last")}
 
 
 # --- stopping ------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_a_metric_that_stands_still_ends_training() -> None:
 
 @pytest.mark.parametrize(
     ("end", "step"),
-    [({"stop_at_update": 2}, 2), ({"stop_at_sample": 5}, 2), ({"stop_at_epoch": 1}, 4)],
+    [({"stop_at_update": 2}, 2), ({"stop_at_sample": 5}, 2), ({"stop_at_epoch": 1}, 3)],
 )
 def test_training_ends_at_a_fixed_point(end: dict[str, Any], step: int) -> None:
     config = noether.FixedEarlyStopperConfig(**end, **EACH)
@@ -220,7 +220,7 @@ def test_progress_is_logged_with_the_time_that_is_left(caplog: pytest.LogCapture
 
     lines = [r.getMessage() for r in caplog.records if "per update" in r.getMessage()]
     assert len(lines) == 3
-    assert lines[-1].startswith("epoch 0, update 3 of 3, sample 10, ")
+    assert lines[-1].startswith("epoch 1, update 3 of 3, sample 10, ")
 
 
 def test_the_time_that_is_left_follows_from_the_updates_of_this_process() -> None:

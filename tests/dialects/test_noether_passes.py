@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset, get_worker_info
 
 from tests.dialects.training import trainer_of
 from trackside import declare_direction
@@ -19,6 +19,7 @@ from trackside.dialects.noether import (
     PeriodicCallback,
     PeriodicDataIteratorCallback,
     PeriodicDataIteratorCallbackConfig,
+    SamplerIntervalConfig,
     TrainingIteration,
 )
 from trackside.dialects.noether.records import rows_of
@@ -294,3 +295,38 @@ def test_the_provider_knows_the_names_that_tables_know_and_those_declared() -> N
 def test_the_provider_asks_where_a_name_does_not_tell() -> None:
     with pytest.raises(UsageError, match="declare_direction"):
         MetricPropertyProvider().higher_is_better("margin")
+
+
+def worker_of(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """An item that says which worker read it."""
+    info = get_worker_info()
+    return torch.ones(2), torch.tensor([-1.0 if info is None else float(info.id)])
+
+
+class Origins(Dataset[Any]):
+    """Items that say where they were read."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return worker_of(index)
+
+
+def test_items_of_a_pass_with_a_sampler_are_read_by_the_workers_of_the_data() -> None:
+    class Choosing(PeriodicDataIteratorCallback):
+        def register_sampler_config(self) -> SamplerIntervalConfig:
+            return SamplerIntervalConfig(sampler=[3, 2, 1, 0], batch_size=2)
+
+        def process_data(self, batch: Any, **_: Any) -> Any:
+            return batch[1]
+
+        def process_results(self, results: Any, **_: Any) -> None:
+            self.workers = results.flatten().tolist()
+
+    choosing = Choosing(OVER_TEST)
+    trainer, task = trainer_of([choosing])
+    data = DataLoader(Origins(), 2, num_workers=1)
+    trainer.fit(task.train, epochs=1, data={"test": data})
+
+    assert choosing.workers == [0.0] * 4

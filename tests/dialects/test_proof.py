@@ -28,6 +28,7 @@ def test_the_test_of_a_row_exists(line: Line) -> None:
 def test_no_row_and_no_promise_is_left_out() -> None:
     assert [line.number for line in lines(CAN_DO)] == [str(number) for number in range(1, 152)]
     assert len(lines(PROMISES)) == 60
+    assert len(lines(DOCUMENTS)) == 38
 
 
 def test_the_page_has_the_tables() -> None:

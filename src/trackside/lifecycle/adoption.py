@@ -21,6 +21,12 @@ Adopter = Callable[[object], "Adopted | None"]
 adopters: list[Adopter] = []
 """Each takes a callback (or a class of callbacks) and returns it adopted, or None if it can't."""
 
+Maker = Callable[[type], "Callable[..., Any] | None"]
+
+makers: list[Maker] = []
+"""Each takes a class of callbacks and returns a function of its options, or None if it can't: for
+classes whose constructor takes something else than options."""
+
 DIALECTS: dict[str, str] = {
     "adaptiveneuralnetwork": "adaptive_neural_network",
     "dream_trainer": "dream_trainer",
@@ -104,16 +110,25 @@ def adopt(callback: Any) -> Any:
         return callback
     if isinstance(callback, Translated):
         return callback.native
-    kind = callback if isinstance(callback, type) else type(callback)
-    for cls in kind.__mro__:
-        for package, dialect in DIALECTS.items():
-            if f"{cls.__module__}.".startswith(f"{package}."):
-                import_module(f"trackside.dialects.{dialect}")
+    _import_dialects_of(callback if isinstance(callback, type) else type(callback))
     for adopter in adopters:
         adopted = adopter(callback)
         if adopted is not None:
             return adopted
     return callback
+
+
+def maker_of(kind: type) -> Callable[..., Any] | None:
+    """A function of the options of a class of another framework's callbacks; None for others."""
+    _import_dialects_of(kind)
+    return next((made for maker in makers if (made := maker(kind)) is not None), None)
+
+
+def _import_dialects_of(kind: type) -> None:
+    for cls in kind.__mro__:
+        for package, dialect in DIALECTS.items():
+            if f"{cls.__module__}.".startswith(f"{package}."):
+                import_module(f"trackside.dialects.{dialect}")
 
 
 def original(callback: Callback[Any]) -> Any:

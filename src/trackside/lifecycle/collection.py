@@ -19,6 +19,7 @@ from trackside.errors import (
 from trackside.lifecycle.adoption import Adopted, adopt, original
 from trackside.lifecycle.dispatch import Dispatcher, Member
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
+from trackside.lifecycle.injection import Injected
 from trackside.lifecycle.members import Members, is_a
 from trackside.lifecycle.ordering import in_order
 from trackside.lifecycle.registration import check_callback, made, not_ours
@@ -62,6 +63,8 @@ class CallbackCollection:
         self._order_keys: set[str | type[Any]] = set()
         self._dispatcher: Dispatcher | None = None
         self._first: Member | None = None
+        self._stood_for: dict[str, Injected] = {}
+        """Placeholders whose callbacks are there until the next run begins, by name."""
         if isinstance(callbacks, Mapping):
             self.extend(callbacks.items())
         else:
@@ -161,6 +164,12 @@ class CallbackCollection:
                     with about(callback=member.name):
                         member.callback.trainer_made(trainer)
 
+    def stand_in(self, placeholder: Injected, callback: object) -> None:
+        """Put `callback` in the place of what stood for it, until another run begins."""
+        name = self.name_of(placeholder)
+        self[name] = callback
+        self._stood_for[name] = placeholder
+
     # --- during a run --------------------------------------------------------------------------
 
     @property
@@ -181,6 +190,10 @@ class CallbackCollection:
             dispatcher: Calls the callbacks from now on.
             first: Somebody outside the collection who comes before all others: the trainer.
         """
+        for name, placeholder in self._stood_for.items():
+            if name in self:
+                self._members.put(Member(name, placeholder))
+        self._stood_for.clear()
         self._dispatcher = dispatcher
         self._first = Member("trainer", first) if first is not None else None
         for member in self._members:
@@ -369,4 +382,6 @@ def name_for(callback: Any) -> str:
         return callback.name
     if isinstance(callback, Adopted):
         return callback.default_name
+    if isinstance(callback, Injected):
+        return snake_case(callback.title)
     return snake_case(type(callback).__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dis
-import inspect
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
@@ -18,6 +17,7 @@ from trackside.errors import (
 )
 from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
+from trackside.lifecycle.injection import Injected, missing_options, parts_needed
 from trackside.lifecycle.signatures import check_signatures
 from trackside.run import Run
 from trackside.secret import keep_secret, secret_options
@@ -132,14 +132,15 @@ def _members(run_class: type) -> Iterator[str]:
 
 
 def made(callback: Any) -> Any:
-    """An instance of a class of callbacks whose constructor needs nothing; others as they are."""
+    """An instance of a class of callbacks whose constructor needs nothing; others as they are.
+
+    Of one that needs parts of a run only, what stands for it until these are known.
+    """
     kind = callback if isinstance(callback, type) and issubclass(callback, Callback) else None
-    if kind is None or kind is Callback:
+    if kind is None or kind is Callback or missing_options(kind):
         return callback
-    parameters = inspect.signature(kind).parameters.values()
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p for p in parameters if p.default is p.empty and p.kind not in variable]
-    return callback if needed else kind()
+    parts = parts_needed(kind)
+    return Injected(kind, {}, parts) if parts else kind()
 
 
 def not_ours(given: object) -> RegistrationError:

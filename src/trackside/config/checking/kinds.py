@@ -20,8 +20,10 @@ from typing import Any, final
 
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.errors import ConfigurationError, did_you_mean
-from trackside.lifecycle.adoption import ours_for
+from trackside.lifecycle.adoption import maker_of, ours_for
 from trackside.lifecycle.collection import snake_case
+from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.injection import parts_needed, with_parts
 
 ENTRY_POINTS = "trackside.callbacks"
 """Packages add short names of callbacks under this group of entry points."""
@@ -53,6 +55,8 @@ class Family:
         if isinstance(target, type) and hasattr(target, "with_options"):
             # Its constructor takes a configuration object; a file has the options of that.
             target = target.with_options()
+        elif isinstance(target, type):
+            target = maker_of(target) or _with_parts(target)
         if not callable(target):
             raise KindError(
                 f"`{kind}` can't be called: it is of type {type(target).__name__}",
@@ -220,3 +224,9 @@ def _snake(name: str) -> str:
     """`CrossEntropy` is `cross_entropy`; what is mostly capitals stays together: `adamw`."""
     split = snake_case(name)
     return name.lower() if any(len(word) == 1 for word in split.split("_")) else split
+
+
+def _with_parts(target: type) -> Callable[..., Any]:
+    """A class itself, or, where its constructor takes parts of the run, a function of the rest."""
+    takes = issubclass(target, Callback) and parts_needed(target)
+    return with_parts(target) if takes else target

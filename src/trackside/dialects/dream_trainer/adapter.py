@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Generic, get_args, get_origin
+from typing import Any, Generic, cast, get_args, get_origin
 
 from torch import nn
 from torch.optim import Optimizer
@@ -70,8 +70,8 @@ class Callback(Generic[T]):
     The parameter says what it needs of the trainer: `Callback[EvalMetricMixin & MyMixin]`.
     """
 
-    trainer: Any
-    """The view of the run; set when the callback joins."""
+    trainer: T
+    """The view of the run, typed as what the callback needs; set when it joins."""
 
     def pre_launch(self) -> None: ...
     def pre_configure(self) -> None: ...
@@ -114,7 +114,7 @@ class Callback(Generic[T]):
 
     def pop_self(self) -> None:
         """Leave the run."""
-        callbacks = self.trainer.callbacks
+        callbacks = cast("BaseTrainer", self.trainer).callbacks
         del callbacks[callbacks.name_of(self)]
 
 

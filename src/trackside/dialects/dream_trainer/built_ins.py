@@ -181,7 +181,8 @@ class LoggerCallback(Callback):
             self._log("val_step", result)
 
     def _log(self, topic: str, result: Result) -> None:
-        self.trainer.log_dict(
+        trainer: Any = self.trainer  # `LoggerMixin`, which every view is
+        trainer.log_dict(
             {f"{topic}/{name}": value for name, value in result.items() if is_number(value)}
         )
 

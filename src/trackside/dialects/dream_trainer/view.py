@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -52,9 +53,19 @@ class AbstractTrainer(metaclass=Composable):
     seed: int | None
     project: str
     experiment: str
-    named_models: Any
-    named_optimizers: Any
-    named_schedulers: Any
+    named_models: Callable[[], dict[str, nn.Module]]
+    named_optimizers: Callable[[], dict[str, Any]]
+    named_schedulers: Callable[[], dict[str, Any]]
+    get_model: Callable[[str], nn.Module]
+    get_name_by_model: Callable[[nn.Module], str]
+    get_name_by_optimizer: Callable[[Any], str]
+    get_model_by_optimizer: Callable[[str], nn.Module]
+    get_optimizers_by_model: Callable[[str], list[Optimizer]]
+    get_scheduler_from_optimizer: Callable[[Any], Any]
+    named_rngs: Callable[[], dict[str, torch.Generator]]
+    run: Run
+    device: torch.device
+    config: Any
     train_dataloader: Any
     val_dataloader: Any
 
@@ -62,7 +73,7 @@ class AbstractTrainer(metaclass=Composable):
 class BaseTrainer(AbstractTrainer):
     """The usual trainer."""
 
-    model: Any
+    model: nn.Module
     callbacks: Any
     training: bool
 

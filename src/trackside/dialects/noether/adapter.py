@@ -31,15 +31,9 @@ from trackside.dialects.noether.entries import build as build
 from trackside.dialects.noether.entries import callback as callback
 from trackside.dialects.noether.passes import SamplerIntervalConfig as SamplerIntervalConfig
 from trackside.dialects.noether.passes import pass_over, source_of
+from trackside.dialects.noether.provided import parts_of
 from trackside.dialects.noether.records import record_written
-from trackside.dialects.noether.run import (
-    CheckpointWriter,
-    DataContainer,
-    MetricPropertyProvider,
-    Tracker,
-    TrainerView,
-    Writer,
-)
+from trackside.dialects.noether.run import CheckpointWriter, TrainerView
 from trackside.dialects.translation import (
     Adapter,
     Call,
@@ -224,16 +218,7 @@ class NoetherAdapter(Adapter):
             self._provide(run)
 
     def _provide(self, run: Run) -> None:
-        views: dict[str, Any] = {
-            "trainer": self.view,
-            "data_container": DataContainer(),
-            "tracker": Tracker(),
-            "writer": Writer(self.data_key),
-            "checkpoint_writer": CheckpointWriter(),
-        }
-        for view in views.values():
-            view.look_at(run)
-        views |= {"model": run.model, "metric_property_provider": MetricPropertyProvider()}
+        views = {**parts_of(run, self.data_key), "trainer": self.view}
         for name, value in views.items():
             setattr(self.foreign, name, value)
         if self.overrides("process_data"):

@@ -21,6 +21,10 @@ FREQUENCIES: dict[str, Unit] = {
 }
 
 
+class PartsNeededError(UsageError):
+    """A constructor reads a part of the run, which is there when the run begins."""
+
+
 class EarlyStopIteration(Exception):
     """Raised by a callback to end training."""
 
@@ -115,9 +119,10 @@ class CallbackBase:
     def __getattr__(self, name: str) -> Any:
         # Only what isn't set: before the run, everything that the run will bring.
         if name in PROVIDED:
-            raise UsageError(
+            raise PartsNeededError(
                 f"`{type(self).__name__}.{name}` is there when the run begins, not before",
-                remedy="use it from `before_training` on, not in the constructor",
+                remedy="use it from `before_training` on; or let a configuration file make the "
+                "callback, or `noether.build`: it is then made when the run begins",
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -165,8 +170,8 @@ class PeriodicCallback(CallbackBase):
         """A function of the options of the configuration, for files that name them one by one."""
         config = config_class(cls)
 
-        def make(**options: Any) -> PeriodicCallback:
-            return cls(config(**options))
+        def make(**options: Any) -> Any:
+            return made_of(cls, config(**options))
 
         known = [one for one in fields(config) if one.name != "kind"]
         hints = typing.get_type_hints(config)
@@ -303,6 +308,16 @@ PROVIDED = (
     "checkpoint_writer",
 )
 """Attributes that a callback has from the start of the run."""
+
+
+def made_of(kind: type[PeriodicCallback], config: Any) -> Any:
+    """A callback of its configuration; where its constructor reads parts of the run, later."""
+    try:
+        return kind(config)
+    except PartsNeededError:
+        from trackside.dialects.noether.provided import injected  # noqa: PLC0415 - a cycle
+
+        return injected(kind, config)
 
 
 def config_class(kind: type[PeriodicCallback]) -> type[CallBackBaseConfig]:

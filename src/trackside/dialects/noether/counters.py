@@ -36,9 +36,14 @@ class UpdateCounter:
     def of(cls, run: Run) -> UpdateCounter:
         """The counters of `run` now."""
         progress, limit = run.progress, run.limit
+        epochs = progress.epochs_completed
+        if limit.epoch_steps and progress.steps_completed // limit.epoch_steps > epochs:
+            epochs += 1  # an epoch counts with its last update; here, when its training is over
         return cls(
             TrainingIteration(
-                progress.epochs_completed, progress.steps_completed, progress.samples_completed
+                epochs,
+                progress.steps_completed,
+                progress.samples_completed,
             ),
             TrainingIteration(limit.epochs, limit.total_steps),
             limit.epoch_steps,

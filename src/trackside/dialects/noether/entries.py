@@ -11,13 +11,16 @@ from trackside.dialects.noether.bases import (
     CallbackBase,
     PeriodicCallback,
     config_class,
+    made_of,
 )
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.adoption import ours_for
 
 
-def build(entry: Mapping[str, Any]) -> CallbackBase:
+def build(entry: Mapping[str, Any]) -> Any:
     """Make a callback of an entry of their YAML: `kind`, `name`, one frequency, and its options.
+
+    One whose constructor reads parts of the run (`self.model`) is made when the run begins.
 
     Args:
         entry: As read from the file. `kind` is the fully qualified name of the class.
@@ -37,7 +40,7 @@ def build(entry: Mapping[str, Any]) -> CallbackBase:
             f"`{kind.__name__}` has no option `{unknown[0]}`",
             remedy=did_you_mean(unknown[0], known),
         )
-    return kind(config(**entry))
+    return made_of(kind, config(**entry))
 
 
 def callback(
@@ -49,7 +52,7 @@ def callback(
     batch_size: int | None = None,
     dataset_key: str | None = None,
     options: dict[str, Any] | None = None,
-) -> CallbackBase:
+) -> Any:
     """The same for Trackside's own YAML: `kind: trackside.dialects.noether.adapter.callback`.
 
     Args:

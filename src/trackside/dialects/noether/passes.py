@@ -130,6 +130,9 @@ def _dealt(
         dataset,
         batch_sampler=[groups[min(number, len(groups) - 1)] for number in own],
         collate_fn=sampling.pipeline or getattr(loader, "collate_fn", None),
+        num_workers=getattr(loader, "num_workers", 0),
+        worker_init_fn=getattr(loader, "worker_init_fn", None),
+        multiprocessing_context=getattr(loader, "multiprocessing_context", None),
     )
     with randomness.preserved():
         yield ((b, number < len(groups)) for b, number in zip(batches, own, strict=True))

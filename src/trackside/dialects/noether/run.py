@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from trackside.dialects import state_file
-from trackside.dialects.noether.counters import UpdateCounter
+from trackside.dialects.noether.counters import TrainingIteration, UpdateCounter
 from trackside.dialects.noether.passes import dataset_of
 from trackside.dialects.noether.records import written_by
 from trackside.dialects.values import on_host
@@ -23,6 +25,14 @@ from trackside.vocabulary.directions import direction
 
 class _NoetherView(View):
     dialect = "noether"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """Settings of their trainer, as far as callbacks look at them."""
+
+    skip_nan_loss: bool = False
+    """Whether a loss that is NaN is left alone: `Settings(non_finite=...)` says what happens."""
 
 
 class TrainerView(_NoetherView):
@@ -48,6 +58,21 @@ class TrainerView(_NoetherView):
     def device(self) -> torch.device:
         """Device of the model."""
         return self.run.device
+
+    @property
+    def total_training_updates(self) -> int | None:
+        """Updates of the whole training; None where that isn't known."""
+        return self.run.limit.total_steps
+
+    @property
+    def end_checkpoint(self) -> TrainingIteration:
+        """Where training ends: epochs, updates, samples; None for what isn't known."""
+        return UpdateCounter.of(self.run).end_iteration
+
+    @property
+    def config(self) -> TrainerConfig:
+        """Settings of the trainer that callbacks look at."""
+        return TrainerConfig()
 
     @property
     def update_counter(self) -> UpdateCounter:
@@ -79,7 +104,18 @@ class Writer(_NoetherView):
 
     @property
     def log_cache(self) -> dict[str, float]:
-        """Values that callbacks have written since the last update, by key."""
+        """Values that the run has recorded, or callbacks have written, since the last update."""
+        history, step = self.run.history, self.run.progress.steps_completed
+        recorded: dict[str, float] = {}
+        for place in reversed(range(len(history))):
+            record = history[place]
+            if record.step != step:
+                break
+            recorded = {**record.values, **recorded}
+        return {**recorded, **self._written}
+
+    @property
+    def _written(self) -> dict[str, float]:
         step = self.run.progress.steps_completed
         if self.shared.get("__cache__", (None, {}))[0] != step:
             self.shared["__cache__"] = (step, {})
@@ -104,7 +140,7 @@ class Writer(_NoetherView):
         name = key
         if "/" not in key:
             name = f"{vars(self)['data_key'] or 'train'}/{key}"
-        self.log_cache[key] = number = float(on_host(value))
+        self._written[key] = number = float(on_host(value))
         written_by(self.run).setdefault(name, []).append(number)
         if logger is not None:
             logger.info("%s: %s", key, format(number, format_str or ""))
@@ -114,6 +150,12 @@ class DataContainer(_NoetherView):
     """Stands for `self.data_container`: the data sets of the run, by name."""
 
     stands_for = "DataContainer"
+
+    @property
+    def datasets(self) -> dict[str, Any]:
+        """All data sets of the run that have items, by name."""
+        loaders = {name: source.loader for name, source in self.run.data.items()}
+        return {n: one.dataset for n, one in loaders.items() if hasattr(one, "dataset")}
 
     def get_dataset(
         self, key: str | None = None, properties: Any = None, max_size: int | None = None
@@ -178,6 +220,33 @@ class CheckpointWriter(_NoetherView):
         self._write(latest, model, keys, weights=save_latest_weights, optim=save_latest_optim)
         return path
 
+    def save_model_checkpoint(
+        self,
+        model_name: str,
+        checkpoint_tag: object,
+        state_dict: dict[str, Tensor],
+        model_config: Any = None,
+        model_info: str | None = None,
+        **extra: Any,
+    ) -> Path:
+        """Write a state of one's own: `checkpoints/<name>_<info>_<tag>.safetensors`.
+
+        Args:
+            model_name: Name of the model, or of a part of it.
+            checkpoint_tag: A word, or `update_counter.cur_iteration`.
+            state_dict: Tensors by name.
+            model_config: Not needed: the run's folder has the configuration.
+            model_info: What kind of weights they are, such as `ema=0.99`.
+            extra: What they were made with; the name of the file says it.
+
+        Returns:
+            The path of the file.
+        """
+        parts = [part for part in (model_name, model_info, str(checkpoint_tag)) if part]
+        path = self._path("_".join(parts))
+        state_file.save_on_rank_zero(self.run, path, {"model": dict(state_dict)})
+        return path
+
     def save_values(self, name: str, values: dict[str, Tensor]) -> Path:
         """Write tensors to `<name>.safetensors` in the run's folder, on rank 0."""
         path = self.run.directory / f"{name}.safetensors"
@@ -207,6 +276,16 @@ class Tracker(_NoetherView):
     instead: ClassVar[dict[str, str]] = {
         "log": "`self.writer.add_scalar(key, value)`: every tracker gets it"
     }
+
+    def set_summary(self, key: str, value: Any) -> None:
+        """Record a number that holds for the whole run."""
+        self.update_summary({key: value})
+
+    def update_summary(self, summary: Mapping[str, Any]) -> None:
+        """Record numbers that hold for the whole run: every tracker gets them."""
+        for key, value in summary.items():
+            if isinstance(value, (int, float)):
+                self.run.log(key if "/" in key else f"summary/{key}", float(value), weight=1.0)
 
 
 class MetricPropertyProvider:

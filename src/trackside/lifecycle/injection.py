@@ -44,7 +44,7 @@ class Injected(Callback[Any]):
         options: Mapping[str, Any],
         parts: Mapping[str, Callable[[Run], Any]],
     ) -> None:
-        self.kind = kind
+        self.maker = kind
         self.options = dict(options)
         self.parts = dict(parts)
         for name in _KEPT:
@@ -54,18 +54,18 @@ class Injected(Callback[Any]):
     @property
     def title(self) -> str:
         """Name of the class that it stands for."""
-        return str(getattr(self.kind, "__name__", type(self).__name__))
+        return str(getattr(self.maker, "__name__", type(self).__name__))
 
     def rehearse_in(self, folder: Path) -> bool:
         """Take part, unless the callback itself has something to say about it."""
-        kind = self.kind
-        is_ours = isinstance(kind, type) and issubclass(kind, Callback)
-        return not is_ours or kind.rehearse_in is Callback.rehearse_in
+        if not isinstance(self.maker, type) or not issubclass(self.maker, Callback):
+            return True
+        return self.maker.rehearse_in is Callback.rehearse_in
 
     def on_configure_end(self, run: Run) -> None:
         """Make the callback, and give it the place."""
         given = {name: part(run) for name, part in self.parts.items()}
-        run.callbacks.stand_in(self, self.kind(**self.options, **given))
+        run.callbacks.stand_in(self, self.maker(**self.options, **given))
 
 
 def parts_needed(kind: Callable[..., Any]) -> dict[str, Callable[[Run], Any]]:

@@ -23,6 +23,8 @@ class Saver(ABC):
     save_on_failure: bool = False
     """Whether to save when an evaluation fails, before its error ends the run."""
 
+    min_seconds: float = 0.0
+    """How old the last checkpoint must be for the next to be due at an epoch's end."""
     waits: bool = False
     """Whether the run waits for each checkpoint: a callback works with the files of the step that
     is saved. Set for one run."""

@@ -66,6 +66,8 @@ def page(plan: Plan) -> str:
     lines += ["", "when"]
     for due in plan.schedules:
         times = _times(due.times)
+        if due.min_seconds:
+            times = f"at most {times}, {due.min_seconds:g} s or more apart"
         first = f", first at step {due.first_step:,}" if due.first_step is not None else ""
         lines.append(f"  {due.owner} {due.option}: {due.schedule}: {times}{first}")
     lines += ["", "chosen once"]

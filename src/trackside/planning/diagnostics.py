@@ -67,6 +67,8 @@ class Planned:
     """Times it will be due; None when that depends on the clock or on the data."""
     first_step: int | None
     """The step at which it is due first; None when that isn't known."""
+    min_seconds: float = 0.0
+    """How old the last one must be at an epoch's end: then `times` is the most that it can be."""
 
 
 def planned(run: Run, settings: Mapping[str, Schedule]) -> list[Planned]:
@@ -96,7 +98,10 @@ def _plan(owner: str, option: str, schedule: Schedule, run: Run) -> Planned:
     known = [step for step in firsts if step is not None]
     first = min(known) if len(known) == len(firsts) else None
     times = firings(schedule, run.limit)
-    return Planned(owner, option, schedule, times, first if times != 0 else None)
+    first = first if times != 0 else None
+    spared = run.saver if run.saver is run.callbacks.get(owner) and option == "every" else None
+    min_seconds = 0.0 if spared is None else spared.min_seconds
+    return Planned(owner, option, schedule, times, first, min_seconds)
 
 
 def _first_step(part: Every, limit: RunLimit, accumulate: int) -> int | None:

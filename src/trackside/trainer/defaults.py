@@ -34,6 +34,9 @@ DEFAULTS: dict[str, tuple[str, str]] = {
 }
 """Name, module and class of each default, in order; imported when a trainer is made."""
 
+_OPTIONS: dict[str, dict[str, Any]] = {"checkpoint": {"min_seconds": 30}}
+"""Options in which a default differs from one that is given."""
+
 
 def collect(
     callbacks: Iterable[object] | Mapping[str, object | None],
@@ -81,7 +84,9 @@ def collect(
         for name, (module, class_name) in (DEFAULTS.items() if defaults else ())
         if name not in gone
     ]
-    defaults_left = [(name, kind()) for name, kind in kinds if kind not in classes]
+    defaults_left = [
+        (name, kind(**_OPTIONS.get(name, {}))) for name, kind in kinds if kind not in classes
+    ]
     collection = CallbackCollection(run_class=run_class)
     collection.extend([*defaults_left, *((name, one) for _, name, one in own), *given])
     return collection

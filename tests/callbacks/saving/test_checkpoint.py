@@ -28,7 +28,7 @@ from trackside.checkpoint import (
 )
 from trackside.checkpoint.errors import CheckpointWriteError
 from trackside.checkpoint.files import DigestWriter
-from trackside.errors import NonFiniteError
+from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.outcome import Outcome, Status
 from trackside.testing import tiny_regression
 
@@ -443,3 +443,49 @@ def test_a_callback_s_large_state_is_in_the_files_of_tensors(tmp_path: Path) -> 
     sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
     assert sum(size for name, size in sizes.items() if name.endswith(".json")) < 50_000
     assert sum(size for name, size in sizes.items() if "safetensors" in name) > 400_000
+
+
+# --- short epochs --------------------------------------------------------------------------------
+
+
+class Clock(Callback):
+    """Lets each epoch take so many seconds, by the clock that decides."""
+
+    runs_before = ("checkpoint",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        run.progress.seconds = self.seconds * run.progress.epochs_closed
+
+    def on_checkpoint_save(self, run: Run, state: dict[str, Any]) -> None:
+        run.progress.seconds = self.seconds * run.progress.epochs_closed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(1.0, [4, 20]), (15.0, [4, 12, 20]), (30.0, [4, 8, 12, 16, 20])]
+)
+def test_a_short_epoch_waits_until_the_last_checkpoint_is_old_enough(
+    seconds: float, steps: list[int]
+) -> None:
+    checkpoint = Checkpoint(keep_last=None, min_seconds=30)
+    train({"clock": Clock(seconds), "checkpoint": checkpoint}, epochs=5)
+    assert [int(name.removeprefix("step-")) for name in saved()] == steps
+
+
+def test_a_value_among_the_best_does_not_wait() -> None:
+    best = Checkpoint(keep_last=None, min_seconds=30, keep_best=9, monitor="val/loss")
+    train({"clock": Clock(1.0), "checkpoint": best}, epochs=5)
+    assert [int(name.removeprefix("step-")) for name in saved()] == [4, 8, 12, 16, 20]
+
+
+def test_only_the_default_one_waits() -> None:
+    default = tiny_regression().trainer(defaults=True).callbacks.get("checkpoint")
+    assert (default.min_seconds, Checkpoint().min_seconds) == (30, 0)
+
+
+def test_an_age_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="0 or more") as caught:
+        Checkpoint(min_seconds=-1)
+    assert caught.value.option == "min_seconds"

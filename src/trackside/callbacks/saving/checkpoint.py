@@ -59,6 +59,9 @@ class Checkpoint(PeriodicCallback, Saver):
         monitor: Full name of the metric that ranks checkpoints, such as `val/loss`.
         mode: Whether lower (`min`) or higher (`max`) values of `monitor` are better.
         keep_every_steps: One in every so many steps stays forever.
+        min_seconds: How old the last one must be, by the clock of rank 0, for the next to be due at
+            an epoch's end. The checkpoint among the default callbacks has 30: short epochs don't
+            wait for the disk, and a kill loses no more than that.
         at_end: Whether to save when training ends: completed, or at the stop, before anything is
             done for the end. Where weights were changed for the end (the best were restored), once
             more.
@@ -93,6 +96,7 @@ class Checkpoint(PeriodicCallback, Saver):
         monitor: str | None = None,
         mode: Literal["min", "max"] = "min",
         keep_every_steps: int | None = None,
+        min_seconds: float = 0.0,
         at_end: bool = True,
         save_on_failure: bool = True,
         folder: str = "checkpoints",
@@ -106,6 +110,13 @@ class Checkpoint(PeriodicCallback, Saver):
                 expected="'raise' or 'warn'",
                 option="on_save_error",
             )
+        if not min_seconds >= 0:
+            raise ConfigurationError(
+                f"min_seconds={min_seconds!r} can't be used",
+                expected="0 or more",
+                option="min_seconds",
+            )
+        self.min_seconds = min_seconds
         self.retention = Retention(keep_last, keep_best, monitor, mode, keep_every_steps)
         self.monitors = () if monitor is None else (monitor,)
         self.at_end = at_end
@@ -122,6 +133,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self._writer: CheckpointWriter | None = None
         self._lacks_memory = False
         self._saved_at = (-1, 0, 0)
+        self._saved_seconds = -math.inf
         self._sign = 1.0 if mode == "min" else -1.0
         self._best: list[float] = []
         self._best_is_due = False
@@ -160,6 +172,7 @@ class Checkpoint(PeriodicCallback, Saver):
         if run.world.is_global_zero:
             self._refuse_a_link(run)
         self._began_infinite = began_infinite(run.models)
+        self._saved_seconds = -math.inf if run.resumed_from is None else run.progress.seconds
         self._writer = CheckpointWriter(
             self.root(run),
             run.id,
@@ -223,7 +236,8 @@ class Checkpoint(PeriodicCallback, Saver):
             self._best = finite[: self.retention.keep_best]
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
-        if self._after_epochs.crossed(run.progress):
+        is_old = run.progress.seconds - self._saved_seconds >= self.min_seconds
+        if self._after_epochs.crossed(run.progress) and is_old:
             self.on_due(run)
         elif self._best_is_due:
             run.save(f"{self.monitors[0]} is among the best", all_ranks=True)
@@ -258,7 +272,7 @@ class Checkpoint(PeriodicCallback, Saver):
         except Exception as error:  # of any kind: out of memory, no thread, a state, a disk
             self._failed(error)
         else:
-            self._saved_at = _stand(run)
+            self._saved_at, self._saved_seconds = _stand(run), run.progress.seconds
         if self.waits:
             self.finish_saves(run)
 
@@ -323,7 +337,8 @@ class Checkpoint(PeriodicCallback, Saver):
         run.emit(Callback.on_checkpoint_saved, saved.path)
 
     def _failed(self, error: Exception) -> None:
-        self._saved_at = (-1, 0, 0)  # to be tried again at the end
+        self._saved_at = (-1, 0, 0)  # to be tried again at the end, or when the next is due
+        self._saved_seconds = -math.inf
         if "warn" not in (self.on_save_error, self.on_error):
             raise error
         logger.warning(

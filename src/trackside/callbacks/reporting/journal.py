@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO, final
 
 from trackside.errors import printable
-from trackside.run_folder.inside import append_inside
+from trackside.run_folder.inside import append_inside, unlinked
 from trackside.run_folder.names import JOURNAL
 
 WARNINGS_AT_MOST = 200
@@ -33,10 +33,14 @@ class Journal:
     """The open journal of one session.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder. A link that was planted there under the journal's name is removed.
+
+    Raises:
+        OSError: Another thing than a file has its name.
     """
 
     def __init__(self, folder: Path) -> None:
+        unlinked(folder / JOURNAL)
         self._file: TextIO = append_inside(folder, JOURNAL)
         self._warnings = _Warnings(self)
         self.step = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from trackside.run_folder.inside import replace_inside
 from trackside.run_folder.names import CHANGES, CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
 from trackside.secret import as_written
 from trackside.vocabulary.directions import direction
+
+logger = logging.getLogger("trackside")
 
 _GIT_SECONDS = 10
 _LISTED = 1000
@@ -66,9 +69,7 @@ class Provenance(RankZeroCallback):
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
         (run.directory / OUTCOME).unlink(missing_ok=True)
-        self._journal = Journal(run.directory)
-        step = run.progress.steps_completed
-        self._journal.begin(run.id, step, run.world.size, run.resumed_from)
+        self._journal = _begun(run)
         if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
         if self.configuration is None:
@@ -118,6 +119,18 @@ class Provenance(RankZeroCallback):
             ],
         }
         replace_inside(run.directory, OUTCOME, json.dumps(written, indent=2) + "\n")
+
+
+def _begun(run: Run) -> Journal | None:
+    """The journal, with this session in it; a journal that can't be written costs nothing else."""
+    try:
+        journal = Journal(run.directory)
+        step = run.progress.steps_completed
+        journal.begin(run.id, step, run.world.size, run.resumed_from)
+    except OSError as error:
+        logger.warning("the run has no journal of its sessions and warnings: %s", error)
+        return None
+    return journal
 
 
 def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:

@@ -38,7 +38,7 @@ class Report(PeriodicCallback):
 
     Example:
         >>> Report(every="10 epochs")
-        Report(every='10 epochs')
+        Report('10 epochs')
     """
 
     runs_in = ("fit",)

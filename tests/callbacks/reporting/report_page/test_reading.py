@@ -120,3 +120,13 @@ def test_what_was_not_committed_is_read_only_where_it_is_asked_for(tmp_path: Pat
     put(tmp_path, "changes.diff", "+secret")
     assert read_run(tmp_path).changes is None
     assert read_run(tmp_path, with_changes=True).changes == "+secret"
+
+
+def test_a_journal_that_cannot_be_written_costs_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "journal.jsonl").mkdir()
+    trainer(tmp_path).fit(DATA, epochs=1)
+    assert "has no journal" in caplog.text
+    assert (tmp_path / "outcome.json").is_file()
+    assert (tmp_path / "environment.json").is_file()

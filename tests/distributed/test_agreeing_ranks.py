@@ -16,16 +16,21 @@ def test_what_is_planted_on_one_rank_ends_the_run_on_all_by_its_name(
     torchrun: StartTorchrun, tmp_path: Path, strategy: str, ranks: int
 ) -> None:
     # Shards have no replicas: with FSDP, no weight is there twice.
-    planted = ["nothing", "rate", "option", "sample", *(["weight"] if strategy == "ddp" else [])]
+    planted = ["nothing", "rate", "option", "sample", "flag"]
+    planted += ["weight"] if strategy == "ddp" else []
 
     run = torchrun("agreeing_ranks.py", tmp_path, strategy, *planted, ranks=ranks)
 
     assert (run.exit_code, run.hung) == (0, False), run
     for what in planted:
-        texts = [text for text, *_ in run.claimed(what)]
-        _, named, rank, _, _ = run.claimed(what)[0]
+        claims = run.claimed(f"{what} 0")
+        texts = [text for text, *_ in claims]
+        _, named, rank, _, _ = claims[0]
         if what == "nothing":
             assert set(texts) == {""}
+            continue
+        if what == "flag":  # refused on its rank before a collective; the others hear of it
+            assert all(named in text for text in texts), run
             continue
         assert len(set(texts)) == 1, texts
         on = f"rank {rank}" if rank else "rank"

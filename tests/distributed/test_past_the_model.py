@@ -59,6 +59,7 @@ def test_however_a_step_calls_the_model_the_weights_are_those_of_one_process(
 
 
 REFUSED = {
+    "unfrozen within an epoch": ("UsageError", "body.weight was unfrozen", "on_epoch_start"),
     "unfrozen on one rank": ("DisagreementError", "body.weight", "Unfreeze"),
     "elsewhere": ("ConfigurationError", "`extra.weight`", "configure_model"),
     "shapes": ("DisagreementError", "0.weight differs on rank", "float64 [3, 4] on rank 1"),
@@ -74,7 +75,6 @@ def test_what_ranks_cannot_train_is_refused_by_name_with_the_way_out(
 
 
 DDP_ALONE = {
-    "unfrozen within an epoch": ("UsageError", "body.weight was unfrozen", "on_epoch_start"),
     "unused": ("UsageError", "second.weight, second.bias", "find_unused_parameters=True"),
     "static": ("ConfigurationError", "accumulate=2", "leave `static_graph` out"),
     "the last step": ("DisagreementError", "first.weight", "find_unused_parameters=True"),

@@ -61,8 +61,8 @@ class Parallel(ABC):
     that is out of evaluation batches calls it on a filler (`sharding.evaluation_share`)."""
 
     follows_flags: bool = True
-    """Whether a parameter may begin or cease to want gradients at any time. Otherwise those are
-    averaged that wanted them when the model was placed."""
+    """Whether a placed model averages the gradients of those parameters that want them by now.
+    Otherwise of those that wanted them when it was placed."""
 
     @property
     def keeps_buffers(self) -> bool:

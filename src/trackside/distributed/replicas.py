@@ -73,10 +73,13 @@ class Replicas:
     def check_flags(self) -> None:
         """Refuse a parameter that was frozen or unfrozen since the epoch began.
 
+        No rank can know here whether the others have done the same: those that haven't would wait
+        for its gradient, or abort.
+
         Raises:
-            UsageError: One was: its gradients would be averaged no more, or not yet.
+            UsageError: One was.
         """
-        if self.strategy.follows_flags or self._wanted() == self._flags:
+        if self._wanted() == self._flags:
             return
         name = next(compress(self._parameters, map(ne, self._wanted(), self._flags)))
         done = "unfrozen" if self._parameters[name].requires_grad else "frozen"

@@ -1,7 +1,7 @@
 """Trainings whose ranks come to differ in one thing, each a run; what every rank then hears.
 
-Arguments: folder, strategy, and the names of what is planted. A seed in the environment draws rank,
-step and place.
+Arguments: folder, strategy, and the names of what is planted. A seed draws rank, step and place;
+`SEEDS` in the environment says for how many seeds all of it is done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from claims import claim
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from trackside import Callback, DisagreementError, Run, Settings, Trainer
+from trackside import Callback, Run, Settings, TracksideError, Trainer
 from trackside.distributed import leave
 
 RANK, RANKS = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -78,6 +78,10 @@ class Planted(Callback):
             if self.rank == RANK:
                 with torch.no_grad():
                     parameter.view(-1)[self.dice.randrange(parameter.numel())] += 1e-6
+        if self.what == "flag":
+            self.named = name
+            if self.rank == RANK:
+                parameter.requires_grad_(False)
         if self.what == "rate":
             self.named = "lr of optimizer/0"
             if self.rank == RANK:
@@ -92,7 +96,8 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
 
 
-def planted(what: str, folder: Path, strategy: str, dice: random.Random) -> None:
+def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
+    dice = random.Random(f"{what} {seed}")
     rank, step = dice.randrange(RANKS), dice.randrange(1, STEPS)
     place = dice.randrange(BATCH)
     callback = Planted(what, rank, step, dice)
@@ -108,23 +113,25 @@ def planted(what: str, folder: Path, strategy: str, dice: random.Random) -> None
         defaults=False,
         seed=0,
         settings=Settings(
-            directory=folder / what,
+            directory=folder / f"{what} {seed}",
             strategy=strategy,
-            compare_ranks_every=os.environ.get("EVERY", "100 steps"),
+            compare_ranks_every=("100 steps", "1 step")[seed % 2],
         ),
     )
     text = ""
     try:
         trainer.fit(DataLoader(Rows(), batch_sampler=Batches(swapped)), epochs=EPOCHS)
-    except DisagreementError as error:
+    except TracksideError as error:
         text = str(error)
         leave(failed=True)
     steps = trainer.result.outcome.step if trainer.result else None
-    claim(what, [text, callback.named, rank, step, steps])
+    claim(f"{what} {seed}", [text, callback.named, rank, step, steps])
 
 
 if __name__ == "__main__":
     folder, strategy, *names = sys.argv[1:]
-    dice = random.Random(int(os.environ.get("SEED", "0")))
-    for name in names:
-        planted(name, Path(folder), strategy, dice)
+    for seed in range(int(os.environ.get("SEEDS", "1"))):
+        for name in names:
+            planted(name, Path(folder), strategy, seed)
+    sys.stdout.flush()
+    os._exit(0)  # groups that were broken off may wait for each other in their destructors

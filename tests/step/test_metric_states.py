@@ -35,6 +35,38 @@ class Keep(torchmetrics.Metric):
         return torch.cat(self.items).float().mean()
 
 
+class RunningMean(torchmetrics.Metric):
+    """A state that is a mean over updates."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("value", default=torch.tensor(0.0), dist_reduce_fx="mean")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        self.value += (prediction.mean() - self.value) / self.update_count
+
+    def compute(self) -> Tensor:
+        return self.value
+
+
+class Newest(torchmetrics.Metric):
+    """A tensor that nobody reduces, of one dimension more with each rank that has it."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("value", default=torch.tensor(0.0), dist_reduce_fx=None)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        self.value = prediction.mean()
+
+    def compute(self) -> Tensor:
+        return torch.tensor(float(self.value.ndim))
+
+
 class OtherShapes(torchmetrics.Metric):
     """A state that grows, and is no list."""
 
@@ -57,6 +89,7 @@ KINDS: dict[str, Callable[[], torchmetrics.Metric | torchmetrics.MetricCollectio
     "lists as they are": Keep,
     "tensors as they are": torchmetrics.PearsonCorrCoef,
     "the largest": torchmetrics.MaxMetric,
+    "means": RunningMean,
     "curves": lambda: torchmetrics.PrecisionRecallCurve(task="binary", thresholds=None),
     "a composition": lambda: torchmetrics.Accuracy(task="binary") * 2,
     "inside of another": lambda: torchmetrics.MinMaxMetric(torchmetrics.Accuracy(task="binary")),
@@ -143,3 +176,13 @@ def test_states_of_other_shapes_are_refused_by_the_metric_s_name() -> None:
 
     with pytest.raises(ConfigurationError, match="other shapes in the metric 'growing'"):
         SimulatedRanks(2).run(program)
+
+
+def test_the_state_of_the_only_rank_with_a_batch_is_that_of_one_process() -> None:
+    def program(world: World) -> float:
+        metric = Newest()
+        update(metric, [] if world.rank else [0])
+        with over_ranks(world, {"it": metric}):
+            return float(metric.compute())
+
+    assert SimulatedRanks(2).run(program) == [0.0, 0.0]

@@ -19,7 +19,7 @@ FILES = {
     "wait_for": "/usr/lib/site-packages/trackside/distributed/links.py",
     "all_reduce": "/usr/lib/site-packages/torch/distributed/distributed_c10d.py",
     "_engine_run_backward": "/usr/lib/site-packages/torch/autograd/graph.py",
-    "read_a_file": "/home/me/mine.py",
+    "read_a_file": "mine/mine.py",
 }
 """Functions, and the files in which they seem to be written."""
 
@@ -31,7 +31,7 @@ def frame_in(function: str) -> Any:
         code = SimpleNamespace(co_name=name, co_filename=file)
         return SimpleNamespace(f_code=code, f_lineno=7, f_back=back)
 
-    hook = frame("on_step_end", "/home/me/hooks.py", None)
+    hook = frame("on_step_end", "mine/hooks.py", None)
     library = frame("wrapped", "/usr/lib/site-packages/torch/nn/module.py", hook)
     return frame(function, FILES[function], library)
 
@@ -141,4 +141,4 @@ def test_a_time_that_is_none_is_refused(given: str) -> None:
 def test_the_line_that_called_is_the_user_s() -> None:
     place = place_of(frame_in("all_reduce"), "now")
 
-    assert place.what == "`all_reduce` called at /home/me/hooks.py:7 (on_step_end)"
+    assert place.what == "`all_reduce` called at mine/hooks.py:7 (on_step_end)"

@@ -60,7 +60,7 @@ def take_place(
     """Take up what `by` ranks have saved in the middle of an epoch."""
     source = DataSource("train", data, 4, world=world, training=True)
     state: dict[str, Any] = {"epoch_start": None, "loader": {"rank": 0}}
-    kept = state if saved is None else {**state, "kind": saved}
+    kept = state if saved is None else {**state, "sharing": saved}
     checkpoint: Any = SimpleNamespace(
         manifest=SimpleNamespace(world_size=by), rank_state=lambda rank: {"data": kept}
     )

@@ -126,7 +126,7 @@ class DataSource:
             self.samples = None if size is None or self.samples is None else batches * size
 
     @property
-    def kind(self) -> Literal["shared", "strided", "own"]:
+    def sharing(self) -> Literal["shared", "strided", "own"]:
         """How ranks take samples: parts of what all draw; every R-th of one order; each its own."""
         if self._seekable is None:
             return "own"
@@ -381,7 +381,7 @@ class DataSource:
 
     def state_dict(self) -> dict[str, Any]:
         """The position: generators at the start of the pass and now, and the loader's own state."""
-        state: dict[str, Any] = {"epoch_start": self._epoch_start, "kind": self.kind}
+        state: dict[str, Any] = {"epoch_start": self._epoch_start, "sharing": self.sharing}
         state["own_generators"] = self._generators.own_states()
         if isinstance(self.loader, Stateful):
             state["loader"] = self.loader.state_dict()

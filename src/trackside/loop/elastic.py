@@ -45,13 +45,15 @@ def take_place(
     saved_by, ranks = checkpoint.manifest.world_size, training.run.world.size
     rank = training.run.world.rank
     states = [checkpoint.rank_state(rank)["data"] for rank in range(saved_by)]
-    saved = states[0].get("kind", source.kind)
-    taken = _taken(source, shared, saved_by, ranks) if saved == source.kind == "strided" else None
+    saved = states[0].get("sharing", source.sharing)
+    taken = (
+        _taken(source, shared, saved_by, ranks) if saved == source.sharing == "strided" else None
+    )
     inside = shared["loop"]["phase"] == "training"
     where = "it goes on at the same sample, not bitwise the same"
-    if not inside and source.kind == "own":
+    if not inside and source.sharing == "own":
         own["data"], where = None, "it goes on with the next epoch"
-    elif not inside or saved == source.kind == "shared" or taken is not None:
+    elif not inside or saved == source.sharing == "shared" or taken is not None:
         own["data"] = states[rank % saved_by]
     elif isinstance(source.loader, DividesItself) and all("loader" in one for one in states):
         source.loader.load_rank_states([one["loader"] for one in states])

@@ -15,6 +15,7 @@ from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.run_folder.inside import write_inside
 from trackside.tracking.media import Audio, File, Histogram, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
 
@@ -67,7 +68,7 @@ class WandB(Tracker):
         self.run_name = name
         self._options = {"group": group, "tags": list(tags), "mode": mode, **(options or {})}
         self._run: Any = None
-        self._note = Path()
+        self._directory, self._note = Path(), ""
         self._sent: tuple[int, frozenset[str]] = (0, frozenset())
         """Step and names of the last row before a resume."""
         self._newest: tuple[int, frozenset[str]] = (0, frozenset())
@@ -96,8 +97,9 @@ class WandB(Tracker):
             **self._options,
         }
         self._run = self._wandb.init(**arguments)
-        self._note = beginning.directory / "wandb" / f"sent-{self.run_id}.json"
-        self._sent = _read(self._note) if beginning.step else (0, frozenset())
+        self._directory, self._note = beginning.directory, f"wandb/sent-{self.run_id}.json"
+        note = beginning.directory / self._note
+        self._sent = _read(note) if beginning.step else (0, frozenset())
         self._newest = self._sent
         # Its own counter can't go back to the checkpoint after a resume: ours is the axis.
         self._run.define_metric("step")
@@ -111,8 +113,8 @@ class WandB(Tracker):
         known = names | values.keys() if step == record.step else values.keys()
         self._newest = (record.step, frozenset(known))
         # W&B keeps what it is given in a process beside this one: a kill doesn't lose it.
-        self._note.parent.mkdir(parents=True, exist_ok=True)
-        self._note.write_text(json.dumps([record.step, sorted(known)]), encoding="utf-8")
+        text = json.dumps([record.step, sorted(known)]).encode()
+        write_inside(self._directory, self._note, lambda stream: stream.write(text))
 
     def was_sent(self, name: str, step: int) -> bool:
         """Whether a row of that step was given to W&B, as a note in the run's folder says."""

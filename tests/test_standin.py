@@ -11,7 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils import backend_registration
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="torch has devices that are written in Python from 2.10 on",
+)
 SETUP = """
 import torch
 from tests import standin

@@ -173,6 +173,9 @@ def test_other_weights_are_found_by_plain_name_or_by_that_of_the_wrapped_model(
     assert torch.equal(copied(x), other.eval()(x))
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.9", reason="torch.export.save pickles the weights before torch 2.9"
+)
 def test_neither_data_nor_anything_pickled_is_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "model.pt2"
     torch.export.save(traced().program, file)

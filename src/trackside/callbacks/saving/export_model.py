@@ -60,7 +60,7 @@ class ExportModel(PeriodicCallback):
     then and not after days. The loop waits for each export: about a second for small models, and
     some seconds more the first time, when torch's compiler is loaded.
 
-    A run never resumes from it: it isn't a checkpoint. A `.pt2` of a recent torch is a zip
+    A run never resumes from it: it isn't a checkpoint. A `.pt2` of torch 2.9 and newer is a zip
     archive: weights as raw bytes, the program as JSON, and nothing pickled but weights that are of
     a subclass of `Tensor`. `torch.export.load` does unpickle what a file says is pickled: load only
     files that you trust.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trackside.data.batches import describe
 from trackside.errors import DataError
+from trackside.machine.accelerator import exact_dtype
 
 
 def accuracy(
@@ -36,7 +37,8 @@ def accuracy(
         if target.shape == prediction.shape:
             target = _classes_of(target, prediction, dim)
         right, counted = prediction.argmax(dim) == target, target != ignore_index
-    return (right & counted).double().sum() / counted.double().sum()
+    exact = exact_dtype(right.device)
+    return (right & counted).sum(dtype=exact) / counted.sum(dtype=exact)
 
 
 def _are_logits(prediction: Tensor, target: Tensor, class_dim: int | None) -> bool:

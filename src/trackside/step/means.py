@@ -111,7 +111,7 @@ class Mean:
         self._pairs.clear()
         self._begun.clear()
         if state["values"] is not None:
-            values, weights = state["values"].to(device), state["weights"].to(device)
+            values, weights = (_back(state[key], device) for key in ("values", "weights"))
             self._pairs.extend(zip(values.unbind(), weights.unbind(), strict=True))
 
 
@@ -122,7 +122,7 @@ def _finite_or_none(
     if where is None:
         return (value, weight) if math.isfinite(value) else (0.0, 0.0)
     if not isinstance(value, Tensor):
-        value = torch.tensor(value, dtype=torch.float64).to(where.device)
+        value = _exact(torch.tensor(value, dtype=torch.float64), where.device)
     counts = value.isfinite() | ~where.to(value.device)
     return torch.where(counts, value, 0), torch.where(counts, weight, 0)
 
@@ -162,6 +162,11 @@ def _mixed(items: Sequence[Any], device: torch.device) -> Tensor:
             for item in items
         ]
     )
+
+
+def _back(column: Tensor, device: torch.device) -> Tensor:
+    """A column that comes back as it was kept; in `_exact` where it was kept so."""
+    return _exact(column, device) if column.dtype is torch.float64 else column.to(device)
 
 
 def _exact(column: Tensor, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trackside.distributed.state import local_part
 from trackside.errors import ConfigurationError, did_you_mean
+from trackside.machine.accelerator import exact_dtype
 from trackside.vocabulary import idioms
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
@@ -116,15 +117,18 @@ def non_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     device = next(iter(floating.values())).device
     sums = torch.stack([_sum(t).to(device) for t in floating.values()])
     suspects = [n for n, ok in zip(floating, sums.isfinite().tolist(), strict=True) if not ok]
-    return [name for name in suspects if not bool(floating[name].double().isfinite().all())]
+    return [name for name in suspects if not bool(_exact(floating[name]).isfinite().all())]
 
 
 def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def _exact(tensor: Tensor) -> Tensor:
+    return tensor.to(exact_dtype(tensor.device))
+
+
 def _sum(tensor: Tensor) -> Tensor:
-    if tensor.element_size() == 1 or tensor.device.type == "mps":  # no sum, or no double
-        tensor = tensor.float()
-        return tensor.sum()
-    return tensor.sum(dtype=torch.float64)
+    if tensor.element_size() == 1:  # it has no sum
+        return tensor.float().sum()
+    return tensor.sum(dtype=exact_dtype(tensor.device))

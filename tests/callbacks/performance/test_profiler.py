@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity
 
 from trackside import Callback, Settings
-from trackside.callbacks.performance.profiler import Profiler
+from trackside.callbacks.performance.profiler import Profiler, device_activity
 from trackside.errors import ConfigurationError
 from trackside.run import Run
 from trackside.testing import tiny_regression
@@ -77,3 +78,9 @@ def test_where_there_is_no_memory_snapshot_it_says_so(caplog: pytest.LogCaptureF
 def test_what_is_no_number_of_steps_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Profiler(**options)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("cuda", "CUDA"), ("xpu", "XPU"), ("cpu", None)])
+def test_the_work_of_the_device_is_recorded_where_torch_can(kind: str, name: str | None) -> None:
+    activity = device_activity(torch.device(kind))
+    assert activity == (None if name is None else getattr(ProfilerActivity, name))

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, final
 
-import torch
 from torch import Tensor
 
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run
 from trackside.schedule import Schedule
 from trackside.step.output import Output
@@ -97,4 +97,4 @@ def _mean(value: Tensor | float) -> Tensor | float:
     if not isinstance(value, Tensor):
         return float(value)
     value = value.detach()
-    return value if value.numel() == 1 else value.to(torch.float64).mean()
+    return value if value.numel() == 1 else value.mean(dtype=exact_dtype(value.device))

@@ -17,7 +17,7 @@ def histogram(tensor: Tensor, bins: int) -> Histogram:
     values = values if values.dtype is torch.float64 else values.float()
     finite = values[torch.isfinite(values)]
     low, high = finite.aminmax() if finite.numel() else (values.new_zeros(()), values.new_zeros(()))
-    ends = torch.stack((low, high)).double().tolist()
+    ends = torch.stack((low, high)).tolist()
     if ends[0] == ends[1]:
         ends = [ends[0] - 0.5, ends[1] + 0.5]
     counts = torch.zeros(bins, dtype=torch.int64, device=values.device)

@@ -13,6 +13,7 @@ from trackside.distributed.gradients import values_of
 from trackside.distributed.state import is_sharded
 from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run
 from trackside.schedule import Schedule
 
@@ -94,12 +95,13 @@ class GradientNoise(Callback):
     def _estimate(self, run: Run, first: Tensor, whole: Tensor) -> None:
         # Losses are divided by the batches of the step. Batches before the last stay on their
         # rank, so the first one's gradient is that of this rank's samples.
-        first_square = (first * run.accumulate).double() ** 2
+        exact = exact_dtype(first.device)
+        first_square = (first * run.accumulate).to(exact) ** 2
         if run.world.size > 1:
             first_square = run.world.all_reduce(first_square)
         small = self._samples[0]
         large = sum(self._samples) * run.world.size
-        noise, signal = noise_and_signal(first_square, whole.double() ** 2, small, large)
+        noise, signal = noise_and_signal(first_square, whole.to(exact) ** 2, small, large)
         self._smoothed.add(noise, signal)
         run.log("grad/noise_scale", self._smoothed.scale, weight=1.0)
 

@@ -86,8 +86,8 @@ class Profiler(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         activities = [ProfilerActivity.CPU]
-        if run.device.type == "cuda":
-            activities.append(ProfilerActivity.CUDA)
+        if (device := device_activity(run.device)) is not None:
+            activities.append(device)
         with _no_warnings():
             self._profile = self._new(run, activities)
             self._profile.start()
@@ -131,8 +131,10 @@ class Profiler(Callback):
         folder = folder_inside(run.directory, "profile")
         name = f"step-{run.progress.steps_completed:010d}-rank-{run.world.rank}"
         recorded.export_chrome_trace(str(unlinked(folder / f"{name}.json")))
-        by = "self_cuda_time_total" if run.device.type == "cuda" else "self_cpu_time_total"
-        table = recorded.key_averages().table(sort_by=by, row_limit=self.rows)
+        side = "cpu" if device_activity(run.device) is None else "device"
+        table = recorded.key_averages().table(
+            sort_by=f"self_{side}_time_total", row_limit=self.rows
+        )
         replace_inside(folder, f"{name}.txt", f"{table}\n")
         if self._records_memory:
             from torch.cuda import _memory_viz  # noqa: PLC0415 - only where it is wanted
@@ -141,6 +143,11 @@ class Profiler(Callback):
             page = _memory_viz.trace_plot(torch.cuda.memory._snapshot())  # type: ignore[no-untyped-call]
             replace_inside(folder, f"{name}-memory.html", page)
         logger.info("wrote the profile of some steps to %s", folder / name)
+
+
+def device_activity(device: torch.device) -> ProfilerActivity | None:
+    """Its work on the device, where torch records that of its kind; None: the host's alone."""
+    return None if device.type == "cpu" else getattr(ProfilerActivity, device.type.upper(), None)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trackside.distributed.gradients import value_of
+from trackside.machine.accelerator import exact_dtype
 from trackside.models.naming import named_parameters, prefix
 
 _NEVER = float("inf")
@@ -41,7 +42,7 @@ class LateFlag:
             1.0 where the value isn't finite, else 0.0, on its device, shape `()`.
         """
         finite = torch.isfinite(value.detach()).reshape(())
-        bad = torch.where(finite, _NEVER, float(step)).double()
+        bad = torch.where(finite, _NEVER, float(step)).to(exact_dtype(finite.device))
         former = self._first.get(what)
         self._first[what] = bad if former is None else torch.minimum(former, bad)
         self._steps = step
@@ -61,7 +62,7 @@ class LateFlag:
             self._copy = None
             if (found := self._found(copy, steps)) is not None:
                 return found
-        host = torch.empty(first.shape, dtype=torch.float64, pin_memory=True)
+        host = torch.empty(first.shape, dtype=first.dtype, pin_memory=True)
         host.copy_(first, non_blocking=True)
         stream = torch.accelerator.current_stream(first.device)
         self._copy = (host, stream.record_event(), self._steps)

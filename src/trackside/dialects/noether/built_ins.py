@@ -19,7 +19,7 @@ from trackside.dialects.noether.counters import UpdateCounter
 from trackside.dialects.values import is_number, on_host
 from trackside.errors import ConfigurationError, NonFiniteError
 from trackside.lifecycle.adoption import Translated
-from trackside.machine.accelerator import memory_counters
+from trackside.machine.accelerator import exact_dtype, memory_counters
 
 
 class DatasetStatsCallback(Translated):
@@ -130,7 +130,8 @@ class OnlineLossCallback(PeriodicCallback):
 
     def track_after_accumulation_step(self, *, losses: dict[str, Any], **_: Any) -> None:
         for name, loss in losses.items():
-            pair = torch.stack((loss.detach().double(), torch.ones_like(loss, dtype=torch.double)))
+            exact = loss.detach().to(exact_dtype(loss.device))
+            pair = torch.stack((exact, torch.ones_like(exact)))
             self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
     def periodic_callback(self, **_: Any) -> None:

@@ -74,7 +74,8 @@ class CharTransformer(nn.Module):
         codes = torch.tensor([list(start.encode("ascii"))])
         draws = torch.Generator().manual_seed(0)
         for _ in range(length):
-            chances = (self(codes[:, -CONTEXT:])[:, -1] / 0.6).softmax(-1)
+            scores = self(codes[:, -CONTEXT:].to(self.places.device))[:, -1]
+            chances = (scores.cpu() / 0.6).softmax(-1)
             codes = torch.cat([codes, torch.multinomial(chances, 1, generator=draws)], dim=1)
         return bytes(codes[0].tolist()).decode("ascii")
 

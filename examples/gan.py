@@ -90,8 +90,9 @@ def main(epochs: int = 150) -> tuple[Result, Tensor]:
     result = trainer.fit(digits("train"), epochs=epochs, batch_size=128)
     torch.manual_seed(1)
     maker = trainer.models["generator"]
+    device = next(maker.parameters()).device
     with torch.no_grad():
-        return result, maker(torch.randn(4, NOISE))
+        return result, maker(torch.randn(4, NOISE).to(device)).cpu()
 
 
 if __name__ == "__main__":

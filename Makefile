@@ -87,11 +87,15 @@ compat: $(TEST_STAMP)  ## the quick tests with VERSIONS="2.14.1 2.8.0@3.12" of t
 	$(BIN)/python -m tests.versions $(VERSIONS) $(ARGS)
 
 # A machine with an accelerator has its own build of torch, and often no network: its Python is used
-# as it is, with what it lacks from a folder of wheels.
+# as it is, in an environment of its own or not, with what it lacks from a folder of wheels.
+INSTALL_BESIDE := .accelerator/bin/python -m pip install -q --disable-pip-version-check $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
 accelerator:  ## tests and benchmarks on a GPU, with the PYTHON there (WHEELS=folder where offline)
 	@$(FIND_PYTHON); python=$$(find_python) || { $(NO_PYTHON); exit 1; }; \
-	"$$python" -m venv --system-site-packages .accelerator && \
-	.accelerator/bin/python -m pip install -q $(if $(WHEELS),--no-index --find-links "$(WHEELS)") --no-build-isolation -e ".[test]" && \
+	"$$python" -m venv .accelerator && \
+	"$$python" -c 'import site; print("\n".join(site.getsitepackages()))' \
+	  > "$$(.accelerator/bin/python -c 'import site; print(site.getsitepackages()[0])')/machine.pth" && \
+	$(INSTALL_BESIDE) "setuptools>=77" && \
+	$(INSTALL_BESIDE) --no-build-isolation -e ".[test]" && \
 	.accelerator/bin/python -m tests.accelerator $(ARGS)
 
 browser: $(TEST_STAMP)  ## reports in a real browser (Debian: chromium and chromium-driver)

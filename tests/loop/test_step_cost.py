@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,11 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.by_trainer import Idle, Listening, fit
 from benchmarks.counting import FIRST, LAST, Counts, Marked, per_step
 from benchmarks.task import build, raw_loop
+from tests.device import NAME
 from trackside import Callback, Settings, Trainer
 from trackside.run import Run
 
 STEPS = LAST - FIRST
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+DEVICES = sorted({"cpu", NAME})
 
 # --- Python --------------------------------------------------------------------------------------
 
@@ -128,7 +130,10 @@ class Read(Tensor):
 def sync_debug(device: str) -> Iterator[None]:
     """On CUDA, whatever waits for the device is an error."""
     if device == "cuda":
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings():
+            # It warns, once, that it is a prototype.
+            warnings.simplefilter("ignore", UserWarning)
+            torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

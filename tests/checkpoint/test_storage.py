@@ -52,6 +52,9 @@ def test_the_file_of_one_rank_is_plain_safetensors(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.7", reason="torch.distributed.checkpoint reads no safetensors"
+)
 def test_torch_s_own_reader_reads_it(tmp_path: Path) -> None:
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load

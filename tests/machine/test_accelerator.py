@@ -18,6 +18,7 @@ from tests.versions import (
     with_outcomes,
     with_results,
 )
+from trackside.errors import ConfigurationError
 from trackside.machine import accelerator, randomness
 
 GPU = torch.device("cuda")
@@ -71,6 +72,11 @@ def test_a_kind_with_one_generator_is_asked_for_that(monkeypatch: pytest.MonkeyP
     accelerator.set_generator_states(torch.device("mps"), states)
 
     assert [int(one) for one in held] == [3, 3]
+
+
+def test_several_processes_are_refused_where_torch_can_not_watch_them() -> None:
+    with pytest.raises(ConfigurationError, match="several processes can't be watched"):
+        accelerator.second_connection(object())
 
 
 # --- the table of `make compat` ----------------------------------------------------------------

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from trackside.distributed.failure import Failure, PeerFailed, is_consequence, publish, published
 from trackside.distributed.standstill import Standstill
+from trackside.machine.accelerator import second_connection
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -110,8 +111,7 @@ class FailureWatch:
         """Begin to watch. Call it in the main thread, or the program can't be interrupted."""
         if self._links is None:
             return
-        shared: Any = self._links.store  # the type stubs don't know `clone`
-        self._store = shared.clone()  # its own connection: a wait blocks it for others
+        self._store = second_connection(self._links.store)
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
             self._former_handler = signal.signal(_SIGNAL, self._interrupted)
         self._thread = threading.Thread(

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trackside.errors import ConfigurationError
+
 
 def accelerator() -> torch.device | None:
     """The kind of accelerator that this machine has, or None.
@@ -54,3 +56,27 @@ def memory_counters(device: torch.device) -> Any:
 def exact_dtype(device: torch.device) -> torch.dtype:
     """The dtype in which sums are kept: double precision, single on MPS, which has no double."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def second_connection(store: Any) -> Any:
+    """Another connection to a store of ranks: a wait in one blocks it for others.
+
+    Raises:
+        ConfigurationError: torch 2.6 can't open one, so that a failed rank could not be noticed.
+    """
+    if not hasattr(store, "clone"):
+        raise ConfigurationError(
+            "several processes can't be watched with this torch",
+            expected="torch 2.8 or newer",
+            received=f"torch {torch.__version__}",
+            remedy="train in one process, or update torch",
+        )
+    return store.clone()
+
+
+def forget_example_inputs(program: Any) -> None:
+    """Take the inputs that a program was exported with out of it; torch 2.6 has no public way."""
+    try:
+        program.example_inputs = None
+    except ValueError:
+        program._example_inputs = None

@@ -22,6 +22,7 @@ from trackside.data.batches import Batch, describe, take
 from trackside.data.counting import samples_in
 from trackside.errors import NonFiniteError, TracksideError, UsageError
 from trackside.machine import randomness
+from trackside.machine.accelerator import forget_example_inputs
 from trackside.step.output import TARGETS
 
 SAMPLES = 4
@@ -117,7 +118,7 @@ def trace(model: nn.Module, batch: Batch, *, dynamic_batch: bool) -> Traced:
             "no batch size as a number; or dynamic_batch=False, where one size will do",
         ) from error
     # They would be pickled into the file, and are somebody's data.
-    program.example_inputs = None
+    forget_example_inputs(program)
     return Traced(model, program, example, (SAMPLES, *(OTHER_SIZES if dynamic_batch else ())))
 
 

@@ -155,7 +155,7 @@ def device_kinds(source: str) -> Iterator[str]:
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and DEVICE_NAME.fullmatch(str(node.value)):
-            yield node.value
+            yield str(node.value)
         elif isinstance(node, ast.Attribute) and DEVICE_PART.fullmatch(node.attr):
             yield ast.unparse(node)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):

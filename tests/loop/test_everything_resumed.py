@@ -67,7 +67,7 @@ class Logs(Callback[Run]):
     def on_step_end(self, run: Run) -> None:
         step = run.progress.steps_completed
         weight = next(run.model.parameters()).detach().sum()
-        kinds = (0.5, np.float32(0.25), weight, weight.cpu(), torch.tensor(2))
+        kinds: list[Any] = [0.5, np.float32(0.25), weight, weight.cpu(), torch.tensor(2)]
         run.log("mixed", kinds[step % len(kinds)])
         run.log("number", float(step))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trackside.data.batches import move
+from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run
 
 STATISTICS = ("running_mean", "running_var")
@@ -61,10 +62,11 @@ def _average_over_ranks(run: Run, models: Mapping[str, nn.Module]) -> None:
     measured = statistics(models)
     sums: dict[str, Tensor] = {}
     for name, norm in norms(models).items():
-        batches = _count(norm).double()
+        counted = _count(norm)
+        batches = counted.to(exact_dtype(counted.device))
         sums[name] = batches
         for kind in STATISTICS:
-            sums[f"{name}.{kind}"] = measured[f"{name}.{kind}"].double() * batches
+            sums[f"{name}.{kind}"] = measured[f"{name}.{kind}"].to(batches.dtype) * batches
     total = run.world.all_reduce(sums, "sum")
     for name in norms(models):
         for kind in STATISTICS if total[name] > 0 else ():

@@ -82,6 +82,7 @@ def test_only_history_checkpoints_and_provenance_are_written_into_the_runs_folde
     assert sorted(path.name for path in others) == [
         "environment.json",
         "history.jsonl",
+        "journal.jsonl",
         "outcome.json",
         "run.json",
         "settings.json",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from trackside.checkpoint import Checkpoint
 from trackside.data.loaders import batch_size_of
 from trackside.data.source import DataSource
 from trackside.loop.state import TRAIN, Training
+
+if TYPE_CHECKING:
+    from trackside.checkpoint import Checkpoint
 
 logger = logging.getLogger("trackside")
 

@@ -256,7 +256,7 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     if samples is None:
         samples = counted(batch)
     run.batch_samples = UNKNOWN if samples is None else samples
-    several = not plain and setup.replicas is not None
+    several = listeners.several
     if several:
         returned, output = replicated(training, batch)
     elif setup.precision.autocast is None:
@@ -292,7 +292,7 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
         raise
     progress = run.progress
     progress.batches_completed += 1
-    if not plain and setup.replicas is not None:
+    if several:
         samples = samples_of_all(run.world, loaded.origin, samples, said)
     progress.samples_completed += samples
     if listeners.batch_end:

@@ -116,6 +116,8 @@ class Listeners:
     batch_start: bool
     batch_end: bool
     step_context: bool
+    several: bool
+    """Whether models are spread over several ranks."""
     plain_forward: bool
     """Whether a batch goes into the step as it comes: in one process, on the host, and nobody
     replaces it."""
@@ -138,6 +140,7 @@ class Listeners:
             batch_start=heard(Callback.on_batch_start),
             batch_end=heard(Callback.on_batch_end),
             step_context=bool(events.contexts["step_context"]),
+            several=setup.replicas is not None,
             plain_forward=setup.replicas is None
             and setup.run.device.type == "cpu"
             and not heard(Callback.on_batch_start),

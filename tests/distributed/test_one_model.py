@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 TOLERANCE = 1e-12
 
 
-@pytest.fixture(scope="module", params=[("ddp", 2), ("fsdp", 3)], ids=["ddp", "fsdp"])
+@pytest.fixture(scope="module", params=[("ddp", 3), ("fsdp", 3)], ids=["ddp", "fsdp"])
 def run(
     torchrun: StartTorchrun,
     tmp_path_factory: pytest.TempPathFactory,
@@ -56,6 +56,12 @@ def test_training_is_not_changed_by_evaluations_and_saves(run: TorchRun) -> None
     of_ranks = run.claimed("unwatched, resumed is the same")
 
     assert all(unwatched for strategies in of_ranks for unwatched, _ in strategies)
+
+
+def test_a_resumed_run_has_the_same_bits_on_three_ranks(run: TorchRun) -> None:
+    of_ranks = run.claimed("unwatched, resumed is the same")
+
+    assert all(resumed for strategies in of_ranks for _, resumed in strategies)
 
 
 def test_a_resumed_run_has_the_buffers_of_each_rank_again(run: TorchRun) -> None:

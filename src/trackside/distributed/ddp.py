@@ -79,6 +79,8 @@ class DDP(Parallel):
             gradient_as_bucket_view=self.gradient_as_bucket_view,
             bucket_cap_mb=self.bucket_megabytes,
         )
+        if world.size > 2 and not self.find_unused_parameters and not self.static_graph:
+            order_buckets(wrapped)
         # The argument of this name is deprecated in torch 2.13, and its successor new there; the
         # attribute works in all versions.
         wrapped.broadcast_buffers = self.sync_buffers
@@ -105,3 +107,25 @@ class DDP(Parallel):
         """The module inside."""
         inside = model.module.model if isinstance(model, DistributedDataParallel) else model
         return cast("nn.Module", inside)
+
+
+def order_buckets(wrapped: DistributedDataParallel) -> None:
+    """Let torch arrange its buckets before the first step, by a backward pass of zeros.
+
+    Torch sorts the gradients into new buckets after the first backward pass. On three ranks and
+    more, the order in which a sum is taken depends on the place in a bucket: the first step after a
+    resume would differ from the same step of an unbroken run in its last bits. Now all steps of all
+    runs have the same buckets. Gradients that are sparse can't be had by zeros: they are left out,
+    with their model.
+    """
+    sparse = (nn.Embedding, nn.EmbeddingBag)
+    if any(isinstance(part, sparse) and part.sparse for part in wrapped.modules()):
+        return
+    parameters = [p for p in wrapped.parameters() if p.requires_grad]
+    synchronised = wrapped.broadcast_buffers
+    wrapped.broadcast_buffers = False
+    zero = wrapped(Call(lambda: sum(p.reshape(-1)[:1].sum() * 0 for p in parameters)))
+    wrapped.broadcast_buffers = synchronised
+    zero.backward()
+    for parameter in parameters:
+        parameter.grad = None

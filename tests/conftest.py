@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Before torch is imported anywhere: figures must not depend on how sums are split over threads, and
@@ -30,7 +31,13 @@ SLOW_TEST_TIMEOUT_SECONDS = 3600
 
 
 def pytest_configure() -> None:
-    """Models train on the device of `TRACKSIDE_TEST_DEVICE`, in processes that tests start too."""
+    """Signals are heard, and models train on the device of `TRACKSIDE_TEST_DEVICE`.
+
+    Processes that tests start inherit both. A shell starts what runs in the background with SIGINT
+    ignored, and `nohup` SIGHUP.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     device = os.environ.get("TRACKSIDE_TEST_DEVICE", "cpu")
     if device in ("cpu", "standin"):
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["ZE_AFFINITY_MASK"] = ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -82,11 +83,15 @@ def test_a_live_page_is_served_until_ctrl_c() -> None:
     Path("runs/a").mkdir(parents=True)
     Path("runs/a/settings.json").write_text("{}")
     command = [sys.executable, "-m", "trackside", "report", "runs/a", "--live"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
         assert process.stdout is not None
         address = process.stdout.readline().split()[0]
         with urllib.request.urlopen(address, timeout=60) as answer:
             assert b"<h1>a</h1>" in answer.read()
-        process.send_signal(2)
-        assert "no longer served" in process.stdout.read()
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "no longer served" in told
     assert process.returncode == 0

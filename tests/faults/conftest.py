@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.figures import PROPERTY, Figure
@@ -17,11 +14,3 @@ def figure(request: pytest.FixtureRequest) -> Figure:
         request.node.user_properties.append((PROPERTY, {**told, "unit": "", "note": "", **more}))
 
     return tell
-
-
-@pytest.fixture(scope="session", autouse=True)
-def hangups_are_heard() -> Iterator[None]:
-    """A suite that was started by `nohup` ignores SIGHUP, and so would each process it starts."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)

@@ -21,7 +21,12 @@ from trackside.errors import ConfigurationError, TracksideError
 from trackside.planning import checks
 
 NAMES = {"file", "folder", "path", "directory", "root", "output"}
-ENDINGS = {"SaveWeights": ".safetensors", "ExportModel": ".pt2", "PlotHistory": ".png"}
+ENDINGS = {
+    "SaveWeights": ".safetensors",
+    "ExportModel": ".pt2",
+    "PlotHistory": ".png",
+    "Report": ".html",
+}
 CONFINED = {"SaveWeights", "ExportModel", "PlotHistory"}
 """Callbacks whose file must lie below the run's folder: a home folder is refused, not made."""
 
@@ -62,7 +67,11 @@ def test_callbacks_expand_a_home_folder(one: type, option: str, tmp_path: Path) 
         with pytest.raises(ConfigurationError, match="a name"):
             _made(one, option, "~/there")
     else:
-        assert Path(vars(_made(one, option, "~/there"))[option]) == tmp_path / "home/there"
+        if one.__name__ == "Artifacts":  # refuses a folder that isn't there
+            (tmp_path / "home/there").mkdir(parents=True)
+        ending = ENDINGS.get(one.__name__, "")
+        expanded = tmp_path / f"home/there{ending}"
+        assert Path(vars(_made(one, option, "~/there"))[option]) == expanded
 
 
 @pytest.mark.parametrize(("one", "option"), OPTIONS, ids=lambda value: str(value))
@@ -133,5 +142,6 @@ def test_every_function_for_kept_runs_and_checkpoints_that_takes_a_path_is_liste
     assert takers - set(TAKERS) <= {
         "inspect",
         "best_valid",
+        "find",
         "valid_at_step",
     }  # by way of the others

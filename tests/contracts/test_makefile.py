@@ -92,10 +92,10 @@ def test_what_ci_runs_is_what_a_developer_runs() -> None:
     assert script.splitlines()[-1] == "make test"
 
 
-@pytest.mark.parametrize("target", ["test", "faults"])
+@pytest.mark.parametrize(("target", "parts"), [("test", 2), ("faults", 3)])
 @pytest.mark.parametrize("failing", [(), (1,), (2,), (1, 2)])
-def test_a_half_that_fails_hides_not_the_other(
-    target: str, failing: tuple[int, ...], tmp_path: Path
+def test_a_part_that_fails_hides_not_the_others(
+    target: str, parts: int, failing: tuple[int, ...], tmp_path: Path
 ) -> None:
     environment = environment_of(tmp_path / "venv", installed=True)
     for tool in ("python", "ruff", "mypy", "lint-imports"):
@@ -103,14 +103,14 @@ def test_a_half_that_fails_hides_not_the_other(
         pretended.write_text(
             "#!/bin/sh\n"
             f'[ "${{0##*/}}" = python ] || exit 0\n'
-            f"echo half >> {tmp_path}/halves\n"
+            f"echo part >> {tmp_path}/parts\n"
             f'case " {" ".join(map(str, failing))} " in\n'
-            f'  *" $(wc -l < {tmp_path}/halves) "*) exit 1;;\n'
+            f'  *" $(wc -l < {tmp_path}/parts) "*) exit 1;;\n'
             "esac\n"
         )
         pretended.chmod(0o755)
 
     result = make(target, environment, f"TEST_STAMP={tmp_path}/venv/.installed-for-test")
 
-    assert (tmp_path / "halves").read_text().count("half") == 2, result.stderr
+    assert (tmp_path / "parts").read_text().count("part") == parts, result.stderr
     assert (result.returncode != 0) is bool(failing)

@@ -382,9 +382,9 @@ BAD: list[tuple[Any, str, str, dict[str, Any]]] = [
     (ForgivesItself, "failing_disk", "nothing reported it, in spite of on_error='warn'", {}),
     (LosesTheNetwork, "failing_disk", r"connect to \('127.0.0.1', 9\) failed and nothing", {}),
     (DefiesItsPolicy, "failing_disk", "in spite of on_error='warn': SystemExit", {}),
-    (OnlyRankZero, "ranks", r"rank 0 calls barrier\(\) and rank 1 doesn't", {}),
-    (RankZeroOnly, "ranks", r"rank 0 calls all_reduce\(mean, float32\[3\]\)", {}),
-    (OtherShapes, "ranks", r"collective 1 is all_reduce\(mean, float32\[1\]\) on rank 0", {}),
+    (OnlyRankZero, "ranks", r"collective \d+ is barrier\(\) on rank 0 and", {}),
+    (RankZeroOnly, "ranks", r"is all_reduce\(mean, float32\[3\]\) on rank 0 and", {}),
+    (OtherShapes, "ranks", r"collective \d+ is all_reduce\(mean, float32\[1\]\) on rank 0", {}),
     (FailsOnRankOne, "ranks", "on rank 1 of two it fails: ValueError: nobody has tried", {}),
 ]
 

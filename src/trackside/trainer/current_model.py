@@ -35,3 +35,9 @@ class CurrentModel:
 
     def __set__(self, trainer: HasRun, given: Given) -> None:
         vars(trainer)["model"] = given
+
+
+def given(trainer: object) -> Given:
+    """The model, or the function, that was given to a trainer; the same during a run."""
+    found: Given = vars(trainer)["model"]
+    return found

@@ -13,6 +13,7 @@ from trackside.errors import UsageError
 from trackside.lifecycle.adoption import adopt, original
 from trackside.lifecycle.collection import CallbackCollection, name_for
 from trackside.run import Run
+from trackside.trainer.current_model import given
 from trackside.trainer.defaults import add_non_finite, collect
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def join(trainer: Trainer, run: Run) -> None:
     One that was given to the trainer stays in the place of one of its class or its name.
     """
     for model in run.models.values():
-        if model is trainer.model:
+        if model is given(trainer):
             continue  # they have been there since the trainer was made
         for name, callback in declared_by(model):
             name = name or name_for(callback)

@@ -10,6 +10,7 @@ from trackside.cli.init import project_files
 from trackside.cli.main import run
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_new_project_pass() -> None:
     assert run(["init", "mine"]) == 0
     own = subprocess.run(

@@ -11,7 +11,9 @@ from .conftest import StartTorchrun
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 
 
-@pytest.mark.parametrize(("strategy", "ranks"), [("ddp", 2), ("fsdp", 3)])
+@pytest.mark.parametrize(
+    ("strategy", "ranks"), [("ddp", 2), pytest.param("fsdp", 3, marks=pytest.mark.slow)]
+)
 def test_what_is_planted_on_one_rank_ends_the_run_on_all_by_its_name(
     torchrun: StartTorchrun, tmp_path: Path, strategy: str, ranks: int
 ) -> None:

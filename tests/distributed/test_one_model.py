@@ -10,7 +10,11 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 TOLERANCE = 1e-12
 
 
-@pytest.fixture(scope="module", params=[("ddp", 3), ("fsdp", 3)], ids=["ddp", "fsdp"])
+@pytest.fixture(
+    scope="module",
+    params=[("ddp", 3), pytest.param(("fsdp", 3), marks=pytest.mark.slow)],
+    ids=["ddp", "fsdp"],
+)
 def run(
     torchrun: StartTorchrun,
     tmp_path_factory: pytest.TempPathFactory,

@@ -17,7 +17,11 @@ from .conftest import StartTorchrun, TorchRun
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module", params=[("ddp", 2), ("fsdp", 3)], ids=["ddp", "fsdp"])
+@pytest.fixture(
+    scope="module",
+    params=[("ddp", 2), pytest.param(("fsdp", 3), marks=pytest.mark.slow)],
+    ids=["ddp", "fsdp"],
+)
 def run(
     torchrun: StartTorchrun,
     tmp_path_factory: pytest.TempPathFactory,

@@ -100,7 +100,7 @@ def test_an_error_on_one_rank_ends_all_with_that_error_first(
     assert run.claimed("closed") == ["failed", "failed"]
 
 
-@pytest.mark.parametrize("what", ["kill", "raise"])
+@pytest.mark.parametrize("what", ["kill", pytest.param("raise", marks=pytest.mark.slow)])
 def test_a_restarted_job_ends_bitwise_as_an_unbroken_one(
     torchrun: StartTorchrun, tmp_path: Path, what: str
 ) -> None:

@@ -37,7 +37,9 @@ class CurrentModel:
         vars(trainer)["model"] = given
 
 
-def given(trainer: object) -> Given:
-    """The model, or the function, that was given to a trainer; the same during a run."""
-    found: Given = vars(trainer)["model"]
-    return found
+def given(trainer: object) -> Any:
+    """The model, or the function, that was given to a trainer; the same during a run.
+
+    Something else, which no model is, where a class has an attribute `model` of another kind.
+    """
+    return vars(trainer).get("model", getattr(type(trainer), "model", None))

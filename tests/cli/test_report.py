@@ -58,6 +58,9 @@ def test_json_tells_the_same_and_writes_no_page(capsys: pytest.CaptureFixture[st
         (["runs/a", "-o", "page.pdf"], "must end in .html"),
         (["runs/a", "--live", "--json"], "--live serves the page"),
         (["runs/a", "--port", "8000"], "no effect without --live"),
+        (["runs/a", "--json", "--title", "Mine"], "have no effect"),
+        (["runs/a", "--json", "--diff"], "have no effect"),
+        (["runs/a", "--json", "--open"], "have no effect"),
     ],
 )
 def test_what_has_no_effect_is_refused(

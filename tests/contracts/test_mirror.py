@@ -20,6 +20,7 @@ TESTED_IN = {
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
     "run_folder/names.py": "run_folder/test_inside.py",
     "run_folder/small_files.py": REPORTS + "test_reading.py",
+    "callbacks/reporting/decisions.py": REPORTS + "test_reading.py",
     "callbacks/reporting/journal.py": REPORTS + "test_reading.py",
     "callbacks/reporting/report_page/described.py": REPORTS + "test_page.py",
     "callbacks/reporting/report_page/findings.py": REPORTS + "test_diagnosis.py",

@@ -67,6 +67,11 @@ def report(
             )
         if port and not live:
             raise UsageError(f"--port {port} has no effect without --live")
+        if as_json and output is None and (title or with_changes or browse):
+            raise UsageError(
+                "--json alone writes no page: --title, --diff and --open have no effect",
+                remedy="name the page as well: --output report.html",
+            )
         from trackside.callbacks.reporting.report_page.described import summary
         from trackside.callbacks.reporting.report_page.page import render
         from trackside.config.experiment.configurations import configurations

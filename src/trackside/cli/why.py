@@ -49,13 +49,11 @@ def why(
         from trackside.callbacks.reporting.report_page.reading import read_run
         from trackside.config.experiment.configurations import configurations
         from trackside.machine.paths import local_path
-        from trackside.run_folder.claim import holder
 
         found = []
         for folder, content in configurations([local_path(one, "RUN") for one in folders]).items():
             run = read_run(folder, configuration=content)
-            process = holder(folder)
-            found.append((run, diagnose(run, None if process is None else str(process))))
+            found.append((run, diagnose(run)))
     if as_json:
         rows = [
             {"run": str(run.folder), "status": run.status, "findings": [asdict(f) for f in all_]}

@@ -8,12 +8,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, final
 
+from trackside.callbacks.reporting.decisions import decisions_of
 from trackside.callbacks.reporting.journal import Journal, now
 from trackside.errors import printable
 from trackside.history import Record
@@ -28,8 +28,6 @@ from trackside.vocabulary.directions import direction
 logger = logging.getLogger("trackside")
 
 _GIT_SECONDS = 10
-_LISTED = 1000
-"""Decisions of a kind that the outcome lists, the newest ones."""
 
 
 @final
@@ -112,11 +110,7 @@ class Provenance(RankZeroCallback):
             },
             "callback_seconds": run.callback_seconds,
             "data_wait_seconds": run.data_wait_seconds,
-            "skipped_steps": [asdict(one) for one in run.skipped_steps[-_LISTED:]],
-            "skipped_steps_in_all": len(run.skipped_steps),
-            "rollbacks": [
-                {**asdict(one), "left_out": len(one.left_out)} for one in run.rollbacks[-_LISTED:]
-            ],
+            **decisions_of(run),
         }
         replace_inside(run.directory, OUTCOME, json.dumps(written, indent=2) + "\n")
 

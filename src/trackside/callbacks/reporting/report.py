@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import final
 
+from trackside.callbacks.reporting.decisions import decisions_of
 from trackside.callbacks.reporting.report_page.page import render
 from trackside.callbacks.reporting.report_page.reading import (
     UNFINISHED,
@@ -29,8 +29,8 @@ class Report(PeriodicCallback):
     makes the same page of any run's folder, and one that compares several.
 
     Args:
-        every: When it is made again while the run goes on; None: at the end only. Making it takes
-            the loop some milliseconds per thousand values recorded.
+        every: When it is made again while the run goes on; None: at the end only. The loop waits
+            meanwhile, and longer the more values there are.
         file: Name of the file, below the run's folder; ends in `.html`.
 
     Raises:
@@ -75,8 +75,7 @@ def _so_far(run: Run, outcome: Outcome | None) -> ReportedRun:
     shown.samples, shown.seconds = progress.samples_completed, progress.seconds
     shown.callback_seconds = run.callback_seconds
     shown.data_wait_seconds = run.data_wait_seconds
-    shown.skipped_steps = [asdict(one) for one in run.skipped_steps]
-    shown.rollbacks = [asdict(one) for one in run.rollbacks]
+    shown.take_decisions(decisions_of(run))
     if outcome is None:
         shown.status, shown.reason = UNFINISHED, "it goes on"
     else:

@@ -116,7 +116,6 @@ def test_a_kill_is_named_with_the_way_to_go_on(tmp_path: Path, repository: Path)
     finding = next(one for one in found(tmp_path) if one.severity == "ended")
     assert finding.subject == "killed"
     assert finding.remedy.startswith(f"trackside resume {tmp_path}")
-    assert "goes_on" in [one.subject for one in diagnose(read_run(tmp_path), "process 7")]
 
 
 def course(**columns: list[float]) -> ReportedRun:
@@ -153,7 +152,7 @@ def courses() -> Iterator[tuple[str, ReportedRun]]:
     slow.callback_seconds = {"pictures": 1200.0, "history": 1.0}
     yield "callbacks", slow
     skips = course(train__loss=FALLING)
-    skips.skipped_steps = [{"step": step, "reason": "inf"} for step in range(100)]
+    skips.skipped_steps, skips.skipped_in_all = [{"step": 9, "reason": "inf"}], 100
     yield "skipped", skips
     begun = [f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2)]
     often = course(train__loss=FALLING)
@@ -180,3 +179,28 @@ def test_a_damaged_checkpoint_is_found(tmp_path: Path) -> None:
     (manifest,) = tmp_path.glob("checkpoints/step-*/manifest.json")
     manifest.write_text("{")
     assert [one.subject for one in found(tmp_path)] == ["damaged_checkpoint"]
+
+
+def test_a_path_that_names_a_disk_is_no_full_disk(tmp_path: Path) -> None:
+    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/mnt/disk1/labels.csv")
+    with pytest.raises(FileNotFoundError):
+        train(tmp_path, raising(error))
+    assert [finding.subject for finding in found(tmp_path)] == ["failed"]
+
+
+def test_a_value_that_is_finite_again_is_not_said_to_stay_so() -> None:
+    (finding,) = diagnose(course(val__score=[0.5, math.nan, 0.5, math.nan, 0.5]))
+    assert finding.message == "val/score is nan at step 200"
+    (finding,) = diagnose(course(val__score=[0.5, math.nan, math.inf]))
+    assert finding.message == "val/score is not finite from step 200 on"
+
+
+def test_a_run_that_goes_on_is_not_said_to_be_killed(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    @on(Callback.on_epoch_end)
+    def looks(run: Any, metrics: Any) -> None:
+        seen.append([finding.subject for finding in found(tmp_path)])
+
+    train(tmp_path, looks, lr=0.01, epochs=2)
+    assert seen == [["goes_on"], ["goes_on"]]

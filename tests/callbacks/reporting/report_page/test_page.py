@@ -113,6 +113,7 @@ def test_sessions_decisions_and_problems_are_told() -> None:
         sessions=[Session("2026-01-01T00:00:00+00:00", 0), Session("2026-01-02T00:00:00+00:00", 3)],
         rollbacks=[{"from_step": 9, "to_step": 4, "asked_by": "spikes", "reason": "a spike"}],
         skipped_steps=[{"step": 2, "reason": "not finite", "asked_by": "guard"}],
+        skipped_in_all=1,
         problems=["outcome.json is not JSON"],
     )
     page = render([told])
@@ -120,7 +121,7 @@ def test_sessions_decisions_and_problems_are_told() -> None:
         "went back from step 9 to 4, asked by spikes: a spike",
         "step 2 made no update, asked by guard: not finite",
         "interrupted at step 5, asked by signal: SIGTERM",
-        "goes on, or was killed",
+        "was killed",
         "outcome.json is not JSON",
         "2026-01-02 00:00:00 UTC",
     ):

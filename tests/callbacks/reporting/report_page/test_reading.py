@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from trackside import Settings, Trainer
-from trackside.callbacks import Checkpoint
+from trackside.callbacks import Checkpoint, Report
 from trackside.callbacks.reporting.report_page.reading import read_run
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import on
+from trackside.secret import keep_secret
 
 
 def put(folder: Path, name: str, content: Any) -> None:
@@ -130,3 +131,19 @@ def test_a_journal_that_cannot_be_written_costs_nothing_else(
     assert "has no journal" in caplog.text
     assert (tmp_path / "outcome.json").is_file()
     assert (tmp_path / "environment.json").is_file()
+
+
+def test_a_secret_in_a_reason_or_a_warning_is_in_no_file(tmp_path: Path) -> None:
+    keep_secret("hunter2-hunter2")
+
+    @on(Callback.on_batch_end)
+    def tells(run: Any, batch: Any, output: Any) -> None:
+        logging.getLogger("trackside").warning("refused: hunter2-hunter2")
+        run.skip_step("the service said hunter2-hunter2")
+
+    trainer(tmp_path, tells, Report()).fit(DATA, epochs=1)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"journal.jsonl", "outcome.json", "report.html"} <= {path.name for path in files}
+    outside = [path for path in files if "checkpoints" not in path.parts]
+    assert [path.name for path in outside if b"hunter2" in path.read_bytes()] == []
+    assert read_run(tmp_path).skipped_in_all == 3

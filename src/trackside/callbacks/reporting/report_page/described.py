@@ -48,7 +48,7 @@ def describe(run: ReportedRun) -> dict[str, Any]:
         "best": list(_best_rows(run)),
         "best_of": {name: figure(value) for name, (value, _, _) in best_of(run).items()},
         "findings": diagnose(run),
-        "sessions": [_session(one) for one in run.sessions] if len(run.sessions) else [],
+        "sessions": list(_sessions(run)),
         "decisions": list(_decisions(run)),
         "warnings": run.warnings[:_LISTED],
         "problems": run.problems,
@@ -70,7 +70,9 @@ def at(text: str) -> str:
 
 
 def _why_open(run: ReportedRun) -> str:
-    return "it goes on, or was killed" if run.status == UNFINISHED else ""
+    if run.status != UNFINISHED:
+        return ""
+    return f"it goes on, in {run.holder}" if run.holder is not None else "it was killed"
 
 
 def _facts(run: ReportedRun) -> Iterator[tuple[str, str]]:
@@ -84,8 +86,8 @@ def _facts(run: ReportedRun) -> Iterator[tuple[str, str]]:
         yield "goodput", f"{share(run.goodput)} of the time since it was begun"
     if len(run.sessions) > 1:
         yield "sessions", f"{len(run.sessions)}"
-    if run.skipped_steps:
-        yield "updates skipped", f"{len(run.skipped_steps):,}"
+    if run.skipped_in_all:
+        yield "updates skipped", f"{run.skipped_in_all:,}"
     if run.data_wait_seconds is not None:
         yield "waited for data", f"{duration(run.data_wait_seconds)} in the last session"
     memory = [n for n in run.history.names if n.startswith("memory/") and n.endswith("peak_bytes")]
@@ -130,13 +132,19 @@ def best_names(runs: Sequence[ReportedRun]) -> list[str]:
     return [name for name in names if not name.startswith(aside)][:6]
 
 
-def _session(one: Session) -> dict[str, str]:
+def _sessions(run: ReportedRun) -> Iterator[dict[str, str]]:
+    for one in run.sessions:
+        goes_on = run.holder is not None and one is run.sessions[-1]
+        yield _session(one, "goes on" if goes_on else "was killed")
+
+
+def _session(one: Session, without_end: str) -> dict[str, str]:
     last = "" if one.last_step is None else f"{one.last_step:,}"
     return {
         "begun": at(one.begun),
         "ended": at(one.ended) if one.ended else "–",
         "steps": f"{one.first_step:,} – {last}",
-        "status": one.status if one.ended else "goes on, or was killed",
+        "status": one.status if one.ended else without_end,
         "resumed_from": one.resumed_from or "the start",
         "ranks": str(one.ranks),
         "host": one.host,

@@ -17,23 +17,21 @@ from trackside.outcome import Status
 _ORDER: tuple[Severity, ...] = ("ended", "wrong", "slow", "note")
 
 
-def diagnose(run: ReportedRun, holder: str | None = None) -> list[Finding]:
-    """All findings of a run, those that ended it first.
-
-    Args:
-        run: As `read_run` returns it.
-        holder: The process that has the folder now, in words; None where nobody has.
-    """
-    found = list(_unfinished(run, holder)) if run.status == UNFINISHED else []
-    for rule in (_ended, *VALUE_RULES, *TIME_RULES, _checkpoints, _warnings):
+def diagnose(run: ReportedRun) -> list[Finding]:
+    """All findings of a run, those that ended it first."""
+    found: list[Finding] = []
+    for rule in (_unfinished, _ended, *VALUE_RULES, *TIME_RULES, _checkpoints, _warnings):
         found += rule(run)
     return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
 
-def _unfinished(run: ReportedRun, holder: str | None) -> Iterator[Finding]:
+def _unfinished(run: ReportedRun) -> Iterator[Finding]:
+    """It goes on, or was killed."""
+    if run.status != UNFINISHED:
+        return
     at = f"its last record is of step {run.step:,}"
-    if holder is not None:
-        yield Finding("goes_on", "note", f"it goes on, in {holder}", at)
+    if run.holder is not None:
+        yield Finding("goes_on", "note", f"it goes on, in {run.holder}", at)
         return
     whole = [one for one in run.checkpoints if one.problem is None]
     newest = f"; its newest checkpoint is of step {whole[-1].step:,}" if whole else ""
@@ -67,7 +65,7 @@ def _ended(run: ReportedRun) -> Iterator[Finding]:
                     "precision='bf16', or FSDP"
                 ),
             )
-        elif "no space left" in lowered or "disk" in lowered or "enospc" in lowered:
+        elif "no space left on device" in lowered or "disk quota exceeded" in lowered:
             subject, remedy = (
                 "disk",
                 "free space, or keep fewer checkpoints: `Checkpoint(keep_last=1)`",

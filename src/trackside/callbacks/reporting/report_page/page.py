@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trackside.callbacks.reporting.report_page import static_curves
-from trackside.callbacks.reporting.report_page.curves import (
-    Panel,
-    as_plain,
-    panels,
-)
+from trackside.callbacks.reporting.report_page.curves import Panel, as_plain, panels
 from trackside.callbacks.reporting.report_page.described import at, best_names, describe
 from trackside.callbacks.reporting.report_page.reading import ReportedRun
 
@@ -34,6 +30,7 @@ def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool 
         live: Whether it is served while the run goes on, and asks for new values.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - start-up
+    from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
 
     histories = [run.history for run in runs]
     shown = panels(histories)
@@ -48,8 +45,6 @@ def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
-
     names = [run.name for run in runs]
     return environment.get_template("page.html").render(
         title=title or (f"{len(runs)} runs" if several else runs[0].name),

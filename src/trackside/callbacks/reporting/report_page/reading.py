@@ -18,6 +18,7 @@ from trackside.checkpoint import candidates, open_checkpoint
 from trackside.errors import TracksideError, printable
 from trackside.history import History, Record
 from trackside.outcome import Status
+from trackside.run_folder.claim import holder
 from trackside.run_folder.inside import open_inside, read_inside
 from trackside.run_folder.names import (
     CHANGES,
@@ -98,12 +99,24 @@ class ReportedRun:
     callback_seconds: Mapping[str, float] = field(default_factory=dict)
     data_wait_seconds: float | None = None
     skipped_steps: Sequence[Mapping[str, Any]] = ()
+    """The newest ones."""
+    skipped_in_all: int = 0
     rollbacks: Sequence[Mapping[str, Any]] = ()
     sessions: Sequence[Session] = ()
     warnings: Sequence[Warned] = ()
     checkpoints: Sequence[KeptCheckpoint] = ()
     problems: list[str] = field(default_factory=list)
     """Things in the folder that couldn't be read, and why."""
+
+    holder: str | None = None
+    """The process that has the folder now, in words; None where nobody has."""
+
+    def take_decisions(self, content: Mapping[str, Any]) -> None:
+        """Take what `decisions_of` wrote down."""
+        self.skipped_steps = _objects(content.get("skipped_steps"))
+        listed = len(self.skipped_steps)
+        self.skipped_in_all = max(listed, _count(content.get("skipped_steps_in_all")))
+        self.rollbacks = _objects(content.get("rollbacks"))
 
     @property
     def goodput(self) -> float | None:
@@ -146,6 +159,8 @@ def read_run(
     run.checkpoints = _checkpoints(run)
     run.history = _history(run) if history is None else history
     _take_outcome(run, outcome)
+    process = holder(folder)
+    run.holder = None if process is None else str(process)
     if with_changes:
         run.changes = _changes(folder)
     return run
@@ -171,8 +186,7 @@ def _take_outcome(run: ReportedRun, outcome: Mapping[str, Any]) -> None:
     run.callback_seconds = _numbers(outcome.get("callback_seconds"))
     if "data_wait_seconds" in outcome:
         run.data_wait_seconds = _number(outcome["data_wait_seconds"], 0.0)
-    run.skipped_steps = _objects(outcome.get("skipped_steps"))
-    run.rollbacks = _objects(outcome.get("rollbacks"))
+    run.take_decisions(outcome)
 
 
 # --- records -------------------------------------------------------------------------------------

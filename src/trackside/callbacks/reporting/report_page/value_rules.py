@@ -34,12 +34,14 @@ def _not_finite(run: ReportedRun) -> Iterator[Finding]:
         points = run.history.rows_of(name)
         bad = [(int(steps[row]), value) for row, value in points if not math.isfinite(value)]
         if bad:
+            (first, value), to_the_end = bad[0], points[-len(bad) :]
+            stays = len(bad) > 1 and not any(math.isfinite(value) for _, value in to_the_end)
             yield Finding(
                 "not_finite",
                 "wrong",
-                f"{name} is not a number from step {bad[0][0]:,} on"
-                if len(bad) > 1 and math.isnan(points[-1][1])
-                else f"{name} is {bad[0][1]} at step {bad[0][0]:,}",
+                f"{name} is not finite from step {first:,} on"
+                if stays
+                else f"{name} is {value} at step {first:,}",
                 f"{len(bad)} of {len(points)} values",
                 "Settings(non_finite='stop') ends a run at the first such loss and names the batch",
             )
@@ -147,8 +149,8 @@ def _spikes(run: ReportedRun) -> Iterator[Finding]:
 
 def _skipped(run: ReportedRun) -> Iterator[Finding]:
     """Updates that were not made."""
-    count = len(run.skipped_steps)
-    if count and run.step and count / run.step >= SKIPPED:
+    count = run.skipped_in_all
+    if run.skipped_steps and run.step and count / run.step >= SKIPPED:
         last = run.skipped_steps[-1]
         yield Finding(
             "skipped",

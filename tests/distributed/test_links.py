@@ -68,7 +68,7 @@ def test_a_listener_stays_open() -> None:
 
 @pytest.mark.distributed
 @pytest.mark.timeout(150)
-def test_no_thread_waits_for_ever_for_a_collective_over_a_cut_connection(
+def test_neither_a_thread_nor_the_end_of_a_process_waits_for_ever_for_a_collective(
     torchrun: StartTorchrun,
 ) -> None:
     run = torchrun("severed.py")

@@ -202,10 +202,13 @@ class GlooExchange(Exchange):
     def send(self, vector: list[int]) -> Callable[[], list[int]]:
         """Start the reduction."""
         tensor = torch.tensor(vector, dtype=torch.int64)
+        under_way = self._connections.under_way
+        under_way.add(tensor)
         work = self._group.allreduce([tensor], self._options)
 
         def arrived() -> list[int]:
             self._connections.wait_for(work, self._group)
+            under_way.discard(tensor)
             numbers: list[int] = tensor.tolist()
             return numbers
 

@@ -7,12 +7,13 @@ import ctypes
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.distributed import ProcessGroup, Work
     from torch.distributed.distributed_c10d import Store
 
@@ -36,6 +37,8 @@ class Connections:
     _sockets: list[tuple[int, int]] = field(default_factory=list)  # (file number, inode)
     finished: int = 0
     """Collectives over them that are done: it grows as this process gets on."""
+    under_way: set[Tensor] = field(default_factory=set)
+    """Tensors of collectives over them that are started, and waited for later or never."""
     cut: bool = False
     """Whether they have been cut: every collective over them fails from then on."""
 
@@ -51,7 +54,7 @@ class Connections:
 
         Gloo forgets a sender that writes to a broken connection in the moment before it notices
         that (seen with torch 2.13): such a collective never ends, and neither does the destructor
-        of its group, which then stays alive until the process ends.
+        of its group, which is therefore never freed.
 
         Args:
             work: The collective.
@@ -65,10 +68,23 @@ class Connections:
                 work.wait(_LOOK_EVERY)
             except RuntimeError:
                 if not work.is_completed() and self.cut:
-                    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+                    never_free(group)
                     raise RuntimeError("gloo: the connections to the other ranks are cut") from None
         work.wait()  # raises what went wrong
         self.finished += 1
+
+    def abandon(self, groups: Iterable[ProcessGroup]) -> None:
+        """Leave collectives over them that nobody waits for as they are, until the process ends.
+
+        The destructor of a group waits for its threads, which gloo may have forgotten (see
+        `wait_for`); and a thread of gloo that drops the last reference to a tensor while the
+        interpreter ends would abort the process.
+
+        Args:
+            groups: All groups of this process.
+        """
+        for kept in (*groups, *self.under_way):
+            never_free(kept)
 
     def sever(self) -> None:
         """Cut them all: a wait for data over them raises an error instead.
@@ -85,6 +101,11 @@ class Connections:
                     # A listener must stay open: gloo aborts the process when accept() fails.
                     if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                         connection.shutdown(socket.SHUT_RD)
+
+
+def never_free(kept: object) -> None:
+    """Keep an object alive until the process ends, and beyond the end of the interpreter."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
 
 def _sockets() -> Iterator[tuple[int, int]]:

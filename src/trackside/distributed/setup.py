@@ -222,11 +222,17 @@ def leave(*, failed: bool | None = None, patience_seconds: float = LEAVE_SECONDS
         failed = links.connections.cut or getattr(sys, "last_value", None) is not None
     met = _meet_at_the_end(world, links, 0.0 if failed else patience_seconds)
     if not met:
+        links.connections.abandon(_groups())
         links.connections.sever()
     links.lifeline.close(together=met)
     _take_down(links, met)
     if met:
         _wait_as_host(world, links.store, patience_seconds)
+
+
+def _groups() -> list[dist.ProcessGroup]:
+    """All groups of this process, those of the user too (a device mesh, say)."""
+    return list(dist.distributed_c10d._world.pg_map)
 
 
 def _meet_at_the_end(world: World, links: Links, patience_seconds: float) -> bool:

@@ -1,9 +1,15 @@
-"""Connections are cut while a thread of each rank is in the middle of collectives over them."""
+"""Connections are cut while a thread of each rank is in the middle of collectives over them.
+
+In the end, rank 0 leaves a collective that no other rank joins: its process has to end, too.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -63,7 +69,30 @@ def main() -> None:
         errors.append(collectives.error)
         dist.barrier()
     claim("ended", sum(bool(error) for error in errors))
-    dist.barrier()
+    leave_one_behind()
+
+
+def leave_one_behind() -> None:
+    """Rank 0 ends within a collective; rank 1 stays until then, with all connections open."""
+    connections, group = Connections(), dist.new_group(backend="gloo")
+    pid = torch.tensor([os.getpid()])
+    dist.broadcast(pid, src=0)
+    if dist.get_rank() == 0:
+        tensor = torch.ones(1)
+        connections.under_way.add(tensor)
+        group.allreduce([tensor])
+        connections.abandon([group, dist.group.WORLD])
+        return
+    while _runs(int(pid)):
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 if __name__ == "__main__":

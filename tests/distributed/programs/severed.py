@@ -81,7 +81,7 @@ def leave_one_behind() -> None:
         tensor = torch.ones(1)
         connections.under_way.add(tensor)
         group.allreduce([tensor])
-        connections.abandon([group, dist.group.WORLD])
+        connections.abandon(dist.distributed_c10d._world.pg_map)
         return
     while _runs(int(pid)):
         time.sleep(0.01)

@@ -1,7 +1,7 @@
 """Run the callbacks that other frameworks ship, each in an environment with its own package.
 
     python -m tests.originals                     # every environment, which are made where needed
-    python -m tests.originals noether --keep      # one; the result goes into the page
+    python -m tests.originals frameworks --keep   # one; the result goes into the page
 
 Environments are made under `.dialects/` and used again. Noether wants Python 3.12 and its own
 version of torch, which comes with gigabytes of CUDA packages.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
+
+from tests.interpreters import interpreter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "coming-from" / "originals.md"
@@ -53,9 +54,10 @@ ALL = (
         ("tests/dialects/test_originals.py", "tests/dialects/test_side_by_side.py"),
     ),
     Environment(
-        "noether",
+        "noether-dream",
         "3.12",
-        ("emmiai-noether",),
+        # Noether pins its torch, which Dream Trainer alone would leave open.
+        ("emmiai-noether", "dream-trainer"),
         ("tests/dialects/test_noether_originals.py",),
         constrained=False,
     ),
@@ -109,10 +111,8 @@ def make(environment: Environment) -> Path:
     python, done = environment.folder / "bin" / "python", environment.folder / ".installed"
     if done.exists():
         return python
-    interpreter = shutil.which(f"python{environment.python}")
-    if interpreter is None:
-        raise SystemExit(f"error: found no python{environment.python} on the PATH")
-    subprocess.run([interpreter, "-m", "venv", "--clear", str(environment.folder)], check=True)
+    made = [interpreter(environment.python), "-m", "venv", "--clear", str(environment.folder)]
+    subprocess.run(made, check=True)
     install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     if environment.constrained:
         install += ["-c", str(REPOSITORY / "constraints.txt")]

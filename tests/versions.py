@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
+
+from tests.interpreters import interpreter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "compatibility.md"
@@ -99,10 +100,8 @@ def make(version: Version) -> Path:
     python, done = version.folder / "bin" / "python", version.folder / ".installed"
     if done.exists():
         return python
-    interpreter = shutil.which(f"python{version.python}")
-    if interpreter is None:
-        raise SystemExit(f"error: found no python{version.python} on the PATH")
-    subprocess.run([interpreter, "-m", "venv", "--clear", str(version.folder)], check=True)
+    made = [interpreter(version.python), "-m", "venv", "--clear", str(version.folder)]
+    subprocess.run(made, check=True)
     constraints = version.folder / "constraints.txt"
     kept = (REPOSITORY / "constraints.txt").read_text().splitlines(keepends=True)
     pinned = [line for line in kept if not line.startswith("torch==")]

@@ -7,6 +7,7 @@ import re
 import pytest
 
 import trackside.callbacks
+from tests.dialects.compared import PAGE, with_rows
 from tests.dialects.pages import FOLDER, PAGES, TABLE, hook_table, page
 from trackside.lifecycle.adoption import DIALECTS
 
@@ -35,3 +36,9 @@ def test_the_built_ins_that_a_page_names_as_ours_exist(dialect: str) -> None:
     assert rows
     for name in names - {"Settings", "Trainer"}:
         assert getattr(trackside.callbacks, name) is not None
+
+
+def test_the_table_of_what_was_compared_is_on_its_page() -> None:
+    text = PAGE.read_text()
+
+    assert with_rows(text) == text, "run python -m tests.dialects.compared"

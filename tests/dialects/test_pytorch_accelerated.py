@@ -459,6 +459,21 @@ def test_the_epoch_is_counted_from_1_in_every_event_of_it() -> None:
     assert seen == [(n, e) for e in (1, 2) for n in names[:-1]] + [(names[-1], 3)]
 
 
+def test_after_a_stop_the_epoch_is_the_one_in_which_it_came() -> None:
+    seen: list[int] = []
+
+    class Stopping(TrainerCallback):
+        def on_training_run_epoch_end(self, trainer: Any, **kwargs: Any) -> None:
+            raise StopTrainingError("enough")
+
+        def on_training_run_end(self, trainer: Any, **kwargs: Any) -> None:
+            seen.append(trainer.run_history.current_epoch)
+
+    fit(Stopping())
+
+    assert seen == [1]
+
+
 def test_an_evaluation_run_has_events_of_its_own() -> None:
     seen: list[str] = []
     trainer, task = trainer_of([noting(seen)])

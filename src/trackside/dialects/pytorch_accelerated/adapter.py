@@ -179,8 +179,9 @@ def _evaluation_run(name: str) -> Call:
     return call
 
 
-def _training_run_end(adapter: Adapter, run: Run) -> None:
-    adapter.view.shared["__over__"] = True
+def _training_run_end(adapter: AcceleratedAdapter, run: Run) -> None:
+    # A stop leaves the number of the epoch in which it came, as there.
+    adapter.view.shared["__over__"] = not adapter.stopped
     try:
         adapter.foreign.on_training_run_end(adapter.view)
     finally:
@@ -262,7 +263,8 @@ TABLE: dict[str, Row] = {
     ),
     "on_training_run_end": at_the_end(
         _training_run_end,
-        "also when training fails; `run_history.current_epoch` counts on, as there",
+        "also when training fails; `run_history.current_epoch` counts on, but not after a stop, as "
+        "there",
         evaluating=True,
     ),
 }

@@ -98,7 +98,7 @@ class RunHistory:
 
     @property
     def current_epoch(self) -> int:
-        """Number of the epoch, from 1; at the end of training, of the one that would come next."""
+        """Number of the epoch, from 1; when no stop ended training, then the one after the last."""
         if self._trainer.shared.get("__over__"):
             return max(self._trainer.epoch, self._trainer.run.progress.epochs_closed) + 1
         return self._trainer.epoch + 1
@@ -260,7 +260,8 @@ class TrainerView(View):
         "loss_func": "the trainer has it: `Trainer(loss=...)`",
         "_run_eval_epoch": "ask for it: `trainer.run.evaluate('val')`; for averaged weights use "
         "`trackside.callbacks.EMA`",
-        "_loss_tracker": "losses are averaged by the run: `trainer.run.log(name, value)`",
+        "_loss_tracker": "losses are averaged by the run: `trainer.run.log(name, value)`; to "
+        "evaluate within an epoch use `trackside.callbacks.Evaluate`",
         "_train_dataloader": "to use fewer batches, `trackside.callbacks.BatchLimit`",
         "_eval_dataloader": "to use fewer batches, `trackside.callbacks.BatchLimit`",
         "callback_handler": "add to it: `trainer.callback_handler.add_callback(...)`; to evaluate "

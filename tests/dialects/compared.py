@@ -1,0 +1,95 @@
+"""The callbacks that other frameworks ship, and how each is compared here with its own trainer.
+
+python -m tests.dialects.compared      writes the table into docs/coming-from/originals.md
+
+Tests marked `peers` run the cases, and see that no callback of a package is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming-from" / "originals.md"
+BEGINNING, ENDING = "<!-- compared -->\n\n", "\n<!-- results -->"
+HEAD = "| of | callback | here | the difference that is meant |\n|---|---|---|---|\n"
+
+
+class Case(NamedTuple):
+    """One callback that a package ships."""
+
+    options: Mapping[str, Any] = {}
+    """With which it is made."""
+    differs: str = ""
+    """What is meant to be different, in words; empty: nothing."""
+    refused: str = ""
+    """A word of the error with which it is refused, the native way; empty: it runs."""
+    needs: str = ""
+    """What it needs and this test doesn't have; it isn't run."""
+
+    @property
+    def verdict(self) -> str:
+        """How it fares here, in a word or two."""
+        if self.needs:
+            return "not run"
+        return "refused" if self.refused else "the same"
+
+
+ACCELERATED = {
+    "LogMetricsCallback": Case(),
+    "PrintProgressCallback": Case(),
+    "ProgressBarCallback": Case(),
+    "MoveModulesToDeviceCallback": Case(),
+    "ConvertSyncBatchNormCallback": Case(),
+    "TerminateOnNaNCallback": Case(),
+    "SaveBestModelCallback": Case({"save_path": "best.pt"}, "files are safetensors"),
+    "SaveTrainingStateCallback": Case(
+        {"save_dir": "states", "save_every_n_epochs": 1, "save_every_n_steps": 2},
+        "files are safetensors, without random states: `Checkpoint` goes on exactly",
+    ),
+    "EarlyStoppingCallback": Case(
+        {"early_stopping_patience": 1, "early_stopping_threshold": 100.0},
+        "the callbacks after it still get the event in which it stops",
+    ),
+    "WSDCheckpointCallback": Case({"save_dir": "decays"}, "files are safetensors"),
+    "ModelEmaCallback": Case(
+        {"evaluate_during_training": False},
+        "with `evaluate_during_training` it is refused: `trackside.callbacks.EMA`",
+    ),
+    "LimitBatchesCallback": Case(
+        {"num_batches": 1}, "it replaces loaders: `BatchLimit`", r"callbacks\.BatchLimit"
+    ),
+    "LimitEvalStepsCallback": Case(
+        {"num_eval_steps": 1, "limit_intermediate_only": False},
+        "it replaces loaders: `BatchLimit`",
+        r"callbacks\.BatchLimit",
+    ),
+    "StepBasedEvaluationCallback": Case(
+        {"eval_every_n_steps": 1},
+        'it runs their loop: `Evaluate("val", every="100 steps")`',
+        r"callbacks\.Evaluate",
+    ),
+}
+ALL = {"pytorch-accelerated": ACCELERATED}
+"""Cases by the name of their class, for each package."""
+
+
+def rows() -> str:
+    """The lines of the page's table."""
+    return "".join(
+        f"| {package} | `{name}` | {case.verdict} | {case.needs or case.differs} |\n"
+        for package, cases in ALL.items()
+        for name, case in cases.items()
+    )
+
+
+def with_rows(page: str) -> str:
+    """The page with the table as it is now."""
+    before, _, rest = page.partition(BEGINNING)
+    _, _, after = rest.partition(ENDING)
+    return f"{before}{BEGINNING}{HEAD}{rows()}{ENDING}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_rows(PAGE.read_text()))

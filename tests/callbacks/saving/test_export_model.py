@@ -91,6 +91,9 @@ def test_the_best_weights_are_exported_where_they_are_asked_for() -> None:
     assert not torch.equal(outputs("run/model.pt2", INPUTS), task.model.eval()(INPUTS))
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.8", reason="torch before 2.8 and onnxscript 0.7 write no batch norm"
+)
 def test_an_onnx_file_takes_batches_of_any_size() -> None:
     import onnx
     from onnx.reference import ReferenceEvaluator

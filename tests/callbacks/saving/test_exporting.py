@@ -202,6 +202,29 @@ def test_an_onnx_file_gets_each_input_by_its_name(tmp_path: Path, order: tuple[s
     compare(one, run_onnx(file, onnx), 1e-5, "the ONNX file")
 
 
+class Eigenvalues(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        values: Tensor = torch.linalg.eigh(x.T @ x)[0]
+        return values
+
+
+def test_a_model_that_onnx_has_no_words_for_is_refused_with_the_reason() -> None:
+    one = trace(Eigenvalues(), torch.rand(6, 4), dynamic_batch=True)
+
+    with pytest.raises(UsageError, match=r"to ONNX by torch [\d.]+.*\n.*_linalg_eigh"):
+        to_onnx(one)
+
+
+class Refuses(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise AssertionError
+
+
+def test_an_error_without_a_message_is_named() -> None:
+    with pytest.raises(UsageError, match="AssertionError: no message"):
+        trace(Refuses(), torch.rand(6, 4), dynamic_batch=True)
+
+
 def test_tensors_are_found_in_order() -> None:
     a, b, c = torch.ones(1), torch.ones(2), torch.ones(3)
 

@@ -85,7 +85,8 @@ class ExportModel(PeriodicCallback):
     Raises:
         ConfigurationError: Options that don't fit, or packages for ONNX aren't installed; when
             training starts: there is no such model, or no such weights.
-        UsageError: The model can't be traced, or it is spread over ranks in shards.
+        UsageError: The model can't be traced, torch can't write it in ONNX, or it is spread over
+            ranks in shards.
         TracksideError: The program's outputs differ from the model's.
         CheckpointWriteError: The file can't be written; the former one is whole.
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +110,23 @@ def trace(model: nn.Module, batch: Batch, *, dynamic_batch: bool) -> Traced:
     shapes: Any = _shapes(kwargs, size) if kwargs else tuple(_shapes(part, size) for part in args)
     try:
         with _silent(), randomness.preserved():
-            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
+            # The compiler, which torch 2.6 takes by default, traces eight programs in a process.
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise UsageError(
             f"`{type(model).__name__}` can't be exported: torch can't trace it",
-            received=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            received=_in_one_line(error),
             remedy="write what depends on values of tensors with torch.where or torch.cond, and "
             "no batch size as a number; or dynamic_batch=False, where one size will do",
         ) from error
     # They would be pickled into the file, and are somebody's data.
     forget_example_inputs(program)
     return Traced(model, program, example, (SAMPLES, *(OTHER_SIZES if dynamic_batch else ())))
+
+
+def _in_one_line(error: BaseException) -> str:
+    first, *_ = [*str(error).strip().splitlines(), "no message"]
+    return f"{type(error).__name__}: {first}"
 
 
 def _shapes(value: Any, size: Any) -> Any:
@@ -194,9 +201,27 @@ def _silent() -> Iterator[None]:
 
 
 def to_onnx(traced: Traced) -> Any:
-    """The program as `torch.onnx.ONNXProgram`."""
-    with _silent(), randomness.preserved():
-        return torch.onnx.export(traced.program, verbose=False)
+    """The program as `torch.onnx.ONNXProgram`.
+
+    Raises:
+        UsageError: torch and onnxscript can't write it in ONNX; their error is the cause.
+    """
+    try:
+        with _silent(), randomness.preserved():
+            return torch.onnx.export(traced.program, verbose=False)
+    except Exception as error:
+        raise UsageError(
+            f"`{type(traced.model).__name__}` can't be exported to ONNX by torch "
+            f"{torch.__version__} and onnxscript {version('onnxscript')}",
+            received=_in_one_line(_first_cause(error)),
+            remedy="update torch and onnxscript together, or format='torch'",
+        ) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def run_onnx(file: Path, onnx: Any) -> Answer:

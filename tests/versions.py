@@ -1,8 +1,11 @@
-"""Run the quick suite in an environment for each version, and keep a table of the results.
+"""Install the package and run the quick suite with each version, and keep a table of the results.
 
     python -m tests.versions 2.14.1 2.11.0@3.12  # torch, and Python where it isn't this one
     python -m tests.versions 2.8.0 --keep        # the result goes into docs/compatibility.md
     python -m tests.versions 2.8.0 --failed      # only what failed in the last run, after a mend
+
+The package is installed each time, as a user does: see `tests.installing`. The date of a result is
+that of its whole run.
 
 Environments are made under `.compat/` and used again. Most versions of torch come with gigabytes
 of CUDA packages.
@@ -15,12 +18,15 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests import installing
 from tests.interpreters import interpreter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,7 +34,10 @@ PAGE = REPOSITORY / "docs" / "compatibility.md"
 ENVIRONMENTS = REPOSITORY / ".compat"
 QUICK = "not slow and not peers and not browser and not distributed"
 TABLE = re.compile(r"(?<=<!-- results -->\n\n).*", re.DOTALL)
-HEAD = "| torch | Python | passed | failed | skipped | date |\n|---|---|---|---|---|---|\n"
+HEAD = (
+    "| torch | Python | installs | passed | failed | skipped | date |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Result:
-    """What the quick suite gave with one version."""
+    """What the quick suite gave with one version, and whether the package installs with it."""
 
     version: Version
+    installs: bool
     passed: int
     failed: int
     skipped: int
@@ -64,7 +74,9 @@ class Result:
     def row(self) -> str:
         """Its line of the table."""
         version = self.version
-        cells = (version.torch, version.python, self.passed, self.failed, self.skipped, self.date)
+        counts = (self.passed, self.failed, self.skipped)
+        installs = "yes" if self.installs else "no"
+        cells = (version.torch, version.python, installs, *counts, self.date)
         return f"| {' | '.join(map(str, cells))} |\n"
 
 
@@ -82,17 +94,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which.add_argument("--failed", action="store_true", help="those that failed in the last run")
     chosen = parser.parse_args(arguments)
     results = []
-    for version in chosen.versions:
-        print(f"torch {version.torch}, Python {version.python}", flush=True)
-        python = make(version)
-        results.append(
-            run_failed(version, python) if chosen.failed else run(version, python, chosen.tests)
-        )
-        print(f"  {results[-1].passed} passed, {results[-1].failed} failed", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = installing.wheel(Path(folder))
+        for version in chosen.versions:
+            print(f"torch {version.torch}, Python {version.python}", flush=True)
+            python = make(version)
+            place = version.folder / "installed"
+            installs = installing.installs(python, version.torch, wheel, place)
+            print(f"  the package installs: {installs}", flush=True)
+            run_tests = run_failed if chosen.failed else partial(run, tests=chosen.tests)
+            results.append(counted(version, run_tests(version, python), installs))
+            print(f"  {results[-1].passed} passed, {results[-1].failed} failed", flush=True)
     print(HEAD + "".join(result.row for result in results))
     if chosen.keep:
         PAGE.write_text(with_results(PAGE.read_text(), results))
-    return int(any(result.failed for result in results))
+    return int(any(result.failed or not result.installs for result in results))
 
 
 def make(version: Version) -> Path:
@@ -112,15 +128,15 @@ def make(version: Version) -> Path:
     return python
 
 
-def run(version: Version, python: Path, tests: Sequence[str]) -> Result:
-    """The result of the quick suite; what fails is printed."""
+def run(version: Version, python: Path, tests: Sequence[str]) -> str:
+    """The report of the quick suite; what fails is printed."""
     report = version.folder / "report.xml"
     _run_tests(python, report, tests)
-    return counted(version, report.read_text())
+    return report.read_text()
 
 
-def run_failed(version: Version, python: Path) -> Result:
-    """The result of the last run once what failed in it has been run again, and no other test."""
+def run_failed(version: Version, python: Path) -> str:
+    """The report of the last run once what failed in it has been run again, and no other test."""
     report, again = version.folder / "report.xml", version.folder / "again.xml"
     if not report.exists():
         raise SystemExit(
@@ -130,7 +146,7 @@ def run_failed(version: Version, python: Path) -> Result:
     if tests:
         _run_tests(python, again, tests)
         report.write_text(with_outcomes(report.read_text(), again.read_text()))
-    return counted(version, report.read_text())
+    return report.read_text()
 
 
 def _run_tests(python: Path, report: Path, tests: Sequence[str]) -> None:
@@ -163,15 +179,20 @@ def node(case: ElementTree.Element) -> str:
     return f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
 
 
-def counted(version: Version, report: str) -> Result:
+def counted(version: Version, report: str, installs: bool) -> Result:
     """The counts of a report; a test that fails twice, in itself and in its end, counts once."""
     ends: dict[str, set[str]] = {}
     for case in cases(report):
         ends.setdefault(node(case), set()).add(outcome(case))
     found = ["failed" if "failed" in end else min(end) for end in ends.values()]
-    today = datetime.now(UTC).date().isoformat()
     passed, failed, skipped = map(found.count, ("passed", "failed", "skipped"))
-    return Result(version, passed, failed, skipped, today)
+    return Result(version, installs, passed, failed, skipped, date(report))
+
+
+def date(report: str) -> str:
+    """The day on which a report's run began, in UTC."""
+    [began] = {one.attrib["timestamp"] for one in ElementTree.fromstring(report).iter("testsuite")}
+    return datetime.fromisoformat(began).astimezone(UTC).date().isoformat()
 
 
 def with_outcomes(report: str, again: str) -> str:

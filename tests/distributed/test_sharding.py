@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,3 +99,18 @@ def test_a_rank_s_rounds_are_its_batches_with_fillers(batches: list[list[int]], 
 
 def test_without_fillers_a_rank_may_have_nothing() -> None:
     assert list(evaluation_share(["one"], 1, 2)) == []
+
+
+@pytest.mark.parametrize("part", [RankBatches, RankRounds])
+def test_a_rank_s_part_has_the_attributes_of_the_whole(part: type[Any]) -> None:
+    class Batches(list[list[int]]):
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+    batches = Batches([[1, 2]])
+    part(batches, 0, 2).set_epoch(3)
+
+    assert batches.epoch == 3
+    assert not hasattr(part(batches, 0, 2), "generator")

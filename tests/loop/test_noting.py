@@ -61,3 +61,22 @@ def test_the_batches_of_a_round_are_noted_sample_by_sample(monkeypatch: Any) -> 
     assert noted[0].parts == [3, 1, 2]
     assert noted[0].where == "batch 5 of the data named 'val'"
     assert noted[0].name(2) == "sample 3"
+
+
+def test_a_model_that_is_used_is_noted_with_its_buffers(monkeypatch: Any) -> None:
+    run, found, noted = noting(monkeypatch)
+    run.models = {"model": nn.BatchNorm1d(2, affine=False, track_running_stats=True)}
+    found.used("the model evaluated on 'val'")
+    before = list(noted.pop().parts)
+    run.model.get_buffer("running_mean")[1] = 0.5
+    found.used("the model evaluated on 'val'")
+
+    differs = [a != b for a, b in zip(before, noted[0].parts, strict=True)]
+    assert [noted[0].name(n) for n, d in enumerate(differs) if d] == ["running_mean"]
+
+
+def test_the_model_that_is_saved_is_noted_by_its_buffers_alone(monkeypatch: Any) -> None:
+    _, found, noted = noting(monkeypatch)
+    found.used("the model that is saved", parameters=False)
+
+    assert not noted, "a linear layer has none; its weights are noted before each save"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -246,10 +246,16 @@ def check_draws(name: str, first: object, world: World) -> None:
             where there is none.
         world: The ranks.
     """
-    said = world.gather((None if first is None else digest(first), _shown(first)))
-    if len({number for number, _ in said}) > 1:
-        words = "; ".join(f"{shown} on rank {rank}" for rank, (_, shown) in enumerate(said))
-        raise _draws_differ(name, words)
+    drawn = _as_list(first)
+    if len(set(world.gather(digest(drawn)))) == 1:
+        return
+    of_ranks = world.gather([str(index) for index in drawn])
+    turns = enumerate(zip_longest(*of_ranks, fillvalue="none"))
+    differing: Iterator[tuple[int, Sequence[object]]]
+    differing = ((n, turn) for n, turn in turns if len(set(turn)) > 1)
+    place, indices = next(differing, (0, of_ranks))
+    words = ", ".join(f"{index} on rank {rank}" for rank, index in enumerate(indices))
+    raise _draws_differ(name, f"as sample {place + 1} of batch 1: {words}")
 
 
 def _draws_differ(name: str, received: str) -> DataError:
@@ -263,6 +269,9 @@ def _draws_differ(name: str, received: str) -> DataError:
     )
 
 
-def _shown(first: object) -> str:
-    some = list(islice(first, 5)) if isinstance(first, Iterable) else [first]
-    return "samples " + ", ".join(str(index) for index in some)
+def _as_list(drawn: object) -> list[object]:
+    if drawn is None:
+        return []
+    if isinstance(drawn, (str, bytes)) or not isinstance(drawn, Iterable):
+        return [drawn]
+    return list(drawn)

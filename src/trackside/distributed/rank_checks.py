@@ -46,6 +46,11 @@ WEIGHTS = Subject(
     "number), for a backward pass that `self.optimize` doesn't make, and for parameters that a "
     "loss doesn't reach: Settings(strategy=DDP(find_unused_parameters=True))",
 )
+EVALUATED = Subject(
+    "model that is evaluated, saved or predicts",
+    "put other weights in, such as averages, on every rank (not after `if rank == 0`), and leave "
+    "buffers as they are in `on_evaluation_start` and `on_predict_start`: those of rank 0",
+)
 OPTIONS = Subject(
     "options of the optimizers",
     "change learning rates and other options on every rank at the same step: decide by "
@@ -242,6 +247,6 @@ def _shown(subject: Subject, parts: Sequence[tuple[str, Part]], place: int) -> s
     if place >= len(parts):
         return "nothing"
     name, value = parts[place]
-    if subject is WEIGHTS:
+    if subject is WEIGHTS or subject is EVALUATED:
         return f"bits with the digest {int(value) % LIMIT:x}"
     return f"{value}" if subject is not FLAGS else f"{name}: {'yes' if value else 'no'}"

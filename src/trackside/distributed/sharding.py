@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -78,7 +78,19 @@ def fresh(batches: Iterable[T]) -> Iterable[T]:
     return batches.second_pass() if isinstance(batches, Repeatable) else batches
 
 
-class RankBatches(Generic[T]):
+class _RankPart:
+    """A rank's part of a sampler's batches; it has the sampler's own attributes, too."""
+
+    batches: Any
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't found here: the `set_epoch`, the `generator` of the original.
+        if name.startswith("__") or name == "batches":
+            raise AttributeError(name)
+        return getattr(self.batches, name)
+
+
+class RankBatches(_RankPart, Generic[T]):
     """A rank's share of each batch of a batch sampler.
 
     All ranks must draw the same batches: same seed, same epoch.
@@ -107,7 +119,7 @@ class RankBatches(Generic[T]):
         return len(self.batches)
 
 
-class RankRounds(Generic[T]):
+class RankRounds(_RankPart, Generic[T]):
     """A rank's batches of an evaluation, equally many on each rank.
 
     Args:

@@ -49,6 +49,7 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
         span.ended = _evaluate_batches(training, evaluation, source)
         if span.ended is Ended.STOP:
             return None
+        training.setup.agreement.compare_now()
         evaluation.metrics.update(training.setup.log.end_evaluation())
         _compute_metrics(training, evaluation)
         for metric in training.setup.mean_check.finish():
@@ -62,6 +63,8 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
 def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSource) -> Ended:
     """All batches of a pass, unless a signal cuts it short."""
     requests, setup = training.run.requests, training.setup
+    if setup.noting is not None:
+        setup.noting.used(f"the model evaluated on {evaluation.name!r}")
     rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
     for batch in prefetched(training, source, taken):
         rounds = batch.origin.number + 1

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any, final
 
 from torch import Tensor
 
+from trackside.distributed.buffers import buffers_of
 from trackside.distributed.digests import of_tensors
-from trackside.distributed.rank_checks import DATA, FLAGS, OPTIONS, WEIGHTS, Note, RankChecks
+from trackside.distributed.rank_checks import (
+    DATA,
+    EVALUATED,
+    FLAGS,
+    OPTIONS,
+    WEIGHTS,
+    Note,
+    RankChecks,
+)
 from trackside.distributed.state import is_sharded
-from trackside.models.naming import named_parameters
+from trackside.models.naming import named_parameters, prefixed
 from trackside.schedule import STEP_UNITS, Due, Schedule
 
 if TYPE_CHECKING:
@@ -60,6 +69,18 @@ class Noting:
         if self._due.crossed(progress) or self._noted_at < 0:
             self.models()
 
+    def used(self, where: str, *, parameters: bool = True) -> None:
+        """Note the models as they are used, with the buffers that were made those of rank 0.
+
+        Args:
+            where: What for: "the model evaluated on 'val'".
+            parameters: Whether parameters are noted, too: other weights may stand in their place.
+        """
+        models, step = self._run.models, self._run.progress.steps_completed
+        tensors = dict(named_parameters(models)) if parameters else {}
+        for names, digests in digested({**tensors, **_buffers(models)}):
+            self.checks.note(Note(EVALUATED, step, digests, names.__getitem__, where))
+
     def models(self) -> None:
         """Note the models and optimizers, unless that was done after this step."""
         run, step = self._run, self._run.progress.steps_completed
@@ -70,18 +91,28 @@ class Noting:
         self.checks.note(Note(FLAGS, step, list(flags.values()), list(flags).__getitem__))
         options = dict(_options(run.optimizers))
         self.checks.note(Note(OPTIONS, step, list(options.values()), list(options).__getitem__))
-        for names, digests in weights(run.models):
+        for names, digests in digested(dict(named_parameters(run.models))):
             self.checks.note(Note(WEIGHTS, step, digests, names.__getitem__))
 
 
-def weights(models: Mapping[str, nn.Module]) -> Iterator[tuple[list[str], Tensor]]:
-    """Names and digests of the parameters that every rank has as a whole, by device."""
+def digested(tensors: Mapping[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
+    """Names and digests of those tensors that every rank has as a whole, by device."""
     by_device: dict[torch.device, dict[str, Tensor]] = {}
-    for name, parameter in named_parameters(models):
-        if not is_sharded(parameter):
-            by_device.setdefault(parameter.device, {})[name] = parameter
-    for tensors in by_device.values():
-        yield list(tensors), of_tensors(list(tensors.values()))
+    for name, tensor in tensors.items():
+        if not is_sharded(tensor):
+            by_device.setdefault(tensor.device, {})[name] = tensor
+    for group in by_device.values():
+        yield list(group), of_tensors(list(group.values()))
+
+
+def _buffers(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    shared = {id(buffer) for buffer in buffers_of(models.values())}
+    return {
+        before + name: buffer
+        for before, model in prefixed(models)
+        for name, buffer in model.named_buffers()
+        if id(buffer) in shared
+    }
 
 
 def _options(optimizers: Mapping[str, Optimizer]) -> Iterator[tuple[str, str]]:

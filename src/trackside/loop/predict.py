@@ -50,6 +50,8 @@ def predict(training: Training, name: str, made: list[Any] | None) -> Outcome:
 
 def _predict_batches(training: Training, source: DataSource, made: list[Any] | None) -> None:
     run, setup = training.run, training.setup
+    if setup.noting is not None:
+        setup.noting.used("the model that predicts")
     order = PassOrder(source, run.world)
     rounds, taken = 0, breaking_off(run, source, source.begin(0))
     for batch in prefetched(training, source, taken):
@@ -74,6 +76,7 @@ def _predict_batches(training: Training, source: DataSource, made: list[Any] | N
     else:
         source.check_whole(rounds)
         order.check_end()
+        setup.agreement.compare_now()
 
 
 def _predict_batch(training: Training, batch: Batch) -> Any:

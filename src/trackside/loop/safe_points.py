@@ -87,11 +87,12 @@ def _save(training: Training, requests: list[Request]) -> None:
             )
         return
     training.position.notified = False
-    if training.setup.noting is not None:
-        training.setup.noting.models()
-    training.setup.agreement.compare_now()
     own = rank_state(training)
     with buffers_of_rank_zero(run.world, training.setup.modules):
+        if training.setup.noting is not None:
+            training.setup.noting.models()
+            training.setup.noting.used("the model that is saved", parameters=False)
+        training.setup.agreement.compare_now()
         shared = shared_state(training)
         training.fire(Callback.on_checkpoint_save, shared)
         vetoed = any(request.kind == "roll_back" for request in run.requests.asked)

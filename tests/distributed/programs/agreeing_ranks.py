@@ -91,9 +91,18 @@ class Planted(Callback):
             if self.rank == RANK:
                 run.optimizer.param_groups[0]["weight_decay"] = 0.1
 
+    def on_evaluation_start(self, run: Run, evaluation: Any) -> None:
+        if self.what != "buffer" or run.progress.epochs_completed != 1 + self.step % EPOCHS:
+            return
+        name, buffer = self.dice.choice([b for b in run.model.named_buffers() if b[1].ndim])
+        self.named = f"{name} of the model evaluated on 'val'"
+        if self.rank == RANK:
+            buffer[self.dice.randrange(len(buffer))] += 1e-6
 
-def model() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+def model(what: str) -> nn.Module:
+    middle = nn.BatchNorm1d(8) if what == "buffer" else nn.Tanh()
+    return nn.Sequential(nn.Linear(4, 8), middle, nn.Linear(8, 1))
 
 
 def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
@@ -106,7 +115,7 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
         epoch_steps = SAMPLES // BATCH
         callback.named = f"sample {place + 1} of batch {(step - 1) % epoch_steps + 1}"
     trainer = Trainer(
-        model(),
+        model(what),
         loss=nn.MSELoss(),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.05),
         callbacks=[callback],
@@ -120,7 +129,8 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
     )
     text = ""
     try:
-        trainer.fit(DataLoader(Rows(), batch_sampler=Batches(swapped)), epochs=EPOCHS)
+        loader = DataLoader(Rows(), batch_sampler=Batches(swapped))
+        trainer.fit(loader, DataLoader(Rows(), BATCH) if what == "buffer" else None, epochs=EPOCHS)
     except TracksideError as error:
         text = str(error)
         leave(failed=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import mse_loss
 
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks.saving.checkpoint import Checkpoint
@@ -89,7 +90,12 @@ DOES: dict[str, Any] = {
     "an error": {"does": fail},
     "`sys.exit(7)` in a hook or a step": {"does": lambda run: sys.exit(7)},
     "fp16 in which no update was made": {},
+    "no recorded loss was finite": {},
     "wrong usage or configuration": {},
+}
+LOSSES: dict[str, Any] = {
+    "fp16 in which no update was made": lambda p, t: mse_loss(p, t) * float("inf"),
+    "no recorded loss was finite": lambda p, t: mse_loss(p, t) + float("nan"),  # finite gradients
 }
 BY_NAME = {ending.name: ending for ending in ENDINGS}
 
@@ -98,12 +104,13 @@ def run_to_its_end(name: str, *others: Any) -> tuple[Trainer, Happening, BaseExc
     task = tiny_regression()
     happening = Happening(**DOES[name])
     overflows = name.startswith("fp16")
+    watched = not overflows and name != "no recorded loss was finite"
     trainer = Trainer(
         task.model,
-        loss=(lambda p, t: nn.functional.mse_loss(p, t) * float("inf")) if overflows else Spoilt(),
+        loss=LOSSES.get(name, Spoilt()),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.01),
         callbacks=[*others, happening, Checkpoint("2 steps", background=False)]
-        + ([] if overflows else [TerminateOnNonFinite()]),
+        + ([TerminateOnNonFinite()] if watched else []),
         defaults=False,
         precision="fp16" if overflows else "fp32",
         settings=Settings(directory="run", device="cpu", stop_signals=("SIGUSR1",)),

@@ -101,6 +101,7 @@ ENDINGS = (
         "the same by policy `raise`, or at a save", Status.DIVERGED, DIVERGED, "the error", _BEFORE
     ),
     Ending("fp16 in which no update was made", Status.DIVERGED, DIVERGED, "returns", _AT_END),
+    Ending("no recorded loss was finite", Status.DIVERGED, DIVERGED, "returns", _AT_END),
     Ending("an error", Status.FAILED, FAILED, "the error", _BEFORE),
     Ending("`sys.exit(7)` in a hook or a step", Status.FAILED, 7, "SystemExit", _BEFORE),
     Ending("wrong usage or configuration", Status.FAILED, WRONG_USAGE, "the error", "nothing"),

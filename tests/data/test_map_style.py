@@ -81,6 +81,8 @@ AMBIGUOUS: dict[str, Any] = {
     "inputs and labels in a list": [X, LABELS],
     "a tuple of equal tensors": (X, X.clone()),
     "a tuple of two columns": (Y, Y),
+    "texts in lists": [["a", "bb", "c"], ["d"]],
+    "numbers in lists": [[1, 2], [3, 4], [5]],
 }
 
 

@@ -27,8 +27,8 @@ def is_map_style(data: object) -> bool:
     a tensor of shape `()`; otherwise they hold batches.
 
     Raises:
-        DataError: The entries of a list may be samples or batches: vectors, or parts that differ in
-            their first dimension. Or the first entry of another object may be a batch: its parts
+        DataError: The entries of a list may be samples or batches: vectors, parts that differ in
+            their first dimension, or lists of numbers or texts of different lengths. Or the first entry of another object may be a batch: its parts
             agree in their first dimension.
     """
     if isinstance(data, (DataLoader, Iterator, Mapping, str, bytes, Tensor)):
@@ -37,6 +37,7 @@ def is_map_style(data: object) -> bool:
         if data and not _is_sample(data[0]):
             _check_batches(data)
             return False
+        _check_equal_lengths(data)
         return bool(data)
     if hasattr(data, "iloc"):
         raise DataError(
@@ -84,6 +85,20 @@ def _is_sample(entry: object) -> bool:
 def _parts(entry: object) -> list[Any] | tuple[Any, ...]:
     parts = list(entry.values()) if isinstance(entry, Mapping) else entry
     return parts if isinstance(parts, (list, tuple)) else [parts]
+
+
+def _check_equal_lengths(data: list[Any] | tuple[Any, ...]) -> None:
+    """Refuse lists of numbers or texts that differ in length: torch can't stack such samples."""
+    lengths = {len(entry) for entry in data if isinstance(entry, list)}
+    if len(lengths) < 2:
+        return
+    raise DataError(
+        "the entries of a list may be samples, or batches",
+        expected="lists of one length, where they are samples",
+        received=f"lists of {min(lengths)} to {max(lengths)} entries, first {describe(data[0])}",
+        remedy="say which: of samples, `DataLoader(data, batch_size=32, collate_fn=...)`, which "
+        "pads them; of batches, `DataLoader(data, batch_size=None)`",
+    )
 
 
 def _check_batches(data: list[Any] | tuple[Any, ...]) -> None:

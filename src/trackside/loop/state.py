@@ -301,10 +301,19 @@ class Training:
         if stop is None and self.run.mode == "fit" and self.setup.precision.made_no_update:
             reason = "no update was made: with fp16, every step had values that aren't finite"
             return Outcome(Status.DIVERGED, reason, "trainer", step)
+        if stop is None and self.run.mode == "fit" and self._never_finite:
+            reason = "no train/loss of the run was finite"
+            return Outcome(Status.DIVERGED, reason, "trainer", step)
         if stop is None:
             return Outcome(Status.COMPLETED, completed, step=step)
         status = status_of_stop(signal=stop.signal, diverged=stop.diverged)
         return Outcome(status, stop.reason, stop.who, step, signal=stop.signal)
+
+    @property
+    def _never_finite(self) -> bool:
+        """Whether losses were recorded, and none of them was a number to train by."""
+        losses = self.run.history.values("train/loss")
+        return bool(losses) and not any(map(math.isfinite, losses))
 
 
 def _rollback(fields: Mapping[str, Any]) -> Rollback:

@@ -28,8 +28,8 @@ def is_map_style(data: object) -> bool:
 
     Raises:
         DataError: The entries of a list may be samples or batches: vectors, parts that differ in
-            their first dimension, or lists of numbers or texts of different lengths. Or the first entry of another object may be a batch: its parts
-            agree in their first dimension.
+            their first dimension, or lists of numbers or texts of different lengths. Or the first
+            entry of another object may be a batch: its parts agree in their first dimension.
     """
     if isinstance(data, (DataLoader, Iterator, Mapping, str, bytes, Tensor)):
         return False

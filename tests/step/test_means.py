@@ -17,7 +17,7 @@ NAN = math.nan
 def mean_of(mean: Mean) -> float:
     mean.fold()
     assert mean.epoch is not None
-    total, weight = mean.epoch.tolist()
+    total, weight = mean.epoch
     return float(total / weight)
 
 

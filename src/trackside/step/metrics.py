@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trackside.errors import ConfigurationError, UsageError
 from trackside.progress import Progress
-from trackside.step.means import BLOCK, Mean, Reduce, alone, read
+from trackside.step.means import BLOCK, Mean, Reduce, Sums, read
 
 
 class MetricLog:
@@ -40,7 +40,7 @@ class MetricLog:
             progress: Counters of the run, for `leave_out`.
         """
         self._progress = progress or Progress()
-        self._reduce = reduce or alone
+        self._reduce = reduce
         self._reserved = reserved or {}
         self._means: dict[str, Mean] = {}
         self._evaluation: dict[str, Mean] | None = None
@@ -134,7 +134,7 @@ class MetricLog:
 
     def recent(self) -> dict[str, float]:
         """Means since the last record; they start again."""
-        sums = {}
+        sums: dict[str, Sums] = {}
         for name, mean in self._means.items():
             mean.fold()
             if mean.recent is not None:
@@ -148,7 +148,7 @@ class MetricLog:
 
         A name whose values weigh nothing has none: `of_nothing` has those names.
         """
-        sums = {}
+        sums: dict[str, Sums] = {}
         for name, mean in self._means.items():
             mean.fold()
             if name.startswith("train/") and mean.epoch is not None:

@@ -56,8 +56,7 @@ def test_a_broken_interval_goes_on_bitwise(tmp_path: object) -> None:
     for one in (whole, second):
         one._mean.fold()
     assert whole._mean.recent is not None
-    assert second._mean.recent is not None
-    assert second._mean.recent.equal(whole._mean.recent)
+    assert second._mean.recent == whole._mean.recent
     assert second._weight == whole._weight
 
 

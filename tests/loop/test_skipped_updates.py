@@ -222,3 +222,22 @@ def test_an_epoch_without_an_update_has_no_loss_and_says_why(
     assert math.isfinite(loss)
     why = "no step of it made an update" if how == "skipped" else "its batches weigh nothing"
     assert f"epoch 1 has no train/loss: {why}" in caplog.text
+
+
+def test_an_evaluation_of_nothing_has_no_loss_and_it_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class WeighsNothing(Trainer):
+        def evaluation_step(self, run: Any, batch: Any) -> Any:
+            return Output(super().evaluation_step(run, batch).loss, weight=0.0)
+
+    result = WeighsNothing(
+        model(),
+        loss=nn.MSELoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        defaults=False,
+        settings=Settings(directory="run", device="cpu"),
+    ).fit(batches(), batches(), epochs=1)
+
+    assert result.history.names == ("train/loss",)
+    assert "the evaluation has no val/loss: its batches weigh nothing" in caplog.text

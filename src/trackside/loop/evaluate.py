@@ -50,7 +50,11 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
         if span.ended is Ended.STOP:
             return None
         training.setup.agreement.compare_now()
-        evaluation.metrics.update(training.setup.log.end_evaluation())
+        log = training.setup.log
+        evaluation.metrics.update(log.end_evaluation())
+        if log.of_nothing and training.run.world.is_global_zero:
+            nothing = ", ".join(log.of_nothing)
+            logger.warning("the evaluation has no %s: its batches weigh nothing", nothing)
         _compute_metrics(training, evaluation)
         for metric in training.setup.mean_check.finish():
             logger.warning("%s", metric)

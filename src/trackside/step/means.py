@@ -213,24 +213,19 @@ Reduce = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """Sums by name of this rank to sums by name over all ranks."""
 
 
-def read(
-    sums: Mapping[str, Sums], reduce: Reduce | None = None, *, empty: bool = True
-) -> dict[str, float]:
-    """Means of these sums, brought to the host together.
-
-    The mean of values that weigh nothing is nan; without `empty`, there is none.
+def read(sums: Mapping[str, Sums], reduce: Reduce | None = None) -> dict[str, float]:
+    """Means of these sums, brought to the host together; values that weigh nothing have none.
 
     Args:
         sums: Of this rank, by name.
         reduce: Sums over all ranks; None: this is the only one.
-        empty: Whether values that weigh nothing have a mean.
     """
     if reduce is not None:
         sums = reduce({name: as_tensor(pair) for name, pair in sums.items()})
     return {
-        name: total / weight if weight else float("nan")
+        name: total / weight
         for name, (total, weight) in _on_host(sums).items()
-        if weight or empty
+        if weight
     }
 
 

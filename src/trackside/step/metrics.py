@@ -47,7 +47,7 @@ class MetricLog:
         self._prefix = ""
         self._uncounted: list[tuple[Mean, Tensor | float]] = []
         self.of_nothing: Sequence[str] = ()
-        """Names without a mean over the last epoch: their values weigh nothing."""
+        """Names without a mean over the last epoch or evaluation: their values weigh nothing."""
 
     def mean(self, name: str) -> Mean:
         """The mean kept under `name`."""
@@ -141,7 +141,7 @@ class MetricLog:
                 topic, _, rest = name.partition("/")
                 sums[f"train_recent/{rest}" if topic == "train" else name] = mean.recent
                 mean.recent = None
-        return read(sums, self._reduce, empty=False)
+        return read(sums, self._reduce)
 
     def epoch(self) -> dict[str, float]:
         """Means over the epoch of the names under `train/`; they start again.
@@ -156,7 +156,7 @@ class MetricLog:
             mean.epoch = None
             if name.startswith("train/"):
                 mean.recent = None
-        means = read(sums, self._reduce, empty=False)
+        means = read(sums, self._reduce)
         self.of_nothing = sorted(sums.keys() - means.keys())
         return means
 
@@ -174,7 +174,9 @@ class MetricLog:
         for mean in means.values():
             mean.fold()
         sums = {name: mean.epoch for name, mean in means.items() if mean.epoch is not None}
-        return read(sums, self._reduce)
+        found = read(sums, self._reduce)
+        self.of_nothing = sorted(sums.keys() - found.keys())
+        return found
 
     def abandon_evaluation(self) -> None:
         """Drop what the evaluation under way has logged."""

@@ -62,6 +62,7 @@ TESTED_IN = {
     "config/experiment/loading.py": "config/experiment/test_experiment.py",
     "config/experiment/programs.py": "trainer/test_program.py",
     "config/experiment/sections.py": "config/experiment/test_experiment.py",
+    "distributed/abandoned.py": "distributed/test_links.py",
     "config/experiment/trusted.py": "config/experiment/test_planted_links.py",
     "config/text/interpolation.py": "config/text/test_layers.py",
     "config/text/naming.py": "config/test_builtin_callbacks.py",

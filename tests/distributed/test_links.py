@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import gc
 import socket
+import threading
+from typing import Any
 
 import pytest
 
 from tests.distributed.conftest import StartTorchrun
+from trackside.distributed import abandoned
 from trackside.distributed.links import Connections
 
 
@@ -64,6 +68,30 @@ def test_a_listener_stays_open() -> None:
         with accepted:
             client.sendall(b"x")
             assert accepted.recv(1) == b"x"
+
+
+class Group:
+    """Ends when it may, as a group whose thread is still at work."""
+
+    def __init__(self) -> None:
+        self.may_end, self.ended = threading.Event(), threading.Event()
+
+    def __del__(self) -> None:
+        self.may_end.wait()
+        self.ended.set()
+
+
+def test_what_a_failure_leaves_is_freed_beside_a_program_that_goes_on() -> None:
+    group: Any = Group()
+    may_end, ended = group.may_end, group.ended
+    Connections().abandon([group])
+    del group
+    gc.collect()
+
+    abandoned.free_beside()  # returns though the destructor waits
+    assert not ended.is_set()
+    may_end.set()
+    assert ended.wait(30)
 
 
 @pytest.mark.distributed

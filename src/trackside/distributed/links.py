@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
 import stat
@@ -11,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from trackside.distributed import abandoned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +54,7 @@ class Connections:
         """Wait until a collective over them is done, but not after they are cut.
 
         Gloo forgets a sender that writes to a broken connection in the moment before it notices
-        that (seen with torch 2.13): such a collective never ends, and neither does the destructor
-        of its group, which is therefore never freed.
+        that (seen with torch 2.13): such a collective never ends, and its group is kept.
 
         Args:
             work: The collective.
@@ -68,23 +68,19 @@ class Connections:
                 work.wait(_LOOK_EVERY)
             except RuntimeError:
                 if not work.is_completed() and self.cut:
-                    never_free(group)
+                    abandoned.keep(group)
                     raise RuntimeError("gloo: the connections to the other ranks are cut") from None
         work.wait()  # raises what went wrong
         self.finished += 1
 
     def abandon(self, groups: Iterable[ProcessGroup]) -> None:
-        """Leave collectives over them that nobody waits for as they are, until the process ends.
-
-        The destructor of a group waits for its threads, which gloo may have forgotten (see
-        `wait_for`); and a thread of gloo that drops the last reference to a tensor while the
-        interpreter ends would abort the process.
+        """Leave the collectives over them that nobody waits for as they are; see `abandoned`.
 
         Args:
             groups: All groups of this process.
         """
         for kept in (*groups, *self.under_way):
-            never_free(kept)
+            abandoned.keep(kept)
 
     def sever(self) -> None:
         """Cut them all: a wait for data over them raises an error instead.
@@ -101,11 +97,6 @@ class Connections:
                     # A listener must stay open: gloo aborts the process when accept() fails.
                     if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                         connection.shutdown(socket.SHUT_RD)
-
-
-def never_free(kept: object) -> None:
-    """Keep an object alive until the process ends, and beyond the end of the interpreter."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
 
 def _sockets() -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from trackside.distributed import abandoned
 from trackside.distributed.lifeline import Lifeline
 from trackside.distributed.links import Connections, Links
 from trackside.distributed.world import World
@@ -25,6 +26,7 @@ from trackside.machine.accelerator import accelerator
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _FOREVER = timedelta(days=3650)
 _POLL_SECONDS = 0.02
+_FREE_SECONDS = 2.0
 
 LEAVE_SECONDS = 30.0
 """How long a rank that is done waits for the others before it leaves alone."""
@@ -121,6 +123,7 @@ def join(
     own_device = device_of(place.local_rank, device)
     if place.size == 1:
         return World(local_rank=place.local_rank, device=own_device)
+    abandoned.free_beside()
     links = _link(place, own_device, timedelta(seconds=timeout_seconds), exists)
     _joined = World(
         place.rank, place.size, local_rank=place.local_rank, device=own_device, links=links
@@ -225,6 +228,7 @@ def leave(*, failed: bool | None = None, patience_seconds: float = LEAVE_SECONDS
         links.connections.abandon(_groups())
         links.connections.sever()
     links.lifeline.close(together=met)
+    abandoned.wait(_FREE_SECONDS)
     _take_down(links, met)
     if met:
         _wait_as_host(world, links.store, patience_seconds)

@@ -222,11 +222,7 @@ def read(sums: Mapping[str, Sums], reduce: Reduce | None = None) -> dict[str, fl
     """
     if reduce is not None:
         sums = reduce({name: as_tensor(pair) for name, pair in sums.items()})
-    return {
-        name: total / weight
-        for name, (total, weight) in _on_host(sums).items()
-        if weight
-    }
+    return {name: total / weight for name, (total, weight) in _on_host(sums).items() if weight}
 
 
 def _on_host(sums: Mapping[str, Sums]) -> Mapping[str, tuple[float, float]]:

@@ -12,8 +12,14 @@ TOLERANCE = 1e-12
 
 @pytest.fixture(
     scope="module",
-    params=[("ddp", 3), pytest.param(("fsdp", 3), marks=pytest.mark.slow)],
-    ids=["ddp", "fsdp"],
+    params=[
+        ("ddp", 3),
+        *(
+            pytest.param(case, marks=pytest.mark.slow)
+            for case in [("ddp", 2), ("fsdp", 2), ("fsdp", 3), ("hsdp", 4)]
+        ),
+    ],
+    ids="{0[0]} on {0[1]} ranks".format,
 )
 def run(
     torchrun: StartTorchrun,
@@ -62,13 +68,7 @@ def test_training_is_not_changed_by_evaluations_and_saves(run: TorchRun) -> None
     assert all(unwatched for strategies in of_ranks for unwatched, _ in strategies)
 
 
-def test_a_resumed_run_has_the_same_bits_on_three_ranks(run: TorchRun) -> None:
-    of_ranks = run.claimed("unwatched, resumed is the same")
-
-    assert all(resumed for strategies in of_ranks for _, resumed in strategies)
-
-
-def test_a_resumed_run_has_the_buffers_of_each_rank_again(run: TorchRun) -> None:
+def test_a_resumed_run_has_the_same_bits_and_the_buffers_of_each_rank_again(run: TorchRun) -> None:
     of_ranks = run.claimed("unwatched, resumed is the same")
 
     assert all(resumed for strategies in of_ranks for _, resumed in strategies)

@@ -62,6 +62,16 @@ def test_however_a_step_calls_the_model_the_weights_are_those_of_one_process(
         assert weights == pytest.approx(by_hand, rel=1e-10, abs=1e-12), run
 
 
+def test_parts_may_be_called_where_a_step_evaluates_or_predicts(run: TorchRun) -> None:
+    loss, predictions = run.claimed("untrained")[0]
+
+    for evaluated, predicted in zip(
+        run.claimed("evaluated"), run.claimed("predicted"), strict=True
+    ):
+        assert evaluated == pytest.approx(loss, rel=1e-12)
+        assert predicted == pytest.approx(predictions, rel=1e-12)
+
+
 REFUSED = {
     "unfrozen within an epoch": ("UsageError", "body.weight was unfrozen", "on_epoch_start"),
     "unfrozen on one rank": ("DisagreementError", "body.weight", "Unfreeze"),

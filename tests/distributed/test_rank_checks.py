@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import logging
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.distributed.simulation import Ranks, SimulatedExchange
+from trackside.distributed import FSDP, World
 from trackside.distributed.agreement import Together
 from trackside.distributed.rank_checks import (
     DATA,
@@ -23,7 +24,7 @@ from trackside.distributed.rank_checks import (
     Subject,
 )
 from trackside.distributed.votes import Pace
-from trackside.errors import DisagreementError
+from trackside.errors import ConfigurationError, DisagreementError
 
 SUBJECTS = (WEIGHTS, OPTIONS, FLAGS, DATA)
 PARTS = 3
@@ -125,3 +126,39 @@ def test_notes_of_other_things_are_told_as_such() -> None:
 
     with pytest.raises(DisagreementError, match="0 on rank 0, 1 on rank 1"):
         ranks.run(program)
+
+
+@pytest.mark.parametrize("changed", [None, 0, 1, 2, 3])
+def test_a_shard_is_compared_with_its_copies_alone(changed: int | None) -> None:
+    ranks = Ranks(4, itertools.cycle(range(4)))
+
+    def program(rank: int) -> str:
+        exchange = SimulatedExchange(ranks, rank)
+        world: Any = SimpleNamespace(gather=exchange.gather, device=torch.device("cpu"))
+        checks = RankChecks(world, shard=(rank % 2, 2))
+        parts = [rank % 2, 7 + (rank == changed)]
+        checks.note(Note(WEIGHTS, 1, parts, lambda n: f"part {n}", is_of_shard=True))
+        try:
+            checks.compare_now(exchange.send)
+        except DisagreementError as error:
+            return str(error).partition("\n")[0]
+        return ""
+
+    others = {0: 2, 1: 3, 2: 2, 3: 3}
+    expected = f"the ranks disagree after step 1: part 1 differs on rank {others.get(changed or 0)}"
+    assert ranks.run(program) == [expected if changed is not None else ""] * 4
+
+
+def test_fsdp_says_which_ranks_hold_the_same_shard() -> None:
+    worlds = [SimpleNamespace(rank=rank, size=4) for rank in range(4)]
+
+    shards = [FSDP(replicas=2).shard_of(cast("World", world)) for world in worlds]
+    assert shards == [(0, 2), (1, 2), (0, 2), (1, 2)]
+    assert FSDP().shard_of(cast("World", worlds[0])) is None
+
+
+def test_copies_that_do_not_divide_the_ranks_are_refused() -> None:
+    world: Any = SimpleNamespace(rank=0, size=3, device=torch.device("cpu"))
+
+    with pytest.raises(ConfigurationError, match="replicas=2 can't be made of 3 ranks"):
+        FSDP(replicas=2).place(torch.nn.Linear(1, 1), world)

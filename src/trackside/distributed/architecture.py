@@ -29,7 +29,7 @@ def check_same(world: World, models: Mapping[str, nn.Module]) -> None:
     everyone = world.gather(list(described.items()))
     if any(of_rank != everyone[0] for of_rank in everyone):
         note = Note(SHAPES, 0, list(described.values()), list(described).__getitem__)
-        raise disagreement(note, everyone)
+        raise disagreement(note, dict(enumerate(everyone)))
 
 
 def _described(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:

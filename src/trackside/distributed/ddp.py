@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trackside.distributed.parallel import Call, ModelSource, Parallel, Passes, build
@@ -79,7 +80,7 @@ class DDP(Parallel):
             gradient_as_bucket_view=self.gradient_as_bucket_view,
             bucket_cap_mb=self.bucket_megabytes,
         )
-        if world.size > 2 and not self.find_unused_parameters and not self.static_graph:
+        if world.size > 2 and not self.find_unused_parameters:
             order_buckets(wrapped)
         # The argument of this name is deprecated in torch 2.13, and its successor new there; the
         # attribute works in all versions.
@@ -112,20 +113,35 @@ class DDP(Parallel):
 def order_buckets(wrapped: DistributedDataParallel) -> None:
     """Let torch arrange its buckets before the first step, by a backward pass of zeros.
 
-    Torch sorts the gradients into new buckets after the first backward pass. On three ranks and
-    more, the order in which a sum is taken depends on the place in a bucket: the first step after a
-    resume would differ from the same step of an unbroken run in its last bits. Now all steps of all
-    runs have the same buckets. Gradients that are sparse can't be had by zeros: they are left out,
-    with their model.
+    Torch sorts the gradients into new buckets after the first backward pass, unless it looks for
+    unused parameters. On three ranks and more, the order in which a sum is taken depends on the
+    place in a bucket: the first step after a resume would differ from the same step of an unbroken
+    run in its last bits. Now all steps of all runs have the same buckets.
+
+    A static graph must not see another pass than those of the steps: there torch sorts by the order
+    of the parameters, which needs none.
     """
-    sparse = (nn.Embedding, nn.EmbeddingBag)
-    if any(isinstance(part, sparse) and part.sparse for part in wrapped.modules()):
+    if wrapped.static_graph:
+        wrapped.reducer._push_all_rebuilt_params()
+        wrapped.reducer._rebuild_buckets()
         return
+    tables = {id(m.weight) for m in wrapped.modules() if isinstance(m, _TABLES) and m.sparse}
     parameters = [p for p in wrapped.parameters() if p.requires_grad]
     synchronised = wrapped.broadcast_buffers
     wrapped.broadcast_buffers = False
-    zero = wrapped(Call(lambda: sum(p.reshape(-1)[:1].sum() * 0 for p in parameters)))
+    zero = wrapped(Call(lambda: sum(_nothing_of(p, id(p) in tables) for p in parameters)))
     wrapped.broadcast_buffers = synchronised
     zero.backward()
     for parameter in parameters:
         parameter.grad = None
+
+
+_TABLES = (nn.Embedding, nn.EmbeddingBag)
+
+
+def _nothing_of(parameter: nn.Parameter, is_sparse: bool) -> Tensor:
+    """Zero, whose gradient is one of zeros: sparse where those of the steps are."""
+    if is_sparse:
+        row = torch.zeros(1, dtype=torch.int64, device=parameter.device)
+        return nn.functional.embedding(row, parameter, sparse=True).sum() * 0
+    return parameter.reshape(-1)[:1].sum() * 0

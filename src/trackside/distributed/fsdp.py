@@ -54,6 +54,9 @@ class FSDP(Parallel):
         cpu_offload: Parameters, gradients and optimizer state live on the CPU and visit the device.
         reshard_after_forward: Free gathered parameters between forward and backward (less memory,
             one more gather); None: all blocks except the outermost.
+        replicas: Copies of the model, each sharded over as many ranks (HSDP): on 16 ranks, 4 of 4.
+            Ranks of one copy follow each other: put it on one machine, so that parameters are
+            gathered there, and gradients alone travel between machines.
         meta_device: Whether a model given as a factory is built without memory first. False builds
             it on the host of each rank, with whatever the factory loads into it.
     """
@@ -65,8 +68,27 @@ class FSDP(Parallel):
     cpu_offload: bool = False
     reshard_after_forward: bool | int | None = None
     meta_device: bool = True
+    replicas: int = 1
 
     forward_is_collective = True
+
+    def shard_of(self, world: World) -> tuple[int, int] | None:
+        """Where there are several copies: which of its parts this rank holds."""
+        shards = world.size // self.replicas
+        return None if self.replicas == 1 else (world.rank % shards, shards)
+
+    def _mesh(self, world: World) -> DeviceMesh:
+        kind, copies = world.device.type, self.replicas
+        if copies == 1:
+            return init_device_mesh(kind, (world.size,))
+        if copies < 1 or world.size % copies:
+            raise ConfigurationError(
+                f"replicas={copies} can't be made of {world.size} ranks",
+                expected="a divisor of the number of ranks",
+                option="replicas",
+            )
+        names = ("replicate", "shard")
+        return init_device_mesh(kind, (copies, world.size // copies), mesh_dim_names=names)
 
     def build(self, factory: Callable[[], nn.Module]) -> nn.Module:
         """The model, on the meta device unless `meta_device` is False."""
@@ -76,10 +98,10 @@ class FSDP(Parallel):
         """Build, shard, and move the model; a model that is built already is sharded in place.
 
         Raises:
-            ConfigurationError: `blocks` fits no module, or a module built on the meta device can't
-                be given its initial values.
+            ConfigurationError: `blocks` fits no module, a module built on the meta device can't be
+                given its initial values, or `replicas` doesn't divide the number of ranks.
         """
-        mesh = init_device_mesh(world.device.type, (world.size,))
+        mesh = self._mesh(world)
         model = source if isinstance(source, nn.Module) else self.build(source)
         if is_without_memory(model):
             self._shard(model, mesh)

@@ -69,6 +69,13 @@ class Parallel(ABC):
         """Whether each rank keeps its own buffers from step to step (statistics of batch norm)."""
         return True
 
+    def shard_of(self, world: World) -> tuple[int, int] | None:
+        """Number of the parts that this rank holds, of how many, where other ranks hold the same.
+
+        None: nothing of what is sharded is there twice.
+        """
+        return None
+
     def build(self, factory: Callable[[], nn.Module]) -> nn.Module:
         """The model that `factory` makes, for `place`; it may have no memory before."""
         return factory()

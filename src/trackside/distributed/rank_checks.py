@@ -9,7 +9,7 @@ check. Only where it differs are the notes themselves exchanged, once, to name w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, final
 
@@ -75,13 +75,14 @@ class Note:
     Args:
         subject: What it is about.
         step: Steps completed.
-        where: Further words on the place, such as the name of the data.
         parts: One value for each part: numbers, texts, or digests on a device, which begin their
             way to the host now.
         name: The name of a part, by its number.
+        where: Further words on the place, such as the name of the data.
+        is_of_shard: Whether only ranks that hold the same shard have the same.
     """
 
-    __slots__ = ("_arrived", "_parts", "name", "step", "subject", "where")
+    __slots__ = ("_arrived", "_parts", "is_of_shard", "name", "step", "subject", "where")
 
     def __init__(
         self,
@@ -90,7 +91,10 @@ class Note:
         parts: Sequence[Part] | Tensor,
         name: Callable[[int], str],
         where: str = "",
+        *,
+        is_of_shard: bool = False,
     ) -> None:
+        self.is_of_shard = is_of_shard
         self.subject = subject
         self.step = step
         self.where = where
@@ -129,14 +133,15 @@ class RankChecks:
     Args:
         world: The ranks.
         policy: What becomes of a disagreement.
+        shard: Number of the shard that this rank holds, of how many, where other ranks hold the
+            same; None where no shard is there twice.
     """
 
-    FIELDS = 2
-    """Numbers in the vector: one digest, once with each sign, so that the maximum over ranks is the
-    same twice where all ranks have the same."""
-
-    def __init__(self, world: World, policy: Policy = "raise") -> None:
+    def __init__(
+        self, world: World, policy: Policy = "raise", shard: tuple[int, int] | None = None
+    ) -> None:
         self._world = world
+        self.shard = shard
         self._policy = policy
         self._told: set[str] = set()
         self._new: list[Note] = []
@@ -153,6 +158,9 @@ class RankChecks:
     def vector(self, *, now: bool) -> list[int]:
         """The digest of what is to be compared next, to be reduced by the maximum.
 
+        Each digest stands there with both signs, so that the maximum over ranks is the same twice
+        where all ranks have the same. Each shard has its own place, which other ranks leave open.
+
         Args:
             now: Compare everything, also what is still on its way from a device.
         """
@@ -160,8 +168,15 @@ class RankChecks:
         self._new = []
         if now or not self._waits_for_device:
             self._sent, self._ready = self._sent + self._ready, []
-        digest = chained(n for note in self._sent for n in (note.step, note.digest))
-        return [digest, -digest]
+        digest = _digest(note for note in self._sent if not note.is_of_shard)
+        vector = [digest, -digest]
+        if self.shard is not None:
+            mine, shards = self.shard
+            digest = _digest(note for note in self._sent if note.is_of_shard)
+            open_place = [-LIMIT, -LIMIT]
+            for number in range(shards):
+                vector += [digest, -digest] if number == mine else open_place
+        return vector
 
     def compare(self, reduced: Sequence[int]) -> None:
         """Look whether the vectors of all ranks were the same; all ranks have to call.
@@ -170,7 +185,7 @@ class RankChecks:
             DisagreementError: They weren't, and the policy is to raise.
         """
         sent, self._sent = self._sent, []
-        if reduced[0] == -reduced[1]:
+        if all(highest == -lowest for highest, lowest in _pairs(reduced)):
             return
         error = self._explain(sent)
         if self._policy == "raise":
@@ -194,12 +209,10 @@ class RankChecks:
 
     def _explain(self, sent: Sequence[Note]) -> DisagreementError:
         """The error that names the first difference; a collective."""
-        mine = [[note.subject.name, note.step, note.where, note.digest] for note in sent]
-        everyone = self._world.gather(mine)
+        everyone = self._world.gather([self._described(note) for note in sent])
         shortest = min(map(len, everyone))
-        first = next(
-            (n for n in range(shortest) if any(notes[n] != mine[n] for notes in everyone)), None
-        )
+        differing = ((n, _unlike([of[n] for of in everyone])) for n in range(shortest))
+        first, ranks = next(((n, ranks) for n, ranks in differing if ranks), (None, []))
         if first is None:
             return DisagreementError(
                 "the ranks don't note the same things",
@@ -209,18 +222,42 @@ class RankChecks:
         note = sent[first]
         self._told.add(note.subject.name)
         named = [(note.name(number), part) for number, part in enumerate(note.parts)]
-        return disagreement(note, self._world.gather(named))
+        everything = self._world.gather(named)
+        return disagreement(note, {rank: everything[rank] for rank in ranks})
+
+    def _described(self, note: Note) -> list[Part]:
+        shard = self.shard[0] if note.is_of_shard and self.shard is not None else -1
+        return [shard, note.subject.name, note.step, note.where, note.digest]
 
 
-def disagreement(note: Note, of_ranks: Sequence[Sequence[tuple[str, Part]]]) -> DisagreementError:
+def _digest(notes: Iterable[Note]) -> int:
+    return chained(number for note in notes for number in (note.step, note.digest))
+
+
+def _pairs(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
+    return zip(numbers[::2], numbers[1::2], strict=True)
+
+
+def _unlike(of_ranks: Sequence[Sequence[Part]]) -> list[int]:
+    """The ranks of the first shard whose notes aren't alike; none where all are."""
+    for shard in sorted({of_rank[0] for of_rank in of_ranks}, key=str):
+        ranks = [rank for rank, of_rank in enumerate(of_ranks) if of_rank[0] == shard]
+        if any(of_ranks[rank] != of_ranks[ranks[0]] for rank in ranks):
+            return ranks
+    return []
+
+
+def disagreement(
+    note: Note, of_ranks: Mapping[int, Sequence[tuple[str, Part]]]
+) -> DisagreementError:
     """The error for a note that differs: the first part of it that does, and on which ranks.
 
     Args:
         note: This rank's.
-        of_ranks: The named parts of each rank's.
+        of_ranks: The named parts of each rank's that should have the same.
     """
-    zero = of_ranks[0]
-    others = [rank for rank, parts in enumerate(of_ranks) if list(parts) != list(zero)]
+    zero = of_ranks[min(of_ranks)]
+    others = [rank for rank, parts in of_ranks.items() if list(parts) != list(zero)]
     theirs = of_ranks[others[0]] if others else zero
     pairs = zip(zero, theirs, strict=False)
     shared = min(len(zero), len(theirs))
@@ -230,8 +267,7 @@ def disagreement(note: Note, of_ranks: Sequence[Sequence[tuple[str, Part]]]) -> 
     when = f"after step {note.step}" if note.step else "before the first step"
     where = f" of {note.where}" if note.where else ""
     values = ", ".join(
-        f"{_shown(note.subject, parts, place)} on rank {rank}"
-        for rank, parts in enumerate(of_ranks)
+        f"{_shown(note.subject, parts, place)} on rank {rank}" for rank, parts in of_ranks.items()
     )
     return DisagreementError(
         f"the ranks disagree {when}: {name}{where} differs on "

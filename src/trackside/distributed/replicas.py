@@ -64,7 +64,8 @@ class Replicas:
         if any(flags != of_ranks[0] for flags in of_ranks):
             names = list(self._parameters)
             note = Note(FLAGS, step, of_ranks[world.rank], names.__getitem__)
-            raise disagreement(note, [list(zip(names, f, strict=True)) for f in of_ranks])
+            named = [list(zip(names, flags, strict=True)) for flags in of_ranks]
+            raise disagreement(note, dict(enumerate(named)))
         if wanted != self._flags:
             self._flags = wanted
             if not self.strategy.follows_flags:
@@ -95,6 +96,17 @@ class Replicas:
         for model in self.placed.values():
             call = partial(self.strategy.around, model, call, begins=begins)
         return call()
+
+    def without_gradients(self, call: Callable[[], T]) -> T:
+        """The result of `call`, which evaluates or predicts, and may call parts of the models.
+
+        Sharded parameters are gathered around it; elsewhere there is nothing to arrange.
+        """
+        if not self.strategy.forward_is_collective:
+            return call()
+        results: list[T] = []
+        self.around(lambda: results.append(call()))  # not as its result: types stay as they are
+        return results[0]
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from trackside.loop.agreed_metrics import agreed
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.recording import flush
+from trackside.loop.replicated import without_gradients
 from trackside.loop.spans import EvaluationSpan
 from trackside.loop.state import Ended, Training, agree
 from trackside.loop.unlogged import report_unlogged
@@ -106,10 +107,10 @@ def evaluate_batch(
     samples = counted(batch) if origin.samples is None else origin.samples
     run.batch_samples = UNKNOWN if samples is None else samples
     if autocast is None and not events.contexts["evaluation_context"]:
-        returned = setup.steps.evaluation_step(run, batch)
+        returned = without_gradients(training, setup.steps.evaluation_step, batch)
     else:
         with events.context("evaluation_context"), autocast or nullcontext():
-            returned = setup.steps.evaluation_step(run, batch)
+            returned = without_gradients(training, setup.steps.evaluation_step, batch)
     output = as_output(returned)
     if samples is None or output.samples is not None:
         samples = settle(training, source, batch, samples, output.samples)
@@ -152,7 +153,7 @@ def fill_round(training: Training, batch: Batch, step: Callable[[Any, Batch], ob
     if run.device.type != "cpu":
         batch = move(batch, run.device)
     with run.discarding(), setup.precision.autocast or nullcontext():
-        step(run, batch)
+        without_gradients(training, step, batch)
 
 
 def _compute_metrics(training: Training, evaluation: Evaluation) -> None:

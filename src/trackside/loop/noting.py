@@ -18,7 +18,7 @@ from trackside.distributed.rank_checks import (
     Note,
     RankChecks,
 )
-from trackside.distributed.state import is_sharded
+from trackside.distributed.state import is_sharded, local_part
 from trackside.models.naming import named_parameters, prefixed
 from trackside.schedule import STEP_UNITS, Due, Schedule
 
@@ -91,8 +91,14 @@ class Noting:
         self.checks.note(Note(FLAGS, step, list(flags.values()), list(flags).__getitem__))
         options = dict(_options(run.optimizers))
         self.checks.note(Note(OPTIONS, step, list(options.values()), list(options).__getitem__))
-        for names, digests in digested(dict(named_parameters(run.models))):
+        parameters = dict(named_parameters(run.models))
+        for names, digests in digested(parameters):
             self.checks.note(Note(WEIGHTS, step, digests, names.__getitem__))
+        if self.checks.shard is not None:
+            parts = {name: local_part(p) for name, p in parameters.items() if is_sharded(p)}
+            for names, digests in digested(parts):
+                note = Note(WEIGHTS, step, digests, names.__getitem__, is_of_shard=True)
+                self.checks.note(note)
 
 
 def digested(tensors: Mapping[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:

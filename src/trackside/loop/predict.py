@@ -16,6 +16,7 @@ from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.evaluate import fill_round, prefetched, unchanged
+from trackside.loop.replicated import without_gradients
 from trackside.loop.spans import PredictSpan
 from trackside.loop.state import Training, agree, stop
 from trackside.outcome import Outcome
@@ -87,7 +88,7 @@ def _predict_batch(training: Training, batch: Batch) -> Any:
     if listeners[Callback.on_predict_batch_start]:
         batch = setup.events.transform(Callback.on_predict_batch_start, batch)
     with setup.precision.autocast or nullcontext():
-        prediction = setup.steps.predict_step(run, batch)
+        prediction = without_gradients(training, setup.steps.predict_step, batch)
     if listeners[Callback.on_predict_batch_end]:
         training.fire(Callback.on_predict_batch_end, batch, prediction)
     return prediction

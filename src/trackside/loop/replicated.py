@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -41,6 +42,19 @@ def replicated(training: Training, batch: Batch) -> tuple[Any, Output]:
             return returned, as_output(returned)
         loss = replicas.around(step)
     return returned, as_output(returned)._replace(loss=loss)
+
+
+def without_gradients(training: Training, step: Callable[[Any, Batch], Any], batch: Batch) -> Any:
+    """Result of a step that evaluates or predicts; it may call parts of the models, too.
+
+    Raises:
+        TracksideError: torch refuses the pass, for a reason that has a remedy.
+    """
+    replicas = training.setup.replicas
+    if replicas is None:
+        return step(training.run, batch)
+    with explained(replicas):
+        return replicas.without_gradients(lambda: step(training.run, batch))
 
 
 def _nothing() -> None:

@@ -35,6 +35,7 @@ from trackside.trainer import batch_limits, declared, own_modules
 from trackside.trainer.frozen import Frozen
 
 if TYPE_CHECKING:
+    from trackside.distributed.replicas import Replicas
     from trackside.trainer.settings import Settings
     from trackside.trainer.trainer import Trainer
 
@@ -125,7 +126,7 @@ def assemble(
     )
     metrics = _on_device(trainer.metrics, run.device)
     position = Position()
-    noting = _noting(run, settings)
+    noting = _noting(run, settings, replicas)
     setup = Setup(
         run=run,
         events=events,
@@ -156,11 +157,12 @@ def assemble(
     return Training(setup, position)
 
 
-def _noting(run: Run, settings: Settings) -> Noting | None:
+def _noting(run: Run, settings: Settings, replicas: Replicas | None) -> Noting | None:
     """Notes for the ranks to compare; None where there is one, or nothing is to be compared."""
-    if run.world.size == 1 or settings.compare_ranks_every is None:
+    if replicas is None or settings.compare_ranks_every is None:
         return None
-    checks = RankChecks(run.world, settings.when_ranks_differ)
+    shard = replicas.strategy.shard_of(run.world)
+    checks = RankChecks(run.world, settings.when_ranks_differ, shard)
     return Noting(run, checks, Every.parse(settings.compare_ranks_every))
 
 

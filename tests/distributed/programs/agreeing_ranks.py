@@ -1,11 +1,12 @@
 """Trainings whose ranks come to differ in one thing, each a run; what every rank then hears.
 
 Arguments: folder, strategy, and the names of what is planted. A seed draws rank, step and place;
-`SEEDS` in the environment says for how many seeds all of it is done.
+`SEEDS` in the environment says for which seeds all of it is done: `0 5` is from 0 to 4.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -19,7 +20,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from trackside import Callback, Run, Settings, TracksideError, Trainer
-from trackside.distributed import leave
+from trackside.distributed import FSDP, leave
+from trackside.distributed.state import is_sharded, local_part
 
 RANK, RANKS = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 EPOCHS, SAMPLES, BATCH = 3, 48, 8
@@ -72,12 +74,14 @@ class Planted(Callback):
     def on_step_end(self, run: Run) -> None:
         if run.progress.steps_completed != self.step:
             return
-        name, parameter = self.dice.choice(list(run.model.named_parameters()))
+        parameters = run.model.named_parameters()
+        name, parameter = self.dice.choice([p for p in parameters if of_all_ranks(p[1])])
         if self.what == "weight":
             self.named = name
             if self.rank == RANK:
                 with torch.no_grad():
-                    parameter.view(-1)[self.dice.randrange(parameter.numel())] += 1e-6
+                    part = local_part(parameter).view(-1)
+                    part[self.dice.randrange(part.numel())] += 1e-6
         if self.what == "flag":
             self.named = name
             if self.rank == RANK:
@@ -98,6 +102,11 @@ class Planted(Callback):
         self.named = f"{name} of the model evaluated on 'val'"
         if self.rank == RANK:
             buffer[self.dice.randrange(len(buffer))] += 1e-6
+
+
+def of_all_ranks(parameter: nn.Parameter) -> bool:
+    """Whether each rank holds a part of it: of a row, one rank alone does."""
+    return not is_sharded(parameter) or len(parameter) >= RANKS
 
 
 def model(what: str) -> nn.Module:
@@ -123,7 +132,7 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
         seed=0,
         settings=Settings(
             directory=folder / f"{what} {seed}",
-            strategy=strategy,
+            strategy=FSDP(replicas=2) if strategy == "hsdp" else strategy,
             compare_ranks_every=("100 steps", "1 step")[seed % 2],
         ),
     )
@@ -140,8 +149,9 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
 
 if __name__ == "__main__":
     folder, strategy, *names = sys.argv[1:]
-    for seed in range(int(os.environ.get("SEEDS", "1"))):
+    gc.disable()  # groups that were broken off may wait in their destructors, for each other
+    for seed in range(*map(int, os.environ.get("SEEDS", "1").split())):
         for name in names:
             planted(name, Path(folder), strategy, seed)
     sys.stdout.flush()
-    os._exit(0)  # groups that were broken off may wait for each other in their destructors
+    os._exit(0)  # for the same reason

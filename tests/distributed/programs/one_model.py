@@ -21,11 +21,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import EMA, SWA, Checkpoint, SaveWeights
-from trackside.distributed import DDP, Parallel
+from trackside.distributed import DDP, FSDP, Parallel
 from trackside.distributed.state import whole
 
 RANK = int(os.environ["RANK"])
-SAMPLES = 70  # the last batch is smaller, and still has two samples for each of three ranks
+SAMPLES = 72  # the last batch is smaller, and still has two samples for each of four ranks
 INPUTS = torch.randn(SAMPLES, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 INPUTS = INPUTS * torch.linspace(0.2, 5, SAMPLES).unsqueeze(1) + torch.linspace(-2, 2, 8)
 DATA = TensorDataset(INPUTS, (INPUTS.sum(1, keepdim=True) > 0).double())
@@ -44,6 +44,19 @@ class Centre(nn.Module):
         if self.training:
             self.mean.lerp_(inputs.detach().mean(0), 0.1)
         return centred
+
+
+class Lookup(nn.Module):
+    """Adds a row of a table, whose gradients are sparse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = nn.Embedding(2, 8, sparse=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = inputs + self.table((inputs[:, 0] > 0).long())
+        return found
 
 
 def net(first: nn.Module | None = None) -> nn.Module:
@@ -125,16 +138,16 @@ def digest(made: Trainer) -> list[float]:
     return [value for tensor in state.values() for value in tensor.double().flatten().tolist()]
 
 
-def resumed(folder: Path, strategy: str | Parallel) -> list[bool]:
+def resumed(folder: Path, strategy: str | Parallel, first: type[nn.Module] = Centre) -> list[bool]:
     """The same training unwatched, evaluated and saved, and interrupted and gone on with."""
-    watched = trainer(folder / "watched", {"checkpoint": Checkpoint("3 steps")}, strategy, Centre())
+    watched = trainer(folder / "watched", {"checkpoint": Checkpoint("3 steps")}, strategy, first())
     watched.fit(batches(), DATA, epochs=4, batch_size=16, evaluate_every="2 steps")
-    alone = trainer(folder / "alone", {}, strategy, Centre())
+    alone = trainer(folder / "alone", {}, strategy, first())
     alone.fit(batches(), epochs=4)
 
     def half(*more: Any) -> Trainer:
         named = {"checkpoint": Checkpoint("3 steps"), **({"ends": more[0]} if more else {})}
-        return trainer(folder / "half", named, strategy, Centre())
+        return trainer(folder / "half", named, strategy, first())
 
     half(Ends()).fit(batches(), DATA, epochs=4, batch_size=16)
     again = half()
@@ -150,8 +163,10 @@ def main(folder: Path, strategy: str | Parallel) -> None:
     found = [resumed(folder / "usual", strategy)]
     if strategy == "ddp":
         found.append(resumed(folder / "apart", DDP(sync_buffers=False)))
+        found.append(resumed(folder / "static", DDP(static_graph=True)))
+        found.append(resumed(folder / "sparse", strategy, Lookup))
     claim("unwatched, resumed is the same", found)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), FSDP(replicas=2) if sys.argv[2] == "hsdp" else sys.argv[2])

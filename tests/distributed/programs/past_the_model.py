@@ -65,7 +65,13 @@ class Method(Trainer):
 
 class Parts(Trainer):
     def training_step(self, run: Any, batch: Any) -> Any:
-        return mse_loss(run.model.head(self.model.body(batch[0]).tanh()), batch[1])
+        return mse_loss(self.predict_step(run, batch), batch[1])
+
+    def evaluation_step(self, run: Any, batch: Any) -> Any:
+        return mse_loss(self.predict_step(run, batch), batch[1])
+
+    def predict_step(self, run: Any, batch: Any) -> Any:
+        return run.model.head(self.model.body(batch[0]).tanh())
 
 
 class Optimized(Trainer):
@@ -182,6 +188,12 @@ def wide() -> nn.Module:
 def main(folder: Path, sharded: bool) -> None:
     for kind in (Plain, Own, Method, Parts, Optimized, ByHand):
         claim(kind.__name__, trained(trainer(kind, folder, Net)))
+    parts, data = trainer(Parts, folder, Net), TensorDataset(INPUTS[:20], TARGETS[:20])
+    claim("evaluated", parts.evaluate(data, batch_size=4)["test/loss"])
+    claim("predicted", parts.predict(data, batch_size=4).flatten().tolist())
+    with torch.no_grad():
+        found = Net()(INPUTS[:20])
+    claim("untrained", [mse_loss(found, TARGETS[:20]).item(), found.flatten().tolist()])
     claim("accumulated", trained(trainer(Parts, folder, Net, accumulate=2)))
     claim("unfrozen", trained(all_of(trainer(Plain, folder, Net, [Unfreezes(epochs=1)]))))
     claim("by hand", [expected(), expected(accumulate=2), expected(frozen_epochs=1)])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,25 @@ def test_a_written_file_has_the_digest_of_its_content(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == data
     assert entry == digest_of(tmp_path / "a")
     assert (entry.size_bytes, entry.digest) == (len(data), xxhash.xxh3_128_hexdigest(data))
+
+
+def test_a_large_piece_keeps_the_interpreter_for_a_few_calls_of_each_four_mebibytes(
+    tmp_path: Path,
+) -> None:
+    # The loop can't go on while the writing thread is in Python; the calls that write and digest
+    # leave the interpreter to it.
+    def calls_for(chunks: int) -> int:
+        made: list[str] = []
+        with DigestWriter(tmp_path / str(chunks)) as file:
+            data = memoryview(bytes(chunks * CHUNK_BYTES))
+            sys.setprofile(lambda frame, event, _: made.append(event))
+            try:
+                file.write(data)
+            finally:
+                sys.setprofile(None)
+        return sum(event in ("call", "c_call") for event in made)
+
+    assert calls_for(4) - calls_for(2) <= 2 * 12
 
 
 def test_small_pieces_are_gathered_and_keep_their_order(

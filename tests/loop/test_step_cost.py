@@ -91,8 +91,9 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        copies = func is torch.ops.aten._to_copy.default and not args[0].is_cpu
         to_host = str(kwargs.get("device")) == "cpu" and not kwargs.get("non_blocking", False)
-        self.count += func in WAITING or (func is torch.ops.aten._to_copy.default and to_host)
+        self.count += func in WAITING or (copies and to_host)
         return func(*args, **kwargs)
 
 
@@ -168,7 +169,7 @@ def by_hand(data: Iterable[Any], device: str) -> None:
         optimizer.zero_grad()
 
 
-def by_trainer(data: Any, device: str, *callbacks: Callback[Any]) -> None:
+def by_trainer(data: Any, device: str, *callbacks: Callback[Any], **options: Any) -> None:
     model, loss_function, _ = build()
     Trainer(
         model,
@@ -176,6 +177,7 @@ def by_trainer(data: Any, device: str, *callbacks: Callback[Any]) -> None:
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
         callbacks=callbacks,
         settings=Settings(device=device, directory=Path("run")),
+        **options,
     ).fit(data, epochs=1)
 
 
@@ -187,9 +189,16 @@ class Asking(Callback[Any]):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_step_with_the_default_callbacks_waits_for_nothing(device: str) -> None:
+def test_a_step_by_hand_waits_for_nothing(device: str) -> None:
     assert waits(lambda data: by_hand(data, device), device) == 0
-    assert waits(lambda data: by_trainer(data, device), device) == 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16", "clip": 1.0}, {"accumulate": 2}])
+def test_a_step_with_the_default_callbacks_waits_for_nothing(
+    device: str, options: dict[str, Any]
+) -> None:
+    assert waits(lambda data: by_trainer(data, device, **options), device) == 0
 
 
 def test_a_callback_that_waits_is_counted() -> None:

@@ -80,7 +80,7 @@ faults: $(TEST_STAMP)  ## the long campaigns: kills, damage, full disks, failing
 	exit $$failed
 
 standin: $(TEST_STAMP)  ## the quick tests on an accelerator of the tests' own, which every machine has
-	TRACKSIDE_TEST_DEVICE=standin OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peers and not browser and not distributed" $(ARGS)
+	$(BIN)/python -m tests.quick_suite standin $(ARGS)
 
 compat: $(TEST_STAMP)  ## the quick tests with VERSIONS="2.14.1 2.8.0@3.12" of torch and Python
 	@test -n "$(VERSIONS)" || { echo 'Say which: make compat VERSIONS="2.14.1 2.8.0@3.12"'; exit 1; }

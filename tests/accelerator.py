@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.versions import QUICK, cases, node, outcome
+from tests.quick_suite import SELECTION, cases, node, outcome
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REPORT = REPOSITORY / "accelerator.xml"
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tested(device: str, tests: Sequence[str]) -> dict[str, Any]:
     """The quick suite on `device`, with as many workers as there are cores, up to 14."""
     workers = max(1, min(14, (os.cpu_count() or 2) - 1))
-    command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), "-m", QUICK]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), "-m", SELECTION]
     subprocess.run(
         [*command, "-p", "tests.faults.figures", "--tb=short", f"--junit-xml={REPORT}", *tests],
         cwd=REPOSITORY,

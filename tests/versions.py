@@ -14,26 +14,20 @@ of CUDA packages.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
-from tests import installing
+from tests import installing, quick_suite
 from tests.interpreters import interpreter
+from tests.quick_suite import PAGE, Counts, line, with_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = REPOSITORY / "docs" / "compatibility.md"
 ENVIRONMENTS = REPOSITORY / ".compat"
-QUICK = "not slow and not peers and not browser and not distributed"
-TABLE = re.compile(r"(?<=<!-- results -->\n\n).*", re.DOTALL)
+MARK = "<!-- results -->"
 HEAD = (
     "| torch | Python | installs | passed | failed | skipped | date |\n"
     "|---|---|---|---|---|---|---|\n"
@@ -65,19 +59,19 @@ class Result:
 
     version: Version
     installs: bool
-    passed: int
-    failed: int
-    skipped: int
-    date: str
+    counts: Counts
 
     @property
     def row(self) -> str:
         """Its line of the table."""
-        version = self.version
-        counts = (self.passed, self.failed, self.skipped)
+        counts = (self.counts.passed, self.counts.failed, self.counts.skipped)
         installs = "yes" if self.installs else "no"
-        cells = (version.torch, version.python, installs, *counts, self.date)
-        return f"| {' | '.join(map(str, cells))} |\n"
+        return line((*self.key, installs, *counts, self.counts.date))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The cells that say which version it is."""
+        return self.version.torch, self.version.python
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,13 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place = version.folder / "installed"
             installs = installing.installs(python, version.torch, wheel, place)
             print(f"  the package installs: {installs}", flush=True)
-            run_tests = run_failed if chosen.failed else partial(run, tests=chosen.tests)
-            results.append(counted(version, run_tests(version, python), installs))
-            print(f"  {results[-1].passed} passed, {results[-1].failed} failed", flush=True)
+            report = version.folder / "report.xml"
+            if chosen.failed:
+                counts = quick_suite.run_failed(python, report)
+            else:
+                counts = quick_suite.run(python, report, chosen.tests)
+            results.append(Result(version, installs, counts))
+            print(f"  {counts.passed} passed, {counts.failed} failed", flush=True)
     print(HEAD + "".join(result.row for result in results))
     if chosen.keep:
-        PAGE.write_text(with_results(PAGE.read_text(), results))
-    return int(any(result.failed or not result.installs for result in results))
+        rows = {result.key: result.row for result in results}
+        PAGE.write_text(with_rows(PAGE.read_text(), MARK, HEAD, rows))
+    return int(any(result.counts.failed or not result.installs for result in results))
 
 
 def make(version: Version) -> Path:
@@ -126,98 +125,6 @@ def make(version: Version) -> Path:
     subprocess.run([*install, "-c", str(constraints), "-e", f"{REPOSITORY}[test]"], check=True)
     done.touch()
     return python
-
-
-def run(version: Version, python: Path, tests: Sequence[str]) -> str:
-    """The report of the quick suite; what fails is printed."""
-    report = version.folder / "report.xml"
-    _run_tests(python, report, tests)
-    return report.read_text()
-
-
-def run_failed(version: Version, python: Path) -> str:
-    """The report of the last run once what failed in it has been run again, and no other test."""
-    report, again = version.folder / "report.xml", version.folder / "again.xml"
-    if not report.exists():
-        raise SystemExit(
-            f"error: nothing was run with torch {version.torch} yet; leave out --failed"
-        )
-    tests = [node(case) for case in cases(report.read_text()) if outcome(case) == "failed"]
-    if tests:
-        _run_tests(python, again, tests)
-        report.write_text(with_outcomes(report.read_text(), again.read_text()))
-    return report.read_text()
-
-
-def _run_tests(python: Path, report: Path, tests: Sequence[str]) -> None:
-    command = [str(python), "-m", "pytest", "-q", "-n", "2", "-m", QUICK, "-p", "no:cacheprovider"]
-    subprocess.run(
-        [*command, "--tb=short", f"--junit-xml={report}", *tests],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-
-
-# --- reports in JUnit's format -------------------------------------------------------------------
-
-
-def cases(report: str) -> list[ElementTree.Element]:
-    """The tests of a report."""
-    return list(ElementTree.fromstring(report).iter("testcase"))
-
-
-def outcome(case: ElementTree.Element) -> str:
-    """How a test ended: `passed`, `failed` or `skipped`; an error outside of it is a failure."""
-    if case.find("failure") is not None or case.find("error") is not None:
-        return "failed"
-    return "passed" if case.find("skipped") is None else "skipped"
-
-
-def node(case: ElementTree.Element) -> str:
-    """The test, as a command line of pytest names it: `tests/test_run.py::test_it[a]`."""
-    return f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
-
-
-def counted(version: Version, report: str, installs: bool) -> Result:
-    """The counts of a report; a test that fails twice, in itself and in its end, counts once."""
-    ends: dict[str, set[str]] = {}
-    for case in cases(report):
-        ends.setdefault(node(case), set()).add(outcome(case))
-    found = ["failed" if "failed" in end else min(end) for end in ends.values()]
-    passed, failed, skipped = map(found.count, ("passed", "failed", "skipped"))
-    return Result(version, installs, passed, failed, skipped, date(report))
-
-
-def date(report: str) -> str:
-    """The day on which a report's run began, in UTC."""
-    [began] = {one.attrib["timestamp"] for one in ElementTree.fromstring(report).iter("testsuite")}
-    return datetime.fromisoformat(began).astimezone(UTC).date().isoformat()
-
-
-def with_outcomes(report: str, again: str) -> str:
-    """A report with the newer outcomes of the tests that were run again."""
-    tree = ElementTree.fromstring(report)
-    newer = {node(case): case for case in cases(again)}
-    for case in tree.iter("testcase"):
-        if outcome(case) == "failed" and (found := newer.get(node(case))) is not None:
-            case[:] = list(found)
-    return ElementTree.tostring(tree, encoding="unicode")
-
-
-def with_results(page: str, results: Sequence[Result]) -> str:
-    """The page with the newest result of each version, newest torch first."""
-    rows = {}
-    for line in TABLE.findall(page)[0].splitlines(keepends=True)[2:]:
-        cells = [cell.strip() for cell in line.strip("|\n").split("|")]
-        rows[cells[0], cells[1]] = line
-    rows |= {(one.version.torch, one.version.python): one.row for one in results}
-
-    def newest_first(key: tuple[str, str]) -> list[list[int]]:
-        return [[-int(part) for part in text.split(".")] for text in key]
-
-    table = HEAD + "".join(rows[key] for key in sorted(rows, key=newest_first))
-    return TABLE.sub(lambda _: table, page)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import Checkpoint, EarlyStopping
+from trackside.dialects import pytorch_accelerated
 from trackside.errors import CheckpointError
 
 SAMPLES = 40
@@ -198,6 +199,28 @@ def test_other_data_is_told_and_what_becomes_of_the_epoch_under_way(
 
 
 # --- callbacks -----------------------------------------------------------------------------------
+
+
+class Counts(pytorch_accelerated.TrainerCallback):
+    """A callback of another framework, with an option, and a number that moves."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.seen = 0
+
+    def on_train_step_end(self, trainer: Any, batch: Any, **kwargs: Any) -> None:
+        self.seen += 1
+
+
+def test_of_another_frameworks_callback_too_an_option_that_has_changed_is_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    train(tensors(), steps=2, callbacks=[Counts(1)])
+    train(tensors(), "auto", steps=4, callbacks=[Counts(1)])
+    assert "callback" not in caplog.text
+    train(tensors(), "auto", steps=6, callbacks=[Counts(2)])
+    assert "is Counts(2) from now on" in caplog.text
+    assert "it was Counts(1)" in caplog.text
 
 
 def test_a_callback_with_another_option_is_told_of_with_the_side_that_wins(

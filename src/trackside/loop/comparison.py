@@ -47,9 +47,8 @@ def conditions(training: Training) -> Conditions:
         "optimizers": {name: _options(one) for name, one in training.run.optimizers.items()},
         "data": _described(training.setup.sources[TRAIN]),
         "callbacks": {
-            name: _ADDRESS.sub("", described(one))
+            name: _ADDRESS.sub("", described(one.foreign if isinstance(one, Adopted) else one))
             for name, one in training.run.callbacks.items()
-            if not isinstance(one, Adopted)
         },
     }
 
@@ -111,7 +110,8 @@ def compare(training: Training, saved: Conditions | None, config: Mapping[str, A
                 name, saved["optimizers"][name], training.position.built["optimizers"][name]
             )
         told += _of_data(training, saved["data"], now["data"])
-        told += _of_callbacks(saved.get("callbacks", {}), now["callbacks"])
+        built = training.position.built  # before any state was put back
+        told += _of_callbacks(saved.get("callbacks", {}), built["callbacks"])
         training.position.built = {
             **training.position.built,
             "optimizers": {**now["optimizers"], **saved["optimizers"]},

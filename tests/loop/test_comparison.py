@@ -208,7 +208,7 @@ class Counts(pytorch_accelerated.TrainerCallback):
         self.every = every
         self.seen = 0
 
-    def on_train_step_end(self, trainer: Any, batch: Any, **kwargs: Any) -> None:
+    def on_train_step_start(self, trainer: Any, **kwargs: Any) -> None:
         self.seen += 1
 
 

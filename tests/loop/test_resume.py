@@ -267,3 +267,30 @@ def test_an_evaluation_that_was_recorded_already_is_not_saved_to_be_repeated(
 
     names = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
     assert names == ["step-0000000002"]
+
+
+class Fails(Callback[Run]):
+    """Ends the run where the last epoch ends, after its last checkpoint but one."""
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        if run.progress.steps_completed == 3:
+            raise RuntimeError("ended")
+
+
+@pytest.mark.parametrize("limit", [3, 2], ids=["the same limit", "a lower one"])
+def test_steps_that_were_saved_before_they_were_recorded_are_recorded_after_a_resume(
+    tmp_path: Path, limit: int
+) -> None:
+    every_step = [Checkpoint("1 steps", keep_last=9, background=False)]
+
+    def losses(name: str, *callbacks: Any, steps: int = 3, **options: Any) -> list[float]:
+        made = trainer(tmp_path / name, small, *every_step, *callbacks, seed=0)
+        found = made.fit(DATA, steps=steps, batch_size=8, **options).history
+        return [float(value) for value in found.values("train/loss")]
+
+    whole = losses("whole")
+    with pytest.raises(RuntimeError, match="ended"):
+        losses("cut", Fails())
+
+    assert losses("cut", resume="auto", steps=limit) == whole
+    assert losses("cut", resume="auto", steps=limit) == whole

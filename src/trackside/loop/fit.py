@@ -77,12 +77,20 @@ def epochs(training: Training) -> None:
     """Train epochs until the limit, an agreed stop, or a return to a checkpoint."""
     run, position = training.run, training.position
     while not run.requests.leaving and (
-        position.phase == "evaluating" or not run.limit.reached(run.progress)
+        position.phase == "evaluating"
+        or _is_unclosed(training)
+        or not run.limit.reached(run.progress)
     ):
         epoch(training)
     if not run.requests.leaving:
         position.pending_evaluations += training.due_evaluations()
         safe_point(training)
+
+
+def _is_unclosed(training: Training) -> bool:
+    """Whether steps of a resumed epoch have logged what isn't recorded, though none is to come."""
+    position, done = training.position, training.run.progress.steps_completed
+    return position.phase == "training" and position.left_at not in (None, done)
 
 
 def epoch(training: Training) -> None:
@@ -137,7 +145,7 @@ def take_steps(training: Training) -> Ended:
     origin, timer = position.clock_origin, position.timer
     now = timer()
     training.schedule_next_check()
-    for batch in batches:
+    for batch in () if limit.reached(progress) else batches:
         run.data_wait_seconds += timer() - now
         if training.listeners.step_context:
             with setup.events.context("step_context"):
@@ -154,7 +162,7 @@ def take_steps(training: Training) -> Ended:
         after_step(training)
     if run.requests.going_back:
         return Ended.ROLLBACK
-    at_limit = progress.steps_completed == limit.steps
+    at_limit = limit.reached(progress)
     stopped = run.requests.stop is not None
     if setup.sources[TRAIN].completed(
         progress.epoch_batches_completed, stopped=stopped or at_limit

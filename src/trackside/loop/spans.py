@@ -99,6 +99,7 @@ class TrainEpochSpan(Span):
                 training.fire(Callback.on_train_epoch_end, log.epoch())
             return
         training.run.progress.epochs_completed += self.ended is Ended.DATA
+        training.position.left_at = training.run.progress.steps_completed
         means = epoch_means(training)
         record(training, {**means, **log.recent(), **measured(training)})
         training.fire(Callback.on_train_epoch_end, means)

@@ -187,6 +187,9 @@ class Position:
         self.epoch_metrics: dict[str, float] = {}
         self.evaluated_at: dict[str, int] = {}
         """Steps completed at the last evaluation of each data set."""
+        self.left_at: int | None = 0
+        """Steps completed when an epoch's steps were last left, and what they had logged recorded.
+        None where a checkpoint of before doesn't say."""
         self.built: dict[str, Any] = {}
         """Parts of the run, for a resume to compare: optimizers and data."""
         self.begun: tuple[int, int] = (0, 0)
@@ -272,6 +275,7 @@ class Training:
             "pending": list(position.pending_evaluations),
             "epoch_metrics": dict(position.epoch_metrics),
             "evaluated_at": dict(position.evaluated_at),
+            "left_at": position.left_at,
             "rollbacks": [asdict(rollback) for rollback in run.rollbacks],
             "skipped_steps": [asdict(skipped) for skipped in run.skipped_steps],
         }
@@ -283,6 +287,7 @@ class Training:
         position.pending_evaluations = [name for name in state["pending"] if name in sources]
         position.epoch_metrics = dict(state["epoch_metrics"])
         position.evaluated_at = dict(state["evaluated_at"])
+        position.left_at = state.get("left_at")
         kept = [_rollback(fields) for fields in state.get("rollbacks", ())]
         if len(kept) > len(run.rollbacks):  # going back forgets neither this nor former times
             run.rollbacks = kept

@@ -58,7 +58,7 @@ class Trainer(Callback[Any]):
     and `writes`.
 
     Args:
-        model: A module, or a function without arguments that makes one.
+        model: A module, or a function without arguments that makes one, from `seed` on.
         loss: From prediction and target to the mean loss of the batch. None: batches are mappings
             and the model returns an object with `.loss`.
         optimizer: A function of the parameters, or an optimizer.
@@ -68,7 +68,7 @@ class Trainer(Callback[Any]):
             the batch's mean. Computed in evaluations.
         callbacks: A list, or a mapping by name, in which None removes a default; foreign ones too.
         defaults: Whether the default callbacks are installed.
-        seed: Seeds every generator at the start of each run; None leaves them alone.
+        seed: Seeds every generator as a run starts, after a ready `model` was made; None: nothing.
         precision: `fp32`, `bf16`, or `fp16` with a loss scaler.
         accumulate: Batches per step.
         clip: Largest gradient norm, or a `Clip`.

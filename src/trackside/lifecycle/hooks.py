@@ -362,7 +362,9 @@ def is_overridden(callback: Callback[Any], name: str) -> bool:
         return False
     if name in vars(callback):
         return True
-    # Not `inspect.getattr_static`: this is asked for each hook of each callback.
+    # This is asked for each hook of each callback, and most are not overridden.
+    if getattr(type(callback), name, None) is getattr(Callback, name, None):
+        return False
     own = next((vars(cls)[name] for cls in type(callback).__mro__ if name in vars(cls)), None)
     return own is not None and own is not vars(Callback).get(name) and not _only_declares(own, name)
 

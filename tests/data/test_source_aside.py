@@ -96,3 +96,11 @@ def test_data_without_a_fast_path_is_dealt_out_to_ranks_in_whole_batches() -> No
         of_rank.append([batch for batch, counts in taken if counts])
 
     assert of_rank == [[[0, 1], [4, 5]], [[2, 3], [6]]]
+
+
+def test_a_pass_that_nobody_resumes_leaves_the_position_alone() -> None:
+    source = DataSource("train", loader(shuffle=True), 2)
+    source.begin(0)
+    position = source.state_dict()["epoch_start"]
+    flat(source.begin(1, resumable=False))
+    assert source.state_dict()["epoch_start"] is position

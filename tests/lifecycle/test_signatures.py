@@ -109,3 +109,22 @@ def test_a_function_is_held_to_the_hook_it_is_given_for(function: Callable[..., 
     with pytest.raises(HookSignatureError) as caught:
         on(Callback.on_evaluation_end)(function)
     assert "(run, evaluation)" in str(caught.value.expected)
+
+
+def test_no_signature_is_made_of_a_hook_that_is_written_as_it_is_declared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+
+    class Plain(Callback[Any]):
+        def on_batch_end(self, run: Any, batch: Any, output: Any) -> None:
+            """Nothing."""
+
+    class Renamed(Callback[Any]):
+        def on_batch_end(self, run: Any, data: Any, output: Any) -> None:
+            """Nothing."""
+
+    monkeypatch.setattr("trackside.lifecycle.signatures._check", lambda *seen: made.append(seen[1]))
+    check_signatures(Plain())
+    check_signatures(Renamed())
+    assert made == ["Renamed.on_batch_end"]

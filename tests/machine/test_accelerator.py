@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,3 +70,29 @@ def test_a_kind_with_one_generator_is_asked_for_that(monkeypatch: pytest.MonkeyP
 def test_several_processes_are_refused_where_torch_can_not_watch_them() -> None:
     with pytest.raises(ConfigurationError, match="several processes can't be watched"):
         accelerator.second_connection(object())
+
+
+def drawn(seed: Callable[[int], None]) -> tuple[float, float, float]:
+    with randomness.preserved():
+        seed(2**40 + 5)
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_a_worker_draws_what_it_would_with_all_devices_seeded() -> None:
+    assert drawn(randomness.seed_worker) == drawn(randomness.seed_everything)
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+def test_a_worker_seeds_devices_where_it_can_compute_on_them(
+    in_use: bool, devices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded: list[int] = []
+    module = SimpleNamespace(is_initialized=lambda: in_use)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    monkeypatch.setattr(torch, "manual_seed", seeded.append)
+    state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    randomness.seed_worker(3)
+    torch.set_rng_state(state[0])
+    np.random.set_state(state[1])
+    random.setstate(state[2])
+    assert seeded == [3] * in_use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -71,3 +72,19 @@ def test_a_record_has_no_name_whose_values_all_were_left_out() -> None:
     progress.steps_completed = 1
     log.leave_out()
     assert log.recent() == {}
+
+
+@pytest.mark.parametrize(
+    "values", [(0.1, 0.2), (torch.tensor(0.1), torch.tensor([0.2])), (0.1, torch.tensor(0.2))]
+)
+def test_sums_of_the_host_are_numbers_and_have_the_same_bits_after_a_resume(values: Any) -> None:
+    whole, second = Mean(), Mean()
+    for value, weight in zip(values, (3, 0.7), strict=True):
+        whole.keep((value, weight))
+    second.load_state_dict(whole.state_dict(), torch.device("cpu"))
+    for mean in (whole, second):
+        mean.keep((0.3, 1))
+        mean.fold()
+    assert isinstance(whole.epoch, tuple)
+    assert second.epoch == whole.epoch
+    assert second.state_dict()["epoch"].equal(whole.state_dict()["epoch"])

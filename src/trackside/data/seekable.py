@@ -256,7 +256,7 @@ class SeededDataset:
 
     def __getitems__(self, indices: Any) -> list[Any]:
         if isinstance(indices, _Seeded):
-            randomness.seed_everything(indices.seed)
+            randomness.seed_worker(indices.seed)
         many = getattr(self._dataset, "__getitems__", None)
         return list(many(indices)) if many is not None else [self._dataset[i] for i in indices]
 

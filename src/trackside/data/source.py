@@ -164,9 +164,11 @@ class DataSource:
             return None
         return min(self.batches, self._excluded.of(length_of(self.loader) or self.batches))
 
-    def begin(self, epoch: int) -> Iterator[LoadedBatch]:
-        """Start pass number `epoch` (from 0) at its first batch."""
+    def begin(self, epoch: int, *, resumable: bool = True) -> Iterator[LoadedBatch]:
+        """Start pass number `epoch`, from 0; only one that is `resumable` notes where it began."""
         self._set_epoch(epoch)
+        if not resumable and (self._world is None or self.split.is_split):
+            return self._iterate(skip=0)
         start = {**self._generators.capture(), "workers_persisted": self.workers.persist}
         self._epoch_start = start
         if self._world is None or self.split.is_split:
@@ -349,8 +351,7 @@ class DataSource:
         return self._generators.kept()
 
     def _iterate(self, skip: int) -> Iterator[LoadedBatch]:
-        batches = self._unlimited(skip)
-        end = self.limited_to
+        end, batches = self.limited_to, self._unlimited(skip)
         return batches if end is None else itertools.islice(batches, end - skip)
 
     def _unlimited(self, skip: int) -> Iterator[LoadedBatch]:

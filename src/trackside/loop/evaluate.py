@@ -70,7 +70,7 @@ def _evaluate_batches(training: Training, evaluation: Evaluation, source: DataSo
     requests, setup = training.run.requests, training.setup
     if setup.noting is not None:
         setup.noting.used(f"the model evaluated on {evaluation.name!r}")
-    rounds, taken = 0, breaking_off(training.run, source, source.begin(0))
+    rounds, taken = 0, breaking_off(training.run, source, source.begin(0, resumable=False))
     for batch in prefetched(training, source, taken):
         rounds = batch.origin.number + 1
         if setup.noting is not None and batch.origin.drawn:

@@ -20,6 +20,12 @@ def accelerator() -> torch.device | None:
     return torch.accelerator.current_accelerator()
 
 
+def is_in_use(device: torch.device) -> bool:
+    """Whether this process may have computed on `device`: none that was forked can."""
+    asked = getattr(torch.get_device_module(device), "is_initialized", None)
+    return asked is None or bool(asked())
+
+
 def generator_states(device: torch.device) -> list[Tensor]:
     """The states of the default generators of all devices of this kind.
 

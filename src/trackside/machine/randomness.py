@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from trackside.machine.accelerator import accelerator, generator_states, set_generator_states
+from trackside.machine.accelerator import (
+    accelerator,
+    generator_states,
+    is_in_use,
+    set_generator_states,
+)
 
 SEED_LIMIT = 2**32
 """NumPy takes seeds below this."""
@@ -24,6 +29,20 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % SEED_LIMIT)
     torch.manual_seed(seed)
+
+
+def seed_worker(seed: int) -> None:
+    """As `seed_everything`, for each batch of a worker process: an eighth of its time.
+
+    `torch.manual_seed` asks all kinds of devices, which takes longer than loading a few images.
+    """
+    device = accelerator()
+    if device is not None and is_in_use(device):
+        seed_everything(seed)
+        return
+    random.seed(seed)
+    np.random.seed(seed % SEED_LIMIT)
+    torch.default_generator.manual_seed(seed)
 
 
 def capture() -> dict[str, Any]:

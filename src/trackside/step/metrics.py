@@ -64,7 +64,7 @@ class MetricLog:
         if not isinstance(value, Tensor):
             value = float(value)
         elif value.numel() == 1:
-            value = value.detach()
+            value = value.detach() if value.requires_grad else value
         else:
             raise UsageError(
                 f"what is logged as {name!r} isn't a single number",

@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Loss = Callable[[Any, Any], Tensor]
 """From prediction and target to the mean loss of the batch, shape `()`."""
 
+_PAIRS = frozenset((tuple, list))
 TARGETS = ("target", "targets", "label", "labels")
 """Keys under which a mapping holds its target."""
 
@@ -137,6 +138,11 @@ def check_loss(loss: Any) -> None:
         )
 
 
+def is_pair(batch: Any) -> bool:
+    """Whether a batch is a tensor of inputs and a target, whatever that is."""
+    return type(batch) in _PAIRS and len(batch) == 2 and type(batch[0]) is Tensor
+
+
 def split(batch: Any) -> tuple[Any, Any]:
     """Inputs and target of a batch.
 
@@ -179,6 +185,10 @@ def compare(model: nn.Module, loss: Loss | None, batch: Any) -> Output:
 
     Without a `loss`, the model gets the whole mapping and returns an object with `.loss`.
     """
+    if loss is not None and is_pair(batch):  # the common case
+        inputs, target = batch
+        prediction = model(inputs)
+        return Output(loss(prediction, target), prediction, target)
     if loss is None:
         if not isinstance(batch, Mapping):
             raise UsageError(

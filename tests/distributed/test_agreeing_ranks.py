@@ -18,7 +18,7 @@ def test_what_is_planted_on_one_rank_ends_the_run_on_all_by_its_name(
     torchrun: StartTorchrun, tmp_path: Path, strategy: str, ranks: int
 ) -> None:
     # Shards have no replicas: with FSDP, no weight is there twice.
-    planted = ["nothing", "rate", "option", "sample", "flag", "buffer"]
+    planted = ["nothing", "rate", "option", "sample", "flag", "buffer", "content"]
     planted += ["weight"] if strategy == "ddp" else []
 
     run = torchrun("agreeing_ranks.py", tmp_path, strategy, *planted, ranks=ranks)

@@ -94,6 +94,33 @@ def test_what_a_failure_leaves_is_freed_beside_a_program_that_goes_on() -> None:
     assert ended.wait(30)
 
 
+def test_a_group_that_hangs_in_a_cycle_is_freed_beside_as_well() -> None:
+    group: Any = Group()
+    may_end, ended = group.may_end, group.ended
+    failed: list[Any] = [group]
+    failed.append(failed)
+    Connections().abandon([group])
+    del group, failed
+
+    abandoned.free_beside()
+    gc.collect()  # whoever collects the cycle does not wait
+    may_end.set()
+    assert ended.wait(30)
+
+
+def test_a_group_that_something_holds_stays() -> None:
+    group: Any = Group()
+    may_end, ended = group.may_end, group.ended
+    Connections().abandon([group])
+
+    abandoned.free_beside()
+    abandoned.wait(30)
+    del group
+    gc.collect()  # whoever held it does not wait
+    may_end.set()
+    assert not ended.is_set()
+
+
 @pytest.mark.distributed
 @pytest.mark.timeout(150)
 def test_neither_a_thread_nor_the_end_of_a_process_waits_for_ever_for_a_collective(

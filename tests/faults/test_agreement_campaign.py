@@ -17,11 +17,11 @@ from tests.faults.figures import Figure
 pytestmark = [pytest.mark.slow, pytest.mark.distributed, pytest.mark.timeout(3600)]
 TIMES = 20
 AT_ONCE = 5
-"""Seeds of one process: each run that ends early leaves threads of gloo in it."""
+"""Seeds of one process."""
 PLANTED = {
-    "ddp": ["weight", "rate", "option", "sample", "flag", "buffer"],
+    "ddp": ["weight", "rate", "option", "sample", "flag", "buffer", "content"],
     # A shard is there once: there is nothing to compare it with.
-    "fsdp": ["rate", "option", "sample", "flag", "buffer"],
+    "fsdp": ["rate", "option", "sample", "flag", "buffer", "content"],
     "hsdp": ["weight"],  # two copies of a sharded model
 }
 

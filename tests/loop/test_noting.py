@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trackside.data.loaded import Turn
 from trackside.distributed.rank_checks import Note, RankChecks
 from trackside.distributed.world import World
 from trackside.loop.noting import Noting
@@ -80,3 +81,17 @@ def test_the_model_that_is_saved_is_noted_by_its_buffers_alone(monkeypatch: Any)
     found.used("the model that is saved", parameters=False)
 
     assert not noted, "a linear layer has none; its weights are noted before each save"
+
+
+def test_batches_of_an_iterable_are_noted_by_their_contents(monkeypatch: Any) -> None:
+    _, found, noted = noting(monkeypatch)
+    batches = [torch.arange(6.0).reshape(3, 2), torch.ones(3, 2)]
+    found.batch("val", 1, Turn(batches))
+    batches[1] = batches[1].clone()
+    batches[1][2, 1] = 0
+    found.batch("val", 1, Turn(batches))
+
+    first, second = (note.parts for note in noted)
+    assert [a != b for a, b in zip(first, second, strict=True)] == [False, True]
+    assert noted[0].where == "round 2 of the data named 'val'"
+    assert noted[0].name(1) == "batch 2"

@@ -12,6 +12,12 @@ from trackside.data.batches import Batch
 from trackside.distributed.sharding import Round, Share
 
 
+class Turn(tuple[Any, ...]):
+    """Batches of all ranks in a round of an evaluation, each of which every rank has read."""
+
+    __slots__ = ()
+
+
 class Origin(NamedTuple):
     """The place that a batch comes from."""
 
@@ -24,11 +30,16 @@ class Origin(NamedTuple):
     counts: bool = True
     """Whether its results count; False for what fills up the last round of an evaluation."""
     drawn: Sequence[Any] = ()
-    """Indices that the sampler drew for all ranks at this place, the same on each; empty where it
-    drew for this rank alone, or there is none."""
+    """Indices that the sampler drew for all ranks at this place, the same on each; a `Turn` where
+    an iterable gave the batches; empty where they are this rank's alone."""
     total: int | None = None
     """Samples of all ranks' batches of this step, where each rank has its own data and they can be
     counted before the step."""
+
+    @classmethod
+    def of_round(cls, number: int, given: Round[Any]) -> Origin:
+        """The origin of a batch of an iterable, of which every rank has read the whole round."""
+        return cls(number, counts=given.counts, drawn=Turn(given.turn))
 
 
 class LoadedBatch(NamedTuple):

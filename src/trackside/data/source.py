@@ -299,7 +299,7 @@ class DataSource:
         if self.split.is_split:
             return self.split.rounds(numbered(batches), self.limited_to)
         rounds = enumerate(self._share(batches))
-        return (LoadedBatch(r.batch, Origin(n, counts=r.counts)) for n, r in rounds)
+        return (LoadedBatch(r.batch, Origin.of_round(n, r)) for n, r in rounds)
 
     def completed(self, batches_done: int, *, stopped: bool) -> bool:
         """Whether a pass came to its end after `batches_done` batches.

@@ -9,10 +9,14 @@ process.
 from __future__ import annotations
 
 import ctypes
+import gc
+import sys
 import threading
 
 _kept: list[object] = []
 _freeing: threading.Thread | None = None
+_OURS = 3
+"""References to what nobody else holds: that of `keep`, a variable, an argument."""
 
 
 def keep(abandoned: object) -> None:
@@ -26,11 +30,13 @@ def free_beside() -> None:
     """Free what was kept, in a thread: where a destructor never ends, only that thread waits.
 
     For a program that goes on after a failure. By then the threads of gloo are done, but for those
-    that it has forgotten.
+    that it has forgotten. Cycles of what has failed are collected before: they may hold a group,
+    and whoever collects them later would drop the last reference to it, and wait.
     """
     global _freeing
     if not _kept:
         return
+    gc.collect()
     _freeing = threading.Thread(
         target=_free, args=[_kept[:]], name="trackside-abandoned", daemon=True
     )
@@ -47,5 +53,6 @@ def wait(seconds: float) -> None:
 def _free(kept: list[object]) -> None:
     while kept:
         one = kept.pop(0)  # groups before the tensors that their threads hold
-        ctypes.pythonapi.Py_DecRef(ctypes.py_object(one))
+        if sys.getrefcount(one) <= _OURS:  # else the last to hold it would wait: it stays
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(one))
         del one

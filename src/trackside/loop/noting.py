@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from torch import Tensor
 
+from trackside.data.fingerprints import glimpse
+from trackside.data.loaded import Turn
 from trackside.distributed.buffers import buffers_of
 from trackside.distributed.digests import of_tensors
 from trackside.distributed.rank_checks import (
@@ -56,8 +58,13 @@ class Noting:
         self._noted_at = -1
 
     def batch(self, name: str, number: int, drawn: Sequence[Any]) -> None:
-        """Note what the sampler drew for a batch of all ranks, numbered from 0."""
+        """Note the indices drawn for a batch of all ranks, from 0; of iterables, the contents."""
         step = self._run.progress.steps_completed + 1
+        if isinstance(drawn, Turn):
+            held = [glimpse(batch) for batch in drawn]
+            where = f"round {number + 1} of the data named {name!r}"
+            self.checks.note(Note(DATA, step, held, _batch, where))
+            return
         where = f"batch {number + 1} of the data named {name!r}"
         if drawn and isinstance(drawn[0], (list, tuple)):  # the batches of a round of an evaluation
             drawn = [index for batch in drawn for index in batch]
@@ -135,3 +142,7 @@ def _options(optimizers: Mapping[str, Optimizer]) -> Iterator[tuple[str, str]]:
 
 def _sample(number: int) -> str:
     return f"sample {number + 1}"
+
+
+def _batch(number: int) -> str:
+    return f"batch {number + 1}"

@@ -6,7 +6,6 @@ Arguments: folder, strategy, and the names of what is planted. A seed draws rank
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import sys
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from claims import claim
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trackside import Callback, Run, Settings, TracksideError, Trainer
 from trackside.distributed import FSDP, leave
@@ -39,6 +38,19 @@ class Rows(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         return self.inputs[index], self.inputs[index].sum(0, keepdim=True)
+
+
+class Stream(IterableDataset[Any]):
+    """The same rows on each rank, but for one, where that is planted."""
+
+    def __init__(self, changed: int | None) -> None:
+        self.changed = changed
+
+    def __iter__(self) -> Any:
+        rows = Rows()
+        if self.changed is not None:
+            rows.inputs[self.changed, 0] += 1e-3
+        return (rows[number] for number in range(SAMPLES))
 
 
 class Batches:
@@ -123,6 +135,12 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
     if what == "sample":
         epoch_steps = SAMPLES // BATCH
         callback.named = f"sample {place + 1} of batch {(step - 1) % epoch_steps + 1}"
+    evaluated: Any = DataLoader(Rows(), BATCH) if what == "buffer" else None
+    if what == "content":
+        sample = dice.randrange(BATCH, SAMPLES)  # the first batch shows whether data is split
+        turn, number = divmod(sample // BATCH, RANKS)
+        callback.named = f"batch {number + 1} of round {turn + 1} of the data named 'val'"
+        evaluated = DataLoader(Stream(sample if rank == RANK else None), BATCH)
     trainer = Trainer(
         model(what),
         loss=nn.MSELoss(),
@@ -139,7 +157,7 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
     text = ""
     try:
         loader = DataLoader(Rows(), batch_sampler=Batches(swapped))
-        trainer.fit(loader, DataLoader(Rows(), BATCH) if what == "buffer" else None, epochs=EPOCHS)
+        trainer.fit(loader, evaluated, epochs=EPOCHS)
     except TracksideError as error:
         text = str(error)
         leave(failed=True)
@@ -149,9 +167,8 @@ def planted(what: str, folder: Path, strategy: str, seed: int) -> None:
 
 if __name__ == "__main__":
     folder, strategy, *names = sys.argv[1:]
-    gc.disable()  # groups that were broken off may wait in their destructors, for each other
     for seed in range(*map(int, os.environ.get("SEEDS", "1").split())):
         for name in names:
             planted(name, Path(folder), strategy, seed)
     sys.stdout.flush()
-    os._exit(0)  # for the same reason
+    os._exit(0)  # groups that were broken off may wait for each other in their destructors

@@ -154,7 +154,7 @@ def test_ranks_together_take_what_one_process_draws(
     training: bool,
 ) -> None:
     def make() -> Any:
-        return SAMPLERS[sampler](DATA[data](samples), size, drop_last and size <= samples)
+        return SAMPLERS[sampler](DATA[data](samples), size, drop_last and 2 * size <= samples)
 
     found = taken(ranks, make, epoch, training)
 

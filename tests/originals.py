@@ -57,8 +57,12 @@ ALL = (
         "noether-dream",
         "3.12",
         # Noether pins its torch, which Dream Trainer alone would leave open.
-        ("emmiai-noether", "dream-trainer"),
-        ("tests/dialects/test_noether_originals.py",),
+        ("emmiai-noether", "dream-trainer[metrics,rich,wandb]"),
+        (
+            "tests/dialects/test_noether_originals.py",
+            "tests/dialects/test_noether_side_by_side.py",
+            "tests/dialects/test_dream_side_by_side.py",
+        ),
         constrained=False,
     ),
 )
@@ -138,7 +142,8 @@ def run(environment: Environment, python: Path) -> Result:
 def versions(environment: Environment, python: Path) -> str:
     """Packages with their versions, torch and Python among them."""
     code = "import sys; from importlib.metadata import version; print(sys.version.split()[0])\n"
-    code += "".join(f"print({n!r}, version({n!r}))\n" for n in (*environment.packages, "torch"))
+    names = [package.partition("[")[0] for package in (*environment.packages, "torch")]
+    code += "".join(f"print({n!r}, version({n!r}))\n" for n in names)
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
     first, *others = done.stdout.splitlines()
     return ", ".join([*others, f"Python {first}"])

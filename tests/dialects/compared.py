@@ -71,7 +71,74 @@ ACCELERATED = {
         r"callbacks\.Evaluate",
     ),
 }
-ALL = {"pytorch-accelerated": ACCELERATED}
+EACH_EPOCH = {"every_n_epochs": 1}
+ONLINE, OFFLINE = "loss/online/total/E1", "noether.training.callbacks.OfflineLossCallback"
+NOETHER = {
+    "DatasetStatsCallback": Case({}, "a summary is part of the history"),
+    "ParamCountCallback": Case({}, "a summary is part of the history"),
+    "ProgressCallback": Case(EACH_EPOCH),
+    "EtaCallback": Case(EACH_EPOCH),
+    "TrainTimeCallback": Case(
+        EACH_EPOCH, "times are those of the host, without those of reading and collating items"
+    ),
+    "PeakMemoryCallback": Case(EACH_EPOCH, "on a CPU it does nothing, as there"),
+    "OnlineLossCallback": Case(EACH_EPOCH),
+    "LrCallback": Case(
+        EACH_EPOCH, "a group of parameters without a name has none in the key; there `default`"
+    ),
+    "CheckpointCallback": Case(EACH_EPOCH, "files are safetensors"),
+    "BestCheckpointCallback": Case({**EACH_EPOCH, "metric_key": ONLINE}, "files are safetensors"),
+    "EmaCallback": Case({**EACH_EPOCH, "target_factors": [0.9]}, "files are safetensors"),
+    "FixedEarlyStopper": Case({"stop_at_update": 4}, "files are safetensors"),
+    "MetricEarlyStopper": Case({**EACH_EPOCH, "metric_key": ONLINE, "tolerance": 1}),
+    "BestMetricCallback": Case(
+        {**EACH_EPOCH, "source_metric_key": ONLINE, "target_metric_keys": [ONLINE]}
+    ),
+    "TrackAdditionalOutputsCallback": Case({**EACH_EPOCH, "keys": ["prediction"]}),
+    "OfflineLossCallback": Case({**EACH_EPOCH, "dataset_key": "val"}),
+    "PyTorchProfilerCallback": Case({"every_n_updates": 1, "profile_cuda": False}),
+}
+SEVERAL = {
+    "EmaCallback": {
+        **EACH_EPOCH,
+        "target_factors": [0.9],
+        "eval_callbacks": [{"kind": OFFLINE, **EACH_EPOCH, "dataset_key": "val"}],
+    },
+}
+"""Further options that are compared, too."""
+EACH_OF_THEIRS = {"root_dir": "checkpoints", "checkpoint_every_n_train_epochs": 1}
+DREAM = {
+    "ProgressBar": Case(),
+    "LoggerCallback": Case({"log_every_n_train_batches": 1}),
+    "LRLoggerCallback": Case({"log_frequency": 1}),
+    "MetricLoggerCallback": Case(),
+    "GarbageCollectionCallback": Case(),
+    "TrainerSummary": Case(),
+    "EMACallback": Case({"model_names": ["model"]}),
+    "MediaLoggerCallback": Case(),
+    "OptimizeFSDP": Case(),
+    "WeightTransferCallback": Case({"source": "model", "target": "model", "delete_source": False}),
+    "ModelWatchCallback": Case({}, needs="a run of Weights & Biases: `WandB` watches"),
+    "ProfileCallback": Case({"profiler": None}, "", "Profiler"),
+    "BenchmarkCallback": Case({}, "", "Benchmark"),
+    "FindGraphBreaksCallback": Case({}, "", "GraphBreaks"),
+    "CheckpointCallback": Case({"config": EACH_OF_THEIRS}, "", "Checkpoint"),
+    "AsyncCheckpointCallback": Case(
+        {"config": {**EACH_OF_THEIRS, "async_mode": "async"}}, "", "Checkpoint"
+    ),
+    "LoadPartialCheckpointCallback": Case(
+        {}, needs="checkpoints of theirs, which are not read here: `TransferWeights`"
+    ),
+    "ExportCallback": Case({}, needs="the module `registry`, which no package provides"),
+    "ModelSummary": Case({}, needs="torchinfo; it ends the program after its table"),
+    "FaultToleranceCallback": Case({}, needs="torchft"),
+    "Fp8Quantization": Case({}, needs="torchao and an accelerator with fp8"),
+}
+ALL = {
+    "pytorch-accelerated": ACCELERATED,
+    "emmiai-noether": NOETHER,
+    "dream-trainer": DREAM,
+}
 """Cases by the name of their class, for each package."""
 
 

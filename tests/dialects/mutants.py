@@ -314,14 +314,14 @@ MUTANTS = (
     Mutant(
         "DT-12",
         "dream_trainer/adapter.py",
-        'at_the_end(lambda a, run: a.foreign.post_fit(), "also when training fails")',
-        "row(Ours.on_fit_end, lambda a, run: a.foreign.post_fit())",
+        "at_the_end(\n        _post_fit,",
+        "row(\n        Ours.on_fit_end,\n        _post_fit,",
     ),
     Mutant(
         "DT-13",
         "dream_trainer/view.py",
-        "return self.run.world\n",
-        "return type(self.run.world)(rank=self.run.world.rank, local_rank=0)\n",
+        "return WorldView(self.run.world)\n",
+        "return WorldView(type(self.run.world)(rank=self.run.world.rank, local_rank=0))\n",
     ),
     Mutant("DT-15", "translation.py", "return name in self._own_names()", "return True"),
 )

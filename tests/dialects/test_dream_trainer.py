@@ -401,19 +401,58 @@ def test_dt_10_the_trainer_is_there_in_every_hook_with_its_counters() -> None:
         return hook
 
     names = ("pre_fit", "pre_epoch", "post_train_step", "post_train_epoch", "post_epoch")
+    names += ("post_fit",)
     fit(type("Noting", (Callback,), {name: note(name) for name in names})())
 
     assert seen == [
         ("pre_fit", 0, 0),
         ("pre_epoch", 0, 0),
-        *[("post_train_step", 0, step) for step in (1, 2, 3)],
+        *[("post_train_step", 0, step) for step in (0, 1, 2)],
         ("post_train_epoch", 0, 3),
         ("post_epoch", 0, 3),
         ("pre_epoch", 1, 3),
-        *[("post_train_step", 1, step) for step in (4, 5, 6)],
+        *[("post_train_step", 1, step) for step in (3, 4, 5)],
         ("post_train_epoch", 1, 6),
         ("post_epoch", 1, 6),
+        ("post_fit", 2, 6),
     ]
+
+
+def test_it_is_training_from_the_start_of_an_epoch_to_its_validation() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def note(name: str) -> Any:
+        def hook(self: Any, *arguments: Any) -> None:
+            seen.append((name, self.trainer.training))
+
+        return hook
+
+    names = ("pre_fit", "pre_epoch", "pre_train_epoch", "post_validation_epoch", "post_epoch")
+    fit(type("Noting", (Callback,), {name: note(name) for name in names})(), epochs=1)
+
+    assert seen == [(name, name == "pre_train_epoch") for name in names]
+
+
+def test_a_hook_of_the_validation_records_no_gradients() -> None:
+    class Changing(Callback[BaseTrainer]):
+        def post_validation_epoch(self, result: Result) -> None:
+            self.trainer.model.weight.zero_()  # type: ignore[operator]
+
+    fit(Changing(), epochs=1)
+
+
+def test_a_loss_that_is_logged_by_its_bare_name_is_not_mixed_with_that_of_the_run() -> None:
+    class Logging(Callback[DreamTrainer]):
+        def post_train_step(self, result: Result, batch_idx: int) -> None:
+            self.trainer.log_dict(result)
+
+        def post_validation_epoch(self, result: Result) -> None:
+            self.trainer.log_dict({"loss": result["loss"]})
+
+    result = fit(Logging(), epochs=1)
+
+    assert result.history.latest("logged/train_loss") > 0
+    assert result.history.latest("logged/val_loss") == result.history.latest("val/loss")
 
 
 def test_dt_10_counters_cannot_be_written() -> None:
@@ -586,7 +625,7 @@ def test_the_view_shows_what_their_documents_show() -> None:
         True,
         0,
         0,
-        True,
+        False,
         3,
         True,
         "fp32",

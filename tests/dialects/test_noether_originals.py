@@ -42,6 +42,7 @@ RUN_HERE: dict[str, dict[str, Any]] = {
     "DatasetStatsCallback": {},
     "LrCallback": EACH,
     "ProgressCallback": EACH,
+    "EtaCallback": EACH,
     "EmaCallback": {"every_n_updates": 1, "target_factors": [0.9]},
 }
 

@@ -177,6 +177,20 @@ def test_a_checkpoint_is_called_by_epoch_update_and_sample() -> None:
     assert str(TrainingIteration(2, 8, 20)) == "E2_U8_S20"
 
 
+def test_no_names_of_parts_are_all_parts_and_the_name_of_the_model_is_itself() -> None:
+    assert saved_by(model_names_to_save=[])["E1_U3_S10"]["model"]
+
+
+def test_before_an_early_stop_ends_the_run_the_weights_are_saved() -> None:
+    class Stops(PeriodicCallback):
+        def periodic_callback(self, **_: Any) -> None:
+            raise EarlyStopIteration
+
+    train(Stops(EACH_UPDATE))
+
+    assert state_file.read("run/checkpoints/E0_U1_S4.early_exit.safetensors")["optimizers"]
+
+
 def test_a_checkpoint_has_what_was_asked_for() -> None:
     files = saved_by(save_weights=False, save_latest_weights=True)
 
@@ -189,6 +203,21 @@ def test_a_checkpoint_has_what_was_asked_for() -> None:
 def test_parts_of_a_model_that_it_does_not_have_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="encoder"):
         saved_by(model_names_to_save=["encoder"])
+
+
+def test_what_was_written_is_flushed_when_the_next_update_begins_and_after_training() -> None:
+    seen: list[list[str]] = []
+
+    class Reads(PeriodicCallback):
+        def track_after_accumulation_step(self, **_: Any) -> None:
+            seen.append([key for key in self.writer.log_cache if key == "train/update"])
+
+        def after_training(self, **_: Any) -> None:
+            seen.append([key for key in self.writer.log_cache if key == "train/update"])
+
+    train(Writes(EACH_UPDATE), Reads(EACH_UPDATE), steps=2)
+
+    assert seen == [[], [], []]
 
 
 # --- counters and intervals ----------------------------------------------------------------------
@@ -208,6 +237,68 @@ def test_counters_say_whether_an_epoch_or_the_run_is_complete() -> None:
         *((False, False, 0.33), (False, False, 0.67), (True, False, 1.0)),
         *((False, False, 1.33), (False, False, 1.67), (True, True, 2.0)),
     ]
+
+
+def test_counters_of_a_batch_are_those_before_its_update() -> None:
+    seen: list[str] = []
+
+    class Counts(PeriodicCallback):
+        def track_after_accumulation_step(self, *, update_counter: Any, **_: Any) -> None:
+            seen.append(str(update_counter.cur_iteration))
+
+    trainer, task = trainer_of([Counts(EACH_EPOCH)], accumulate=2)
+    trainer.fit(task.train, epochs=1)
+
+    assert seen == ["E0_U0_S0", "E0_U0_S0", "E0_U1_S8"]
+
+
+def test_the_phases_of_an_update_have_their_times() -> None:
+    seen: list[Any] = []
+
+    class Times(PeriodicCallback):
+        def track_after_update_step(self, *, times: Any, **_: Any) -> None:
+            seen.append(times)
+
+    train(Times(EACH_EPOCH), steps=1)
+
+    (times,) = seen
+    assert set(times) == {"data_wait", "forward", "backward", "update"}
+    assert min(times.values()) >= 0
+    assert times["update"] == times["forward"] + times["backward"]
+    assert times["data_time"] == times["data_wait"]
+
+
+def their_base() -> type:
+    """A class like the base class of their package, which asks when it is due."""
+
+    class PeriodicCallback(Runs):
+        def _should_invoke_after_update(self, iteration: Any) -> bool:
+            return False
+
+        def _should_invoke_after_sample(self, iteration: Any, size: int) -> bool:
+            return False
+
+        def after_update(self, update_counter: Any, **_: Any) -> None:
+            if self._should_invoke_after_update(update_counter.cur_iteration):
+                self.periodic_callback(interval_type="update", update_counter=update_counter)
+
+    PeriodicCallback.__module__ = "noether.core.callbacks.periodic"
+    return PeriodicCallback
+
+
+def test_a_class_of_their_package_that_decides_when_it_is_due_is_asked() -> None:
+    seen: list[int] = []
+
+    class First(their_base()):  # type: ignore[misc]
+        def _should_invoke_after_update(self, iteration: Any) -> bool:
+            return bool(iteration.update == 1)
+
+        def periodic_callback(self, *, update_counter: Any, **_: Any) -> None:
+            seen.append(update_counter.update)
+
+    train(First(EACH_UPDATE), steps=3)
+
+    assert seen == [1]
 
 
 def test_a_callback_tells_its_interval() -> None:

@@ -13,12 +13,15 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Generic, cast, get_args, get_origin
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from trackside.dialects.dream_trainer.collection import CallbackCollection as CallbackCollection
 from trackside.dialects.dream_trainer.view import (
+    OVER,
+    TRAINING,
     AbstractTrainer,
     BaseTrainer,
     Both,
@@ -33,6 +36,7 @@ from trackside.dialects.dream_trainer.view import (
 )
 from trackside.dialects.translation import (
     Adapter,
+    Call,
     Row,
     after_update,
     at_the_end,
@@ -40,7 +44,7 @@ from trackside.dialects.translation import (
     row,
 )
 from trackside.dialects.values import as_mapping, renamed
-from trackside.dialects.view import model_of
+from trackside.dialects.view import ends_step, model_of
 from trackside.errors import MissingRequirementError
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
@@ -129,10 +133,11 @@ def _index(run: Run) -> int:
     return run.progress.epoch_batches_completed
 
 
-def _train_step_end(adapter: Adapter, run: Run, output: Any) -> None:
+def _train_step_end(adapter: DreamAdapter, run: Run, output: Any) -> None:
     key = ("step", run.progress.batches_completed)
     result = adapter.view.once(key, lambda: as_mapping(output))
-    adapter.foreign.post_train_step(result, _index(run) - 1)
+    with adapter.view.behind(steps=int(ends_step(run))):
+        adapter.foreign.post_train_step(result, _index(run) - 1)
 
 
 def _train_epoch_end(adapter: Adapter, run: Run, metrics: dict[str, float]) -> None:
@@ -164,16 +169,34 @@ def _after_loading(adapter: DreamAdapter, run: Run) -> None:
         adapter.foreign.post_load_state_dict(adapter.loaded)
 
 
+def _post_fit(adapter: Adapter, run: Run) -> None:
+    adapter.view.shared[OVER] = True
+    adapter.foreign.post_fit()
+
+
 def _plain(name: str) -> Any:
     """Calls the hook `name`, which has no arguments."""
     return lambda adapter, run, *_: getattr(adapter.foreign, name)()
 
 
+def _without_gradients(call: Call) -> Call:
+    """`call` as in a validation of theirs, which records no gradients."""
+
+    def calling(*given: Any) -> Any:
+        with torch.no_grad():
+            return call(*given)
+
+    return calling
+
+
 def _with_optimizer(name: str) -> Any:
     """Calls the hook `name` with the optimizer and the model that it trains."""
-    return lambda adapter, run, optimizer: getattr(adapter.foreign, name)(
-        model_of(run, optimizer), optimizer
-    )
+
+    def call(adapter: DreamAdapter, run: Run, optimizer: Optimizer) -> None:
+        with adapter.view.behind(steps=0):
+            getattr(adapter.foreign, name)(model_of(run, optimizer), optimizer)
+
+    return call
 
 
 TABLE: dict[str, Row] = {
@@ -217,11 +240,13 @@ TABLE: dict[str, Row] = {
     ),
     "post_train_step": after_update(
         _train_step_end,
-        "after the update, where the batch ends a step; `result`: `loss`, without gradient, and "
-        "what else the step returned",
+        "after the update, where the batch ends a step, and before it is counted in `global_step`; "
+        "`result`: `loss`, without gradient, and what else the step returned",
     ),
     "pre_validation_epoch": in_validation(
-        Ours.on_evaluation_start, _plain("pre_validation_epoch"), "for the data set `val`"
+        Ours.on_evaluation_start,
+        _without_gradients(_plain("pre_validation_epoch")),
+        "for the data set `val`",
     ),
     "pre_validation_step": in_validation(
         Ours.on_evaluation_batch_start,
@@ -235,7 +260,7 @@ TABLE: dict[str, Row] = {
     ),
     "post_validation_epoch": in_validation(
         Ours.on_evaluation_end,
-        _validation_epoch_end,
+        _without_gradients(_validation_epoch_end),
         "`result`: `loss` and other metrics, over all ranks, also as `val_loss`",
     ),
     "post_train_epoch": row(
@@ -247,7 +272,9 @@ TABLE: dict[str, Row] = {
     "post_epoch": row(
         Ours.on_epoch_end, _plain("post_epoch"), "after training and validation", turn=1
     ),
-    "post_fit": at_the_end(lambda a, run: a.foreign.post_fit(), "also when training fails"),
+    "post_fit": at_the_end(
+        _post_fit, "also when training fails; `current_epoch` counts on, as there"
+    ),
     "on_interrupt": row(Ours.on_exception, _plain("on_interrupt"), "an error ends the run"),
     "post_load_state_dict": row(
         Ours.on_setup_end,
@@ -276,6 +303,7 @@ class DreamAdapter(Adapter):
     dialect = "dream_trainer"
     table = TABLE
     view_class = TrainerView
+    view: TrainerView
     prefixes = ("pre_", "post_")
     hears_sanity_checks = True
 
@@ -316,9 +344,20 @@ class DreamAdapter(Adapter):
         """Remember whose states the checkpoint has."""
         self.loaded = set(state.get("callbacks", ()))
 
+    def on_fit_start(self, run: Run) -> None:
+        """No epoch has begun."""
+        super().on_fit_start(run)
+        self.view.shared[TRAINING] = False
+
+    def on_train_epoch_start(self, run: Run) -> None:
+        """An epoch begins to train."""
+        self.view.shared[TRAINING] = True
+
     def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
-        """Remember what `named_metrics` shows."""
+        """Remember what `named_metrics` shows; at the end of an epoch, nothing trains after it."""
         self.view.shared["__evaluation__"] = evaluation
+        if run.progress.epochs_completed != self.view.epoch:
+            self.view.shared[TRAINING] = False
 
 
 def dependencies(kind: type) -> tuple[type, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trackside.dialects.dream_trainer.parameters import TrainingParameters, WorldView
 from trackside.dialects.view import View, model_of, so_far, validation_name
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.run import Run
@@ -162,6 +164,18 @@ class EvaluatedMetric:
         """The value."""
         return torch.as_tensor(self._value)
 
+    def reset(self) -> None:
+        """Do nothing: each evaluation computes its own values."""
+
+
+TRAINING = "__training__"
+"""Key of whether an epoch has begun to train, and was not evaluated at its end yet."""
+
+OVER = "__over__"
+"""Key of whether training is over."""
+UNCOUNTED = "__uncounted__"
+"""Key of the steps and batches that the run has counted, and their trainer not yet."""
+
 
 class TrainerView(View):
     """Stands for `self.trainer`: what their documents show of it, as a view of the run."""
@@ -176,7 +190,11 @@ class TrainerView(View):
         "backward": "override `backward` of `trackside.Trainer`",
         "step": "with `manual_optimization`, `Trainer.optimize(loss, optimizer)`",
         "device_parameters": "how ranks divide the model is `Settings(strategy=...)`",
-        "training_parameters": "settings are `self.trainer.config`",
+        "group": "checkpoints are those of `trackside.callbacks.Checkpoint`",
+        "state_dict": "checkpoints are those of `trackside.callbacks.Checkpoint`",
+        "load_state_dict": "a run goes on with `fit(..., resume=...)`",
+        "model_state_dict": "weights alone are those of `trackside.callbacks.SavedWeights`",
+        "log_code": "files go to trackers with `trackside.callbacks.Artifacts`",
     }
 
     @property
@@ -186,7 +204,9 @@ class TrainerView(View):
 
     @property
     def current_epoch(self) -> int:
-        """Number of the epoch, from 0."""
+        """Number of the epoch, from 0; in `post_fit`, epochs completed."""
+        if self.shared.get(OVER):
+            return self.run.progress.epochs_closed
         return self.epoch
 
     @property
@@ -196,23 +216,56 @@ class TrainerView(View):
 
     @property
     def global_step(self) -> int:
-        """Optimizer steps completed."""
-        return self.run.progress.steps_completed
+        """Optimizer steps completed; one counts when `post_train_step` is over."""
+        return self.run.progress.steps_completed - self._uncounted[0]
 
     @property
     def local_batches(self) -> int:
-        """Batches of this rank completed."""
-        return self.run.progress.batches_completed
+        """Batches of this rank completed; one counts when `post_train_step` is over."""
+        return self.run.progress.batches_completed - self._uncounted[1]
+
+    @property
+    def _uncounted(self) -> tuple[int, int]:
+        """Steps and batches that the run has counted, and their trainer not yet."""
+        found: tuple[int, int] = self.shared.get(UNCOUNTED, (0, 0))
+        return found
+
+    @contextmanager
+    def behind(self, *, steps: int) -> Iterator[None]:
+        """Show the counters as they are before their trainer counts a batch, and its step."""
+        self.shared[UNCOUNTED] = (steps, 1)
+        try:
+            yield
+        finally:
+            self.shared[UNCOUNTED] = (0, 0)
 
     @property
     def training(self) -> bool:
-        """Whether training is under way, and not an evaluation."""
-        return self.run.mode == "fit" and self.run.evaluation is None
+        """Whether the batches of an epoch are under way, and not those of an evaluation."""
+        return self.run.evaluation is None and bool(self.shared.get(TRAINING))
 
     @property
     def world(self) -> Any:
         """The ranks: `all_reduce(x, op="mean")`, `is_global_zero`, `rank`, `size`."""
-        return self.run.world
+        return WorldView(self.run.world)
+
+    @property
+    def training_parameters(self) -> TrainingParameters:
+        """Settings of the training, to be read: `n_epochs`, `gradient_accumulation_steps`, ..."""
+        return TrainingParameters(self.run)
+
+    @property
+    def _num_train_batches(self) -> int | None:
+        return self.run.data["train"].batches
+
+    @property
+    def _num_gradient_accumulation_steps(self) -> int:
+        return self.run.accumulate
+
+    @property
+    def _num_val_steps(self) -> int | None:
+        name = validation_name(self.run)
+        return 0 if name is None else self.run.data[name].batches
 
     @property
     def device(self) -> torch.device:
@@ -323,10 +376,18 @@ class TrainerView(View):
 
         One under the name of a value that the run records itself goes under `logged/`.
         """
-        topic, metric = name.partition("/")[::2]
-        own = {"loss", *self.run.config.get("metrics", ())}
-        recorded = topic in so_far(self.run, "data") and topic != "train" and metric in own
+        evaluation = self.run.evaluation
+        place = "train" if evaluation is None else evaluation.name
+        topic, metric = name.split("/", 1) if "/" in name else (place, name)
+        own = {"loss"} if topic == "train" else {"loss", *self.run.config.get("metrics", ())}
+        recorded = topic in so_far(self.run, "data") and metric in own
         self.run.log(f"logged/{topic}_{metric}" if recorded else name, value, weight=1.0)
+
+    def log_config(self, config: Any) -> None:
+        """Do nothing: every tracker has the configuration of the run."""
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Do nothing: the run closes its trackers, however it ends."""
 
     def log_dict(self, metrics: dict[str, Tensor | float], **_: Any) -> None:
         """Log several numbers."""

@@ -10,7 +10,6 @@ makes one of an entry of its YAML. Arguments of hooks are keywords; counters cou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -27,13 +26,16 @@ from trackside.dialects.noether.bases import (
     PeriodicDataIteratorCallbackConfig as PeriodicDataIteratorCallbackConfig,
 )
 from trackside.dialects.noether.counters import UpdateCounter as UpdateCounter
+from trackside.dialects.noether.deciding import decides, descendants, is_due
 from trackside.dialects.noether.entries import build as build
 from trackside.dialects.noether.entries import callback as callback
+from trackside.dialects.noether.lent import lend_optimizers, take_back
+from trackside.dialects.noether.measured import Measuring
 from trackside.dialects.noether.passes import SamplerIntervalConfig as SamplerIntervalConfig
-from trackside.dialects.noether.passes import pass_over, source_of
+from trackside.dialects.noether.passes import pass_over, sampling_of, source_of
 from trackside.dialects.noether.provided import parts_of
 from trackside.dialects.noether.records import record_written
-from trackside.dialects.noether.run import CheckpointWriter, TrainerView
+from trackside.dialects.noether.run import OVER, UPDATED, CheckpointWriter, TrainerView
 from trackside.dialects.translation import (
     Adapter,
     Call,
@@ -48,6 +50,7 @@ from trackside.dialects.values import as_mapping
 from trackside.errors import ConfigurationError
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
+from trackside.outcome import Outcome
 from trackside.run import Evaluation, Rollback, Run
 from trackside.schedule import Due, Every
 
@@ -58,7 +61,7 @@ def _after_batch(adapter: NoetherAdapter, run: Run, batch: Any, output: Any) -> 
     returned = as_mapping(output)
     loss = returned.pop("loss")
     adapter.foreign.track_after_accumulation_step(
-        update_counter=UpdateCounter.of(run),
+        update_counter=UpdateCounter.of(run, samples=adapter.measuring.samples_before),
         batch=batch,
         losses={"total": loss},
         update_outputs=returned or None,
@@ -68,26 +71,35 @@ def _after_batch(adapter: NoetherAdapter, run: Run, batch: Any, output: Any) -> 
 
 
 def _after_update(adapter: NoetherAdapter, run: Run) -> None:
-    waited = run.data_wait_seconds - adapter.waited_seconds
-    adapter.waited_seconds = run.data_wait_seconds
     adapter.foreign.track_after_update_step(
-        update_counter=UpdateCounter.of(run), times={"data_time": waited}
+        update_counter=UpdateCounter.of(run), times=adapter.measuring.end(run)
     )
 
 
 def _due_after_update(adapter: NoetherAdapter, run: Run) -> None:
+    if adapter.asked("after_update"):
+        return
     if adapter.after_updates is not None and adapter.after_updates.crossed(run.progress):
         adapter.periodic("update" if adapter.foreign.every_n_samples is None else "sample")
 
 
 def _due_after_epoch(adapter: NoetherAdapter, run: Run, metrics: dict[str, float]) -> None:
+    if adapter.asked("after_epoch"):
+        return
     if adapter.after_epochs is not None and adapter.after_epochs.crossed(run.progress):
         adapter.periodic("epoch")
 
 
 def _at_evaluation(adapter: NoetherAdapter, run: Run, evaluation: Evaluation) -> None:
-    if run.mode == "evaluate" and adapter.data_key in (None, evaluation.name):
+    if run.mode != "evaluate" or adapter.data_key not in (None, evaluation.name):
+        return
+    if not adapter.asked("at_eval"):
         adapter.periodic("eval")
+
+
+def _after_training(adapter: NoetherAdapter, run: Run) -> None:
+    adapter.view.shared[OVER] = True
+    adapter.foreign.after_training(update_counter=UpdateCounter.of(run))
 
 
 _PERIODIC: dict[Call, Call] = {
@@ -104,16 +116,23 @@ TABLE: dict[str, Row] = {
         "model, data and writer are there",
         evaluating=True,
     ),
-    "track_after_accumulation_step": row(
-        Ours.on_batch_end,
-        _after_batch,
+    "track_after_accumulation_step": carried_by(
+        {
+            Ours.on_batch_start: lambda a, run, batch: a.measuring.count(run, batch),
+            Ours.on_batch_end: _after_batch,
+        },
         "after the backward pass of each batch; `losses`: `total`; `update_outputs`: what else the "
-        "step returned; `accumulation_step` from 0",
+        "step returned; `accumulation_step` from 0 in each update; counters as before it",
     ),
-    "track_after_update_step": row(
-        Ours.on_step_end,
-        _after_update,
-        "after each update; `times`: `data_time` in seconds",
+    "track_after_update_step": carried_by(
+        {
+            Ours.on_batch_start: lambda a, run, batch: a.measuring.begin(run, batch),
+            Ours.on_backward_start: lambda a, run, loss: a.measuring.turn(run, loss),
+            Ours.on_backward_end: lambda a, run, loss: a.measuring.turned(run, loss),
+            Ours.on_step_end: _after_update,
+        },
+        "after each update; `times` in seconds of the host: `data_wait` (also `data_time`), "
+        "`forward`, `backward` with the update, and `update`, the sum of these two",
         evaluating=True,
     ),
     "periodic_callback": carried_by(
@@ -140,7 +159,7 @@ TABLE: dict[str, Row] = {
         "state that belongs to a run is in its checkpoints: return it from `state_dict`"
     ),
     "after_training": at_the_end(
-        lambda a, run: a.foreign.after_training(update_counter=UpdateCounter.of(run)),
+        _after_training,
         "also when training fails",
         evaluating=True,
     ),
@@ -165,13 +184,19 @@ class NoetherAdapter(Adapter):
             getattr(foreign, "callback_config", None), "dataset_key", None
         )
         self.sampling = SamplerIntervalConfig()
-        self.waited_seconds = 0.0
+        self.measuring = Measuring()
+        self.lent: list[Any] = []
+        """Models of Noether's kind that show the optimizer of the run meanwhile."""
         self.failure: Exception | None = None
         """The error of the hook that was due: raised when the other callbacks have had theirs."""
         self.was_due = False
+        self.ends = False
+        """Whether it has asked for the end: weights and optimizer are saved after the others."""
         super().__init__(foreign, base)
         for hook, calls in self._calls.items():
             calls.append((2, partial(self._settle, hook)))
+        if "on_step_end" in self._calls:
+            self._calls["on_step_end"].insert(0, (-1, self._note_update))
         every = next(
             (
                 Every(**{unit: getattr(foreign, name)})
@@ -200,7 +225,7 @@ class NoetherAdapter(Adapter):
         """Set the attributes that Noether passes to the constructor."""
         super().on_fit_start(run)
         self._provide(run)
-        self.waited_seconds = run.data_wait_seconds
+        self.measuring.start(run)
         self._start_counting(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
@@ -212,6 +237,11 @@ class NoetherAdapter(Adapter):
             if due is not None:
                 due.start(run.progress)
 
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        """Leave the run, and its models as they were."""
+        take_back(self.lent)
+        super().on_close(run, outcome)
+
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
         """Do the same in `Trainer.evaluate`, which has no start of training."""
         if run.mode == "evaluate":
@@ -221,35 +251,47 @@ class NoetherAdapter(Adapter):
         views = {**parts_of(run, self.data_key), "trainer": self.view}
         for name, value in views.items():
             setattr(self.foreign, name, value)
+        self.lent = lend_optimizers(run)
         if self.overrides("process_data"):
-            self.sampling = self._registered()
+            self.sampling = sampling_of(self.foreign)
             source_of(run, self._key)
+        for child in descendants(self.foreign):
+            if hasattr(child, "process_data"):
+                vars(child)["_iterate_over_dataset"] = partial(self._pass_of, child)
 
-    def _registered(self) -> SamplerIntervalConfig:
-        """How the callback passes over its data, by its method or by its attribute."""
-        register = getattr(self.foreign, "register_sampler_config", None)
-        found: Any = register() if register else getattr(self.foreign, "sampler_config", None)
-        if found is None:
-            return SamplerIntervalConfig()
-        names = [field.name for field in fields(SamplerIntervalConfig)]
-        return SamplerIntervalConfig(**{name: getattr(found, name, None) for name in names})
+    def _pass_of(self, child: Any, **_: Any) -> Any:
+        """The pass of a callback that this one owns and calls."""
+        model = self.view.run.model
+        return pass_over(
+            self.view.run,
+            child.dataset_key,
+            sampling_of(child),
+            lambda batch: child.process_data(batch, trainer_model=model),
+        )
+
+    def _note_update(self, run: Run) -> None:
+        """An update is complete: what is written from the next batch on belongs to the next."""
+        self.view.shared[UPDATED] = run.progress.batches_completed
 
     def _settle(self, hook: str, run: Run, *_: Any) -> None:
         """All callbacks have had the hook: record what they wrote, raise what went wrong."""
         together = self.was_due or hook in ("on_fit_start", "on_fit_end")
         self.was_due, failure, self.failure = False, self.failure, None
         record_written(run, together=together)
+        if self.ends:
+            self.ends = False
+            self._save("early_exit")
         if failure is not None:
-            self._save_before(failure)
+            try:
+                self._save("error")
+            except Exception as second:  # the first is the one to report
+                failure.add_note(f"the weights could not be saved: {second}")
             raise failure
 
-    def _save_before(self, failure: Exception) -> None:
+    def _save(self, why: str) -> None:
         writer = CheckpointWriter()
         writer.look_at(self.view.run)
-        try:
-            writer.save(self.view.model, f"{self.view.update_counter.cur_iteration}.error")
-        except Exception as second:  # the first is the one to report
-            failure.add_note(f"the weights could not be saved: {second}")
+        writer.save(self.view.model, f"{self.view.update_counter.cur_iteration}.{why}")
 
     @property
     def _key(self) -> str:
@@ -261,6 +303,20 @@ class NoetherAdapter(Adapter):
                 remedy="give its configuration a `dataset_key`",
             )
         return self.data_key
+
+    def asked(self, method: str) -> bool:
+        """Ask a callback that decides itself whether it is due; False where the interval does."""
+        base = next(
+            (c for c in type(self.foreign).__mro__ if _named(c) == "PeriodicCallback"), None
+        )
+        if base is None or not decides(self.foreign, base, method):
+            return False
+        counter = UpdateCounter.of(self.view.run)
+        self.was_due = self.was_due or is_due(self.foreign, method, counter)
+        given = {"data_iter": None, "trainer_model": self.view.model, "batch_size": None}
+        owned = any(hasattr(child, "process_data") for child in descendants(self.foreign))
+        getattr(self.foreign, method)(update_counter=counter, **(given if owned else {}))
+        return True
 
     def periodic(self, interval_type: str) -> None:
         """The callback is due."""
@@ -286,6 +342,7 @@ class NoetherAdapter(Adapter):
         run = self.view.run
         if any(cls.__name__ == "EarlyStopIteration" for cls in type(error).__mro__):
             run.stop(str(error) or "EarlyStopIteration")
+            self.ends = True
         elif name in ("periodic_callback", "process_data") and run.world.size == 1:
             self.failure = noted(self, name, error)
         else:
@@ -300,6 +357,11 @@ BASES = {
     "CallbackBase": "noether.core.callbacks.base",
 }
 """Their own base classes, the most derived first."""
+
+
+def _named(cls: type) -> str:
+    """The name of a base class of theirs; empty for other classes."""
+    return cls.__name__ if BASES.get(cls.__name__) == cls.__module__ else ""
 
 
 def adopt(callback: object) -> NoetherAdapter | None:

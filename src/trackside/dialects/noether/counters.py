@@ -33,8 +33,13 @@ class UpdateCounter:
     """Samples of an update, over all ranks."""
 
     @classmethod
-    def of(cls, run: Run) -> UpdateCounter:
-        """The counters of `run` now."""
+    def of(cls, run: Run, *, samples: int | None = None) -> UpdateCounter:
+        """The counters of `run` now.
+
+        Args:
+            run: The run.
+            samples: Samples of the updates that are complete, where one is under way.
+        """
         progress, limit = run.progress, run.limit
         epochs = progress.epochs_completed
         if limit.epoch_steps and progress.steps_completed // limit.epoch_steps > epochs:
@@ -43,7 +48,7 @@ class UpdateCounter:
             TrainingIteration(
                 epochs,
                 progress.steps_completed,
-                progress.samples_completed,
+                progress.samples_completed if samples is None else samples,
             ),
             TrainingIteration(limit.epochs, limit.total_steps),
             limit.epoch_steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -48,6 +48,16 @@ class SamplerIntervalConfig:
         """Whether it asks for nothing but the batches that evaluations have."""
         parts = (self.sampler, self.batch_size, self.pipeline, self.max_size)
         return all(part is None for part in parts)
+
+
+def sampling_of(callback: Any) -> SamplerIntervalConfig:
+    """The way a callback passes over its data, by its method or by its attribute."""
+    register = getattr(callback, "register_sampler_config", None)
+    found: Any = register() if register else getattr(callback, "sampler_config", None)
+    if found is None:
+        return SamplerIntervalConfig()
+    names = [field.name for field in fields(SamplerIntervalConfig)]
+    return SamplerIntervalConfig(**{name: getattr(found, name, None) for name in names})
 
 
 def source_of(run: Run, key: str) -> Any:

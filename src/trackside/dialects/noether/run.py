@@ -16,11 +16,17 @@ from trackside.dialects import state_file
 from trackside.dialects.noether.counters import TrainingIteration, UpdateCounter
 from trackside.dialects.noether.passes import dataset_of
 from trackside.dialects.noether.records import written_by
-from trackside.dialects.values import on_host
+from trackside.dialects.values import as_mapping, on_host
 from trackside.dialects.view import View, optimizer_of
 from trackside.errors import UnknownNameError, UsageError
 from trackside.lifecycle.adoption import original
 from trackside.vocabulary.directions import direction
+
+UPDATED = "__updated__"
+"""Key of the batches that were complete with the last update."""
+
+OVER = "__over__"
+"""Key of whether training is over, and what was written is flushed."""
 
 
 class _NoetherView(View):
@@ -33,6 +39,34 @@ class TrainerConfig:
 
     skip_nan_loss: bool = False
     """Whether a loss that is NaN is left alone: `Settings(non_finite=...)` says what happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerResult:
+    """The loss of a step and its outputs."""
+
+    total_loss: Tensor
+    additional_outputs: dict[str, Any] | None
+    """Values that it returned beside the loss."""
+    losses_to_log: dict[str, Tensor] | None = None
+    """Always None: parts of a loss that a step returns are among the outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Folders of the run."""
+
+    run_output_path: Path
+
+    @property
+    def run_id(self) -> str:
+        """Name of the folder of the run."""
+        return self.run_output_path.name
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where checkpoints of callbacks are."""
+        return self.run_output_path / "checkpoints"
 
 
 class TrainerView(_NoetherView):
@@ -79,6 +113,22 @@ class TrainerView(_NoetherView):
         """Counters of the run now."""
         return UpdateCounter.of(self.run)
 
+    def train_step(self, batch: Any, model: nn.Module) -> TrainerResult:
+        """The step of the run for a batch: its loss, and what else it returns.
+
+        Raises:
+            UsageError: `model` isn't the one that is trained.
+        """
+        inner = getattr(model, "module", model)
+        if self.run.model not in (model, inner):
+            raise UsageError(
+                "noether: a step of the run is one of its own model",
+                received=type(model).__name__,
+                remedy="call the model itself: `model(...)`",
+            )
+        returned = as_mapping(self.run.steps.training_step(self.run, batch))
+        return TrainerResult(returned.pop("loss"), returned or None)
+
     @property
     def callbacks(self) -> list[Any]:
         """All callbacks of the run, in order; those of other frameworks themselves."""
@@ -104,8 +154,8 @@ class Writer(_NoetherView):
 
     @property
     def log_cache(self) -> dict[str, float]:
-        """Values that the run has recorded, or callbacks have written, since the last update."""
-        history, step = self.run.history, self.run.progress.steps_completed
+        """Values that the run has recorded, or callbacks have written, in this update."""
+        history, step = self.run.history, self._update
         recorded: dict[str, float] = {}
         for place in reversed(range(len(history))):
             record = history[place]
@@ -115,8 +165,15 @@ class Writer(_NoetherView):
         return {**recorded, **self._written}
 
     @property
+    def _update(self) -> int:
+        """Number of the update under way, else of the last one."""
+        progress = self.run.progress
+        under_way = progress.batches_completed > self.shared.get(UPDATED, 0)
+        return progress.steps_completed + (under_way or self.shared.get(OVER, False))
+
+    @property
     def _written(self) -> dict[str, float]:
-        step = self.run.progress.steps_completed
+        step = self._update
         if self.shared.get("__cache__", (None, {}))[0] != step:
             self.shared["__cache__"] = (step, {})
         cache: dict[str, float] = self.shared["__cache__"][1]
@@ -179,6 +236,11 @@ class CheckpointWriter(_NoetherView):
 
     stands_for = "CheckpointWriter"
 
+    @property
+    def path_provider(self) -> Paths:
+        """Folders of the run."""
+        return Paths(self.run.directory)
+
     def save(
         self,
         model: nn.Module,
@@ -202,7 +264,7 @@ class CheckpointWriter(_NoetherView):
             save_optim: Whether it has the states of optimizers and schedulers.
             save_latest_weights: Whether `latest.safetensors`, replaced each time, has the weights.
             save_latest_optim: Whether it has the states of optimizers and schedulers.
-            model_names_to_save: Parts of the model to write, by their names in it; None: all.
+            model_names_to_save: Parts of the model to write, by their names; none of them: all.
             save_frozen_weights: Whether parameters that aren't trained are written.
             model_info: A word to put before the tag, such as `ema`.
 
@@ -311,6 +373,8 @@ class MetricPropertyProvider:
 
 
 def _written_keys(model: nn.Module, names: list[str] | None, frozen: bool) -> set[str]:
+    if not names or getattr(model, "name", None) in names:
+        names = None  # the whole model, by its own name too
     parts = dict(model.named_modules())
     for name in names or ():
         if name not in parts:

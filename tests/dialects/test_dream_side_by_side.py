@@ -81,7 +81,8 @@ class World:
     dp_size, is_global_zero = 1, True
 
     def launch(self) -> None:
-        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        store = distributed.HashStore()  # type: ignore[attr-defined]
+        distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
 
     def barrier(self) -> None: ...
     def set_pg_timeouts(self, timeout: Any) -> None: ...
@@ -94,7 +95,7 @@ class World:
         return nn.utils.get_total_norm([p.grad for p in parameters])
 
 
-class TheirTrainer(DreamTrainer):
+class TheirTrainer(DreamTrainer):  # type: ignore[misc]
     """Their trainer, without its world and without Weights & Biases."""
 
     def __init__(self, config: Any, model: nn.Module) -> None:

@@ -400,8 +400,8 @@ def test_dt_10_the_trainer_is_there_in_every_hook_with_its_counters() -> None:
 
         return hook
 
-    names = ("pre_fit", "pre_epoch", "post_train_step", "post_train_epoch", "post_epoch")
-    names += ("post_fit",)
+    names = ["pre_fit", "pre_epoch", "post_train_step", "post_train_epoch", "post_epoch"]
+    names.append("post_fit")
     fit(type("Noting", (Callback,), {name: note(name) for name in names})())
 
     assert seen == [
@@ -444,14 +444,14 @@ def test_a_hook_of_the_validation_records_no_gradients() -> None:
 def test_a_loss_that_is_logged_by_its_bare_name_is_not_mixed_with_that_of_the_run() -> None:
     class Logging(Callback[DreamTrainer]):
         def post_train_step(self, result: Result, batch_idx: int) -> None:
-            self.trainer.log_dict(result)
+            self.trainer.log_dict({"loss": result["loss"]})
 
         def post_validation_epoch(self, result: Result) -> None:
             self.trainer.log_dict({"loss": result["loss"]})
 
     result = fit(Logging(), epochs=1)
 
-    assert result.history.latest("logged/train_loss") > 0
+    assert result.history.values("logged/train_loss")
     assert result.history.latest("logged/val_loss") == result.history.latest("val/loss")
 
 

@@ -49,7 +49,7 @@ OF_WORKERS = {"getitem", "collate"}
 """Times that aren't told here: those of reading items and of collating them."""
 
 
-class Rows(Dataset):
+class Rows(Dataset):  # type: ignore[misc]
     """Sums of two numbers."""
 
     def __init__(self, count: int, seed: int) -> None:
@@ -68,7 +68,7 @@ class Rows(Dataset):
         return self.inputs[index].sum(0, keepdim=True)
 
 
-class Linear(Model):
+class Linear(Model):  # type: ignore[misc]
     """One layer."""
 
     def __init__(self, **optimizer: Any) -> None:
@@ -87,7 +87,7 @@ def losses(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
     return nn.functional.mse_loss(prediction, batch["y"]), {"prediction": prediction.mean()}
 
 
-class TheirTrainer(BaseTrainer):
+class TheirTrainer(BaseTrainer):  # type: ignore[misc]
     """Their trainer, with callbacks that are made for it."""
 
     made: Any
@@ -110,7 +110,7 @@ class OurTrainer(Trainer):
         return {"loss": loss, **outputs}
 
 
-class Recorder(PeriodicCallback):
+class Recorder(PeriodicCallback):  # type: ignore[misc]
     """Notes each hook, with its counters and what it holds."""
 
     def __init__(self, **given: Any) -> None:
@@ -281,7 +281,7 @@ def ours(name: str, folder: Path, more: Any = None) -> Seen:
         defaults=False,
         settings=Settings(device="cpu", directory=folder),
     )
-    data = {
+    data: dict[str, DataLoader[Any]] = {
         name: DataLoader(Rows(count, seed), BATCH_SIZE, collate_fn=Collator())
         for seed, (name, count) in enumerate(ROWS.items())
     }

@@ -77,6 +77,25 @@ def test_two_ranks_are_one(
     assert close(first, one[f"{what}: {claim}"])
 
 
+def test_weights_are_transferred_on_every_rank(
+    one: dict[str, Any], two: tuple[str, TorchRun]
+) -> None:
+    first, second = two[1].claimed("student")
+
+    assert two[1].claimed("begins as its teacher") == [True, True]
+    assert first == second
+    assert close(first, one["student"])
+
+
+def test_artifacts_are_written_whole_and_sent_once(two: tuple[str, TorchRun]) -> None:
+    assert sorted(two[1].claimed("sent")) == [[], ["weights-student", "weights-teacher"]]
+    assert two[1].claimed("kept") == [True, True]
+
+
+def test_a_constructor_gets_the_parts_of_its_rank(two: tuple[str, TorchRun]) -> None:
+    assert sorted(two[1].claimed("parts")) == [[0, 2, True, True], [1, 2, True, True]]
+
+
 def test_histograms_count_every_value_once(one: dict[str, Any], two: tuple[str, TorchRun]) -> None:
     first, second = two[1].claimed("histograms")
 

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from claims import claim
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
-from trackside import Settings, Trainer, accuracy
+from trackside import Callback, Run, Settings, Trainer, accuracy
 from trackside.callbacks import (
     EMA,
     SWA,
     AccumulationSchedule,
+    Artifacts,
     BatchLimit,
     Checkpoint,
     ClipGradients,
@@ -30,9 +32,11 @@ from trackside.callbacks import (
     LRScheduler,
     ParameterNorm,
     ParameterSchedule,
+    TransferWeights,
     TuneFSDP,
     Unfreeze,
 )
+from trackside.tracking.media import File
 
 CASES = (
     "averages",
@@ -159,7 +163,71 @@ def attempt(what: str, directory: Path) -> None:
         claim(f"{what}: resumed as unbroken", contents(resumed) == contents(first))
 
 
+class Pair(Trainer):
+    """A teacher that stays, and a student that learns."""
+
+    def configure_model(self, run: Run) -> Any:
+        return {"student": model(), "teacher": model()}
+
+    def configure_optimizers(self, run: Run) -> Any:
+        return torch.optim.SGD(run.models["student"].parameters(), lr=0.1)
+
+    def training_step(self, run: Run, batch: Any) -> Any:
+        student: nn.Module = run.models["student"]
+        return nn.functional.cross_entropy(student(batch[0]), batch[1])
+
+
+class Parts(Callback):
+    """Its constructor takes parts of the run."""
+
+    def __init__(self, models: Any, world: Any, directory: Path) -> None:
+        self.models, self.world, self.directory = models, world, directory
+
+    def on_fit_start(self, run: Run) -> None:
+        ours = (self.models == run.models, self.directory == run.directory)
+        claim("parts", [self.world.rank, self.world.size, *ours])
+        student, teacher = (weights(run, name) for name in ("student", "teacher"))
+        claim("begins as its teacher", student == teacher)
+
+
+def weights(run: Run, name: str) -> list[list[float]]:
+    return [whole(one).flatten().tolist() for one in run.models[name].parameters()]
+
+
+class Sent(Callback):
+    """Keeps the names of the files that it gets."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def on_file(self, run: Any, name: str, file: File) -> None:
+        self.names.append(name)
+
+
+def hand_over(directory: Path) -> None:
+    """Weights from model to model, and files to trackers."""
+    sent = Sent()
+    trainer = Pair(
+        seed=1,
+        settings=Settings(directory=directory, strategy=PARALLEL),
+        defaults=False,
+        callbacks=[
+            TransferWeights("teacher", "student"),
+            Parts,
+            Artifacts(code=None, weights=True),
+            sent,
+        ],
+    )
+    trainer.fit(data(16), steps=2, batch_size=8)
+    claim("sent", sent.names)
+    ends = [whole(one).flatten().tolist() for one in trainer.models["student"].parameters()]
+    claim("student", ends)
+    kept = load_file(directory / "artifacts" / "student.safetensors")
+    claim("kept", sorted(tensor.flatten().tolist() for tensor in kept.values()) == sorted(ends))
+
+
 if __name__ == "__main__":
     for what in CASES:
         if what != "noise" or PARALLEL != "fsdp":  # sharded gradients are refused
             attempt(what, Path(sys.argv[1]))
+    hand_over(Path(sys.argv[1]) / "hand over")

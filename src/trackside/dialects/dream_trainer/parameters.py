@@ -1,8 +1,11 @@
-"""Settings and world of a run, as callbacks of Dream Trainer look at them."""
+"""Settings, world and metrics of a run, as callbacks of Dream Trainer look at them."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from trackside.dialects.view import UnknownAttributeError, epochs_of
 from trackside.distributed.world import World
@@ -64,3 +67,17 @@ class WorldView:
         if name == "_world":
             raise AttributeError(name)
         return getattr(self._world, name)
+
+
+class EvaluatedMetric:
+    """A metric of the last evaluation: its value over all ranks is computed already."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def compute(self) -> Tensor:
+        """The value."""
+        return torch.as_tensor(self._value)
+
+    def reset(self) -> None:
+        """Do nothing: each evaluation computes its own values."""

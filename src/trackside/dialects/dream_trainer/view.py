@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trackside.dialects.dream_trainer.parameters import TrainingParameters, WorldView
+from trackside.dialects.dream_trainer.parameters import (
+    EvaluatedMetric,
+    TrainingParameters,
+    WorldView,
+)
 from trackside.dialects.view import View, model_of, so_far, validation_name
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.run import Run
@@ -154,20 +158,6 @@ STAND_INS: dict[str, type] = {
 # --- the trainer -------------------------------------------------------------------------------
 
 
-class EvaluatedMetric:
-    """A metric of the last evaluation: its value over all ranks is computed already."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def compute(self) -> Tensor:
-        """The value."""
-        return torch.as_tensor(self._value)
-
-    def reset(self) -> None:
-        """Do nothing: each evaluation computes its own values."""
-
-
 TRAINING = "__training__"
 """Key of whether an epoch has begun to train, and was not evaluated at its end yet."""
 
@@ -193,7 +183,7 @@ class TrainerView(View):
         "group": "checkpoints are those of `trackside.callbacks.Checkpoint`",
         "state_dict": "checkpoints are those of `trackside.callbacks.Checkpoint`",
         "load_state_dict": "a run goes on with `fit(..., resume=...)`",
-        "model_state_dict": "weights alone are those of `trackside.callbacks.SavedWeights`",
+        "model_state_dict": "weights alone are those of `trackside.callbacks.SaveWeights`",
         "log_code": "files go to trackers with `trackside.callbacks.Artifacts`",
     }
 
@@ -256,7 +246,8 @@ class TrainerView(View):
 
     @property
     def _num_train_batches(self) -> int | None:
-        return self.run.data["train"].batches
+        batches: int | None = self.run.data["train"].batches
+        return batches
 
     @property
     def _num_gradient_accumulation_steps(self) -> int:
@@ -265,7 +256,8 @@ class TrainerView(View):
     @property
     def _num_val_steps(self) -> int | None:
         name = validation_name(self.run)
-        return 0 if name is None else self.run.data[name].batches
+        batches: int | None = 0 if name is None else self.run.data[name].batches
+        return batches
 
     @property
     def device(self) -> torch.device:

@@ -9,7 +9,7 @@ makes one of an entry of its YAML. Arguments of hooks are keywords; counters cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -116,21 +116,15 @@ TABLE: dict[str, Row] = {
         "model, data and writer are there",
         evaluating=True,
     ),
-    "track_after_accumulation_step": carried_by(
-        {
-            Ours.on_batch_start: lambda a, run, batch: a.measuring.count(run, batch),
-            Ours.on_batch_end: _after_batch,
-        },
+    "track_after_accumulation_step": row(
+        Ours.on_batch_end,
+        _after_batch,
         "after the backward pass of each batch; `losses`: `total`; `update_outputs`: what else the "
         "step returned; `accumulation_step` from 0 in each update; counters as before it",
     ),
-    "track_after_update_step": carried_by(
-        {
-            Ours.on_batch_start: lambda a, run, batch: a.measuring.begin(run, batch),
-            Ours.on_backward_start: lambda a, run, loss: a.measuring.turn(run, loss),
-            Ours.on_backward_end: lambda a, run, loss: a.measuring.turned(run, loss),
-            Ours.on_step_end: _after_update,
-        },
+    "track_after_update_step": row(
+        Ours.on_step_end,
+        _after_update,
         "after each update; `times` in seconds of the host: `data_wait` (also `data_time`), "
         "`forward`, `backward` with the update, and `update`, the sum of these two",
         evaluating=True,
@@ -195,8 +189,9 @@ class NoetherAdapter(Adapter):
         super().__init__(foreign, base)
         for hook, calls in self._calls.items():
             calls.append((2, partial(self._settle, hook)))
-        if "on_step_end" in self._calls:
-            self._calls["on_step_end"].insert(0, (-1, self._note_update))
+        for hook, call in self._measured():
+            self._calls.setdefault(hook, []).insert(0, (-1, call))
+            vars(self)[hook] = self._all_calls(hook)
         every = next(
             (
                 Every(**{unit: getattr(foreign, name)})
@@ -209,6 +204,17 @@ class NoetherAdapter(Adapter):
             self.after_epochs = Due(every)
         elif every is not None:
             self.after_updates = Due(every)
+
+    def _measured(self) -> Iterator[tuple[str, Call]]:
+        """Hooks of ours in which something is measured, before all callbacks have theirs."""
+        if "on_step_end" in self._calls:
+            yield "on_step_end", self._note_update
+        if self.overrides("track_after_accumulation_step"):
+            yield "on_batch_start", self.measuring.count
+        if self.overrides("track_after_update_step"):
+            yield "on_batch_start", self.measuring.begin
+            yield "on_backward_start", self.measuring.turn
+            yield "on_backward_end", self.measuring.turned
 
     def rows(self) -> Mapping[str, Row]:
         """A callback that passes over data is called once when it is due, for the whole pass."""

@@ -56,12 +56,13 @@ def lend_optimizers(run: Run) -> list[Any]:
     Returns:
         The models, for `take_back`.
     """
-    schedules, lent = so_far(run, "schedulers"), []
+    schedules = so_far(run, "schedulers")
+    lent: list[Any] = []
     for name, optimizer in so_far(run, "optimizers").items():
-        model = model_of(run, optimizer)
+        model: Any = model_of(run, optimizer)
         kinds = [(cls.__module__, cls.__name__) for cls in type(model).__mro__]
         if MODEL in kinds and model._optim is None:
-            model._optim = OptimizerView(optimizer, schedules.get(name))  # type: ignore[assignment]
+            model._optim = OptimizerView(optimizer, schedules.get(name))
             lent.append(model)
     return lent
 

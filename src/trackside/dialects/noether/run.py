@@ -169,7 +169,7 @@ class Writer(_NoetherView):
         """Number of the update under way, else of the last one."""
         progress = self.run.progress
         under_way = progress.batches_completed > self.shared.get(UPDATED, 0)
-        return progress.steps_completed + (under_way or self.shared.get(OVER, False))
+        return progress.steps_completed + bool(under_way or self.shared.get(OVER))
 
     @property
     def _written(self) -> dict[str, float]:

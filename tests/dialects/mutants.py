@@ -1,16 +1,19 @@
 """Breaks of behaviour, one by one: each has to be noticed by the test of its promise.
 
-python -m tests.dialects.mutants [PROMISE ...]      applies each to a copy, and runs that test
+python -m tests.dialects.mutants [PROMISE ...]      applies each to a copy, and runs that test; all
+                                                    of them: their result goes into the page
 python -m tests.dialects.mutants --page             writes the table of the breaks into its page
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -329,11 +332,14 @@ MUTANTS = (
 
 ORDER = [line.number for line in lines(PROMISES)]
 PAGE = ROOT / "docs" / "coming-from" / "breaks.md"
+RESULT = re.compile(r"^Run whole on .*$", re.M)
 PAGE_HEAD = """# Breaks that a test has to notice
 
 For each promise of the five systems' documents, one break of its behaviour. `make mutants` (part of
 `make faults`) makes each in a copy of the source and runs the test of that promise: it has to fail.
 Written by `python -m tests.dialects.mutants --page`.
+
+{result}
 
 | promise | of the documents | in place of | stands | noticed by |
 |---|---|---|---|---|
@@ -372,10 +378,20 @@ def broken(text: str, mutant: Mutant) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def page() -> str:
-    """The page with all breaks, and the test that has to notice each."""
+def kept_result() -> str:
+    """The line of the page that says how the last whole run went."""
+    found = RESULT.search(PAGE.read_text())
+    return found.group() if found else "Not run yet."
+
+
+def page(result: str = "") -> str:
+    """The page with all breaks, and the test that has to notice each.
+
+    Args:
+        result: How a whole run went; empty: as the page says.
+    """
     tests = {line.number: line for line in lines(PROMISES)}
-    text = PAGE_HEAD
+    text = PAGE_HEAD.format(result=result or kept_result())
     for mutant in sorted(MUTANTS, key=lambda one: ORDER.index(one.promise)):
         line = tests[mutant.promise]
         words = line.test.removeprefix("test_").replace("_", " ")
@@ -394,15 +410,19 @@ def main(wanted: list[str]) -> int:
     if wanted == ["--page"]:
         PAGE.write_text(page())
         return 0
-    missed = 0
+    seen_in: list[bool | None] = []
     for mutant in MUTANTS:
         if wanted and mutant.promise not in wanted:
             continue
         seen = noticed(mutant)
-        missed += seen is False
+        seen_in.append(seen)
         words = {True: "noticed", False: "NOT NOTICED", None: "not run: its documents aren't here"}
         print(f"{mutant.promise:6} {words[seen]}", flush=True)
-    return missed
+    if not wanted:
+        date, noticed_by = datetime.now(UTC).date().isoformat(), seen_in.count(True)
+        left = f", {seen_in.count(None)} not run without the documents" if None in seen_in else ""
+        PAGE.write_text(page(f"Run whole on {date}: {noticed_by} of {len(seen_in)} noticed{left}."))
+    return seen_in.count(False)
 
 
 if __name__ == "__main__":

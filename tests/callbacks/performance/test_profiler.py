@@ -27,7 +27,7 @@ def fit(*callbacks: Callback, steps: int = 9) -> tuple[Any, torch.Tensor]:
 
 
 def test_the_steps_that_are_due_are_in_a_trace_and_a_table() -> None:
-    fit(Profiler(skip=2, warmup=1, active=3))
+    fit(Profiler(skip=2, warmup=1, active=3, rows=100))
 
     assert [file.name for file in sorted(FOLDER.iterdir())] == [
         "step-0000000006-rank-0.json",

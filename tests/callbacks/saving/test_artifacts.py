@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
+from tests.device import same
 from trackside import Callback, Settings
 from trackside.callbacks.saving.artifacts import Artifacts
 from trackside.errors import ConfigurationError
@@ -71,7 +71,7 @@ def test_the_weights_at_the_end_are_a_file(tmp_path: Path) -> None:
     keeping, task = fit(Artifacts(None, weights=True), tmp_path)
 
     state = load_file(keeping.files["weights-model"].path)
-    assert torch.equal(state["weight"], task.model.state_dict()["weight"])
+    assert same(state["weight"], task.model.state_dict()["weight"])
 
 
 @pytest.mark.parametrize("options", [{"code": None, "topology": False}, {"code": "not/there"}])

@@ -20,9 +20,14 @@ from benchmarks.by_trainer import Idle, Listening, fit
 from benchmarks.counting import per_step
 from benchmarks.report import Figure, main, quiet, ratios
 from benchmarks.task import batches, raw_loop
+from trackside import Callback
+from trackside.lifecycle.dispatch import Dispatcher, Member
+from trackside.run import Run
 
 STEPS = 300
 ROUNDS = 15
+FIRINGS, OFTEN = 200, 151
+"""Short turns, so that few of them are interrupted, and many of these."""
 
 VARIANTS: dict[str, Callable[[Any], None]] = {
     "bare trainer": fit,
@@ -87,7 +92,41 @@ def measure() -> list[Figure]:
             Figure(what, beyond.bytecodes, "bytecodes", budget),
             Figure(what, beyond.calls, "calls"),
         ]
-    return figures
+    return [*figures, *one_more_listener()]
+
+
+def one_more_listener() -> list[Figure]:
+    """What one more callback at the batch's end costs in a step: its call, its guard, its time.
+
+    The time is that of events fired in a row, with all of it in the caches; its spread is between
+    the quartiles.
+    """
+    more, several = (per_step(partial(fit, callbacks=listening(n))) for n in (11, 10))
+    seconds = [fired(11) - fired(1) for _ in range(OFTEN)]
+    each = sorted(difference / 10 / FIRINGS * 1e6 for difference in seconds)
+    what = "one more callback at the batch's end"
+    return [
+        Figure(f"{what}: bytecodes", more.beyond(several).bytecodes, "bytecodes", 40.0),
+        Figure(what, each[OFTEN // 2], "us", 0.3, spread=(each[OFTEN // 4], each[3 * OFTEN // 4])),
+    ]
+
+
+def listening(count: int) -> list[Listening]:
+    """As many callbacks at the batch's end."""
+    return [Listening() for _ in range(count)]
+
+
+def fired(count: int) -> float:
+    """Seconds in which an event with so many listeners is fired `FIRINGS` times."""
+    events = Dispatcher(Run("fit"))
+    members = [Member(str(number), one) for number, one in enumerate(listening(count))]
+    events.set_members(members)
+    for member in members:
+        events.attach(member)
+    started = perf_counter()
+    for _ in range(FIRINGS):
+        events.fire(Callback.on_batch_end, None, None)
+    return perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -177,17 +177,18 @@ class Dispatcher:
                     try:
                         call(*args)
                     except BaseException as error:
-                        if not self._goes_on(member, account.hook, call, error):
-                            then = perf_counter()
-                            account.seconds += then - now
-                            now = then
+                        goes_on = self._goes_on(member, account.hook, call, error)
+                        then = perf_counter()
+                        account.seconds += then - now
+                        now = then
+                        if not goes_on:
                             raise
                     else:
                         if member.failing:
                             member.failing.pop((account.hook, _name_of(call)), None)
-                    then = perf_counter()
-                    account.seconds += then - now
-                    now = then
+                        then = perf_counter()
+                        account.seconds += then - now
+                        now = then
         finally:
             self._return_to(outer, now - began)
 

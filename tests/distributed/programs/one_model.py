@@ -141,17 +141,17 @@ def digest(made: Trainer) -> list[float]:
 def resumed(folder: Path, strategy: str | Parallel, first: type[nn.Module] = Centre) -> list[bool]:
     """The same training unwatched, evaluated and saved, and interrupted and gone on with."""
     watched = trainer(folder / "watched", {"checkpoint": Checkpoint("3 steps")}, strategy, first())
-    watched.fit(batches(), DATA, epochs=4, batch_size=16, evaluate_every="2 steps")
+    watched.fit(batches(), DATA, epochs=3, batch_size=16, evaluate_every="2 steps")
     alone = trainer(folder / "alone", {}, strategy, first())
-    alone.fit(batches(), epochs=4)
+    alone.fit(batches(), epochs=3)
 
     def half(*more: Any) -> Trainer:
         named = {"checkpoint": Checkpoint("3 steps"), **({"ends": more[0]} if more else {})}
         return trainer(folder / "half", named, strategy, first())
 
-    half(Ends()).fit(batches(), DATA, epochs=4, batch_size=16)
+    half(Ends()).fit(batches(), DATA, epochs=3, batch_size=16)
     again = half()
-    again.fit(batches(), DATA, epochs=4, batch_size=16, resume="auto")
+    again.fit(batches(), DATA, epochs=3, batch_size=16, resume="auto")
     return [digest(alone) == digest(watched), digest(again) == digest(watched)]
 
 

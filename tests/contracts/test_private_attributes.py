@@ -38,6 +38,7 @@ EXCEPTIONS = {
 }
 """Why it is right nevertheless, by file and attribute. All are objects of torch."""
 COMPUTED = {
+    "dialects/nn_handler/further.py": "the name that a user gives a schedule, of a user's model",
     "callbacks/devices/move_modules.py": "buffers and parameters of a torch module, by their names",
     "callbacks/reporting/terminal.py": "sys.stdout and sys.stderr",
     "cli/main.py": "likewise",

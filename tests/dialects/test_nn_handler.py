@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,8 +14,17 @@ from tests.dialects.training import fit, hooks_of, trainer_of
 from trackside import Settings
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.dialects import state_file
-from trackside.dialects.nn_handler import TABLE, Callback, Handler
-from trackside.errors import RegistrationError
+from trackside.dialects.nn_handler import (
+    TABLE,
+    BasePredictionVisualizer,
+    Callback,
+    EarlyStopping,
+    Handler,
+    ImagePredictionVisualizer,
+    ParamScheduler,
+    WandbLogger,
+)
+from trackside.errors import ConfigurationError, RegistrationError
 from trackside.lifecycle.hooks import HOOKS
 from trackside.outcome import Status
 from trackside.testing import tiny_classification
@@ -269,12 +278,6 @@ def test_nn_09_files_are_saved_when_it_is_due_and_when_it_is_the_best() -> None:
 def test_nn_10_early_stopping_schedules_checks_pictures_and_trackers_are_callbacks() -> None:
     written: list[tuple[int, float]] = []
 
-    class Stopping(Callback):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            assert self.handler is not None
-            if epoch == 2:
-                self.handler._stop_training = True
-
     class Halving(Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             assert self.handler is not None
@@ -291,14 +294,58 @@ def test_nn_10_early_stopping_schedules_checks_pictures_and_trackers_are_callbac
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             written.append((epoch, logs["lr"]))
 
+    class Drawing(BasePredictionVisualizer):
+        drawn: ClassVar[list[Any]] = []
+
+        def _visualize_batch(
+            self, inputs: Any, targets: Any, predictions: Any, epoch: int, logs: Any
+        ) -> None:
+            self.drawn.append((epoch, len(inputs), targets.shape, predictions.shape))
+
     checking = Checking()
-    result = fit(Halving(), Stopping(), checking, Tracking(), epochs=10)
+    stopping = EarlyStopping(patience=2, min_delta=1e9)
+    result = fit(Halving(), stopping, checking, Tracking(), Drawing(2, num_samples=3), epochs=10)
 
     assert not result.failed_callbacks
     assert result.outcome.status is Status.STOPPED
-    assert result.outcome.asked_by == "Stopping"
+    assert result.outcome.asked_by == "EarlyStopping"
     assert written == [(0, 0.05), (1, 0.025), (2, 0.0125)]
     assert checking.prediction.shape == (4, 1)
+    assert Drawing.drawn == [(1, 3, (3, 1), (3, 1))]
+
+
+def test_an_attribute_of_the_model_follows_a_schedule() -> None:
+    class Noting(Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[float] = []
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            assert self.handler is not None
+            self.seen.append(self.handler.module.strength)  # type: ignore[arg-type]
+
+    noting = Noting()
+    trainer, task = trainer_of([ParamScheduler("strength", lambda epoch: 1.0 + epoch), noting])
+    task.model.strength = 0.0  # type: ignore[assignment]
+    trainer.fit(task.train, epochs=2)
+
+    assert noting.seen == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("kind", [ImagePredictionVisualizer, WandbLogger])
+def test_an_option_that_would_do_nothing_is_refused_by_name(kind: Any) -> None:
+    options = {"project": "digits"} if kind is WandbLogger else {}
+
+    with pytest.raises(ConfigurationError, match="no option `dpi`"):
+        kind(**options, dpi=100)
+
+
+def test_pictures_and_records_join_as_ours_under_their_own_names() -> None:
+    pytest.importorskip("wandb")
+    trainer, _ = trainer_of([ImagePredictionVisualizer(2), WandbLogger("digits", run_name="one")])
+
+    assert trainer.callbacks["WandbLogger"].project == "digits"
+    assert trainer.callbacks["ImagePredictionVisualizer"].count == 8
 
 
 def test_nn_11_a_callback_may_change_what_the_handler_holds() -> None:

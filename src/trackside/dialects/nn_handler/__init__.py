@@ -15,19 +15,31 @@ from trackside.dialects.nn_handler.built_ins import ParameterNormMonitor as Para
 from trackside.dialects.nn_handler.built_ins import ProgressMonitor as ProgressMonitor
 from trackside.dialects.nn_handler.built_ins import SimpleGarbageCollector as SimpleGarbageCollector
 from trackside.dialects.nn_handler.built_ins import TensorBoardLogger as TensorBoardLogger
+from trackside.dialects.nn_handler.further import (
+    BasePredictionVisualizer as BasePredictionVisualizer,
+)
+from trackside.dialects.nn_handler.further import (
+    ImagePredictionVisualizer as ImagePredictionVisualizer,
+)
+from trackside.dialects.nn_handler.further import ParamScheduler as ParamScheduler
+from trackside.dialects.nn_handler.further import WandbLogger as WandbLogger
 
 __all__ = [
     "TABLE",
+    "BasePredictionVisualizer",
     "Callback",
     "CudaGarbageCollector",
     "EarlyStopping",
     "EpochTimer",
     "Handler",
+    "ImagePredictionVisualizer",
     "LearningRateMonitor",
     "ModelCheckpoint",
     "NNHandlerAdapter",
+    "ParamScheduler",
     "ParameterNormMonitor",
     "ProgressMonitor",
     "SimpleGarbageCollector",
     "TensorBoardLogger",
+    "WandbLogger",
 ]

@@ -195,15 +195,20 @@ def recorder() -> Any:
     return found
 
 
-def theirs(name: str, model: nn.Module) -> list[Any]:
-    noting = recorder()
+def kept_by(built_in: Any) -> dict[str, Any]:
+    """Averages that a callback keeps."""
+    return {name: one.state_dict() for name, one in getattr(built_in, "ema_models", {}).items()}
+
+
+def theirs(name: str, model: nn.Module) -> tuple[list[Any], dict[str, Any]]:
+    noting, built_in = recorder(), made_of(name)
     config = DreamTrainerConfig(
         project="project",
         group="group",
         experiment="experiment",
         device_parameters=DeviceParameters(),
         training_parameters=TrainingParameters(n_epochs=EPOCHS),
-        callbacks=callbacks.CallbackCollection([noting, made_of(name)]),
+        callbacks=callbacks.CallbackCollection([noting, built_in]),
     )
     LOGGED.clear()
     try:
@@ -211,21 +216,21 @@ def theirs(name: str, model: nn.Module) -> list[Any]:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-    return list(noting.seen)
+    return list(noting.seen), kept_by(built_in)
 
 
-def ours(name: str, model: nn.Module) -> list[Any]:
-    noting = recorder()
+def ours(name: str, model: nn.Module) -> tuple[list[Any], dict[str, Any]]:
+    noting, built_in = recorder(), made_of(name)
     trainer = OurTrainer(
         model,
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
-        callbacks=[noting, made_of(name)],
+        callbacks=[noting, built_in],
         defaults=False,
         settings=Settings(device="cpu", directory="run"),
     )
     train, validation = loaders()
     trainer.fit(train, validation, epochs=EPOCHS)
-    return list(noting.seen)
+    return list(noting.seen), kept_by(built_in)
 
 
 def made_of(name: str) -> Any:
@@ -251,11 +256,12 @@ def test_events_and_values_are_those_of_their_own_trainer(
     first = model_of_the_task()
     second = copy.deepcopy(first)
 
-    expected = theirs(name, first)
-    seen = ours(name, second)
+    expected, average = theirs(name, first)
+    seen, kept = ours(name, second)
 
     assert [hook for hook, _ in seen] == [hook for hook, _ in expected]
     assert seen == expected
+    torch.testing.assert_close(kept, average)
     torch.testing.assert_close(first.state_dict(), second.state_dict())
 
 

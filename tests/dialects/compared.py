@@ -107,6 +107,7 @@ SEVERAL = {
 }
 """Further options that are compared, too."""
 EACH_OF_THEIRS = {"root_dir": "checkpoints", "checkpoint_every_n_train_epochs": 1}
+THEIR_STATE = "it saves the state of their trainer: `Checkpoint`"
 DREAM = {
     "ProgressBar": Case(),
     "LoggerCallback": Case({"log_every_n_train_batches": 1}),
@@ -118,13 +119,15 @@ DREAM = {
     "MediaLoggerCallback": Case(),
     "OptimizeFSDP": Case(),
     "WeightTransferCallback": Case({"source": "model", "target": "model", "delete_source": False}),
-    "ModelWatchCallback": Case({}, needs="a run of Weights & Biases: `WandB` watches"),
-    "ProfileCallback": Case({"profiler": None}, "", "Profiler"),
-    "BenchmarkCallback": Case({}, "", "Benchmark"),
-    "FindGraphBreaksCallback": Case({}, "", "GraphBreaks"),
-    "CheckpointCallback": Case({"config": EACH_OF_THEIRS}, "", "Checkpoint"),
+    "ModelWatchCallback": Case({}, needs="a run of Weights & Biases"),
+    "ProfileCallback": Case(
+        {"profiler": None}, "it replaces their training step: `Profiler`", "Profiler"
+    ),
+    "BenchmarkCallback": Case({}, "it replaces their backward pass: `Benchmark`", "Benchmark"),
+    "FindGraphBreaksCallback": Case({}, "it compiles their models: `GraphBreaks`", "GraphBreaks"),
+    "CheckpointCallback": Case({"config": EACH_OF_THEIRS}, THEIR_STATE, "Checkpoint"),
     "AsyncCheckpointCallback": Case(
-        {"config": {**EACH_OF_THEIRS, "async_mode": "async"}}, "", "Checkpoint"
+        {"config": {**EACH_OF_THEIRS, "async_mode": "async"}}, THEIR_STATE, "Checkpoint"
     ),
     "LoadPartialCheckpointCallback": Case(
         {}, needs="checkpoints of theirs, which are not read here: `TransferWeights`"

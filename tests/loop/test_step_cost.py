@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def bare() -> Counts:
 def test_a_step_takes_no_more_python_than_one_written_by_hand(raw: Counts, bare: Counts) -> None:
     # The budget is 300 bytecodes. Dropping the gradients takes fewer than torch's `zero_grad`.
     beyond = bare.beyond(raw)
-    assert beyond.bytecodes <= -40
+    assert beyond.bytecodes <= (-40 if sys.version_info < (3, 12) else -26)
     assert beyond.calls <= 0
 
 

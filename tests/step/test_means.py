@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tests.device import DEVICE
 from trackside.progress import Progress
 from trackside.step.means import BLOCK, Mean
 from trackside.step.metrics import MetricLog
@@ -88,3 +91,27 @@ def test_sums_of_the_host_are_numbers_and_have_the_same_bits_after_a_resume(valu
     assert isinstance(whole.epoch, tuple)
     assert second.epoch == whole.epoch
     assert second.state_dict()["epoch"].equal(whole.state_dict()["epoch"])
+
+
+KINDS: dict[str, Any] = {
+    "number": float,
+    "NumPy's": np.float32,
+    "the host's": torch.tensor,
+    "the device's": lambda value: torch.tensor(value).to(DEVICE),
+}
+
+
+@pytest.mark.parametrize("break_after", ["nothing", "a record", "a resume"])
+@pytest.mark.parametrize("kinds", list(product(KINDS, repeat=3)), ids=" then ".join)
+def test_values_of_any_kind_have_one_mean_in_any_order_and_over_a_resume(
+    kinds: tuple[str, ...], break_after: str
+) -> None:
+    log = MetricLog()
+    for number, kind in enumerate(kinds, start=1):
+        log.log("train/x", KINDS[kind](float(number)), number)
+        if number == 2 and break_after == "a record":
+            log.recent()
+        elif number == 2 and break_after == "a resume":
+            state, log = log.state_dict(), MetricLog()
+            log.load_state_dict(state, DEVICE)
+    assert log.epoch() == {"train/x": pytest.approx(14 / 6)}

@@ -304,7 +304,12 @@ def test_an_adapter_a_built_in_and_a_view_of_a_dialect_reads_each_of_its_options
     assert {one.__qualname__: unread(one) for one in by_hand if unread(one)} == {}
 
 
-READ_BY_THEIRS = {"TrainerConfig.skip_nan_loss"}
+READ_BY_THEIRS = {
+    "TrainerConfig.skip_nan_loss",
+    "TrainerResult.total_loss",
+    "TrainerResult.losses_to_log",
+    "TrainerResult.additional_outputs",
+}
 """Fields of views that callbacks of the other framework read."""
 
 

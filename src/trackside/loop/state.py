@@ -317,8 +317,10 @@ class Training:
     @property
     def _never_finite(self) -> bool:
         """Whether losses were recorded, and none of them was a number to train by."""
-        losses = self.run.history.values("train/loss")
-        return bool(losses) and not any(map(math.isfinite, losses))
+        last = self.run.history.latest("train/loss")
+        if last is None or math.isfinite(last):
+            return False
+        return not any(map(math.isfinite, self.run.history.values("train/loss")))
 
 
 def _rollback(fields: Mapping[str, Any]) -> Rollback:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import threading
-import time
-from pathlib import Path
+from contextlib import suppress
 
 import torch
 import torch.distributed as dist
@@ -83,16 +83,13 @@ def leave_one_behind() -> None:
         group.allreduce([tensor])
         connections.abandon(dist.distributed_c10d._world.pg_map)
         return
-    while _runs(int(pid)):
-        time.sleep(0.01)
+    wait_for_the_end_of(int(pid))
 
 
-def _runs(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+def wait_for_the_end_of(pid: int) -> None:
+    """Return once there is no process of that number, or one that has ended."""
+    with suppress(ProcessLookupError):
+        select.select([os.pidfd_open(pid)], [], [])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trackside.distributed.world import World as World
     from trackside.errors import CheckpointError as CheckpointError
     from trackside.errors import ConfigurationError as ConfigurationError
+    from trackside.errors import CorruptionError as CorruptionError
     from trackside.errors import DataError as DataError
     from trackside.errors import DeclarationError as DeclarationError
     from trackside.errors import DisagreementError as DisagreementError
@@ -103,6 +104,7 @@ else:
             "errors": (
                 "CheckpointError",
                 "ConfigurationError",
+                "CorruptionError",
                 "DataError",
                 "DisagreementError",
                 "DeclarationError",

@@ -184,6 +184,10 @@ class NonFiniteError(TracksideError):
     """A value became NaN or infinite."""
 
 
+class CorruptionError(TracksideError):
+    """A step that was computed twice had different bits."""
+
+
 class DisagreementError(TracksideError):
     """Ranks that train together no longer have the same model, options or data."""
 

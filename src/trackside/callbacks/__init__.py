@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     )
     from trackside.callbacks.watching.peak_memory import PeakMemory as PeakMemory
     from trackside.callbacks.watching.slow_rank import SlowRank as SlowRank
+    from trackside.callbacks.watching.step_audit import StepAudit as StepAudit
     from trackside.callbacks.watching.throughput import Throughput as Throughput
     from trackside.callbacks.watching.timer import Timer as Timer
     from trackside.callbacks.watching.train_time import TrainTime as TrainTime
@@ -168,6 +169,7 @@ else:
             "watching.garbage_collection": ("GarbageCollection",),
             "watching.peak_memory": ("PeakMemory",),
             "watching.slow_rank": ("SlowRank",),
+            "watching.step_audit": ("StepAudit",),
             "watching.throughput": ("Throughput",),
             "watching.timer": ("Timer",),
             "watching.train_time": ("TrainTime",),
@@ -235,6 +237,7 @@ __all__ = [
     "SaveWeights",
     "SlowRank",
     "StableDecayCheckpoints",
+    "StepAudit",
     "StopAt",
     "SyncBatchNorm",
     "TensorBoard",

@@ -14,6 +14,7 @@ from trackside.lifecycle.hooks import OnError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.optim import Optimizer
 
     from trackside.step.optimization import Scheduling
 
@@ -32,6 +33,14 @@ class HasWeights(Protocol):
 
     def weights(self, *, model: str) -> Mapping[str, Tensor]:
         """Tensors of one of the run's models, by the names of its `state_dict`."""
+
+
+@runtime_checkable
+class ChangesGradients(Protocol):
+    """Changes gradients before the update, the same way each time: `ClipGradients`."""
+
+    def change_gradients(self, optimizer: Optimizer) -> None:
+        """Change the gradients of `optimizer`, and nothing else: `StepAudit` calls it again."""
 
 
 @runtime_checkable

@@ -75,6 +75,14 @@ class ClipGradients(Callback):
                 run.log(f"clip/norm{suffix}{group}", before, weight=1.0)
                 run.log(f"clip/share{suffix}{group}", before > self.norm, weight=1.0)
 
+    def change_gradients(self, optimizer: Optimizer) -> None:
+        """Limit the gradients of `optimizer`, without a log: for a step that is repeated."""
+        for _, parameters in self._groups(optimizer):
+            if self.value is not None:
+                clip_by_value(parameters, self.value)
+            elif self.norm is not None:
+                clip_by_norm(parameters, self.norm, self.norm_type)
+
     def _groups(self, optimizer: Optimizer) -> Iterator[tuple[str, list[nn.Parameter]]]:
         if not self.per_group:
             yield "", [p for group in optimizer.param_groups for p in group["params"]]

@@ -6,12 +6,12 @@ from typing import Any, final
 
 from torch import Tensor
 
-from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.noise_scale import Smoothed, noise_and_signal
 from trackside.callbacks.gradients.norms import total_norm
 from trackside.distributed.gradients import values_of
 from trackside.distributed.state import is_sharded
 from trackside.errors import ConfigurationError, UsageError
+from trackside.lifecycle.during_steps import DuringSteps
 from trackside.lifecycle.hooks import Callback
 from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run

@@ -8,13 +8,13 @@ from typing import final
 from torch.optim import Optimizer
 
 from trackside.callbacks.gradients.clip_gradients import ClipGradients
-from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import (
     check_norm_type,
     matching,
     norms_of,
 )
 from trackside.distributed.gradients import value_of
+from trackside.lifecycle.during_steps import DuringSteps
 from trackside.lifecycle.hooks import Callback
 from trackside.models.naming import named_parameters
 from trackside.run import Run

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside.callbacks.gradients.counting import histogram
-from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.callbacks.gradients.norms import matching
 from trackside.distributed.gradients import value_of
 from trackside.distributed.state import whole
 from trackside.errors import ConfigurationError
+from trackside.lifecycle.during_steps import DuringSteps
 from trackside.lifecycle.hooks import Callback
 from trackside.models.naming import named_parameters
 from trackside.progress import whole_number

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trackside.callbacks.gradients.during_steps import DuringSteps
 from trackside.errors import ScheduleError
+from trackside.lifecycle.during_steps import DuringSteps
 from trackside.progress import Progress
 from trackside.schedule import Every
 

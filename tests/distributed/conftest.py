@@ -1,4 +1,4 @@
-"""Real processes for the tests: `torchrun` starts a program on several ranks and waits for it."""
+"""Real processes for the tests: fixtures start a program on several ranks and wait for it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 import pytest
+
+from .forked import run_forked
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -39,7 +41,7 @@ class RankOutput:
 
 @dataclass(frozen=True)
 class TorchRun:
-    """A finished torchrun."""
+    """A finished program on several ranks."""
 
     exit_code: int
     seconds: float
@@ -143,6 +145,66 @@ def torchrun(tmp_path_factory: pytest.TempPathFactory) -> StartTorchrun:
     return run
 
 
+class StartForked(Protocol):
+    def __call__(
+        self,
+        program: str,
+        *arguments: object,
+        ranks: int = 2,
+        timeout_seconds: float = 100.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> TorchRun: ...
+
+
+RunAlone = Callable[..., dict[str, Any]]
+"""Called with a program of `programs/` and its arguments; returns what it claims."""
+
+
+@pytest.fixture(scope="session")
+def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> StartForked:
+    """Run a program of `programs/` on several ranks, without a launcher; see `forked.py`."""
+
+    def run(
+        program: str,
+        *arguments: object,
+        ranks: int = 2,
+        timeout_seconds: float = 100.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> TorchRun:
+        logs = tmp_path_factory.mktemp("ranks")
+        started = time.monotonic()
+        command = [str(PROGRAMS / program), *map(str, arguments)]
+        variables = child_environment(environment)
+        codes = run_forked(command, variables, logs, ranks, timeout_seconds)
+        failed = {rank: code for rank, code in enumerate(codes) if code}
+        return TorchRun(
+            exit_code=1 if failed or None in codes else 0,
+            seconds=time.monotonic() - started,
+            ended_at=time.time(),
+            output="",
+            ranks=[_output(logs, rank) for rank in range(ranks)],
+            exit_codes=failed,
+            hung=None in codes,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> RunAlone:
+    """Run a program of `programs/` in one process without a group; returns its claims."""
+
+    def run(program: str, *arguments: object) -> dict[str, Any]:
+        logs = tmp_path_factory.mktemp("alone")
+        command = [str(PROGRAMS / program), *map(str, arguments)]
+        codes = run_forked(command, child_environment(), logs, None, timeout_seconds=100)
+        ended = _output(logs, 0)
+        assert codes == [0], ended.stderr
+        return ended.claims
+
+    return run
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC_")}
     # A copy of the source that a test is tried on comes before the one beside it.
@@ -167,7 +229,7 @@ def _end(launcher: subprocess.Popen[str]) -> None:
 
 def _output(logs: Path, rank: int) -> RankOutput:
     texts = {
-        name: "".join(f.read_text() for f in sorted(logs.glob(f"*/attempt_*/{rank}/{name}.log")))
+        name: "".join(f.read_text() for f in sorted(logs.glob(f"**/{rank}/{name}.log")))
         for name in ("stdout", "stderr")
     }
     return RankOutput(**texts)

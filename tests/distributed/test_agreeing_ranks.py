@@ -1,4 +1,4 @@
-"""Ranks that no longer train one model on one set of data: found and named, by torchrun."""
+"""Ranks that no longer train one model on one set of data: found and named."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import StartTorchrun
+from .conftest import StartForked
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 
@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
     ("strategy", "ranks"), [("ddp", 2), pytest.param("fsdp", 3, marks=pytest.mark.slow)]
 )
 def test_what_is_planted_on_one_rank_ends_the_run_on_all_by_its_name(
-    torchrun: StartTorchrun, tmp_path: Path, strategy: str, ranks: int
+    on_ranks: StartForked, tmp_path: Path, strategy: str, ranks: int
 ) -> None:
     # Shards have no replicas: with FSDP, no weight is there twice.
     planted = ["nothing", "rate", "option", "sample", "flag", "buffer", "content"]
     planted += ["weight"] if strategy == "ddp" else []
 
-    run = torchrun("agreeing_ranks.py", tmp_path, strategy, *planted, ranks=ranks)
+    run = on_ranks("agreeing_ranks.py", tmp_path, strategy, *planted, ranks=ranks)
 
     assert (run.exit_code, run.hung) == (0, False), run
     for what in planted:

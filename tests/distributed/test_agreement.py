@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.distributed.conftest import StartTorchrun, TorchRun
+from tests.distributed.conftest import StartForked, TorchRun
 from tests.distributed.simulation import Deadlock, Ranks, SimulatedExchange
 from trackside.distributed.agreement import Alone, Together, agree
 from trackside.distributed.votes import Pace
@@ -229,8 +229,8 @@ def test_in_one_process_nothing_asked_makes_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def agreeing(torchrun: StartTorchrun) -> TorchRun:
-    return torchrun("agreeing.py")
+def agreeing(on_ranks: StartForked) -> TorchRun:
+    return on_ranks("agreeing.py")
 
 
 @pytest.mark.distributed

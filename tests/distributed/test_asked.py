@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = pytest.mark.distributed
 
 
 @pytest.fixture(scope="module")
-def ended(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
+def ended(on_ranks: StartForked, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
     folder = tmp_path_factory.mktemp("asked")
-    ended = torchrun("asked.py", folder)
+    ended = on_ranks("asked.py", folder)
     assert ended.exit_code == 0, str(ended)
     return ended
 

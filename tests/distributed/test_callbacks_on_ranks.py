@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from .conftest import CLAIM, PROGRAMS, StartTorchrun, TorchRun, child_environment
+from .conftest import RunAlone, StartForked, TorchRun
 
 pytestmark = pytest.mark.distributed
 TOLERANCE = 1e-9
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def one(alone: RunAlone, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the program claims when it runs in one process."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "callbacks.py"), str(tmp_path_factory.mktemp("one"))],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith(CLAIM)]
-    return dict(json.loads(line.removeprefix(CLAIM)) for line in lines)
+    return alone("callbacks.py", tmp_path_factory.mktemp("one"))
 
 
 @pytest.fixture(scope="module", params=["ddp", "fsdp"])
 def two(
     request: pytest.FixtureRequest,
-    torchrun: StartTorchrun,
+    on_ranks: StartForked,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[str, TorchRun]:
     """How the models are spread, and the run on two ranks."""
     folder = tmp_path_factory.mktemp(request.param)
     environment = {"PARALLEL": request.param}
-    run = torchrun("callbacks.py", folder, environment=environment, timeout_seconds=110)
+    run = on_ranks("callbacks.py", folder, environment=environment, timeout_seconds=110)
     assert run.exit_code == 0, run
     return request.param, run
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 import torch.distributed as dist
 
-from tests.distributed.conftest import StartTorchrun, TorchRun
+from tests.distributed.conftest import StartForked, TorchRun
 from trackside.distributed.collectives_check import CHECKED, VARIABLE, CollectivesCheck, wanted
 from trackside.distributed.world import World
 
 
 @pytest.fixture(scope="module", params=["other", "nobody"])
-def differing(request: pytest.FixtureRequest, torchrun: StartTorchrun) -> TorchRun:
-    return torchrun("differing.py", request.param)
+def differing(request: pytest.FixtureRequest, on_ranks: StartForked) -> TorchRun:
+    return on_ranks("differing.py", request.param)
 
 
 @pytest.mark.distributed
@@ -36,8 +36,8 @@ def test_torch_s_functions_are_put_back(differing: TorchRun) -> None:
 
 @pytest.mark.distributed
 @pytest.mark.slow
-def test_another_shape_is_another_collective(torchrun: StartTorchrun) -> None:
-    run = torchrun("differing.py", "shape")
+def test_another_shape_is_another_collective(on_ranks: StartForked) -> None:
+    run = on_ranks("differing.py", "shape")
     assert not run.hung, str(run)
     assert "float32[2] by 'checkpoint' on rank 0" in str(run.claimed("error"))
 

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from tests.distributed.conftest import StartTorchrun, TorchRun
+from tests.distributed.conftest import StartForked, TorchRun
 
 pytestmark = pytest.mark.distributed
 
 
 @pytest.fixture(scope="module")
-def on_two(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
-    run = torchrun("dialects.py", tmp_path_factory.mktemp("two"), ranks=2)
+def on_two(on_ranks: StartForked, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
+    run = on_ranks("dialects.py", tmp_path_factory.mktemp("two"), ranks=2)
     assert run.exit_code == 0, run
     return run
 
 
 @pytest.fixture(scope="module")
-def on_one(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
-    run = torchrun("dialects.py", tmp_path_factory.mktemp("one"), ranks=1)
+def on_one(on_ranks: StartForked, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
+    run = on_ranks("dialects.py", tmp_path_factory.mktemp("one"), ranks=1)
     assert run.exit_code == 0, run
     return run
 

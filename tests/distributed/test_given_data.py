@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 from trackside import Settings, Trainer
 from trackside.callbacks import Checkpoint
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 EVERY_SAMPLE = list(range(24))
@@ -47,10 +47,10 @@ def in_one_process(folder: Path, data: object) -> list[int]:
 )
 def given(
     request: pytest.FixtureRequest,
-    torchrun: StartTorchrun,
+    on_ranks: StartForked,
     folder: Path,
 ) -> TorchRun:
-    return torchrun("given_data.py", folder, ranks=request.param, timeout_seconds=250)
+    return on_ranks("given_data.py", folder, ranks=request.param, timeout_seconds=250)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
-"""One model is evaluated, averaged and saved on several ranks, batch norm included; by torchrun."""
+"""One model is evaluated, averaged and saved on several ranks, batch norm included."""
 
 from __future__ import annotations
 
 import pytest
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 TOLERANCE = 1e-12
@@ -22,12 +22,12 @@ TOLERANCE = 1e-12
     ids="{0[0]} on {0[1]} ranks".format,
 )
 def run(
-    torchrun: StartTorchrun,
+    on_ranks: StartForked,
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> TorchRun:
     strategy, ranks = request.param
-    done = torchrun(
+    done = on_ranks(
         "one_model.py",
         tmp_path_factory.mktemp("run"),
         strategy,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.distributed.conftest import StartTorchrun, TorchRun
+from tests.distributed.conftest import StartForked, TorchRun
 from trackside.distributed.parallel import OneProcess, follow
 from trackside.distributed.world import World
 from trackside.errors import OptimizerError
@@ -16,8 +16,8 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def two(torchrun: StartTorchrun) -> TorchRun:
-    return torchrun("parallel.py", timeout_seconds=100)
+def two(on_ranks: StartForked) -> TorchRun:
+    return on_ranks("parallel.py", timeout_seconds=100)
 
 
 real = pytest.mark.distributed

@@ -1,4 +1,4 @@
-"""Steps that call a model past `run.model(...)`, and words for what ranks can't train; torchrun."""
+"""Steps that call a model past `run.model(...)`, and words for what ranks can't train."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from trackside import Run, Trainer
 from trackside.distributed.words import explanation
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 
@@ -27,12 +27,12 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
     ids="{0[0]} on {0[1]} ranks".format,
 )
 def run(
-    torchrun: StartTorchrun,
+    on_ranks: StartForked,
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> TorchRun:
     strategy, ranks = request.param
-    done = torchrun(
+    done = on_ranks(
         "past_the_model.py",
         tmp_path_factory.mktemp("run"),
         strategy,

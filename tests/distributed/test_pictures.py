@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = pytest.mark.distributed
 
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.distributed
 @pytest.fixture(scope="module", params=["ddp", "fsdp"])
 def two(
     request: pytest.FixtureRequest,
-    torchrun: StartTorchrun,
+    on_ranks: StartForked,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[TorchRun, Path]:
     """The run on two ranks, and its folder."""
     folder = tmp_path_factory.mktemp(request.param)
     environment = {"PARALLEL": request.param}
-    run = torchrun("pictures.py", folder, environment=environment, timeout_seconds=110)
+    run = on_ranks("pictures.py", folder, environment=environment, timeout_seconds=110)
     assert run.exit_code == 0, run
     return run, folder
 

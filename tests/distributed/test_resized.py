@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import CLAIM, PROGRAMS, StartTorchrun, child_environment
+from .conftest import RunAlone, StartForked
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]  # four starts of torchrun
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]  # four worlds
 
 PATHS = {
     "one to two": "ddp-1 to ddp-2",
@@ -31,7 +27,7 @@ TOLERANCE = 1e-12
 
 @pytest.fixture(scope="module")
 def claims(
-    torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory
+    on_ranks: StartForked, alone: RunAlone, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     """What each rank of all worlds claims; the first world is one process."""
     root = tmp_path_factory.mktemp("resized")
@@ -41,25 +37,12 @@ def claims(
         loads = [f"{to[:-2]}={saved}" for saved, to in moves if to.endswith(f"-{ranks}")]
         tasks = saves if saves and ranks == 1 else [*saves, *loads]
         if ranks == 1:
-            found[0] |= alone(root, tasks)
+            found[0] |= alone("resized.py", root, *tasks)
             continue
-        run = torchrun("resized.py", root, *tasks, ranks=ranks, timeout_seconds=200)
+        run = on_ranks("resized.py", root, *tasks, ranks=ranks, timeout_seconds=200)
         assert run.exit_code == 0, run
         found += [rank.claims for rank in run.ranks]
     return found
-
-
-def alone(root: Path, tasks: list[str]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "resized.py"), str(root), *tasks],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith(CLAIM)]
-    return dict(json.loads(line.removeprefix(CLAIM)) for line in lines)
 
 
 def by_ranks(claims: list[dict[str, Any]], name: str) -> list[Any]:

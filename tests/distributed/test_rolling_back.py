@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = pytest.mark.distributed
 
 
 @pytest.fixture(scope="module")
-def ended(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
+def ended(on_ranks: StartForked, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
     folder: Path = tmp_path_factory.mktemp("rolling back")
-    ended = torchrun("rolling_back.py", folder)
+    ended = on_ranks("rolling_back.py", folder)
     assert ended.exit_code == 0, str(ended)
     return ended
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import StartTorchrun, TorchRun
+from .conftest import StartForked, TorchRun
 
 pytestmark = pytest.mark.distributed
 
@@ -12,8 +12,8 @@ STEP = [2, "a bad batch", "trainer on rank 1"]
 
 
 @pytest.fixture(scope="module")
-def ended(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
-    ended = torchrun("skipping.py", tmp_path_factory.mktemp("skipping") / "run")
+def ended(on_ranks: StartForked, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
+    ended = on_ranks("skipping.py", tmp_path_factory.mktemp("skipping") / "run")
     assert ended.exit_code == 0, str(ended)
     return ended
 

@@ -1,39 +1,27 @@
-"""Data, weights and saves of several ranks, through the trainer; one start of torchrun for all."""
+"""Data, weights and saves of several ranks, through the trainer; one start for all."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from .conftest import CLAIM, PROGRAMS, StartTorchrun, TorchRun, child_environment
+from .conftest import RunAlone, StartForked, TorchRun
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 TOLERANCE = 1e-11
 
 
 @pytest.fixture(scope="module")
-def two(torchrun: StartTorchrun, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
-    run = torchrun("spreading.py", tmp_path_factory.mktemp("two"), timeout_seconds=200)
+def two(on_ranks: StartForked, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
+    run = on_ranks("spreading.py", tmp_path_factory.mktemp("two"), timeout_seconds=200)
     assert (run.exit_code, run.hung) == (0, False), run
     return run
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "spreading.py"), str(tmp_path_factory.mktemp("one"))],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith(CLAIM)]
-    return dict(json.loads(line.removeprefix(CLAIM)) for line in lines)
+def one(alone: RunAlone, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return alone("spreading.py", tmp_path_factory.mktemp("one"))
 
 
 def close(a: Any, b: Any, tolerance: float = TOLERANCE) -> bool:

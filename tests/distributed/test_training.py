@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from .conftest import CLAIM, PROGRAMS, StartTorchrun, child_environment
+from .conftest import RunAlone, StartForked, StartTorchrun
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]  # several starts of torchrun
 TOLERANCE = 1e-12
 """Relative, in double precision: only the order of additions differs between one rank and two."""
-
-
-def alone(what: str, directory: Path) -> dict[str, Any]:
-    """The same program in one process."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "training.py"), what, str(directory)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=child_environment(),
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith(CLAIM)]
-    return dict(json.loads(line.removeprefix(CLAIM)) for line in lines)
 
 
 def close(a: Any, b: Any) -> bool:
@@ -40,9 +24,11 @@ def close(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("what", ["plain", "accumulate", "workers"])
-def test_two_ranks_are_one(torchrun: StartTorchrun, tmp_path: Path, what: str) -> None:
-    one = alone(what, tmp_path / "one")
-    two = torchrun("training.py", what, tmp_path / "two")
+def test_two_ranks_are_one(
+    on_ranks: StartForked, alone: RunAlone, tmp_path: Path, what: str
+) -> None:
+    one = alone("training.py", what, tmp_path / "one")
+    two = on_ranks("training.py", what, tmp_path / "two")
 
     assert two.exit_code == 0, two
     for claim in ("rows", "weights", *(("collected", "predicted") if what != "workers" else ())):
@@ -67,9 +53,15 @@ def test_two_ranks_are_one(torchrun: StartTorchrun, tmp_path: Path, what: str) -
     ],
 )
 def test_all_ranks_end_at_the_same_step_for_the_same_reason(
-    torchrun: StartTorchrun, tmp_path: Path, what: str, status: str, reason: str
+    torchrun: StartTorchrun,
+    on_ranks: StartForked,
+    tmp_path: Path,
+    what: str,
+    status: str,
+    reason: str,
 ) -> None:
-    run = torchrun("training.py", what, tmp_path)
+    start = torchrun if what in {"stop", "SIGTERM"} else on_ranks
+    run = start("training.py", what, tmp_path)
 
     assert not run.hung, run
     first, second = run.claimed("outcome")
@@ -102,9 +94,9 @@ def test_an_error_on_one_rank_ends_all_with_that_error_first(
 
 @pytest.mark.parametrize("what", ["kill", pytest.param("raise", marks=pytest.mark.slow)])
 def test_a_restarted_job_ends_bitwise_as_an_unbroken_one(
-    torchrun: StartTorchrun, tmp_path: Path, what: str
+    torchrun: StartTorchrun, on_ranks: StartForked, tmp_path: Path, what: str
 ) -> None:
-    unbroken = torchrun("training.py", "checkpoint", tmp_path / "unbroken")
+    unbroken = on_ranks("training.py", "checkpoint", tmp_path / "unbroken")
     broken = torchrun("training.py", what, tmp_path / "broken", max_restarts=1, timeout_seconds=180)
 
     assert unbroken.exit_code == broken.exit_code == 0, broken
@@ -144,18 +136,18 @@ def test_ranks_that_wait_for_each_other_end_with_the_place_of_each(
 
 
 def test_callbacks_that_call_the_same_collectives_pass_the_check(
-    torchrun: StartTorchrun, tmp_path: Path
+    on_ranks: StartForked, tmp_path: Path
 ) -> None:
-    run = torchrun(
+    run = on_ranks(
         "training.py", "checkpoint", tmp_path, environment={"TRACKSIDE_CHECK_COLLECTIVES": "1"}
     )
 
     assert run.exit_code == 0, run
 
 
-def test_fsdp_trains_as_ddp_does(torchrun: StartTorchrun, tmp_path: Path) -> None:
-    ddp = torchrun("training.py", "plain", tmp_path / "ddp")
-    fsdp = torchrun("training.py", "plain", tmp_path / "fsdp", environment={"PARALLEL": "fsdp"})
+def test_fsdp_trains_as_ddp_does(on_ranks: StartForked, tmp_path: Path) -> None:
+    ddp = on_ranks("training.py", "plain", tmp_path / "ddp")
+    fsdp = on_ranks("training.py", "plain", tmp_path / "fsdp", environment={"PARALLEL": "fsdp"})
 
     assert fsdp.exit_code == 0, fsdp
     assert close(fsdp.claimed("weights")[0], ddp.claimed("weights")[0])

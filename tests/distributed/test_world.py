@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.distributed.conftest import StartTorchrun, TorchRun
+from tests.distributed.conftest import StartForked, TorchRun
 from trackside.distributed.world import World
 from trackside.errors import TracksideError
 
@@ -11,8 +11,8 @@ from trackside.errors import TracksideError
 
 
 @pytest.fixture(scope="module")
-def two(torchrun: StartTorchrun) -> TorchRun:
-    return torchrun("world.py")
+def two(on_ranks: StartForked) -> TorchRun:
+    return on_ranks("world.py")
 
 
 real = pytest.mark.distributed

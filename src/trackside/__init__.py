@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from trackside.imports.lazy import lazily
 
 if TYPE_CHECKING:
+    from trackside.by_hand.attached import AttachedRun as AttachedRun
+    from trackside.by_hand.attached import attach as attach
     from trackside.checkpoint.commit import Saved as Saved
     from trackside.config.experiment.trained import load as load
     from trackside.data.recognition import RankData as RankData
@@ -93,6 +95,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "by_hand.attached": ("AttachedRun", "attach"),
             "checkpoint.commit": ("Saved",),
             "vocabulary.directions": ("declare_direction",),
             "config.experiment.trained": ("load",),
@@ -209,6 +212,7 @@ __all__ = [
     "DDP",
     "FSDP",
     "AnyOf",
+    "AttachedRun",
     "Best",
     "Callback",
     "CallbackCollection",
@@ -280,6 +284,7 @@ __all__ = [
     "World",
     "WrongTimeError",
     "accuracy",
+    "attach",
     "declare_direction",
     "event",
     "limited_batches",

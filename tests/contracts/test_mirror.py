@@ -16,6 +16,8 @@ WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, 
 
 # Where a module without a test file of its name is tested: a part of what that file is about.
 TESTED_IN = {
+    "by_hand/assembling.py": "by_hand/test_attached.py",
+    "by_hand/steps.py": "by_hand/test_attached.py",
     "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
     "run_folder/names.py": "run_folder/test_inside.py",
@@ -96,7 +98,7 @@ TESTED_IN = {
     "planning/on_ranks.py": "distributed/test_past_the_model.py",
     "planning/checks.py": "planning/test_diagnostics.py",
     "machine/randomness.py": "loop/test_snapshot.py",
-    "run_folder/identity.py": "trainer/test_folder.py",
+    "run_folder/identity.py": "run_folder/test_of_run.py",
     "run_folder/ownership.py": "run_folder/test_claim.py",
     "run_folder/process.py": "run_folder/test_claim.py",
     "testing/scripted_loop.py": "testing/test_scripting.py",

@@ -95,7 +95,12 @@ def meant(name: str) -> Any:
 
 @cache
 def attributes_of_a_run() -> set[str]:
-    run = {*dir(trackside.Run("fit")), *trackside.Run.__annotations__, "yaml"}  # run.yaml: a file
+    run = {
+        *dir(trackside.Run("fit")),
+        *dir(trackside.AttachedRun),
+        *trackside.Run.__annotations__,
+        "yaml",
+    }  # run.yaml: a file
     return run - renamed.ATTRIBUTES["Run"].keys()
 
 

@@ -44,23 +44,34 @@ def live(
             try:
                 callbacks.enter(events, first)
                 run.outcome = body()
-                _settle(run)
+                settle(run)
             finally:
                 signals.closing = True
         except BaseException as error:
             signals.closing = True  # an impatient signal may have come before the line above
-            run.outcome = outcome_of(error, run.progress.steps_completed)
-            for other in events.fire_guarded(Callback.on_exception, error):
-                note_on(error, "handling it", other)
-            for other in _settle_after(run):
-                note_on(error, "waiting for a checkpoint", other)
-            for other in _close(run, callbacks, events):
-                note_on(error, "closing", other)
+            close_after(error, run, callbacks, events)
             raise
-        errors = _close(run, callbacks, events)
-    if errors:
-        raise _of_closing(errors)
+        close(run, callbacks, events)
     return run.outcome
+
+
+def close_after(
+    error: BaseException, run: Run, callbacks: CallbackCollection, events: Dispatcher
+) -> None:
+    """Close all callbacks of a run that `error` ended; errors of the clean-up are notes on it."""
+    run.outcome = outcome_of(error, run.progress.steps_completed)
+    for other in events.fire_guarded(Callback.on_exception, error):
+        note_on(error, "handling it", other)
+    for other in _settle_after(run):
+        note_on(error, "waiting for a checkpoint", other)
+    for other in _close(run, callbacks, events):
+        note_on(error, "closing", other)
+
+
+def close(run: Run, callbacks: CallbackCollection, events: Dispatcher) -> None:
+    """Close all callbacks of a run that came to its end, and raise what went wrong with it."""
+    if errors := _close(run, callbacks, events):
+        raise _of_closing(errors)
 
 
 def _of_closing(errors: list[BaseException]) -> BaseException:
@@ -73,7 +84,7 @@ def _of_closing(errors: list[BaseException]) -> BaseException:
     return signal
 
 
-def _settle(run: Run) -> None:
+def settle(run: Run) -> None:
     """Report the last checkpoint while callbacks still listen."""
     if run.saver is not None:
         run.saver.finish_saves(run)
@@ -85,7 +96,7 @@ def _settle_after(run: Run) -> list[BaseException]:
     if world is None or world.size > 1:
         return []
     try:
-        _settle(run)
+        settle(run)
     except BaseException as error:  # the first error is the one that is raised
         return [error]
     return []

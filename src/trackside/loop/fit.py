@@ -78,7 +78,7 @@ def epochs(training: Training) -> None:
     run, position = training.run, training.position
     while not run.requests.leaving and (
         position.phase == "evaluating"
-        or _is_unclosed(training)
+        or is_unclosed(training)
         or not run.limit.reached(run.progress)
     ):
         epoch(training)
@@ -87,7 +87,7 @@ def epochs(training: Training) -> None:
         safe_point(training)
 
 
-def _is_unclosed(training: Training) -> bool:
+def is_unclosed(training: Training) -> bool:
     """Whether steps of a resumed epoch have logged what isn't recorded, though none is to come."""
     position, done = training.position, training.run.progress.steps_completed
     return position.phase == "training" and position.left_at not in (None, done)
@@ -140,7 +140,7 @@ def take_steps(training: Training) -> Ended:
     """Take the steps of an epoch that are still to come; return why there are no more."""
     run, progress, limit = training.run, training.run.progress, training.run.limit
     position, setup = training.position, training.setup
-    taken, asked = _begin_epoch(training), run.requests.asked
+    taken, asked = begin_pass(training), run.requests.asked
     batches = prefetched(training, setup.sources[TRAIN], taken)
     origin, timer = position.clock_origin, position.timer
     now = timer()
@@ -320,7 +320,7 @@ def prepared(training: Training, batch: Batch, origin: Origin) -> Batch:
     return batch
 
 
-def _begin_epoch(training: Training) -> Iterator[LoadedBatch]:
+def begin_pass(training: Training) -> Iterator[LoadedBatch]:
     """Start or resume the pass; return the batches that are still to come."""
     setup, position, progress = training.setup, training.position, training.run.progress
     source = setup.sources[TRAIN]

@@ -259,7 +259,7 @@ def check(setup: Setup, *, open_ended: bool) -> None:
     """
     check_passes(setup)
     check_monitors(setup, open_ended=open_ended)
-    _report(setup)
+    report(setup)
 
 
 def check_passes(setup: Setup) -> None:
@@ -280,7 +280,7 @@ def check_passes(setup: Setup) -> None:
             )
 
 
-def _report(setup: Setup) -> None:
+def report(setup: Setup) -> None:
     """Refuse a run that diagnostics call an error; log the warnings.
 
     Raises:

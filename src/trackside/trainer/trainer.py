@@ -27,6 +27,7 @@ from trackside.planning import checks
 from trackside.planning.parts import check_parts
 from trackside.progress import RunLimit, whole_number
 from trackside.run import Mode, Run
+from trackside.run_folder.of_run import RunFolder
 from trackside.schedule import Every, Schedule
 from trackside.step.broadcasting import tell_broadcast
 from trackside.step.evaluation import PREDICT
@@ -37,7 +38,6 @@ from trackside.step.precision import Precision, PrecisionName
 from trackside.trainer import assembly, declared, trained_before
 from trackside.trainer.current_model import CurrentModel
 from trackside.trainer.ending import run_to_its_end
-from trackside.trainer.folder import RunFolder
 from trackside.trainer.settings import Result, Settings
 from trackside.vocabulary.idioms import refuses_idioms
 

@@ -1,4 +1,4 @@
-"""The folder of a run, from the trainer's side: claimed before the run reads or writes in it."""
+"""The folder of a run, from the side of whoever trains: claimed before it reads or writes there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("trackside")
 
 
 class RunFolder:
-    """The folder that a trainer's run has, from its claim to its release."""
+    """The folder that a run has, from its claim to its release."""
 
     def __init__(self) -> None:
         self._claim: Claim | None = None
@@ -28,7 +28,7 @@ class RunFolder:
 
         Args:
             run: A run that trains; where nobody chose its folder, it gets one that is its own.
-            is_new: The trainer has just named the folder, so it holds nothing yet.
+            is_new: The folder has just been named, so it holds nothing yet.
 
         Raises:
             ClaimedError: A run that is still alive has it.

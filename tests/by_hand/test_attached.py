@@ -278,7 +278,8 @@ def test_an_update_that_a_callback_skips_is_not_made() -> None:
 
 
 def test_a_return_to_a_checkpoint_takes_the_steps_again() -> None:
-    made, asked = parts(), []
+    made = parts()
+    asked: list[bool] = []
 
     class GoesBack(Callback[Any]):
         def on_step_end(self, run: Any) -> None:

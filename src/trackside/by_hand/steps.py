@@ -18,7 +18,7 @@ class HandSteps:
     """Stands where a trainer would: the loop's own state, and the steps that callbacks may ask for.
 
     Args:
-        state: Parts that are saved and restored beside models and optimizers, by name: anything with
+        state: Parts saved and restored beside models and optimizers, by name: anything with
             `state_dict` and `load_state_dict`, or a `torch.Generator`.
 
     Raises:

@@ -54,6 +54,12 @@ ALL = (
         ("tests/dialects/test_originals.py", "tests/dialects/test_side_by_side.py"),
     ),
     Environment(
+        "lightning",
+        HOME,
+        ("lightning", "pytorch-lightning"),
+        ("tests/dialects/test_lightning_originals.py",),
+    ),
+    Environment(
         "noether-dream",
         "3.12",
         # Noether pins its torch, which Dream Trainer alone would leave open.

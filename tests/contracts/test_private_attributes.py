@@ -44,6 +44,7 @@ COMPUTED = {
     "cli/main.py": "likewise",
     "config/checking/blueprint.py": "fields of a view that the blueprint makes for itself",
     "data/batches.py": "fields of a copy that the function has just made",
+    "dialects/lightning/module.py": "attributes that a callback of Lightning sets on its module",
     "dialects/noether/adapter.py": "attributes of a callback of Noether",
     "dialects/transformers/adapter.py": "attributes of a callback of transformers",
     "distributed/collectives_check.py": "functions of torch.distributed, put back afterwards",

@@ -22,6 +22,7 @@ PAGES = {
     "dream_trainer": "dream-trainer",
     "keras": "keras",
     "transformers": "transformers",
+    "lightning": "lightning",
 }
 """Page of each dialect."""
 

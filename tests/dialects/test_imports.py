@@ -25,7 +25,10 @@ print(*[name for name in sys.modules if name.startswith("trackside.dialects")])
 print(*{{name.partition(".")[0] for name in sys.modules}})
 """
 
-FRAMEWORKS = {"keras", "transformers", "pytorch_accelerated", "accelerate", "noether"}
+FRAMEWORKS = {
+    *("keras", "transformers", "pytorch_accelerated", "accelerate", "noether"),
+    *("lightning", "pytorch_lightning"),
+}
 
 
 def modules_of(define: str, make: str) -> tuple[list[str], set[str]]:
@@ -68,6 +71,8 @@ def test_a_dialect_imports_neither_the_others_nor_the_framework() -> None:
         ("dream_trainer.callbacks.callback", "Callback", "dream_trainer"),
         ("keras.src.callbacks.callback", "Callback", "keras"),
         ("transformers.trainer_callback", "TrainerCallback", "transformers"),
+        ("lightning.pytorch.callbacks.callback", "Callback", "lightning"),
+        ("pytorch_lightning.callbacks.callback", "Callback", "lightning"),
     ],
 )
 def test_the_base_class_of_the_framework_itself_is_recognised(

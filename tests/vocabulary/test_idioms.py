@@ -136,7 +136,7 @@ def test_a_callback_of_another_trainer_is_refused_with_hooks_of_ours(
 @pytest.mark.parametrize(("name", "ours"), idioms.CALLBACKS.items())
 def test_a_shipped_callback_of_another_trainer_is_refused_with_ours(name: str, ours: str) -> None:
     with pytest.raises(TracksideError, match=rf"`trackside\.callbacks\.{ours}` does it"):
-        trainer(callbacks={"theirs": foreign("lightning", name)()})
+        trainer(callbacks={"theirs": foreign("composer", name)()})
     assert hasattr(trackside.callbacks, ours)
 
 

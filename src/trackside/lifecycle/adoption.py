@@ -31,10 +31,12 @@ DIALECTS: dict[str, str] = {
     "adaptiveneuralnetwork": "adaptive_neural_network",
     "dream_trainer": "dream_trainer",
     "keras": "keras",
+    "lightning": "lightning",
     "nn_handler": "nn_handler",
     "src.nn_handler": "nn_handler",
     "noether": "noether",
     "pytorch_accelerated": "pytorch_accelerated",
+    "pytorch_lightning": "lightning",
     "transformers": "transformers",
 }
 """Package that a class of callbacks comes from, and the dialect that understands it."""

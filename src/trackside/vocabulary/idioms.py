@@ -242,11 +242,9 @@ PACKAGES: dict[str, str] = {
     "composer": "Composer",
     "fastai": "fastai",
     "ignite": "ignite",
-    "lightning": "Lightning",
     "lightning_fabric": "Lightning",
     "mmengine": "MMEngine",
     "poutyne": "Poutyne",
-    "pytorch_lightning": "Lightning",
     "skorch": "skorch",
     "torchtnt": "TorchTNT",
 }

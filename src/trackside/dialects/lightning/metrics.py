@@ -1,0 +1,51 @@
+"""`callback_metrics`: the newest value of everything that was logged, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trackside.run import Run
+
+
+class CallbackMetrics(dict[str, Tensor]):
+    """Newest values by name: `val/loss` and `val_loss` alike.
+
+    Args:
+        run: Whose records are read.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+        self._records = 0
+
+    def refreshed(self) -> CallbackMetrics:
+        """Itself, with what was recorded since the last time."""
+        history = self._run.history
+        if len(history) < self._records:  # the run went back to a checkpoint
+            self._records = 0
+        for record in history.since(self._records):
+            self.take(record.values)
+        self._records = len(history)
+        if self._run.evaluation is not None:
+            self.take(self._run.evaluation.metrics)
+        return self
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Keep values under their names, and those without a slash."""
+        for name, value in values.items():
+            tensor = as_tensor(value)
+            self[name] = tensor
+            if "/" in name:
+                self[name.replace("/", "_")] = tensor
+
+
+def as_tensor(value: Any) -> Tensor:
+    """`value` without its gradient, shape `()` for a number."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return torch.tensor(float(value))

@@ -1,0 +1,183 @@
+"""Callbacks that Lightning itself ships run in Trackside's trainer, as installed."""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.dialects.training import fit, trainer_of
+from trackside import Settings
+from trackside.dialects.lightning import TABLE
+from trackside.dialects.lightning.refused import NATIVE
+from trackside.errors import RegistrationError
+from trackside.outcome import Status
+
+# Of the framework, not of ours: deprecations of what it imports.
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]
+
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def callbacks(request: pytest.FixtureRequest) -> ModuleType:
+    return pytest.importorskip(f"{request.param}.callbacks")
+
+
+@pytest.fixture(scope="module")
+def built_ins() -> ModuleType:
+    return pytest.importorskip("lightning.pytorch.callbacks")
+
+
+def test_every_hook_of_lightning_is_in_the_table(callbacks: ModuleType) -> None:
+    hooks = {
+        name
+        for name, value in vars(callbacks.Callback).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    assert hooks == set(TABLE)
+
+
+def test_every_hook_of_their_base_class_is_called(callbacks: ModuleType) -> None:
+    seen: set[str] = set()
+    called = set(TABLE) - {"state_dict", "load_state_dict"}
+
+    def note(name: str) -> Any:
+        return lambda self, *given: seen.add(name)
+
+    noting = type("Noting", (callbacks.Callback,), {name: note(name) for name in called})()
+    trainer, task = trainer_of([noting])
+    trainer.fit(task.train, task.validation, epochs=1)
+    trainer.evaluate(task.validation)
+    trainer.predict(task.validation)
+
+    rare = {"on_exception", "on_sanity_check_start", "on_sanity_check_end"}
+    assert seen == called - rare - {"on_save_checkpoint", "on_load_checkpoint"}
+
+
+def finetuning(built_ins: Any) -> Any:
+    methods = {
+        "freeze_before_training": lambda self, module: None,
+        "finetune_function": lambda self, module, epoch, optimizer: None,
+    }
+    return type("Finetuning", (built_ins.BaseFinetuning,), methods)()
+
+
+RUN: dict[str, Callable[[Any], Any]] = {
+    "BackboneFinetuning": lambda b: b.BackboneFinetuning(1, verbose=False),
+    "BaseFinetuning": finetuning,
+    "Checkpoint": lambda b: b.Checkpoint(),
+    "EarlyStopping": lambda b: b.EarlyStopping("val_loss"),
+    "LambdaCallback": lambda b: b.LambdaCallback(on_train_start=lambda trainer, module: None),
+    "LearningRateMonitor": lambda b: b.LearningRateMonitor("step"),
+    "SpikeDetection": lambda b: b.SpikeDetection(warmup=1),
+    "Timer": lambda b: b.Timer(datetime.timedelta(hours=1)),
+}
+"""Built-ins that run."""
+
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "ModelPruning": lambda kind: kind("l1_unstructured", parameter_names=["weight"]),
+    "OnExceptionCheckpoint": lambda kind: kind("."),
+    "RichModelSummary": lambda kind: kind.__new__(kind),  # they need the package `rich`
+    "RichProgressBar": lambda kind: kind.__new__(kind),
+    "StochasticWeightAveraging": lambda kind: kind(1e-2),
+    "GradientAccumulationScheduler": lambda kind: kind({0: 1}),
+    "ThroughputMonitor": lambda kind: kind(len),
+    "BasePredictionWriter": lambda kind: type("Writer", (kind,), {})(),
+}
+"""How those that are refused are made, where they need options."""
+
+
+class Backbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(2, 4)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.backbone(inputs))
+        return out
+
+
+def test_every_built_in_runs_or_is_refused_with_ours(built_ins: ModuleType) -> None:
+    refused = {
+        name
+        for name in built_ins.__all__
+        if any(cls.__name__ in NATIVE for cls in getattr(built_ins, name).__mro__)
+    }
+    assert set(RUN) | refused == set(built_ins.__all__) - {"Callback"}
+    assert set(RUN) & refused == set()
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_built_in_runs_as_it_is(built_ins: ModuleType, name: str) -> None:
+    settings = Settings(device="cpu", directory="run", log_every="1 step")
+    trainer, task = trainer_of([RUN[name](built_ins)], settings=settings)
+    trainer.model = Backbone()
+    trainer.optimizer = lambda parameters: torch.optim.SGD(
+        list(trainer.model.head.parameters()), lr=0.1
+    )
+    result = trainer.fit(task.train, task.validation, epochs=3)
+    assert result.outcome.status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("name", sorted({*OPTIONS, *NATIVE, "TQDMProgressBar"}))
+def test_a_built_in_that_cannot_run_is_refused_with_ours(built_ins: ModuleType, name: str) -> None:
+    kind = getattr(built_ins, name)
+    callback = OPTIONS.get(name, lambda kind: kind())(kind)
+    with pytest.raises(RegistrationError, match="ours: "):
+        trainer_of([callback])
+
+
+def test_their_early_stopping_stops_and_goes_on_after_a_resume(built_ins: ModuleType) -> None:
+    stopping = built_ins.EarlyStopping("val_loss", patience=2, min_delta=100.0)
+    result = fit(stopping, epochs=9)
+
+    assert result.outcome.status is Status.STOPPED
+    assert result.outcome.step == 9
+    assert result.outcome.asked_by == "EarlyStopping"
+
+
+def test_their_backbone_is_frozen_and_then_trained(built_ins: ModuleType) -> None:
+    weights: list[Any] = []
+    look = built_ins.LambdaCallback(
+        on_train_epoch_end=lambda trainer, module: weights.append(
+            module.backbone.weight.detach().clone()
+        )
+    )
+    trainer, task = trainer_of([RUN["BackboneFinetuning"](built_ins), look])
+    trainer.model = Backbone()
+    trainer.optimizer = lambda parameters: torch.optim.SGD(
+        [p for p in trainer.model.parameters() if p.requires_grad], lr=0.1
+    )
+    before = trainer.model.backbone.weight.detach().clone()
+    trainer.fit(task.train, epochs=2)
+
+    assert torch.equal(weights[0], before)
+    assert not torch.equal(weights[1], before)
+
+
+def test_their_monitor_records_the_rate(built_ins: ModuleType) -> None:
+    settings = Settings(device="cpu", directory="run", log_every="1 step")
+    result = fit(built_ins.LearningRateMonitor("step"), epochs=1, settings=settings)
+    assert [v for n in result.history.names if "lr-SGD" in n for v in result.history.values(n)]
+
+
+def test_their_states_are_seen_by_their_enumerations(callbacks: ModuleType) -> None:
+    states = pytest.importorskip(callbacks.__name__.replace("callbacks", "trainer.states"))
+    seen: list[bool] = []
+
+    class Looking(callbacks.Callback):  # type: ignore[misc, name-defined]
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            fitting = states.TrainerFn.FITTING
+            seen.append(trainer.state.fn == fitting and trainer.state.fn in (fitting,))
+            seen.append(trainer.state.stage == states.RunningStage.VALIDATING)
+
+    fit(Looking(), epochs=1)
+    assert seen == [True, True]

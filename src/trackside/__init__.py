@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from trackside.progress import RunLimit as RunLimit
     from trackside.progress import SkippedStep as SkippedStep
     from trackside.progress import TrainingBatch as TrainingBatch
+    from trackside.proof.replay import Replay as Replay
+    from trackside.proof.replay import replay as replay
     from trackside.requests import Request as Request
     from trackside.run import Evaluation as Evaluation
     from trackside.run import Rollback as Rollback
@@ -161,6 +163,7 @@ else:
                 "Outcome",
                 "Status",
             ),
+            "proof.replay": ("Replay", "replay"),
             "progress": (
                 "Progress",
                 "RunLimit",
@@ -254,6 +257,7 @@ __all__ = [
     "Record",
     "RegistrationError",
     "RehearsalError",
+    "Replay",
     "Request",
     "Result",
     "Rollback",
@@ -291,4 +295,5 @@ __all__ = [
     "load",
     "on",
     "program",
+    "replay",
 ]

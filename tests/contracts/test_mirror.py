@@ -12,6 +12,7 @@ TESTS = REPOSITORY / "tests"
 COMMANDS = "cli/test_commands.py"  # runs each command, as a person types it
 REPORTS = "callbacks/reporting/report_page/"
 KEPT_RUNS = "cli/test_kept_runs.py"  # the commands that read runs which are over
+REPLAY = "proof/test_replay.py"
 WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, word for word
 
 # Where a module without a test file of its name is tested: a part of what that file is about.
@@ -46,6 +47,7 @@ TESTED_IN = {
     "cli/main.py": COMMANDS,
     "cli/plan.py": COMMANDS,
     "cli/predict.py": KEPT_RUNS,
+    "cli/replay.py": REPLAY,
     "cli/refusal.py": COMMANDS,
     "cli/resume.py": KEPT_RUNS,
     "cli/running.py": COMMANDS,
@@ -99,6 +101,12 @@ TESTED_IN = {
     "planning/checks.py": "planning/test_diagnostics.py",
     "machine/randomness.py": "loop/test_snapshot.py",
     "run_folder/identity.py": "run_folder/test_of_run.py",
+    "proof/joining.py": REPLAY,
+    "proof/made_again.py": REPLAY,
+    "proof/observation.py": REPLAY,
+    "proof/recorded.py": REPLAY,
+    "proof/retrace.py": REPLAY,
+    "run_folder/identity.py": "trainer/test_folder.py",
     "run_folder/ownership.py": "run_folder/test_claim.py",
     "run_folder/process.py": "run_folder/test_claim.py",
     "testing/scripted_loop.py": "testing/test_scripting.py",

@@ -19,6 +19,7 @@ from trackside.cli.init import init
 from trackside.cli.inspect import inspect
 from trackside.cli.plan import plan
 from trackside.cli.predict import predict
+from trackside.cli.replay import replay
 from trackside.cli.report import report
 from trackside.cli.resume import resume
 from trackside.cli.runs import runs
@@ -56,6 +57,7 @@ _COMMANDS = (
     runs,
     report,
     why,
+    replay,
     ask,
     inspect,
     callbacks,

@@ -90,6 +90,7 @@ class Trainer(Callback[Any]):
     """Whether `training_step` calls `self.optimize` itself instead of returning a loss to it."""
     experiment: Mapping[str, Any] | None = None  # the configuration it was made from
     made_by: Mapping[str, Any] | None = None  # the function; `run.config` has both
+    train_loop: Callable[[Training], Outcome] = staticmethod(loops.fit)  # another one ends it early
 
     def __init__(
         self,
@@ -129,8 +130,7 @@ class Trainer(Callback[Any]):
         self._models: dict[str, nn.Module] | None = None
         self._training: Training | None = None
         self._is_first_batch = True
-        self._ranks = RankSession()
-        self._folder = RunFolder()
+        self._ranks, self._folder = RankSession(), RunFolder()
         declared.introduce(self)
 
     # --- the three runs ------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Trainer(Callback[Any]):
             training.fire(Callback.on_setup_end)
             open_ended = not self.logs and checks.logs_of_its_own(type(self), Trainer)
             checks.check(training.setup, open_ended=open_ended)
-            return loops.fit(training)
+            return self.train_loop(training)
 
         return self._live("fit", sets, batching, options, body, limit)
 

@@ -106,7 +106,6 @@ TESTED_IN = {
     "proof/observation.py": REPLAY,
     "proof/recorded.py": REPLAY,
     "proof/retrace.py": REPLAY,
-    "run_folder/identity.py": "trainer/test_folder.py",
     "run_folder/ownership.py": "run_folder/test_claim.py",
     "run_folder/process.py": "run_folder/test_claim.py",
     "testing/scripted_loop.py": "testing/test_scripting.py",

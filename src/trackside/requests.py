@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from trackside.progress import TrainingBatch
 
-Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back"]
+Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back", "fail"]
 SIGNAL = "signal"
 """The asker's name where a signal asks."""
 
@@ -53,7 +53,7 @@ class Request:
     @property
     def outlives_rollback(self) -> bool:
         """Whether it still holds when the steps in which it was made are dropped."""
-        return self.kind == "stop" or self.asked_by == SIGNAL
+        return self.kind in ("stop", "fail") or self.asked_by == SIGNAL
 
 
 class Agreement(Protocol):
@@ -181,10 +181,12 @@ class Requests:
 
     @contextmanager
     def discarding(self) -> Iterator[None]:
-        """Drop requests made inside, except those of a signal, which are meant for the run."""
+        """Drop requests made inside, except of a signal or a failure: these are of the run."""
         before, stopping = list(self.asked), self.stopping
         try:
             yield
         finally:
-            self.asked[:] = [r for r in self.asked if r in before or r.asked_by == SIGNAL]
+            self.asked[:] = [
+                r for r in self.asked if r in before or r.asked_by == SIGNAL or r.kind == "fail"
+            ]
             self.stopping = stopping or any(request.kind == "stop" for request in self.asked)

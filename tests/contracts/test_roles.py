@@ -29,7 +29,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 EXCEPTIONS = {
     # Classes of any kind: callbacks, but also users' models and functions, are documented alike.
     "config/reference.py": {
-        "runs_after", "runs_before", "requires", "on_error", "rank_zero_only",
+        "runs_after", "runs_before", "requires", "on_error", "switch_off_after",
+        "effect", "rank_zero_only",
     },
     # What a user lists may be a callback of another framework, which is adopted later.
     "trainer/defaults.py": {"name"},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trackside.errors import StopTraining, UsageError
 from trackside.lifecycle import dispatch
 from trackside.lifecycle.collection import CallbackCollection
-from trackside.lifecycle.dispatch import FAILURES_IN_A_ROW, Dispatcher
+from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import HOOKS, Callback, RankZeroCallback, event
 from trackside.lifecycle.periodic import on
 from trackside.outcome import Outcome, Status
@@ -289,14 +289,16 @@ def test_stop_training_is_a_request_and_the_others_still_hear_the_event() -> Non
     ]
 
 
-def test_an_error_ends_the_event_and_names_the_callback() -> None:
+def test_an_error_waits_for_the_others_and_names_the_callback() -> None:
     said: list[str] = []
     spy = SpyCallback("on_step_end", ValueError("x"), counts=())
     _, events, _ = joined(Says("before", said), spy, Says("after", said))
 
+    events.fire(Callback.on_step_end)
+
+    assert said == ["before", "after"]
     with pytest.raises(ValueError) as caught:
-        events.fire(Callback.on_step_end)
-    assert said == ["before"]
+        events.failures.raise_first()
     assert caught.value.__notes__ == [
         "in callback 'spy_callback', hook `on_step_end`, after 0 completed steps"
     ]
@@ -330,9 +332,17 @@ def test_after_three_failures_in_a_row_a_callback_is_switched_off(
     spy = forgiving("on_step_end", OSError("disk full"))
     run = script(spy, [{}], epoch_steps=9)
 
-    assert spy.counts["on_step_end"] == FAILURES_IN_A_ROW == 3
+    assert spy.counts["on_step_end"] == spy.switch_off_after == 3
     assert run.callbacks.failures() == {"spy_callback": 3}
     assert "switched off after 3 failures in a row" in caplog.text
+
+
+def test_how_many_failures_a_callback_may_have_is_its_own_number() -> None:
+    spy = forgiving("on_step_end", OSError("disk full"))
+    spy.switch_off_after = 5
+    script(spy, [{}], epoch_steps=9)
+
+    assert spy.counts["on_step_end"] == 5
 
 
 def test_a_success_of_the_same_hook_forgets_failures_and_one_of_another_hook_does_not() -> None:
@@ -592,9 +602,9 @@ def test_time_in_a_failing_hook_counts_too() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, "perf_counter", clock)
-        _, events, _ = joined(SpyCallback("on_step_end", work, counts=()))
+        _, events, _ = joined(SpyCallback("on_step_start", work, counts=()))
         with pytest.raises(ValueError):
-            events.fire(Callback.on_step_end)
+            events.fire(Callback.on_step_start)
 
     assert events.seconds_by_callback() == {"spy_callback": 2.0}
 

@@ -164,12 +164,25 @@ def test_the_note_names_callback_hook_and_step() -> None:
 
 def test_the_traceback_reaches_from_the_caller_to_the_line_that_raised() -> None:
     with pytest.raises(ValueError) as caught:
-        ScriptedRun(SpyCallback("on_step_end", ValueError("x"))).play([{}])
+        ScriptedRun(SpyCallback("on_step_start", ValueError("x"))).play([{}])
 
     frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert frames[0] == "test_the_traceback_reaches_from_the_caller_to_the_line_that_raised"
     assert frames[-1] == "heard"
     assert {"play", "live", "body", "train_step", "fire", "_fire"} <= set(frames)
+
+
+def test_the_traceback_of_an_error_that_waited_reaches_from_the_caller_to_the_line_too() -> None:
+    with pytest.raises(ValueError) as caught:
+        ScriptedRun(SpyCallback("on_step_end", ValueError("x"))).play([{}])
+
+    frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert (
+        frames[0]
+        == "test_the_traceback_of_an_error_that_waited_reaches_from_the_caller_to_the_line_too"
+    )
+    assert frames[-1] == "heard"
+    assert {"play", "live", "body", "safe_point"} <= set(frames)
 
 
 # --- outcome -----------------------------------------------------------------------------------

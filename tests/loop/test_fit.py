@@ -17,6 +17,7 @@ from torch.optim import SGD
 
 from tests.plans import KINDS, Plan, Stumbling, line, plans
 from trackside import Callback, Run, StopTraining, Trainer
+from trackside.lifecycle.failures import AT_ONCE, WHOLE
 from trackside.lifecycle.hooks import HOOKS
 from trackside.outcome import Status
 from trackside.progress import Progress
@@ -172,11 +173,18 @@ def fault_in_hook(plan: Plan, hook: str, when: int, error: BaseException) -> Non
     assert outcome.error is error
     assert error.__notes__[0].startswith(f"in callback 'spy_callback', hook `{hook}`, after ")
 
-    assert first.names == [*whole[: place + 1], "on_exception", "on_close"]
-    if attached_all:
+    heard_by_all = isinstance(error, Exception) and hook not in AT_ONCE
+    if heard_by_all:
+        assert last.names == first.names, "the others get the event"
+    elif attached_all:
         assert last.names == [*whole[:place], "on_exception", "on_close"]
     else:
         assert last.names == []
+    if heard_by_all and hook in WHOLE:  # until the next safe point
+        assert first.names[: place + 1] == whole[: place + 1]
+        assert first.names[-2:] == ["on_exception", "on_close"]
+    else:
+        assert first.names == [*whole[: place + 1], "on_exception", "on_close"]
     first.check(outcome)
 
 

@@ -259,14 +259,15 @@ class FailsAfterwards(Callback[Run]):
             raise ZeroDivisionError
 
 
-def test_an_evaluation_that_was_recorded_already_is_not_saved_to_be_repeated(
-    tmp_path: Path,
-) -> None:
+def test_an_evaluation_that_was_recorded_already_is_saved_as_done(tmp_path: Path) -> None:
+    unbroken = fit(trainer(tmp_path / "unbroken", seed=0), epochs=4)
+    saves = Checkpoint("2 epochs")
     with pytest.raises(ZeroDivisionError):
-        fit(trainer(tmp_path / "run", small, Checkpoint("2 epochs"), FailsAfterwards()), epochs=4)
+        fit(trainer(tmp_path / "run", small, saves, FailsAfterwards(), seed=0), epochs=4)
 
-    names = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
-    assert names == ["step-0000000002"]
+    assert (tmp_path / "run" / "checkpoints" / "step-0000000003").is_dir()
+    result = fit(trainer(tmp_path / "run"), epochs=4, resume="auto")
+    assert rows(result) == rows(unbroken)
 
 
 class Fails(Callback[Run]):

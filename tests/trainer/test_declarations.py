@@ -14,6 +14,7 @@ from trackside.testing import tiny_regression
 from trackside.trainer.assembly import events_of
 
 REFUSED: dict[str, Any] = {
+    "effect": "changes",
     "name": "mine",
     "runs_after": ("checkpoint",),
     "runs_before": ("checkpoint",),
@@ -21,6 +22,7 @@ REFUSED: dict[str, Any] = {
     "writes": ("path",),
 }
 HONOURED = {
+    "calls_collectives",
     "logs",
     "monitors",
     "on_error",
@@ -28,9 +30,11 @@ HONOURED = {
     "requires",
     "runs_in",
     "skips_steps",
+    "switch_off_after",
     "unused_hooks",
 }
-"""Each has a test below; `skips_steps` in `tests/distributed/test_skipping.py`."""
+"""Each has a test below; `calls_collectives` in `tests/lifecycle/test_failures.py`, and
+`skips_steps` in `tests/distributed/test_skipping.py`."""
 
 
 class Hears(Trainer):
@@ -120,6 +124,12 @@ def test_hooks_that_it_has_no_need_of_are_silent() -> None:
 class Fails(Trainer):
     def on_fit_start(self, run: Run) -> None:
         raise ValueError("on purpose")
+
+
+def test_its_hooks_may_fail_as_often_as_it_says(caplog: pytest.LogCaptureFixture) -> None:
+    fit({"on_error": "warn", "switch_off_after": 1}, kind=Fails)
+
+    assert "switched off after 1 failure" in caplog.text
 
 
 def test_its_hooks_may_fail_where_it_says_so() -> None:

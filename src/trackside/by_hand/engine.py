@@ -22,7 +22,7 @@ from trackside.loop.broken_off import is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.fit import after_step, begin_pass, finish_epoch, is_unclosed, leave_epoch
 from trackside.loop.rollback import roll_back, too_late
-from trackside.loop.safe_points import safe_point
+from trackside.loop.safe_points import fail_before_steps, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
 from trackside.loop.spans import EpochSpan, FitSpan, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
@@ -103,12 +103,14 @@ class Engine:
         if training.position.phase == "evaluating":  # the body of this epoch was done when saved
             self._epoch = EpochSpan(training)
             self._epoch.begin()
+            fail_before_steps(training)
             self.end_epoch(goes_on=True)
         over = run.limit.reached(run.progress) and not is_unclosed(training)
         if over or run.requests.leaving:
             return None
         self._epoch = EpochSpan(training)
         self._epoch.begin()
+        fail_before_steps(training)
         return run.progress.epochs_completed
 
     def end_epoch(self, *, goes_on: bool) -> None:
@@ -142,6 +144,7 @@ class Engine:
             )
         self._pass = TrainEpochSpan(self.training)
         self._pass.begin()
+        fail_before_steps(self.training)
 
     def own_batches(self) -> None:
         """Take the batches of the pass from `run.data`: at their place, as a resume wants it."""

@@ -46,10 +46,11 @@ class Lifespan:
         """
         try:
             self._run.outcome = body()
-            settle(self._run)
+            settle(self._run, self._events)
             self._is_closing()
-        except BaseException as error:
-            self.fail(error)
+        except BaseException as caught:
+            if (error := self.fail(caught)) is not caught:
+                raise error  # noqa: B904 - the later one is a note on it
             raise
         self.is_open = False
         try:
@@ -57,14 +58,17 @@ class Lifespan:
         finally:
             self._handling.__exit__(None, None, None)
 
-    def fail(self, error: BaseException) -> None:
-        """End a run that `error` ended, and close all; what fails meanwhile is a note on it."""
+    def fail(self, error: BaseException) -> BaseException:
+        """End a run that `error` ended, and close all; what fails meanwhile is a note on it.
+
+        Returns the error to raise; see `close_after`.
+        """
         if not self.is_open:
-            return
+            return error
         self.is_open = False
         self._is_closing()
         try:
-            close_after(error, self._run, self._run.callbacks, self._events)
+            return close_after(error, self._run, self._run.callbacks, self._events)
         finally:
             self._handling.__exit__(None, None, None)
 

@@ -21,7 +21,7 @@ class Saver(ABC):
     needs_attention: bool = False
     """Set when a checkpoint has become whole, or has failed, since the last `poll`."""
     save_on_failure: bool = False
-    """Whether to save when an evaluation fails, before its error ends the run."""
+    """Whether to save when an evaluation or a callback fails, before the error ends the run."""
 
     min_seconds: float = 0.0
     """How old the last checkpoint must be for the next to be due at an epoch's end."""

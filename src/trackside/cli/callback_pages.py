@@ -96,7 +96,8 @@ def facts(reference: Reference) -> list[tuple[str, str]]:
         ("class", f"`trackside.callbacks.{one.class_name}`" if one.purpose else f"`{one.kind}`"),
         ("hooks", _ticked(one.hooks) or "none"),
         ("order", "; ".join(order) or "as given"),
-        ("on_error", _POLICIES[one.on_error]),
+        ("effect", EFFECTS[one.effect]),
+        ("on_error", _POLICIES[one.on_error].format(failures=one.switch_off_after)),
         ("ranks", "global rank 0 only" if one.rank_zero_only else "all"),
         ("state", "in checkpoints" if one.has_state else "none"),
     ]
@@ -110,9 +111,18 @@ def facts(reference: Reference) -> list[tuple[str, str]]:
 
 
 _POLICIES = {
-    "raise": "`raise`: an error in it ends the run",
-    "warn": "`warn`: an error in it is reported and counted, and the run goes on",
+    "raise": "`raise`: an error in it ends the run, which is first saved where its state is whole",
+    "warn": "`warn`: an error in it is reported and counted, and the run goes on; after {failures} "
+    "in a row it is switched off (`switch_off_after`)",
 }
+
+EFFECTS = {
+    "observes": "`observes`: the weights are the same without it",
+    "steers": "`steers`: asks for a stop, a save or an evaluation, or sets options of optimizers",
+    "changes": "`changes`: batches, gradients, weights, modes or random numbers",
+    None: "it doesn't say",
+}
+"""The effect of a callback on training, in words."""
 
 
 def _options(reference: Reference) -> list[str]:

@@ -67,6 +67,8 @@ class Reference:
     runs_before: tuple[str, ...]
     requires: tuple[str, ...]
     on_error: str
+    switch_off_after: int
+    effect: str | None
     rank_zero_only: bool
     monitors: tuple[str, ...]
     logs: tuple[str, ...]
@@ -112,6 +114,8 @@ def reference_of(name: str, target: type) -> Reference:
         runs_before=_names(getattr(target, "runs_before", ())),
         requires=_names(getattr(target, "requires", ())),
         on_error=getattr(target, "on_error", Callback.on_error),
+        switch_off_after=getattr(target, "switch_off_after", Callback.switch_off_after),
+        effect=getattr(target, "effect", None),
         rank_zero_only=bool(getattr(target, "rank_zero_only", False)),
         monitors=_plain(target, "monitors"),
         logs=_plain(target, "logs"),

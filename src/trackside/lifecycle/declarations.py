@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sized
 from typing import Any, get_args
 
 from trackside.errors import DeclarationError
-from trackside.lifecycle.hooks import Callback, OnError
+from trackside.lifecycle.hooks import Callback, Effect, OnError
 from trackside.run import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-_POLICIES: tuple[OnError, ...] = get_args(OnError)
+_CHOICES: dict[str, tuple[str, ...]] = {"on_error": get_args(OnError), "effect": get_args(Effect)}
 _SEQUENCES = (
     "runs_after",
     "runs_before",
@@ -24,8 +24,9 @@ _SEQUENCES = (
     "settable",
     "writes",
 )
-_FLAGS = ("rank_zero_only", "skips_steps")
-_DECLARATIONS = (*_SEQUENCES, *_FLAGS, "on_error", "unused_hooks")
+_FLAGS = ("rank_zero_only", "skips_steps", "calls_collectives")
+_COUNTS = ("switch_off_after",)
+_DECLARATIONS = (*_SEQUENCES, *_FLAGS, *_COUNTS, *_CHOICES, "unused_hooks")
 _NEAR = 0.8
 """Likeness, between 0 and 1, from which a name is taken for a misspelt one."""
 _SHORT = 4
@@ -92,8 +93,11 @@ def _of_the_class(callback: Callback[Any]) -> dict[str, Any]:
 
 def _expected(name: str, value: Any) -> str | None:
     """The expected value of the declaration `name`, when `value` is something else."""
-    if name == "on_error":
-        return None if value in _POLICIES else _wanted(name)
+    if name in _CHOICES:
+        unsaid = name == "effect" and value is None
+        return None if unsaid or value in _CHOICES[name] else _wanted(name)
+    if name in _COUNTS:
+        return None if _is_count(value) else _wanted(name)
     if name == "runs_in":
         right = not isinstance(value, str) and value and set(value) <= set(MODES)
         return None if right else _wanted(name)
@@ -103,8 +107,10 @@ def _expected(name: str, value: Any) -> str | None:
 
 
 def _wanted(name: str) -> str:
-    if name == "on_error":
-        return " or ".join(map(repr, _POLICIES))
+    if name in _CHOICES:
+        return " or ".join(map(repr, _CHOICES[name]))
+    if name in _COUNTS:
+        return "a whole number, 1 or more"
     if name == "runs_in":
         return "a tuple of " + ", ".join(map(repr, MODES))
     if name in _FLAGS:
@@ -112,9 +118,15 @@ def _wanted(name: str) -> str:
     return "a set of hooks" if name == "unused_hooks" else 'a tuple, such as `("...",)`'
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _fits(name: str, value: Any) -> bool:
-    if name == "on_error":
-        return isinstance(value, str) and value in _POLICIES
+    if name in _CHOICES:
+        return isinstance(value, str) and value in _CHOICES[name]
+    if name in _COUNTS:
+        return _is_count(value)
     if name in _FLAGS:
         return isinstance(value, bool)
     if name == "unused_hooks":

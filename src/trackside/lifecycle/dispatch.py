@@ -11,20 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
+from itertools import dropwhile
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec
 
 from trackside.errors import StopTraining, TracksideError, note_on
 from trackside.lifecycle.adoption import Adopted
+from trackside.lifecycle.failures import AT_ONCE, Failures, is_forgiven
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
 from trackside.outcome import Outcome
 from trackside.run import Run
 
 P = ParamSpec("P")
 logger = logging.getLogger("trackside")
-
-FAILURES_IN_A_ROW = 3
-"""After so many, a callback with `on_error="warn"` is switched off."""
 
 
 class Account:
@@ -75,7 +74,8 @@ class Member:
     @property
     def switched_off(self) -> bool:
         """Whether one of its hooks failed too often in a row to be called again."""
-        return any(count >= FAILURES_IN_A_ROW for count in self.failing.values())
+        allowed = self.callback.switch_off_after
+        return any(count >= allowed for count in self.failing.values())
 
 
 Listener = tuple[Member, Callable[..., Any], Account]
@@ -104,6 +104,8 @@ class Dispatcher:
         self._attached: list[Member] = []
         self._left: list[Member] = []
         self._calling: Listener | None = None
+        self.failures = Failures(run)
+        """The first error of a callback that waits until the run is saved."""
         self.listeners: dict[Any, tuple[Listener, ...]] = {}
         """Listeners of each hook, in order; empty for a hook that no callback overrides."""
         self.contexts: dict[str, tuple[Listener, ...]] = {}
@@ -182,7 +184,10 @@ class Dispatcher:
                         account.seconds += then - now
                         now = then
                         if not goes_on:
-                            raise
+                            self._calling = outer
+                            if not self._waits(listeners, listener, args, error):
+                                raise
+                            break
                     else:
                         if member.failing:
                             member.failing.pop((account.hook, _name_of(call)), None)
@@ -191,6 +196,28 @@ class Dispatcher:
                         now = then
         finally:
             self._return_to(outer, now - began)
+
+    def _waits(
+        self, listeners: Sequence[Listener], failed: Listener, args: Any, error: BaseException
+    ) -> bool:
+        """Tell the others of the event in which `failed` raised `error`.
+
+        Returns whether the error waits until the run is saved; see `lifecycle/failures.py`.
+        """
+        member, _, account = failed
+        if not isinstance(error, Exception) or account.hook in AT_ONCE:
+            return False
+        _, *others = dropwhile(lambda one: one is not failed, listeners)
+        for other in others:
+            if other[0].attached:
+                try:
+                    self._call(other, *args[1:])
+                except Exception as another:  # the first is the one to raise
+                    note_on(error, f"telling {other[0].name!r} of `{account.hook}`", another)
+        if not self.failures.waits_at(account.hook):
+            return False
+        self.failures.keep(error, member.name, account.hook)
+        return True
 
     def fire_guarded(self, hook: Callable[..., Any], *args: Any) -> list[BaseException]:
         """Fire `hook` so that an error in one listener doesn't keep it from the others."""
@@ -256,7 +283,7 @@ class Dispatcher:
             error.add_note(note)
         if isinstance(error, TracksideError):
             error.callback = error.callback or member.name
-        if member.callback.on_error == "raise" or not isinstance(error, Exception):
+        if not is_forgiven(member.callback, self._run, hook, error):
             return False
         member.failures += 1
         member.failing[hook, call] = member.failing.get((hook, call), 0) + 1
@@ -266,7 +293,7 @@ class Dispatcher:
             logger.warning(
                 "callback %r is switched off after %d failures in a row",
                 member.name,
-                FAILURES_IN_A_ROW,
+                member.callback.switch_off_after,
             )
             self._table()
         return True

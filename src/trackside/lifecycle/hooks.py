@@ -29,6 +29,8 @@ R = TypeVar("R", default=Run, contravariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 OnError = Literal["raise", "warn"]
 """Effect of an error in a hook of a callback; see `Callback.on_error`."""
+Effect = Literal["observes", "steers", "changes"]
+"""Effect of a callback on training; see `Callback.effect`."""
 
 Batch = Any
 """An item of the loader: `(inputs, target)`, a mapping of tensors, or any value for the steps."""
@@ -113,8 +115,18 @@ class Callback(Generic[R]):
     rank_zero_only: bool = False
     """Whether its hooks run on global rank 0 only."""
     on_error: OnError = "raise"
-    """`"raise"`: an error in a hook ends the run. `"warn"`: it is logged once and counted, and the
-    callback is switched off after three in a row (for loggers and pictures)."""
+    """`"raise"`: an error in a hook ends the run, once it is saved where its state is whole.
+    `"warn"`: it is logged once and counted, and training goes on (for loggers and pictures)."""
+    switch_off_after: int = 3
+    """Failures in a row of one hook after which a callback that warns is switched off."""
+
+    calls_collectives: bool = False
+    """Whether its hooks call collectives. On several ranks an error in one ends the run, whatever
+    `on_error` says: the other ranks would wait for it."""
+    effect: Effect | None = None
+    """Its effect on training. `"observes"`: none, the weights are the same without it.
+    `"steers"`: asks for a stop, a save or an evaluation, or sets options of optimizers.
+    `"changes"`: batches, gradients, weights, modes or random numbers. None: it doesn't say."""
 
     monitors: tuple[str, ...] = ()
     """Names of the logged values that it watches; a name that nothing logs is refused."""

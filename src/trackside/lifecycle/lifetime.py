@@ -44,21 +44,34 @@ def live(
             try:
                 callbacks.enter(events, first)
                 run.outcome = body()
-                settle(run)
+                settle(run, events)
             finally:
                 signals.closing = True
-        except BaseException as error:
+        except BaseException as caught:
             signals.closing = True  # an impatient signal may have come before the line above
-            close_after(error, run, callbacks, events)
+            error = close_after(caught, run, callbacks, events)
+            if error is not caught:
+                raise error  # noqa: B904 - the later one is a note on it
             raise
         close(run, callbacks, events)
     return run.outcome
 
 
 def close_after(
-    error: BaseException, run: Run, callbacks: CallbackCollection, events: Dispatcher
-) -> None:
-    """Close all callbacks of a run that `error` ended; errors of the clean-up are notes on it."""
+    caught: BaseException, run: Run, callbacks: CallbackCollection, events: Dispatcher
+) -> BaseException:
+    """Close all callbacks of a run that an error ended; errors of the clean-up are notes on it.
+
+    Args:
+        caught: The error that came out of the run.
+        run: The run; its `outcome` is set before anybody is closed.
+        callbacks: Who takes part.
+        events: Calls them.
+
+    Returns:
+        The error to raise: that of a callback where one was waiting, or else the one that came out.
+    """
+    error = events.failures.first_of(caught)
     run.outcome = outcome_of(error, run.progress.steps_completed)
     for other in events.fire_guarded(Callback.on_exception, error):
         note_on(error, "handling it", other)
@@ -66,6 +79,7 @@ def close_after(
         note_on(error, "waiting for a checkpoint", other)
     for other in _close(run, callbacks, events):
         note_on(error, "closing", other)
+    return error
 
 
 def close(run: Run, callbacks: CallbackCollection, events: Dispatcher) -> None:
@@ -84,8 +98,13 @@ def _of_closing(errors: list[BaseException]) -> BaseException:
     return signal
 
 
-def settle(run: Run) -> None:
-    """Report the last checkpoint while callbacks still listen."""
+def settle(run: Run, events: Dispatcher) -> None:
+    """Report the last checkpoint while callbacks still listen; raise the error that waits."""
+    _finish_saves(run)
+    events.failures.raise_first()
+
+
+def _finish_saves(run: Run) -> None:
     if run.saver is not None:
         run.saver.finish_saves(run)
 
@@ -96,7 +115,7 @@ def _settle_after(run: Run) -> list[BaseException]:
     if world is None or world.size > 1:
         return []
     try:
-        settle(run)
+        _finish_saves(run)
     except BaseException as error:  # the first error is the one that is raised
         return [error]
     return []

@@ -25,7 +25,7 @@ from trackside.loop.leftovers import drop_leftovers, parameters_of
 from trackside.loop.recording import measured, record
 from trackside.loop.replicated import replicated
 from trackside.loop.rollback import roll_back, too_late
-from trackside.loop.safe_points import notice_saves, safe_point
+from trackside.loop.safe_points import fail_before_steps, notice_saves, safe_point
 from trackside.loop.snapshot import rank_state, shared_state
 from trackside.loop.spans import EpochSpan, FitSpan, Span, TrainEpochSpan
 from trackside.loop.state import TRAIN, Ended, Training
@@ -96,6 +96,7 @@ def is_unclosed(training: Training) -> bool:
 def epoch(training: Training) -> None:
     """Pass once over the training data, and do the evaluations that are due after it."""
     with EpochSpan(training) as span:
+        fail_before_steps(training)
         report_untrained(training)
         if training.position.phase != "evaluating":
             span.ended = train_epoch(training)
@@ -106,6 +107,7 @@ def epoch(training: Training) -> None:
 def train_epoch(training: Training) -> Ended:
     """Take steps until the data ends, the limit is reached or a stop is agreed."""
     with TrainEpochSpan(training) as span:
+        fail_before_steps(training)
         span.ended = take_steps(training)
     return span.ended
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
@@ -28,6 +30,8 @@ def safe_point(training: Training, *, wait: bool = True) -> None:
         if requests.going_back:
             return
         _finish_saves(training)
+        if failing := requests.take("fail"):
+            _fail(training, failing[0])
         if not requests.agreed and not position.pending_evaluations:
             return
         pending = position.pending_evaluations
@@ -68,6 +72,37 @@ def _save_before_failing(training: Training, name: str, error: Exception) -> Non
         _save(training, [request])
     except Exception as second:  # the first is the one to report
         error.add_note(f"the steps before could not be saved: {second}")
+
+
+# --- a callback has failed ---------------------------------------------------------------------
+
+
+def fail_before_steps(training: Training) -> None:
+    """End a run of one process in which a callback failed when its epoch began."""
+    if training.setup.replicas is None and training.setup.events.failures.first is not None:
+        safe_point(training)
+
+
+def _fail(training: Training, failing: Request) -> None:
+    """Save the run, whose state is whole here, and raise the error of a callback.
+
+    Raises:
+        Exception: On the rank of the callback, its error.
+        PeerFailed: On the others.
+    """
+    run, setup, failures = training.run, training.setup, training.setup.events.failures
+    saver = run.saver
+    unworthy = setup.agreement.any(not failures.is_worth_saving)
+    if saver is not None and saver.save_on_failure and not unworthy:
+        try:
+            _save(training, [*run.requests.take("save"), replace(failing, kind="save")])
+            saver.finish_saves(run)
+        except Exception as second:
+            if failures.first is None:
+                raise
+            failures.first.add_note(f"the run could not be saved: {second}")
+    failures.raise_first()
+    setup.agreement.any(False)  # which the failed rank doesn't reach: the watch says why
 
 
 # --- checkpoints -------------------------------------------------------------------------------

@@ -166,6 +166,7 @@ def check_name(name: str) -> None:
 
 
 _NOT_OF_A_TRAINER = {
+    "effect": "leave it out: a trainer trains, and what a callback does besides is its to say",
     "name": "it is called `trainer` everywhere: give the attribute another name",
     "runs_after": "its own hooks run before those of all callbacks: move them into a callback",
     "runs_before": "leave it out: its own hooks run before those of all callbacks",

@@ -62,6 +62,7 @@ class Tracker(RankZeroCallback[Run], ABC):
     there.
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     on_error = "warn"
     title: str = ""

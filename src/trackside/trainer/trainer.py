@@ -54,8 +54,8 @@ class Trainer(Callback[Any]):
     A subclass may override the steps (`training_step`, `evaluation_step`, `predict_step`,
     `backward`, `optimizer_step`), the construction (`configure_model`, `configure_optimizers`,
     `configure_callbacks`) and any hook of `Callback`; its own hooks run before the callbacks' ones.
-    It may declare what a callback declares, except `name`, `runs_after`, `runs_before`, `settable`
-    and `writes`.
+    It may declare what a callback declares, except `effect`, `name`, `runs_after`, `runs_before`,
+    `settable` and `writes`.
 
     Args:
         model: A module, or a function without arguments that makes one, from `seed` on.

@@ -10,7 +10,6 @@ import pytest
 from trackside.callbacks.reporting import record_rows
 from trackside.callbacks.reporting.csv_logger import CSVLogger
 from trackside.callbacks.reporting.row_files import RowFile
-from trackside.lifecycle.dispatch import FAILURES_IN_A_ROW
 from trackside.testing import ScriptedRun, script
 
 
@@ -88,7 +87,7 @@ def test_what_a_full_disk_kept_from_being_written_is_written_at_the_end(
     def story(run: ScriptedRun) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(RowFile, "write", full)
-            for step in range(FAILURES_IN_A_ROW + 2):  # it is switched off
+            for step in range(CSVLogger.switch_off_after + 2):  # it is switched off
                 run.tell_step({"loss": float(step)})
 
     script(CSVLogger(), story, directory=tmp_path)

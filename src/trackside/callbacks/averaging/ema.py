@@ -55,6 +55,8 @@ class EMA(PeriodicCallback):
     warm-up is TensorFlow's. Tarvainen and Valpola, "Mean teachers are better role models", 2017.
     """
 
+    effect = "changes"
+
     def __init__(
         self,
         decay: float | Sequence[float] = 0.999,

@@ -47,6 +47,7 @@ class SWA(Callback):
     Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
     """
 
+    effect = "changes"
     runs_in = ("fit",)
 
     def __init__(

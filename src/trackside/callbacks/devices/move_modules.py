@@ -36,6 +36,7 @@ class MoveModules(Callback):
         >>> MoveModules({"loss": "run", "callbacks.ema": "cpu"})
     """
 
+    effect = "changes"
     runs_after = ("ema",)
 
     def __init__(

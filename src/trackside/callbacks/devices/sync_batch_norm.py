@@ -30,6 +30,8 @@ class SyncBatchNorm(Callback):
     Zhang et al., "Context encoding for semantic segmentation", 2018.
     """
 
+    effect = "changes"
+
     def on_configure_end(self, run: Run) -> None:
         found = any(_is_to_be_replaced(m) for one in run.models.values() for m in one.modules())
         if run.world.size == 1 or not found:

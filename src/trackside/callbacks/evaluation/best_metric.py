@@ -33,6 +33,8 @@ class BestMetric(Callback):
         >>> BestMetric("val/loss", targets=["val/accuracy"])  # logs best/val/accuracy
     """
 
+    effect = "observes"
+
     def __init__(
         self,
         source: str,

@@ -35,6 +35,10 @@ class ConfusionMatrix(EvaluationCallback):
         >>> ConfusionMatrix("val", classes=["cat", "dog"])  # logs recall/val/cat, recall/val/dog
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
+
     def __init__(
         self,
         data: str = "val",

@@ -58,6 +58,7 @@ class Evaluate(PeriodicCallback):
         >>> Evaluate("val", every="5 epochs", record_as="val_ema", batch_size=256, average="ema")
     """
 
+    effect = "steers"
     runs_before = ("ema", "swa", "batch_limit")
 
     def __init__(

@@ -29,6 +29,10 @@ class OfflineLoss(EvaluationCallback):
         >>> OfflineLoss("train", every="1 epoch")  # logs offline/train
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
+
     def __init__(self, data: str = "train", every: Schedule | str = "1 epoch") -> None:
         super().__init__(data, every)
         self.logs = (f"offline/{data}",)

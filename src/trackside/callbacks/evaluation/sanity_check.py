@@ -42,6 +42,8 @@ class SanityCheck(Callback):
         >>> SanityCheck(batches=2)
     """
 
+    effect = "observes"
+
     def __init__(self, batches: int = 2, *, hooks: bool = False) -> None:
         self.batches = whole_number(batches, "batches", at_least=1)
         self.hooks = hooks

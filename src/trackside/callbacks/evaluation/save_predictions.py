@@ -52,6 +52,7 @@ class SavePredictions(EvaluationCallback):
         >>> SavePredictions("test", every="10 epochs")
     """
 
+    effect = "observes"
     writes = ("folder",)
     keeps_order = True
 

@@ -37,6 +37,8 @@ class TrackOutputs(PeriodicCallback):
         >>> TrackOutputs(["losses.*"])  # logs output/losses.reconstruction, ...
     """
 
+    effect = "observes"
+    on_error = "warn"
     logs = ("output/*",)
 
     def __init__(

@@ -39,6 +39,7 @@ class ClipGradients(Callback):
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
 
+    effect = "changes"
     settable = ("norm", "value")
 
     logs = ("clip/*",)

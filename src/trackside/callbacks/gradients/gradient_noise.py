@@ -43,6 +43,9 @@ class GradientNoise(Callback):
     McCandlish et al., "An empirical model of large-batch training", 2018 (appendix A.1).
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     logs = ("grad/noise_scale",)
 
     def __init__(self, every: Schedule | str = "1 step", *, smoothing: float = 0.95) -> None:

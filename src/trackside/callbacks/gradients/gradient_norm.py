@@ -43,6 +43,9 @@ class GradientNorm(Callback):
         >>> GradientNorm(every="100 steps", patterns=["encoder.*", "head.*"])
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     logs = ("grad/norm", "grad/norm/*")
     runs_before = (ClipGradients,)
 

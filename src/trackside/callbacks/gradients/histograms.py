@@ -49,6 +49,7 @@ class Histograms(Callback):
         >>> Histograms(every="500 steps", patterns=["*.weight"])
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(

@@ -34,6 +34,9 @@ class ParameterNorm(PeriodicCallback):
         >>> ParameterNorm(every="1 epoch", patterns=["*.bias"])
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     logs = ("parameter/norm", "parameter/norm/*")
 
     def __init__(

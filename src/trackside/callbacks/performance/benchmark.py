@@ -35,6 +35,8 @@ class Benchmark(Callback):
         >>> Benchmark(steps=200)
     """
 
+    effect = "observes"
+    on_error = "warn"
     logs = ("benchmark/*",)
 
     def __init__(self, steps: int = 100, *, skip: int = 10) -> None:

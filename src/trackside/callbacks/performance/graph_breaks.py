@@ -34,6 +34,7 @@ class GraphBreaks(Callback):
         >>> GraphBreaks()
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(self) -> None:

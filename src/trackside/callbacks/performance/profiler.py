@@ -53,6 +53,7 @@ class Profiler(Callback):
         >>> Profiler(wait=10, active=3)
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(

@@ -39,6 +39,8 @@ class TuneFSDP(Callback):
         >>> TuneFSDP(forward=2, backward=2)
     """
 
+    effect = "changes"
+
     def __init__(
         self,
         *,

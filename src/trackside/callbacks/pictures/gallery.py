@@ -154,6 +154,7 @@ class PictureCallback(PeriodicCallback):
         ConfigurationError: matplotlib isn't installed.
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(self, every: Schedule | str | None) -> None:

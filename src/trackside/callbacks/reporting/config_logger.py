@@ -33,6 +33,7 @@ class ConfigLogger(RankZeroCallback):
         ConfigLogger(show=True)
     """
 
+    effect = "observes"
     writes = ("file",)
     on_error = "warn"
 

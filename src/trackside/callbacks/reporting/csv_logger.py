@@ -38,6 +38,7 @@ class CSVLogger(RankZeroCallback):
         CSVLogger('metrics.csv')
     """
 
+    effect = "observes"
     writes = ("file",)
     runs_in = ("fit",)
     on_error = "warn"

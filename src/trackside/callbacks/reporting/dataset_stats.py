@@ -25,6 +25,7 @@ class DatasetStats(Callback):
         DatasetStats()
     """
 
+    effect = "observes"
     on_error = "warn"
     logs = ("data/*",)
 

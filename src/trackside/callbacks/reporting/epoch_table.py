@@ -37,6 +37,7 @@ class EpochTable(RankZeroCallback):
         EpochTable(('train/loss', 'val/margin'), modes={'val/margin': 'max'})
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(

@@ -35,6 +35,7 @@ class JSONLinesLogger(RankZeroCallback):
         JSONLinesLogger()
     """
 
+    effect = "observes"
     writes = ("file",)
     on_error = "warn"
 

@@ -26,6 +26,9 @@ class LearningRate(Callback):
         LearningRate(also=('weight_decay',))
     """
 
+    effect = "observes"
+    on_error = "warn"
+
     def __init__(self, *, also: Sequence[str] = ()) -> None:
         self.also = tuple(also)
         self.logs = ("lr/*", *(f"{setting}/*" for setting in self.also))

@@ -36,6 +36,7 @@ class ModelSummary(RankZeroCallback):
         ModelSummary(depth=1)
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(self, *, depth: int = 0) -> None:

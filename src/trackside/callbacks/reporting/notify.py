@@ -42,6 +42,7 @@ class Notify(RankZeroCallback):
         Notify(...)
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     on_error = "warn"
 

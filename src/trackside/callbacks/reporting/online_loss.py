@@ -29,6 +29,8 @@ class OnlineLoss(PeriodicCallback):
         OnlineLoss('50,000 samples')
     """
 
+    effect = "observes"
+    on_error = "warn"
     runs_in = ("fit",)
     logs = ("online/loss",)
 

@@ -23,6 +23,8 @@ class ParameterCount(Callback):
         ParameterCount()
     """
 
+    effect = "observes"
+    on_error = "warn"
     logs = ("parameters/*",)
 
     def __init__(self) -> None:

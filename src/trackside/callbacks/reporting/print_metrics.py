@@ -27,6 +27,7 @@ class PrintMetrics(RankZeroCallback):
         PrintMetrics(('train_recent/*', 'lr/*'))
     """
 
+    effect = "observes"
     on_error = "warn"
 
     def __init__(

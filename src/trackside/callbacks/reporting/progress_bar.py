@@ -38,6 +38,7 @@ class ProgressBar(RankZeroCallback):
         ProgressBar(plain_every_seconds=60)
     """
 
+    effect = "observes"
     settable = ("refresh_per_second", "plain_every_seconds")
     on_error = "warn"
 

@@ -53,6 +53,7 @@ class Provenance(RankZeroCallback):
         Provenance()
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     on_error = "warn"  # what is lost is a note about the run, not the run
 

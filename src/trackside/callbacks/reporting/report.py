@@ -41,6 +41,7 @@ class Report(PeriodicCallback):
         Report('10 epochs')
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     writes = ("file",)
     on_error = "warn"

@@ -50,6 +50,7 @@ class TrainerSummary(RankZeroCallback):
         TrainerSummary(modes={'val/margin': 'max'})
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     on_error = "warn"
 

@@ -44,6 +44,7 @@ class Artifacts(Callback):
         >>> Artifacts(weights=True)
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     on_error = "warn"
 

@@ -29,6 +29,7 @@ class AutoSave(PeriodicCallback):
         >>> AutoSave(seconds=300)
     """
 
+    effect = "steers"
     settable = ("seconds",)
 
     def __init__(self, seconds: float = 600) -> None:

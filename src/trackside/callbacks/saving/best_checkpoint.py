@@ -65,6 +65,7 @@ class BestCheckpoint(Callback):
         >>> BestCheckpoint("val/accuracy", mode="max", keep=3)
     """
 
+    effect = "changes"
     writes = ("folder",)
     runs_in = ("fit",)
     settable = ("keep", "min_delta")

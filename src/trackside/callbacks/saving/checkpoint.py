@@ -65,10 +65,10 @@ class Checkpoint(PeriodicCallback, Saver):
         at_end: Whether to save when training ends: completed, or at the stop, before anything is
             done for the end. Where weights were changed for the end (the best were restored), once
             more.
-        save_on_failure: Whether to save when an evaluation fails (a metric, its data), before the
-            error ends the run: the steps before are not lost, and it is repeated after a resume. An
-            error in a step saves nothing, because half a step can't be resumed exactly; nor does
-            one of several ranks.
+        save_on_failure: Whether to save when an evaluation fails (a metric, its data), or a
+            callback between two steps, before the error ends the run: no step is lost, and the
+            evaluation is repeated after a resume. An error in a step saves nothing, because half a
+            step can't be resumed exactly; nor does an evaluation of several ranks.
         folder: Where, below the run's folder.
         background: Whether a thread writes while training goes on. The loop waits for a copy in
             host memory only.
@@ -84,6 +84,7 @@ class Checkpoint(PeriodicCallback, Saver):
         >>> Checkpoint(every="10 minutes", keep_last=2, keep_best=1, monitor="val/loss")
     """
 
+    effect = "steers"
     writes = ("folder",)
     runs_in = ("fit",)
 

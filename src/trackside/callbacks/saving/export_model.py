@@ -94,6 +94,7 @@ class ExportModel(PeriodicCallback):
         >>> ExportModel(weights="ema")  # model.pt2, at the end of training
     """
 
+    effect = "observes"
     writes = ("file",)
     runs_after = ("ema", "swa", "early_stopping", "best_checkpoint")
 

@@ -45,6 +45,8 @@ class LoadWeights(WeightsCallback):
         >>> LoadWeights("resnet.safetensors", rename={"fc.": None}, strict=False, freeze=True)
     """
 
+    effect = "changes"
+
     def __init__(
         self,
         source: str | os.PathLike[str],

@@ -45,6 +45,7 @@ class Requeue(Callback):
         Requeue()
     """
 
+    effect = "observes"
     runs_in = ("fit",)
     rank_zero_only = True
 

@@ -51,6 +51,7 @@ class SaveWeights(PeriodicCallback):
         >>> SaveWeights(every="1 epoch", average="ema")
     """
 
+    effect = "observes"
     writes = ("file",)
     runs_after = ("ema", "swa", "early_stopping", "best_checkpoint")
 

@@ -48,6 +48,7 @@ class StableDecayCheckpoints(Callback):
         >>> StableDecayCheckpoints("8_500 steps", "10_000 steps")
     """
 
+    effect = "steers"
     runs_after = ("lr_scheduler",)
     runs_before = ("checkpoint",)
 

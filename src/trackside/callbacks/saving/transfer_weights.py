@@ -38,6 +38,7 @@ class TransferWeights(WeightsCallback):
         >>> TransferWeights("teacher", "student", strict=False)
     """
 
+    effect = "changes"
     runs_in = ("fit",)
     runs_after = ("load_weights",)
 

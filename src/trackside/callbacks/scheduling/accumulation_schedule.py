@@ -34,6 +34,7 @@ class AccumulationSchedule(Callback):
     Smith et al., "Don't decay the learning rate, increase the batch size", 2018.
     """
 
+    effect = "steers"
     runs_in = ("fit",)
 
     def __init__(

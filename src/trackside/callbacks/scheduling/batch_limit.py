@@ -31,6 +31,7 @@ class BatchLimit(Callback):
         >>> BatchLimit(train=100, evaluation=10)
     """
 
+    effect = "steers"
     runs_in = ("fit", "evaluate")
 
     def __init__(

@@ -50,6 +50,7 @@ class LRFinder(Callback):
     Smith, "Cyclical learning rates for training neural networks", 2017.
     """
 
+    effect = "changes"
     logs = ("lr_finder/suggestion",)
 
     def __init__(

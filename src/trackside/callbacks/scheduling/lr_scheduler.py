@@ -41,6 +41,8 @@ class LRScheduler(Callback):
         >>> LRScheduler("one_cycle", {"max_lr": 0.1, "total_steps": 1000})
     """
 
+    effect = "steers"
+
     def __init__(
         self,
         scheduler: str | Callable[..., Any],

@@ -59,6 +59,8 @@ class ParameterSchedule(Callback):
         >>> ParameterSchedule("loss.label_smoothing", "linear", 0.2, 0.0, length="10 epochs")
     """
 
+    effect = "steers"
+
     def __init__(
         self,
         parameter: str,

@@ -51,6 +51,7 @@ class Unfreeze(Callback):
     Howard and Ruder, "Universal language model fine-tuning for text classification", 2018.
     """
 
+    effect = "changes"
     runs_in = ("fit",)
     logs = ("parameter/trainable",)
 

@@ -41,6 +41,7 @@ class EarlyStopping(Callback):
         EarlyStopping('val/accuracy', patience=5, mode='max')
     """
 
+    effect = "changes"
     runs_in = ("fit",)
     settable = ("patience", "min_delta", "baseline")
 

@@ -36,6 +36,7 @@ class MetricPlateau(Callback):
         MetricPlateau()
     """
 
+    effect = "steers"
     runs_in = ("fit",)
     settable = ("min_improvement",)
 

@@ -36,6 +36,7 @@ class OverfitGuard(Callback):
         OverfitGuard(0.5, patience=2, relative=True)
     """
 
+    effect = "steers"
     runs_in = ("fit",)
     settable = ("max_gap", "patience")
 

@@ -34,6 +34,7 @@ class StopAt(Callback):
         StopAt(samples=1000000, date='2026-12-31 18:00:00')
     """
 
+    effect = "steers"
     settable = ("epoch", "step", "samples", "seconds")
 
     def __init__(

@@ -83,6 +83,7 @@ class TerminateOnNonFinite(Callback):
         TerminateOnNonFinite('roll_back', gradients=True, max_rollbacks=3)
     """
 
+    effect = "steers"
     settable = ("max_skips", "max_rollbacks")
 
     def __init__(

@@ -34,6 +34,8 @@ class BatchShapes(Callback):
         BatchShapes(warn_above=4)
     """
 
+    effect = "observes"
+    on_error = "warn"
     runs_in = ("fit",)
     settable = ("warn_above",)
     logs = ("batch/distinct_shapes",)

@@ -38,6 +38,7 @@ class DeviceStats(Callback):
         DeviceStats()
     """
 
+    effect = "observes"
     on_error = "warn"
     logs = ("device/*",)
 

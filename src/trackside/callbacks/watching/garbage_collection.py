@@ -38,6 +38,8 @@ class GarbageCollection(PeriodicCallback):
         GarbageCollection('500 steps')
     """
 
+    effect = "observes"
+    on_error = "warn"
     logs = ("gc/seconds",)
 
     def __init__(

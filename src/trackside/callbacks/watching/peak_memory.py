@@ -32,6 +32,9 @@ class PeakMemory(Callback):
         PeakMemory()
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     logs = ("memory/*",)
 
     def on_fit_start(self, run: Run) -> None:

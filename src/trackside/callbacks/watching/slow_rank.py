@@ -44,6 +44,9 @@ class SlowRank(PeriodicCallback):
         SlowRank('500 steps', warn_above=1.5)
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     settable = ("warn_above",)
 
     logs = ("ranks/*",)

@@ -111,6 +111,7 @@ class StepAudit(Callback):
     Dixit et al., "Silent data corruptions at scale", 2021 (arXiv:2102.11245).
     """
 
+    effect = "steers"
     logs = ("audit/differences",)
     runs_after = (Callback,)
 

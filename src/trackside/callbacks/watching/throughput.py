@@ -31,6 +31,9 @@ class Throughput(Callback):
         Throughput()
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     logs = ("throughput/*",)
 
     def __init__(self, *, tokens: bool = False) -> None:

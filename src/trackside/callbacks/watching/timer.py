@@ -28,6 +28,8 @@ class Timer(Callback):
         Timer()
     """
 
+    effect = "observes"
+    on_error = "warn"
     runs_in = ("fit",)
     logs = ("time/*",)
 

@@ -26,6 +26,9 @@ class TrainTime(Callback):
         TrainTime()
     """
 
+    effect = "observes"
+    on_error = "warn"
+    calls_collectives = True
     runs_in = ("fit",)
     logs = ("train_time/*",)
 

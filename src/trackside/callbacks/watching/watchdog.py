@@ -44,6 +44,7 @@ class Watchdog(Callback):
         Watchdog(600)
     """
 
+    effect = "steers"
     writes = ("folder",)
     settable = ("timeout_seconds",)
     on_error = "warn"

@@ -44,7 +44,7 @@ SECTIONS = {
 }
 """All sections, in the order in which they are best written."""
 
-ATTRIBUTES = ("runs_after", "runs_before", "on_error", "rank_zero_only")
+ATTRIBUTES = ("runs_after", "runs_before", "on_error", "switch_off_after", "rank_zero_only")
 """Attributes of every callback that may stand beside its options."""
 
 

@@ -45,7 +45,7 @@ def fit(trainer: Trainer, **options: Any) -> Any:
 def ends_in(trainer: Trainer, result: Any) -> dict[str, Any]:
     """Weights, averages and records."""
     records = {
-        (r.step, name): value
+        f"{name} at {r.step}": value
         for r in result.history
         for name, value in r.values.items()
         if not name.startswith("time/")

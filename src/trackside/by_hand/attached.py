@@ -226,8 +226,8 @@ class Attachment(AbstractContextManager[AttachedRun]):
         try:
             if error is None:
                 self._lifespan.finish(self._end)
-            else:
-                self._lifespan.fail(error)
+            elif (first := self._lifespan.fail(error)) is not error:
+                raise first
         finally:
             self._release()
         number = None if self._lifespan.signals is None else self._lifespan.signals.number

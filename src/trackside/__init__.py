@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from trackside.progress import TrainingBatch as TrainingBatch
     from trackside.proof.replay import Replay as Replay
     from trackside.proof.replay import replay as replay
+    from trackside.proof.verification import Verification as Verification
+    from trackside.proof.verification import verify as verify
     from trackside.requests import Request as Request
     from trackside.run import Evaluation as Evaluation
     from trackside.run import Rollback as Rollback
@@ -164,6 +166,7 @@ else:
                 "Status",
             ),
             "proof.replay": ("Replay", "replay"),
+            "proof.verification": ("Verification", "verify"),
             "progress": (
                 "Progress",
                 "RunLimit",
@@ -285,6 +288,7 @@ __all__ = [
     "UnknownNameError",
     "UnknownOptimizerError",
     "UsageError",
+    "Verification",
     "World",
     "WrongTimeError",
     "accuracy",
@@ -296,4 +300,5 @@ __all__ = [
     "on",
     "program",
     "replay",
+    "verify",
 ]

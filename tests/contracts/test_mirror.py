@@ -31,6 +31,8 @@ TESTED_IN = {
     "callbacks/reporting/report_page/value_rules.py": REPORTS + "test_diagnosis.py",
     "callbacks/reporting/report_page/pictures.py": REPORTS + "test_page.py",
     "callbacks/reporting/report_page/static_curves.py": REPORTS + "test_page.py",
+    "callbacks/reporting/receipt_contents.py": "callbacks/reporting/test_receipt.py",
+    "cli/verify.py": "proof/test_verification.py",
     "callbacks/reporting/provenance.py": "trainer/test_program.py",
     "callbacks/saving/file_names.py": "callbacks/saving/test_save_weights.py",
     "callbacks/saving/put_weights.py": "callbacks/saving/test_load_weights.py",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Program, Run, Settings, Trainer, accuracy, program
-from trackside.callbacks import Checkpoint
+from trackside.callbacks import Checkpoint, Receipt
 
 
 def points(count: int, seed: int) -> TensorDataset:
@@ -138,3 +138,17 @@ def noisy(directory: str, workers: int = 0, epochs: int = 3) -> Program:
         num_workers=workers,
     )
     return Program(made(directory), loader, points(16, 1), options={"epochs": epochs})
+
+
+@program
+def receipted(
+    directory: str,
+    lr: float = 0.05,
+    epochs: int = 3,
+    key: str | None = None,
+    every: str = "7 steps",
+) -> Program:
+    """As `classes`, with a receipt."""
+    trainer = made(directory, lr=lr, every=every, callbacks={"receipt": Receipt(key)})
+    options = {"epochs": epochs, "batch_size": 8}
+    return Program(trainer, points(64, 0), points(16, 1), options=options)

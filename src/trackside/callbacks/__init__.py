@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.reporting.print_metrics import PrintMetrics as PrintMetrics
     from trackside.callbacks.reporting.progress_bar import ProgressBar as ProgressBar
     from trackside.callbacks.reporting.provenance import Provenance as Provenance
+    from trackside.callbacks.reporting.receipt import Receipt as Receipt
     from trackside.callbacks.reporting.report import Report as Report
     from trackside.callbacks.reporting.tensorboard import TensorBoard as TensorBoard
     from trackside.callbacks.reporting.trainer_summary import TrainerSummary as TrainerSummary
@@ -139,6 +140,7 @@ else:
             "reporting.print_metrics": ("PrintMetrics",),
             "reporting.progress_bar": ("ProgressBar",),
             "reporting.provenance": ("Provenance",),
+            "reporting.receipt": ("Receipt",),
             "reporting.report": ("Report",),
             "reporting.tensorboard": ("TensorBoard",),
             "reporting.trainer_summary": ("TrainerSummary",),
@@ -229,6 +231,7 @@ __all__ = [
     "Profiler",
     "ProgressBar",
     "Provenance",
+    "Receipt",
     "Report",
     "Requeue",
     "SampleImages",

@@ -25,6 +25,7 @@ from trackside.cli.resume import resume
 from trackside.cli.runs import runs
 from trackside.cli.schema import schema
 from trackside.cli.train import train
+from trackside.cli.verify import verify
 from trackside.cli.why import why
 from trackside.outcome import exit_code_of
 from trackside.tracking.streams import LastingStream
@@ -60,6 +61,7 @@ _COMMANDS = (
     replay,
     ask,
     inspect,
+    verify,
     callbacks,
     schema,
     init,

@@ -258,7 +258,7 @@ class StepAudit(Callback):
             f"computed a second time, a step has other bits: {finding}",
             expected="the same bits, twice",
             remedy="go on from the last checkpoint on another machine: a processor or memory of "
-            "this one may be bad. A step with state of its own, or a callback that changes "
+            "this one may be bad. A step with hidden state, or a callback that changes "
             "gradients, looks the same: see `StepAudit`",
         )
 

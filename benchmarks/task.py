@@ -28,9 +28,13 @@ def build() -> tuple[nn.Module, nn.Module, Callable[[Iterable[nn.Parameter]], An
     return model, nn.CrossEntropyLoss(), lambda p: torch.optim.AdamW(p, lr=1e-3)
 
 
-def raw_loop(data: list[Any]) -> None:
+Task = Callable[[], tuple[nn.Module, nn.Module, Callable[[Iterable[nn.Parameter]], Any]]]
+"""Makes a model, its loss, and its optimizer's factory."""
+
+
+def raw_loop(data: list[Any], task: Task = build) -> None:
     """The loop that everybody writes by hand."""
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
     optimizer = optimizer_of(model.parameters())
     model.train()
     for inputs, target in data:

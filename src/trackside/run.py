@@ -159,6 +159,8 @@ class Run:
         """Output of `training_step`, from `on_backward_start` to `on_backward_end`."""
         self.data_wait_seconds: float = 0.0
         """Time spent waiting for training batches so far in this process."""
+        self.compile_seconds = 0.0
+        """Time spent compiling steps so far in this process."""
         self.saver: Saver | None = None
         """The callback that writes checkpoints; None where nothing is saved."""
         self._discards = False

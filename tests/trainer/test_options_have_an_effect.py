@@ -122,6 +122,7 @@ BESIDE: dict[str, dict[str, Any]] = {"Trainer.metrics": VALIDATED, "fit.evaluate
 HELD = {
     "Trainer.settings": "trainer/test_options_have_an_effect.py::test_an_option_has_an_effect",
     "Settings.device": "test_standin.py",
+    "Settings.step": "loop/test_ways.py::test_auto_compiles_where_that_can_be_done",
     "Settings.strategy": "distributed",
     "Settings.compare_ranks_every": "distributed/test_agreeing_ranks.py",
     "Settings.when_ranks_differ": "distributed/test_rank_checks.py::"

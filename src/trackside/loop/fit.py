@@ -145,15 +145,16 @@ def take_steps(training: Training) -> Ended:
     taken, asked = begin_pass(training), run.requests.asked
     batches = prefetched(training, setup.sources[TRAIN], taken)
     origin, timer = position.clock_origin, position.timer
+    take_step = training.take_step or train_step
     now = timer()
     training.schedule_next_check()
     for batch in () if limit.reached(progress) else batches:
         run.data_wait_seconds += timer() - now
         if training.listeners.step_context:
             with setup.events.context("step_context"):
-                train_step(training, batch, batches)
+                take_step(training, batch, batches)
         else:
-            train_step(training, batch, batches)
+            take_step(training, batch, batches)
         now = timer()
         progress.seconds = now - origin
         if progress.steps_completed >= position.next_check_step or asked:
@@ -206,7 +207,7 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
     elif setup.replicas is not None:
         _accumulate_replicas(training, batch, batches)
     else:
-        _accumulate(training, batch, batches)
+        accumulate(training, batch, batches, train_batch)
     if training.listeners.plain_update and not run.requests.asked:
         for optimizer in setup.optimizers:
             optimizer.step()
@@ -221,7 +222,12 @@ def train_step(training: Training, batch: LoadedBatch, batches: Iterator[LoadedB
         setup.events.fire(Callback.on_step_end)
 
 
-def _accumulate(training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]) -> None:
+def accumulate(
+    training: Training,
+    batch: LoadedBatch,
+    batches: Iterator[LoadedBatch],
+    take: Callable[[Training, LoadedBatch, Parts | None], None],
+) -> None:
     """Accumulate several batches into one step; the last step of an epoch may have fewer."""
     run, source, window = training.run, training.setup.sources[TRAIN], training.run.accumulate
     training.setup.log.begin_step()
@@ -231,11 +237,11 @@ def _accumulate(training: Training, batch: LoadedBatch, batches: Iterator[Loaded
         fetched = [batch, *islice(batches, window - 1)]
         parts = Parts(len(fetched))
         for each in fetched:
-            train_batch(training, each, parts)
+            take(training, each, parts)
     else:
         parts = Parts(min(window, whole - done))
         for each in chain([batch], islice(batches, parts.batches - 1)):
-            train_batch(training, each, parts)
+            take(training, each, parts)
         if parts.taken < parts.batches:  # an error in the data must not look like its end
             source.check_whole(run.progress.epoch_batches_completed)
     parts.finish(parameters_of(training))

@@ -226,6 +226,8 @@ class Training:
         self.position = position
         self.schedules = Schedules(setup.options)
         self.listeners = Listeners.of(setup)
+        self.take_step: Callable[[Training, LoadedBatch, Iterator[LoadedBatch]], None] | None = None
+        """Takes a step in another way; None: as `train_step` does."""
         setup.events.on_change = self.refresh_listeners
 
     def refresh_listeners(self) -> None:

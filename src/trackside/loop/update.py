@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,6 +14,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.loop.leftovers import drop_leftovers
 from trackside.loop.state import Training
 from trackside.progress import SkippedStep
+from trackside.run import Run
 
 
 def backward(training: Training, loss: Tensor) -> None:
@@ -25,9 +26,20 @@ def backward(training: Training, loss: Tensor) -> None:
     training.fire(Callback.on_backward_end, loss)
 
 
-def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
-    """Apply and drop the gradients, with everything that can stand around it."""
+def update(
+    training: Training,
+    optimizers: Iterable[Optimizer],
+    apply: Callable[[Run, Optimizer], None] | None = None,
+) -> None:
+    """Apply and drop the gradients, with everything that can stand around it.
+
+    Args:
+        training: The run.
+        optimizers: Whose gradients.
+        apply: Applies those of one; None: the step of the trainer does.
+    """
     setup, scaler = training.setup, training.setup.precision.scaler
+    apply = apply or setup.steps.optimizer_step
     overflows = []
     for optimizer in optimizers:
         if scaler is not None:
@@ -37,7 +49,7 @@ def update(training: Training, optimizers: Iterable[Optimizer]) -> None:
         training.fire(Callback.on_optimizer_step_start, optimizer)
         if not _skips(training):
             if scaler is None:
-                setup.steps.optimizer_step(training.run, optimizer)
+                apply(training.run, optimizer)
             else:
                 scaler.step(optimizer)
                 overflows.append(setup.precision.count(optimizer))

@@ -239,6 +239,7 @@ def describe(trainer: Any) -> dict[str, Any]:
             "metrics": sorted(trainer.metrics),
             "device": str(settings.device),
             "compile": bool(settings.compile),
+            "step": settings.step,
             "log_every": str(settings.log_every),
             "deterministic": settings.deterministic,
         }

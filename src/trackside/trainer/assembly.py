@@ -19,6 +19,7 @@ from trackside.distributed.rank_checks import RankChecks
 from trackside.distributed.session import RankSession
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
+from trackside.loop import ways
 from trackside.loop.noting import Noting
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.machine import randomness
@@ -154,7 +155,10 @@ def assemble(
     )
     if training and run.world.is_global_zero:
         own_modules.report(trainer, setup.modules.values())
-    return Training(setup, position)
+    found = Training(setup, position)
+    if training:
+        ways.choose(found, settings.step, compiles_models=bool(settings.compile))
+    return found
 
 
 def _noting(run: Run, settings: Settings, replicas: Replicas | None) -> Noting | None:

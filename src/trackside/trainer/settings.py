@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from trackside.distributed.parallel import Parallel
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, did_you_mean
 from trackside.history import History
 from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
+from trackside.loop.ways import StepWay
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
 from trackside.progress import SkippedStep
@@ -32,6 +33,10 @@ class Settings:
     """`auto` takes an accelerator when there is one."""
     compile: bool | Mapping[str, Any] = False
     """Whether the model goes through torch.compile; a mapping gives its options."""
+    step: StepWay = "eager"
+    """How a step is computed: `eager` calls one operation after the other, as a loop by hand does;
+    `compiled` makes graphs of it with a C++ compiler, on CPUs: faster, and equal to rounding;
+    `auto` compiles where that can be done, and says why where it can't."""
     directory: str | Path | None = None
     """The run's folder; None makes a new one under `runs/`, named by date and time."""
     log_every: Schedule | str = "50 steps"
@@ -65,6 +70,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         signal_numbers(self.stop_signals)
+        if self.step not in get_args(StepWay):
+            raise ConfigurationError(
+                f"step={self.step!r} doesn't exist",
+                expected=", ".join(get_args(StepWay)),
+                remedy=did_you_mean(str(self.step), get_args(StepWay)),
+                option="step",
+            )
         if self.compare_ranks_every is not None:
             Every.parse(self.compare_ranks_every, option="compare_ranks_every")
         if self.when_ranks_differ not in ("raise", "warn"):

@@ -92,5 +92,10 @@ def test_the_costliest_callbacks_are_named_and_the_others_added_up() -> None:
     assert shares(seconds, 10.0) == ("10 % of the time: b 5.0 %, a 1.0 %, c 1.0 %, 3 others 3.0 %")
 
 
+def test_time_spent_compiling_is_said() -> None:
+    line = speed(9.5, 8.5, 0, 0, 4.5)
+    assert line == "9.5 s (training 8.5 s, 4.5 s of it compiling) · 0 steps · 0 samples"
+
+
 def test_a_run_without_a_step_has_no_speed() -> None:
     assert speed(0.5, 0.0, 0, 0) == "0.5 s (training 0.0 s) · 0 steps · 0 samples"

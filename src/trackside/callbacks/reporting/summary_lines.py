@@ -51,9 +51,19 @@ def best_values(history: History, modes: Mapping[str, Mode]) -> Iterator[str]:
         yield f"{name} {figure(best.value)} {at}{ended}"
 
 
-def speed(wall_seconds: float, training_seconds: float, steps: int, samples: int) -> str:
-    """`12.3 s (training 10.1 s) · 840 steps · 26,880 samples · 2,661 samples/s`."""
-    parts = [f"{duration(wall_seconds)} (training {duration(training_seconds)})"]
+def speed(
+    wall_seconds: float,
+    training_seconds: float,
+    steps: int,
+    samples: int,
+    compile_seconds: float = 0.0,
+) -> str:
+    """`12.3 s (training 10.1 s) · 840 steps · 26,880 samples · 2,661 samples/s`.
+
+    Of the training, what was spent compiling steps is said, where it was anything.
+    """
+    compiling = f", {duration(compile_seconds)} of it compiling" if compile_seconds else ""
+    parts = [f"{duration(wall_seconds)} (training {duration(training_seconds)}{compiling})"]
     parts += [f"{steps:,} steps", f"{samples:,} samples"]
     if training_seconds > 0 and samples:
         parts.append(rate(samples / training_seconds, "samples"))

@@ -82,6 +82,7 @@ class TrainerSummary(RankZeroCallback):
             progress.seconds - seconds,
             progress.steps_completed - steps,
             progress.samples_completed - samples,
+            run.compile_seconds,
         )
         if run.skipped_steps:
             lines.append(("skipped", _skipped(run.skipped_steps)))

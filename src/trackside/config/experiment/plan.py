@@ -20,6 +20,7 @@ from trackside.errors import ConfigurationError, MonitorError, StopTraining
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.lifecycle.roles import ChoosesItsWay, HasSchedulers
+from trackside.loop import ways as steps
 from trackside.machine import randomness
 from trackside.planning.diagnostics import Diagnostic, Planned, findings, planned
 from trackside.run import Run
@@ -213,6 +214,10 @@ def _ways(run: Run, trainer: Trainer) -> dict[str, str]:
     prefetch = trainer.settings.prefetch_batches
     with randomness.preserved():
         ways = {"batches": chosen_way(run.device, prefetch, run.data["train"])}
+    settings = trainer.settings
+    if settings.step != "eager":
+        compiles = bool(settings.compile)
+        ways["steps"] = steps.chosen_way(run, settings.step, compiles_models=compiles)
     for name, callback in trainer.callbacks.items():
         if isinstance(callback, ChoosesItsWay):
             ways[name] = callback.chosen_way(run)

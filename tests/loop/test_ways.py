@@ -55,7 +55,7 @@ class OwnBackward(Trainer):
     """Adds gradients in a way of its own."""
 
     def backward(self, run: Any, loss: Tensor) -> None:
-        (2 * loss).backward()  # type: ignore[no-untyped-call]
+        (2 * loss).backward()
 
 
 class OwnUpdate(Trainer):
@@ -88,7 +88,7 @@ def hooked(parameters: Any) -> SGD:
 
 def replaced(parameters: Any) -> SGD:
     optimizer = SGD(parameters, lr=0.1)
-    optimizer.step = lambda closure=None: None  # type: ignore[method-assign,assignment]
+    optimizer.step = lambda closure=None: None  # type: ignore[method-assign]
     return optimizer
 
 

@@ -55,9 +55,7 @@ def form_of(value: Any) -> Hashable:
         return kind, tuple(map(form_of, value))
     if isinstance(value, Mapping):
         return kind, tuple((key, form_of(one)) for key, one in value.items())
-    if isinstance(value, (int, float, str, bytes)):
-        return value
-    return kind
+    return value if isinstance(value, (int, float, str, bytes)) else kind.__qualname__
 
 
 class CompiledPart:

@@ -20,6 +20,7 @@ EXCEPTIONS = {
         "dialects/noether/adapter.py",
         "_iterate_over_dataset",
     ): "a callback of Noether that another one owns gets its pass by no public name",
+    ("dialects/lightning/module_hooks.py", "_update_count"): "of a metric of torchmetrics",
     ("dialects/noether/lent.py", "_optim"): "a model of Noether keeps its optimizer there",
     ("checkpoint/joining.py", "_metadata"): "torch keeps versions of a state_dict's modules there",
     (
@@ -46,6 +47,7 @@ COMPUTED = {
     "config/checking/blueprint.py": "fields of a view that the blueprint makes for itself",
     "data/batches.py": "fields of a copy that the function has just made",
     "dialects/lightning/module.py": "attributes that a callback of Lightning sets on its module",
+    "dialects/lightning/module_hooks.py": "states of a metric of torchmetrics, by their names",
     "dialects/noether/adapter.py": "attributes of a callback of Noether",
     "dialects/transformers/adapter.py": "attributes of a callback of transformers",
     "distributed/collectives_check.py": "functions of torch.distributed, put back afterwards",

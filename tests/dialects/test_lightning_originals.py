@@ -12,10 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from tests.dialects import lightning_modules as modules
+from tests.dialects.lightning_stand_in import parameters, same
 from tests.dialects.training import fit, trainer_of
-from trackside import Settings
+from trackside import Settings, Trainer
 from trackside.dialects.lightning import TABLE
+from trackside.dialects.lightning.loaders import METHODS
+from trackside.dialects.lightning.module_hooks import MODULE_TABLE
 from trackside.dialects.lightning.refused import NATIVE
+from trackside.dialects.lightning.unsupported import NATIVE as REFUSED
 from trackside.errors import RegistrationError
 from trackside.outcome import Status
 
@@ -181,3 +186,122 @@ def test_their_states_are_seen_by_their_enumerations(callbacks: ModuleType) -> N
 
     fit(Looking(), epochs=1)
     assert seen == [True, True]
+
+
+# --- modules -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def package(request: pytest.FixtureRequest) -> ModuleType:
+    return pytest.importorskip(request.param)
+
+
+class Values:
+    """Keeps what a module has logged, when training ends."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        own = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.values.update(own)
+
+
+def keeping(package: Any) -> Any:
+    """A callback of theirs that keeps values."""
+    return type("Keeping", (Values, package.Callback), {})()
+
+
+def in_their_trainer(package: Any, kind: Any, *data: Any, steps: int) -> tuple[Any, Any]:
+    """A module trained by their trainer, and the values that it logged."""
+    values = keeping(package)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = package.Trainer(
+        max_steps=steps,
+        max_epochs=1,
+        accelerator="cpu",
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        callbacks=[values],
+        **quiet,
+    )
+    torch.manual_seed(3)
+    module = kind()
+    torch.manual_seed(5)
+    trainer.fit(module, *data)
+    return module, values.values
+
+
+def in_ours(package: Any, kind: Any, *data: Any) -> tuple[Any, Any]:
+    """A module trained by ten steps of ours, and the values that it logged."""
+    values = keeping(package)
+    torch.manual_seed(3)
+    module = kind()
+    torch.manual_seed(5)
+    trainer = Trainer(module, callbacks=[values], settings=Settings(device="cpu", directory="run"))
+    trainer.fit(*data, epochs=1, steps=10)
+    return module, values.values
+
+
+@pytest.mark.parametrize("style", modules.STYLES)
+def test_a_module_trains_to_the_bits_of_their_trainer(package: Any, style: Any) -> None:
+    kind = style(package.LightningModule, package)
+    steps = 20 if style is modules.adversarial else 10  # they count each optimizer's
+
+    def data() -> Any:
+        return () if style is modules.whole else (modules.loader(),)
+
+    theirs, logged = in_their_trainer(package, kind, *data(), steps=steps)
+    ours, values = in_ours(package, kind, *data())
+
+    assert same(parameters(ours), parameters(theirs))
+    assert {name: values[name] for name in logged} == pytest.approx(logged)
+    assert logged
+    assert getattr(ours, "seen", None) == getattr(theirs, "seen", None)
+
+
+def test_a_validation_gives_the_values_of_their_trainer(package: Any) -> None:
+    kind = modules.classifier(package.LightningModule, package)
+    theirs, logged = in_their_trainer(package, kind, modules.loader(), modules.loader(1), steps=-1)
+    torch.manual_seed(3)
+    module = kind()
+    torch.manual_seed(5)
+    values = keeping(package)
+    settings = Settings(device="cpu", directory="run")
+    trainer = Trainer(module, callbacks=[values], settings=settings)
+    trainer.fit(modules.loader(), modules.loader(1), epochs=1)
+
+    assert {"val_loss", "val_acc", "train_loss"} <= set(logged)
+    assert {name: values.values[name] for name in logged} == pytest.approx(logged)
+    assert same(parameters(module), parameters(theirs))
+
+
+def test_a_data_module_of_theirs_is_set_up_and_torn_down(package: Any) -> None:
+    data = modules.data_module(package.LightningDataModule)()
+    trainer = Trainer(modules.classifier(package.LightningModule, package)(), defaults=False)
+    trainer.fit(data, epochs=1)
+    trainer.predict(data)
+
+    stages = ("fit", "predict")
+    assert data.calls == [c for s in stages for c in ("prepare", f"setup {s}", f"teardown {s}")]
+
+
+def test_every_hook_of_their_modules_is_called_or_refused(package: Any) -> None:
+    hooks = pytest.importorskip(f"{package.__name__}.core.hooks")
+    named = {
+        name
+        for kind in (hooks.ModelHooks, hooks.DataHooks, hooks.CheckpointHooks)
+        for name, value in vars(kind).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    by_steps = {"prepare_data", "setup", "teardown", "configure_model", *METHODS.values()}
+    assert named <= set(MODULE_TABLE) | set(REFUSED) | by_steps
+
+
+def test_their_early_stopping_stops_their_module(package: Any) -> None:
+    stopping = pytest.importorskip(f"{package.__name__}.callbacks").EarlyStopping
+    module = modules.classifier(package.LightningModule, package)()
+    callbacks = [stopping("val_loss", patience=1, min_delta=100.0)]
+    trainer = Trainer(module, callbacks=callbacks, defaults=False)
+    outcome = trainer.fit(modules.loader(), modules.loader(1), epochs=9).outcome
+    assert (outcome.status, outcome.step) == (Status.STOPPED, 22)

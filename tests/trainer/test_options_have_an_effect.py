@@ -306,6 +306,7 @@ def test_an_adapter_a_built_in_and_a_view_of_a_dialect_reads_each_of_its_options
 
 
 READ_BY_THEIRS = {
+    *("TrainerState.fn", "TrainerState.stage"),
     "TrainerConfig.skip_nan_loss",
     "TrainerResult.total_loss",
     "TrainerResult.losses_to_log",

@@ -27,6 +27,15 @@ makers: list[Maker] = []
 """Each takes a class of callbacks and returns a function of its options, or None if it can't: for
 classes whose constructor takes something else than options."""
 
+TrainerMaker = Callable[[type, object], "type | None"]
+
+trainers: list[TrainerMaker] = []
+"""Each takes a class of trainers and a model, and returns a subclass with the model's own steps, or
+None if the model has none."""
+
+WITH_STEPS = ("lightning", "pytorch_lightning")
+"""Packages whose models have steps of their own."""
+
 DIALECTS: dict[str, str] = {
     "adaptiveneuralnetwork": "adaptive_neural_network",
     "dream_trainer": "dream_trainer",
@@ -124,6 +133,21 @@ def maker_of(kind: type) -> Callable[..., Any] | None:
     """A function of the options of a class of another framework's callbacks; None for others."""
     _import_dialects_of(kind)
     return next((made for maker in makers if (made := maker(kind)) is not None), None)
+
+
+def trainer_class(kind: type, model: object) -> type:
+    """The class of a trainer of `model`: `kind`, or a subclass where the model has its own steps.
+
+    Args:
+        kind: The class of trainers.
+        model: The model as it was given.
+    """
+    model_class = model if isinstance(model, type) else type(model)
+    if not any(cls.__module__.partition(".")[0] in WITH_STEPS for cls in model_class.__mro__):
+        return kind
+    _import_dialects_of(model_class)
+    found = (made for maker in trainers if (made := maker(kind, model)) is not None)
+    return next(found, kind)
 
 
 def _import_dialects_of(kind: type) -> None:

@@ -36,19 +36,19 @@ from trackside.step.optimization import Clip, Scheduler, trainable
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
 from trackside.trainer import assembly, declared, trained_before
+from trackside.trainer.chosen_class import ChosenByModel
 from trackside.trainer.current_model import CurrentModel
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.settings import Result, Settings
 from trackside.vocabulary.idioms import refuses_idioms
 
 _PAIRS = frozenset((tuple, list))
-
 Data = Any
 """A `Dataset`, a `DataLoader`, or any iterable of batches."""
 
 
 @refuses_idioms
-class Trainer(Callback[Any]):
+class Trainer(ChosenByModel):
     """Trains, evaluates and predicts.
 
     A subclass may override the steps (`training_step`, `evaluation_step`, `predict_step`,

@@ -7,14 +7,16 @@ Lightning installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from trackside.dialects.lightning.checkpoint import as_theirs, take
 from trackside.dialects.lightning.hooks import Callback as Callback
 from trackside.dialects.lightning.refused import refuse_built_in
 from trackside.dialects.lightning.states import call_of
-from trackside.dialects.lightning.trainer import OVER, TrainerView
+from trackside.dialects.lightning.trainer import MODULE, OVER, RETURNED, TrainerView
 from trackside.dialects.translation import Adapter, Call, Row, carried_by, row
 from trackside.dialects.values import as_mapping
 from trackside.dialects.view import ends_step, validation_name
@@ -72,7 +74,7 @@ def _train_batch_start(adapter: LightningAdapter, run: Run, batch: Any) -> None:
 
 
 def _train_batch_done(adapter: LightningAdapter, run: Run, batch: Any, output: Any) -> None:
-    adapter.held = (output, batch)
+    adapter.held = (adapter.outputs(as_mapping, output), batch)
     if not ends_step(run):
         _release(adapter, run)
 
@@ -80,10 +82,8 @@ def _train_batch_done(adapter: LightningAdapter, run: Run, batch: Any, output: A
 def _release(adapter: LightningAdapter, run: Run) -> None:
     held, adapter.held = adapter.held, None
     if held is not None:
-        output, batch = held
+        outputs, batch = held
         index = run.progress.epoch_batches_completed - 1
-        key = ("step", run.progress.batches_completed)
-        outputs = adapter.view.once(key, lambda: as_mapping(output))
         adapter.call("on_train_batch_end", outputs, batch, index)
 
 
@@ -110,15 +110,15 @@ def _evaluating(call: str, name: str, *, batches: str = "") -> Call:
         elif batches == "start":
             adapter.call(name, given[0], evaluation.batches_completed)
         else:
-            batch, output = given
-            adapter.call(name, evaluated(output), batch, evaluation.batches_completed - 1)
+            batch, outputs = given[0], adapter.outputs(evaluated, given[1])
+            adapter.call(name, outputs, batch, evaluation.batches_completed - 1)
 
     return calling
 
 
 def evaluated(output: Any) -> Any:
     """The output of an evaluation's step: a tensor as it is, else a dict."""
-    return output.detach() if hasattr(output, "detach") else as_mapping(output)
+    return output.detach() if isinstance(output, Tensor) else as_mapping(output)
 
 
 def _sanity(name: str) -> Call:
@@ -291,6 +291,24 @@ class LightningAdapter(Adapter):
     def call(self, name: str, *given: Any) -> None:
         """Call their hook `name`; what it returns counts for nothing there."""
         getattr(self.foreign, name)(self.view, self.view.lightning_module, *given)
+
+    def outputs(self, read: Callable[[Any], Any], output: Any) -> Any:
+        """The outputs of a step for their hooks.
+
+        Args:
+            read: From the output of the trainer's step to them.
+            output: That output; of a `LightningModule`, its own result counts.
+        """
+        if MODULE not in self.view.shared:
+            run = self.view.run
+            done = 0 if run.evaluation is None else run.evaluation.batches_completed
+            key = (read, run.progress.batches_completed, done)
+            return self.view.once(key, lambda: read(output))
+        returned = self.view.shared.get(RETURNED)
+        if read is evaluated:
+            return returned
+        parts = returned if isinstance(returned, Mapping) else {"loss": output.loss}
+        return {n: v.detach() if isinstance(v, Tensor) else v for n, v in parts.items()}
 
     def check(self, run_class: type[Run], others: Iterable[Ours[Any]]) -> None:
         """Refuse built-ins that work on the inside of their loop."""

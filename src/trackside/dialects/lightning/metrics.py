@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,11 +16,14 @@ class CallbackMetrics(dict[str, Tensor]):
 
     Args:
         run: Whose records are read.
+        aliases: Further names of recorded values, which those who log fill in.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, aliases: Mapping[str, Iterable[str]]) -> None:
         super().__init__()
-        self._run = run
+        self._run, self._aliases = run, aliases
+        self.own: set[str] = set()
+        """Names that a `LightningModule` logs: no record replaces them, but for its aliases."""
         self._records = 0
 
     def refreshed(self) -> CallbackMetrics:
@@ -39,9 +42,10 @@ class CallbackMetrics(dict[str, Tensor]):
         """Keep values under their names, and those without a slash."""
         for name, value in values.items():
             tensor = as_tensor(value)
-            self[name] = tensor
-            if "/" in name:
-                self[name.replace("/", "_")] = tensor
+            for form in {name, name.replace("/", "_")} - self.own:
+                self[form] = tensor
+            for alias in self._aliases.get(name, ()):
+                self[alias] = tensor
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from trackside.checkpoint.retention import Retention
 from trackside.checkpoint.selection import best_valid
 from trackside.dialects.view import View
 from trackside.lifecycle.adoption import original
 from trackside.run import Run
+from trackside.step.optimization import Clip
 
 LOG_EVERY = 50
 """Steps between records where the schedule isn't one of steps; theirs by default, too."""
@@ -91,6 +93,11 @@ class TrainerSettings(View):
         """The first of them, or None."""
         return next(iter(self.checkpoint_callbacks), None)
 
+    @property
+    def precision_plugin(self) -> SimpleNamespace:
+        """Clips gradients, for modules that optimize by hand."""
+        return SimpleNamespace(clip_gradients=clip_gradients)
+
     # --- what their own callbacks read of its insides ------------------------------------------
 
     @property
@@ -103,6 +110,16 @@ class TrainerSettings(View):
     def _logger_connector(self) -> SimpleNamespace:
         due = (self.run.progress.steps_completed + 1) % self.log_every_n_steps == 0
         return SimpleNamespace(should_update_logs=due or self.run.stopping)
+
+
+def clip_gradients(
+    optimizer: Optimizer, clip_val: float = 0.0, gradient_clip_algorithm: str = "norm"
+) -> None:
+    """Limit the gradients of an optimizer."""
+    if clip_val:
+        kind = str(getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm))
+        limit = Clip(value=clip_val) if kind == "value" else Clip(norm=clip_val)
+        limit(optimizer)
 
 
 class CheckpointView(View):

@@ -38,8 +38,12 @@ def call_of(run: Run) -> str:
     """
     if run.mode != "evaluate":
         return FUNCTIONS[run.mode]
-    names = list(getattr(run, "data", {}))
-    return "validate" if any(name.startswith("val") for name in names) else "test"
+    return next(map(stage_of_data, getattr(run, "data", {})), "test")
+
+
+def stage_of_data(name: str) -> str:
+    """`validate` for data whose name begins with `val`, else `test`."""
+    return "validate" if name.startswith("val") else "test"
 
 
 def stage_of(run: Run, evaluation: Evaluation | None) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trackside.dialects.view import View, so_far
+from trackside.lifecycle.hooks import Callback
 from trackside.machine.paths import local_path
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ OPERATIONS: dict[str, Literal["mean", "sum", "min", "max"]] = {
     "max": "max",
 }
 """Their words for a reduction, and ours."""
+
+
+LOSS = "__loss__"
+"""Where the views keep the last loss that a module by hand went backward from."""
 
 
 class Strategy(View):
@@ -119,6 +124,13 @@ class Strategy(View):
         if self.run.world.size == 1:
             return tensor
         return torch.stack([t.to(tensor.device) for t in self.run.world.gather(tensor)])
+
+    def backward(self, loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Add the gradients of a loss, for modules that optimize by hand."""
+        self.shared[LOSS] = loss.detach()
+        self.run.emit(Callback.on_backward_start, loss)
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.run.emit(Callback.on_backward_end, loss)
 
     def remove_checkpoint(self, filepath: Any) -> None:
         """Remove a file or folder that was saved; on rank 0."""

@@ -20,6 +20,14 @@ from trackside.run import Run
 
 OVER = "__over__"
 """Where the views keep whether training is over."""
+MODULE = "__module__"
+"""Where they keep the model, if it is a `LightningModule`."""
+RETURNED = "__returned__"
+"""Where they keep the result of such a module's last step, for the hooks after it."""
+SCHEDULERS = "__schedulers__"
+"""Where they keep those that a `LightningModule` moves by hand."""
+DATAMODULE = "__datamodule__"
+"""Where they keep the data, if it is a `LightningDataModule`."""
 
 
 class TrainerView(TrainerSettings):
@@ -31,7 +39,6 @@ class TrainerView(TrainerSettings):
         "test": "`run.evaluate(name)`, in a `trackside.Callback`",
         "predict": "after the run: `trainer.predict(data)`",
         "accelerator": "`Settings(device=...)` chooses the device; `DeviceStats` records its load",
-        "precision_plugin": "`run.precision` has number formats and the loss scaler",
         "profiler": "the callback `Profiler`",
         "validate_loop": "`run.evaluation` has the evaluation under way",
         "test_loop": "`run.evaluation` has the evaluation under way",
@@ -149,11 +156,17 @@ class TrainerView(TrainerSettings):
     @property
     def callback_metrics(self) -> CallbackMetrics:
         """The newest value of everything that was logged, as tensors."""
+        return self.kept_metrics.refreshed()
+
+    @property
+    def kept_metrics(self) -> CallbackMetrics:
+        """The same, without a look at what was recorded since."""
         shared = self.shared
         metrics: CallbackMetrics | None = shared.get("__metrics__")
         if metrics is None:
-            metrics = shared["__metrics__"] = CallbackMetrics(self.run)
-        return metrics.refreshed()
+            aliases = shared.setdefault("__aliases__", {})
+            metrics = shared["__metrics__"] = CallbackMetrics(self.run, aliases)
+        return metrics
 
     logged_metrics = callback_metrics
 
@@ -239,8 +252,9 @@ class TrainerView(TrainerSettings):
 
     @property
     def lightning_module(self) -> Any:
-        """The `pl_module` of hooks."""
-        return vars(self)["_module"]
+        """The `pl_module` of hooks: the model itself, where it is a `LightningModule`."""
+        own = self.shared.get(MODULE)
+        return vars(self)["_module"] if own is None else own
 
     @property
     def model(self) -> Any:
@@ -260,7 +274,8 @@ class TrainerView(TrainerSettings):
     @property
     def lr_scheduler_configs(self) -> list[Any]:
         """All schedulers: `scheduler`, `interval`, `frequency`, `monitor`, `name`."""
-        return [
+        by_hand = self.shared.get(SCHEDULERS, ())
+        return [SimpleNamespace(scheduler=one, interval="epoch", name=None) for one in by_hand] + [
             SimpleNamespace(
                 scheduler=one.scheduler,
                 interval=one.interval,
@@ -273,7 +288,10 @@ class TrainerView(TrainerSettings):
             for one in so_far(self.run, "schedulings").values()
         ]
 
-    datamodule = property(lambda self: None, doc="None: data is given to `fit`.")
+    @property
+    def datamodule(self) -> Any:
+        """The `LightningDataModule` that was given as data, or None."""
+        return self.shared.get(DATAMODULE)
 
     def _loader(self, name: str | None) -> Any:
         source = so_far(self.run, "data").get(name or "")

@@ -84,7 +84,7 @@ class LightningModule(nn.Module):
         plugin.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def backward(self, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any

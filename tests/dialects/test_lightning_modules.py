@@ -221,7 +221,7 @@ def test_several_loaders_of_a_validation_are_told_apart() -> None:
         validation_step = step
 
     _, trainer = made(Several)
-    result = trainer.fit(epochs=1)
+    result = trainer.fit(None, epochs=1)
 
     assert [index for index, _ in seen] == [0] * 11 + [1] * 11
     assert [index for _, index in seen] == [*range(11), *range(11)]
@@ -297,7 +297,7 @@ def test_the_module_sees_its_trainer_only_while_a_run_goes_on() -> None:
 
 def test_a_module_with_data_of_its_own_needs_no_other() -> None:
     module, trainer = made(Whole)
-    result = trainer.fit(epochs=1)
+    result = trainer.fit(None, epochs=1)
 
     assert result.outcome.step == 11
     assert module.stages == ["fit"]
@@ -330,7 +330,7 @@ def test_a_data_module_is_torn_down_when_the_run_fails() -> None:
 def test_a_run_without_data_says_where_it_could_come_from() -> None:
     _, trainer = made(Classifier)
     with pytest.raises(DataError, match="nothing has `train_dataloader`"):
-        trainer.fit(epochs=1)
+        trainer.fit(None, epochs=1)
 
 
 def test_callbacks_that_a_module_configures_join() -> None:
@@ -443,7 +443,7 @@ def test_a_module_may_go_backward_in_its_own_way() -> None:
 
     def backward(self: Any, loss: Tensor) -> None:
         seen.append(float(loss.detach()))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     fit(variant(backward=backward), steps=2)
     assert len(seen) == 2

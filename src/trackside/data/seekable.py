@@ -72,6 +72,8 @@ class ExcludingSampler:
         """Number of a batch, and how many samples at its beginning are done and left out."""
         self.remembers = False
         """Whether to note the indices of the newest batches."""
+        self.notes: bool | None = None
+        """Whether to do so for the moment; None: it is never asked within a pass."""
         self.first_batch: Any = None
         """The first batch of the newest pass, once it is drawn; None before, and without any."""
         self._held: dict[int, Any] = {}
@@ -87,7 +89,8 @@ class ExcludingSampler:
 
     def __iter__(self) -> Iterator[Any]:
         batches = self._noting_first()
-        if self.left_out or self.remembers or self.begun[1]:
+        self._held.clear()
+        if self.left_out or self.remembers or self.notes is not None or self.begun[1]:
             return self._chosen(batches, self.left_out)
         return batches
 
@@ -100,16 +103,24 @@ class ExcludingSampler:
         yield from batches
 
     def _chosen(self, batches: Iterator[Any], left_out: frozenset[int]) -> Iterator[Any]:
-        self._held.clear()
         for number, batch in enumerate(batches):
             if number in left_out:
                 continue
             if self.begun[1] and number == self.begun[0]:
                 batch = batch[self.begun[1] :]
-            if self.remembers:
+            if self.remembers or self.notes:
                 self._held[number] = batch
                 self._held.pop(number - REMEMBERED, None)
             yield batch
+
+    def remember(self, briefly: bool | None) -> None:
+        """Note the indices of batches: from the next pass on (None), for the moment, or no more."""
+        if briefly is None:
+            self.remembers = True
+            return
+        self.notes = briefly
+        if not briefly and not self.remembers:
+            self._held.clear()
 
     def samples_of(self, number: int) -> tuple[int, ...]:
         """Indices of the samples of a batch of this pass; empty when they aren't remembered."""

@@ -141,10 +141,10 @@ class DataSource:
         """
         self._excluded.add((batch.epoch, batch.number) for batch in batches)
 
-    def remember(self) -> None:
-        """From the next pass on, note which samples the newest batches hold, for `identify`."""
+    def remember(self, briefly: bool | None = None) -> None:
+        """From the next pass on, or `briefly`, note the samples of the newest batches."""
         if self._seekable is not None:
-            self._seekable.chosen.remembers = True
+            self._seekable.chosen.remember(briefly)
 
     def identify(self, epoch: int, batches_done: int) -> TrainingBatch:
         """Identity of the batch after `batches_done` others of a pass, as far as known."""

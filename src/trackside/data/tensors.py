@@ -196,6 +196,9 @@ class TensorLoader:
         """The sampler that excludes batches: itself."""
         return self
 
+    def remember(self, briefly: bool | None) -> None:
+        """Do nothing: the order of a pass is known as a whole."""
+
     def samples_of(self, number: int) -> tuple[int, ...]:
         """Indices of the samples of a batch of this pass."""
         if self._pass is None:

@@ -8,6 +8,7 @@ has changed.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -89,13 +90,16 @@ def _can_begin_inside(loader: object) -> bool:
     )
 
 
-def compare(training: Training, saved: Conditions | None, config: Mapping[str, Any]) -> None:
+def compare(training: Training, saved: Conditions | None, config: Mapping[str, Any]) -> bool:
     """Tell once what differs from the checkpoint, and keep the place within the epoch.
 
     Args:
         training: Put back to the checkpoint.
         saved: What the run was built with that saved it; None where the checkpoint doesn't say.
         config: Its settings.
+
+    Returns:
+        Whether anything differs.
 
     Raises:
         CheckpointError: The batch size has changed, and the data can't begin where it stopped.
@@ -118,6 +122,24 @@ def compare(training: Training, saved: Conditions | None, config: Mapping[str, A
         }
     if told and run.world.is_global_zero:
         logger.warning("resumed with what differs from the checkpoint:\n  %s", "\n  ".join(told))
+    return bool(told)
+
+
+def same_options(now: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+    """Whether a run was given the same options, but for its folder and when it records."""
+    return _options_of(now) == _options_of(saved)
+
+
+def _options_of(config: Mapping[str, Any]) -> str:
+    kept = {name: value for name, value in config.items() if name != "log_every"}
+    experiment = dict(kept.get("experiment") or {})
+    trainer = dict(experiment.get("trainer") or {})
+    experiment["trainer"] = {n: v for n, v in trainer.items() if n not in ("directory", "resume")}
+    return json.dumps({**kept, "experiment": experiment}, sort_keys=True, default=_as_plain)
+
+
+def _as_plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else repr(value)
 
 
 def _settings(now: Mapping[str, Any], saved: Mapping[str, Any]) -> Iterator[str]:

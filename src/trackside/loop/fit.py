@@ -64,6 +64,8 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
             roll_back(training)
             safe_point(training)
             take(training)
+    if training.setup.following is not None:
+        training.setup.following.finish()
     safe_point(training)
     # After the last save, which keeps each rank's own for a run that is prolonged.
     take_from_rank_zero(run.world, buffers_of(training.setup.modules.values()))
@@ -291,7 +293,7 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
             loss, weight, total = weigh(run.world, share, loss, weight)
         if weight is None:
             weight = samples
-        setup.record_loss((mean, weight))  # kept on the device; `after_step` folds them
+        listeners.record_loss((mean, weight))  # kept on the device; `after_step` folds them
         if parts is not None:
             loss = parts.scale(loss, weight if total is None else total)
         if listeners.plain_backward:
@@ -321,6 +323,8 @@ def prepared(training: Training, batch: Batch, origin: Origin) -> Batch:
     training.position.share = origin.share
     if setup.noting is not None and origin.drawn:
         setup.noting.batch(TRAIN, origin.number, origin.drawn)
+    if setup.following is not None and setup.following.active:
+        setup.following.batch(training, batch, origin)
     if run.device.type != "cpu":
         batch = move(batch, run.device)
     if training.listeners.batch_start:

@@ -13,7 +13,7 @@ from trackside.distributed.state import placement
 from trackside.errors import CheckpointError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop import elastic
-from trackside.loop.comparison import compare, conditions
+from trackside.loop.comparison import compare, conditions, same_options
 from trackside.loop.snapshot import restore
 from trackside.loop.state import Training
 from trackside.machine import randomness
@@ -35,18 +35,24 @@ def resume(training: Training, which: Resume, *, is_new_directory: bool) -> None
     training.position.built = conditions(training)
     found = find(training.run, which, is_new_directory=is_new_directory)
     if found is not None:
-        _restore(training, found)
+        _restore(training, found, follow=True)
 
 
-def _restore(training: Training, found: Selection) -> None:
+def _restore(training: Training, found: Selection, *, follow: bool = False) -> None:
     shared, own = read(training.run, found)
     taken = None
     if found.checkpoint.manifest.world_size != training.run.world.size:
         taken = elastic.take_place(training, found.checkpoint, shared, own)
     training.fire(Callback.on_checkpoint_load, shared)
     restore(training, shared, own)
-    compare(training, shared["loop"].get("built"), shared["config"])
+    differs = compare(training, shared["loop"].get("built"), shared["config"])
     elastic.keep_place(training, taken)
+    following = training.setup.following
+    if following is not None and not follow:
+        following.forget(training)
+    elif following is not None:
+        losses = not differs and same_options(training.run.config, shared["config"])
+        following.expect(training, shared, losses=losses)
 
 
 def restore_newest(training: Training, reason: str) -> None:

@@ -135,6 +135,8 @@ def _save(training: Training, requests: list[Request]) -> None:
             return  # a rollback requested by `on_checkpoint_save`: the state is not worth saving
         reason = ", ".join(f"{request.reason} ({request.who})" for request in requests)
         run.saver.save(run, shared, own, reason)
+    if training.setup.following is not None:
+        training.setup.following.begin(training, shared)
 
 
 def notice_saves(training: Training) -> None:

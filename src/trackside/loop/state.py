@@ -19,6 +19,7 @@ from trackside.distributed.replicas import Replicas
 from trackside.distributed.sharding import Share
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.following import Following
 from trackside.loop.noting import Noting
 from trackside.outcome import Outcome, Status, status_of_stop
 from trackside.progress import SkippedStep, training_batches
@@ -93,6 +94,8 @@ class Setup:
     """Notices when another rank fails; None in one process."""
     prefetcher: Callable[[Iterator[LoadedBatch], DataSource], Iterator[LoadedBatch]] | None = None
     """Lets batches begin their way to the device before their turn; None: at their turn."""
+    following: Following | None = None
+    """Notes the steps after each checkpoint; None where nothing is compared after a resume."""
     noting: Noting | None = None
     """Notes what ranks compare; None in one process, and where nothing is to be compared."""
     uncounted: set[str] = field(default_factory=set)
@@ -125,6 +128,8 @@ class Listeners:
     """Whether the backward pass is torch's own, with nothing around it."""
     plain_update: bool
     """Whether the update is torch's own, with nothing around it."""
+    record_loss: Callable[[Any], None]
+    """Takes a pair of loss and weight of each batch."""
     may_skip: bool
     """Whether a callback may skip a step: several ranks then agree before each update."""
 
@@ -133,6 +138,7 @@ class Listeners:
         """The listeners among the present callbacks of a run."""
         heard, events, steps = setup.events.has_listeners, setup.events, setup.steps
         unscaled = setup.precision.scaler is None and not steps.manual_optimization
+        following = setup.following if setup.following and setup.following.active else None
         skips = any(member.skips_steps for member in (steps, *setup.run.callbacks))
         return cls(
             step_start=heard(Callback.on_step_start),
@@ -141,7 +147,9 @@ class Listeners:
             batch_end=heard(Callback.on_batch_end),
             step_context=bool(events.contexts["step_context"]),
             several=setup.replicas is not None,
+            record_loss=setup.record_loss if following is None else following.loss,
             plain_forward=setup.replicas is None
+            and following is None
             and setup.run.device.type == "cpu"
             and not heard(Callback.on_batch_start),
             plain_backward=unscaled

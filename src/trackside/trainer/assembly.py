@@ -20,6 +20,7 @@ from trackside.distributed.session import RankSession
 from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.loop import ways
+from trackside.loop.following import Following
 from trackside.loop.noting import Noting
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.machine import randomness
@@ -149,6 +150,7 @@ def assemble(
         training_step=trainer.training_step,
         loss=loss,
         replicas=replicas,
+        following=_following(run, settings, log) if training else None,
         watch=ranks.watch,
         noting=noting,
         prefetcher=prefetcher_for(run.device, settings.prefetch_batches),
@@ -159,6 +161,17 @@ def assemble(
     if training:
         ways.choose(found, settings.step, compiles_models=bool(settings.compile))
     return found
+
+
+def _following(run: Run, settings: Settings, log: MetricLog) -> Following | None:
+    """Notes of the steps after each checkpoint; None where nothing is to be compared."""
+    if settings.on_resume_differs is None:
+        return None
+    exact = settings.deterministic or run.device.type == "cpu"
+    keep = log.mean("train/loss").keep
+    if run.saver is not None:
+        run.data[TRAIN].remember(False)
+    return Following(run, keep, settings.on_resume_differs, exact=exact)
 
 
 def _noting(run: Run, settings: Settings, replicas: Replicas | None) -> Noting | None:

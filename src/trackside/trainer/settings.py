@@ -52,6 +52,10 @@ class Settings:
     when_ranks_differ: Literal["raise", "warn"] = "raise"
     """A run whose ranks differ ends with an error that names what differs
     first, or warns of it once."""
+    on_resume_differs: Literal["warn", "raise"] | None = "warn"
+    """The first three steps after a checkpoint are noted, and compared after a resume from it: the
+    samples and their contents exactly, losses exactly on a CPU and with `deterministic`, else to
+    1 %. A run that goes on otherwise warns of it once, or ends. None notes nothing."""
     prefetch_batches: int | None = None
     """Batches fetched ahead of their turn and copied to the device beside its work, from pinned
     memory. None: one on devices that can do so, where the first batch of the pass has a mebibyte or
@@ -84,6 +88,12 @@ class Settings:
                 f"when_ranks_differ={self.when_ranks_differ!r} isn't a choice",
                 expected="raise, warn",
                 option="when_ranks_differ",
+            )
+        if self.on_resume_differs not in ("warn", "raise", None):
+            raise ConfigurationError(
+                f"on_resume_differs={self.on_resume_differs!r} isn't a choice",
+                expected="warn, raise, or None",
+                option="on_resume_differs",
             )
         if not self.stop_grace_seconds >= 0:
             raise ConfigurationError(

@@ -106,23 +106,23 @@ def compare(training: Training, saved: Conditions | None, config: Mapping[str, A
     """
     run = training.run
     training.position.begun = (0, 0)
-    told = list(_settings(run.config, config))
+    lines = list(_settings(run.config, config))
     if saved is not None:
         now = conditions(training)
         for name in now["optimizers"].keys() & saved["optimizers"].keys():
-            told += _of_optimizer(
+            lines += _of_optimizer(
                 name, saved["optimizers"][name], training.position.built["optimizers"][name]
             )
-        told += _of_data(training, saved["data"], now["data"])
+        lines += _of_data(training, saved["data"], now["data"])
         built = training.position.built  # before any state was put back
-        told += _of_callbacks(saved.get("callbacks", {}), built["callbacks"])
+        lines += _of_callbacks(saved.get("callbacks", {}), built["callbacks"])
         training.position.built = {
             **training.position.built,
             "optimizers": {**now["optimizers"], **saved["optimizers"]},
         }
-    if told and run.world.is_global_zero:
-        logger.warning("resumed with what differs from the checkpoint:\n  %s", "\n  ".join(told))
-    return bool(told)
+    if lines and run.world.is_global_zero:
+        logger.warning("resumed with what differs from the checkpoint:\n  %s", "\n  ".join(lines))
+    return bool(lines)
 
 
 def same_options(now: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:

@@ -86,7 +86,7 @@ class CompiledSteps:
             samples = settle(training, setup.sources[TRAIN], batch, samples, said)
         if weight is None:
             weight = samples
-        setup.record_loss((loss, weight))
+        listeners.record_loss((loss, weight))
         if parts is not None:
             _scale(gradients, parts.scale(torch.ones_like(loss), weight))
         if listeners.plain_backward:

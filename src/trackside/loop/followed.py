@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,8 +47,7 @@ def read_notes(folder: Path, name: str, key: str) -> dict[int, Note]:
     """
     try:
         with open_inside(folder, name) as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _READ_BYTES))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
             lines = file.read().splitlines()
     except OSError:
         return {}  # an older run, or one whose notes could not be written

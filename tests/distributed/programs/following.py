@@ -44,7 +44,7 @@ def train(folder: Path, seed: int, resume: Path | None = None) -> list[str]:
         seed=0,
     )
     logging.getLogger("trackside").addHandler(kept := Kept())
-    trainer.fit(points(seed), steps=12, batch_size=8, resume=resume)
+    trainer.fit(points(seed), steps=16, batch_size=8, resume=resume)
     logging.getLogger("trackside").removeHandler(kept)
     return kept.said
 
@@ -55,6 +55,6 @@ if __name__ == "__main__":
     rank = RankInfo.from_environment().rank
     [notes] = (folder / "checkpoints").glob(f"following.*.{rank}.jsonl")
     claim("noted", len(notes.read_text().splitlines()))
-    place = folder / "checkpoints" / "step-0000000007"
+    place = min((folder / "checkpoints").glob("step-*"))
     claim("honest", train(folder, 0, resume=place))
     claim("replaced", train(folder, 1, resume=place))

@@ -21,6 +21,7 @@ PRELOADED = [
     "tests.stations",
     "tests.faults.programs.long_run",
     "tests.faults.programs.control_run",
+    "tests.faults.programs.kept_run",
 ]
 
 

@@ -60,6 +60,12 @@ ALL = (
         ("tests/dialects/test_lightning_originals.py",),
     ),
     Environment(
+        "hosts",
+        HOME,
+        ("lightning", "transformers", "accelerate", "keras", "pytorch-ignite"),
+        ("tests/resume/test_hosts.py", "tests/faults/test_kept_runs.py"),
+    ),
+    Environment(
         "noether-dream",
         "3.12",
         # Noether pins its torch, which Dream Trainer alone would leave open.

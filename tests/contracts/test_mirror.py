@@ -21,6 +21,8 @@ TESTED_IN = {
     "by_hand/steps.py": "by_hand/test_attached.py",
     "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
+    "resume/lightning_host.py": "resume/test_hosts.py",
+    "resume/transformers_host.py": "resume/test_hosts.py",
     "run_folder/names.py": "run_folder/test_inside.py",
     "run_folder/small_files.py": REPORTS + "test_reading.py",
     "callbacks/reporting/decisions.py": REPORTS + "test_reading.py",

@@ -11,11 +11,16 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from tests.faults.programs import control_run, long_run
+from tests.faults.programs import control_run, kept_run, long_run
 from tests.forks import FORKS, start_server
 
 SAVE_INTERVAL = 3
-Options = long_run.Options | control_run.ControlOptions
+Options = long_run.Options | control_run.ControlOptions | kept_run.KeptOptions
+PROGRAMS: dict[type[Any], Any] = {
+    long_run.Options: long_run,
+    control_run.ControlOptions: control_run,
+    kept_run.KeptOptions: kept_run,
+}
 
 
 class Life:
@@ -100,7 +105,7 @@ def live(options: Options, line: Any, waits_at: tuple[str, int]) -> None:
             waited = True
             line.recv()  # until the signals are sent: no clock decides what comes first
 
-    program = long_run if isinstance(options, long_run.Options) else control_run
+    program = PROGRAMS[type(options)]
     try:
         sys.exit(program.train(options, tell))
     except Exception:

@@ -45,7 +45,7 @@ def train(folder: Path, die_at: int | None = None) -> str:
         for _ in run.epochs(5):
             for inputs, target in run.batches():
                 loss = nn.functional.mse_loss(model(inputs), target)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 optimizer.zero_grad()
                 run.step_done(loss)

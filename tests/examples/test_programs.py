@@ -54,3 +54,20 @@ def test_the_language_model_weighs_by_characters_and_writes() -> None:
     losses = result.history.values("val/loss")
     assert losses[-1] < 4.9, "better than guessing among 128 characters"
     assert written.startswith("def __init__(self")
+
+
+def test_a_kept_loop_that_is_killed_goes_on_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import kept_loop
+
+    def power(*_: int) -> None:
+        raise SystemError
+
+    monkeypatch.setattr("os.kill", power)
+    whole = kept_loop.train(tmp_path / "whole")
+    with pytest.raises(SystemError):
+        kept_loop.train(tmp_path / "killed", die_at=33)
+
+    assert kept_loop.train(tmp_path / "killed") == whole
+    assert "went on from step-0000000030" in capsys.readouterr().out

@@ -15,7 +15,8 @@ from tests.faults.programs import control_run, kept_run, long_run
 from tests.forks import FORKS, start_server
 
 SAVE_INTERVAL = 3
-Options = long_run.Options | control_run.ControlOptions | kept_run.KeptOptions
+Options = long_run.Options | control_run.ControlOptions
+AnyOptions = Options | kept_run.KeptOptions
 PROGRAMS: dict[type[Any], Any] = {
     long_run.Options: long_run,
     control_run.ControlOptions: control_run,
@@ -36,7 +37,7 @@ class Life:
 
     def __init__(
         self,
-        options: Options,
+        options: AnyOptions,
         *,
         kill_after: int | None = None,
         send: Sequence[int] = (),
@@ -92,7 +93,7 @@ class Life:
         return [line[1:] for line in self.lines if line[0] == "closed"]
 
 
-def live(options: Options, line: Any, waits_at: tuple[str, int]) -> None:
+def live(options: AnyOptions, line: Any, waits_at: tuple[str, int]) -> None:
     """What the process does."""
     os.setsid()
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -134,7 +135,7 @@ def check(found: Sequence[Life], unbroken: Life, *, may_lose: int) -> None:
         done = max([done, *life.steps])
 
 
-def kill_and_resume(options: Options, unbroken: Life, dice: random.Random) -> list[Life]:
+def kill_and_resume(options: AnyOptions, unbroken: Life, dice: random.Random) -> list[Life]:
     """Kill the training once or twice at random moments, then let it come to its end."""
     moments = [dice.randint(1, len(unbroken.lines) - 2) for _ in range(dice.choice([1, 1, 2]))]
     return [*(Life(options, kill_after=moment) for moment in moments), Life(options)]

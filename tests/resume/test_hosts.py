@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.programs.kept_run import Host, KeptOptions, Network, train
+from tests.faults.programs.kept_run import Host, KeptOptions, Network, loader, train
 from trackside import UsageError, resume
 
 pytestmark = pytest.mark.peers
@@ -68,26 +68,30 @@ def test_a_second_process_in_the_folder_is_refused(host: Host) -> None:
 
 
 def test_lightning_with_a_loader_that_is_not_kept_is_refused() -> None:
+    import lightning
+
     from tests.faults.programs import kept_hosts
 
     kept = resume.in_lightning("run")
-    trainer = kept_hosts.lightning.Trainer(
+    trainer = lightning.Trainer(
         callbacks=[kept], accelerator="cpu", enable_checkpointing=False, logger=False
     )
 
     with pytest.raises(UsageError, match=r"kept\.loader"):
-        trainer.fit(kept_hosts.Module(Network()), kept_hosts.loader(KeptOptions("run")))
+        trainer.fit(kept_hosts.Module(Network()), loader(KeptOptions("run")))
 
 
 def test_lightning_s_own_checkpoints_go_where_they_went() -> None:
+    import lightning
+
     from tests.faults.programs import kept_hosts
 
     kept = resume.in_lightning("run", every="3 steps")
-    own = kept_hosts.lightning.pytorch.callbacks.ModelCheckpoint("own", save_last=True)
-    trainer = kept_hosts.lightning.Trainer(
+    own = lightning.pytorch.callbacks.ModelCheckpoint("own", save_last=True)
+    trainer = lightning.Trainer(
         callbacks=[kept, own], accelerator="cpu", max_epochs=1, logger=False
     )
-    data = kept_hosts.loader(KeptOptions("run"))
+    data = loader(KeptOptions("run"))
 
     trainer.fit(kept_hosts.Module(Network()), kept.loader(data))
 

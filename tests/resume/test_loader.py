@@ -66,7 +66,8 @@ def test_a_state_from_the_end_of_a_pass_goes_on_with_the_next() -> None:
 
 def test_it_is_between_two_steps_before_each_batch() -> None:
     places: list[tuple[int, int]] = []
-    kept = loader(between=lambda: places.append(kept.position))
+    kept = loader()
+    kept.between = lambda: places.append(kept.position)
 
     drawn(kept)
 

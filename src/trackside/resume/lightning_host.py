@@ -39,8 +39,8 @@ def in_lightning(
 
     Example:
         >>> kept = resume.in_lightning("runs/mine", every="100 steps")
-        >>> trainer = L.Trainer(callbacks=[kept], enable_checkpointing=False)
-        >>> trainer.fit(model, kept.loader(loader), ckpt_path=kept.newest())
+        >>> host = L.Trainer(callbacks=[kept], enable_checkpointing=False)
+        >>> host.fit(model, kept.loader(loader), ckpt_path=kept.newest())
     """
     package = _package()
     callback = import_module(f"{package}.callbacks").Callback
@@ -72,12 +72,12 @@ class _Kept:
         """The checkpoint that the run went on from."""
 
     def loader(self, loader: Any) -> KeptLoader:
-        """The training loader, with a position that is saved; to be given to `trainer.fit`."""
+        """The training loader, with a position that is saved; to be given to `fit`."""
         self._loader = KeptLoader(loader, self._between)
         return self._loader
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole, for `trainer.fit(..., ckpt_path=...)`; or None."""
+        """The newest checkpoint that is whole, for the option `ckpt_path`; or None."""
         found = self.custody.newest()
         return None if found is None else found.path
 
@@ -102,8 +102,7 @@ class _Kept:
             raise UsageError(
                 "the training loader is not one whose position is kept",
                 received=type(trainer.train_dataloader).__name__,
-                remedy="give `kept.loader(loader)` to `trainer.fit`, or return it from "
-                "`train_dataloader`",
+                remedy="give `kept.loader(loader)` to `fit`, or return it from `train_dataloader`",
             )
         self.custody.begin({"model": pl_module}, self.resumed)
         self._clock.start(trainer.global_step, trainer.current_epoch)

@@ -33,7 +33,7 @@ def in_transformers(
 ) -> TransformersKeeper:
     """Let a `transformers.Trainer` save its whole run, and go on bitwise, mid-epoch.
 
-    Make it with `save_strategy="no"`: these checkpoints take the place of its own.
+    Make it with `save_strategy="no"`: these checkpoints take their place.
 
     Args:
         trainer: The trainer, which trains in one process.
@@ -223,7 +223,9 @@ def _as_it_is(batch: Any) -> Any:
 def _plain(loader: Any) -> DataLoader[Any]:
     """The loader without what accelerate puts around it: it would fetch one batch ahead."""
     sampler = getattr(loader.batch_sampler, "sampler", None)
-    if getattr(sampler, "generator", sampler) is None:  # made in the first pass otherwise
+    if (
+        sampler is not None and getattr(sampler, "generator", sampler) is None
+    ):  # made in the first pass otherwise
         sampler.generator = torch.Generator()
     return DataLoader(
         loader.dataset,

@@ -28,7 +28,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 transformers.logging.set_verbosity_error()
 
 
-class Module(lightning.LightningModule):
+class Module(lightning.LightningModule):  # type: ignore[misc]
     """The network as Lightning wants it."""
 
     def __init__(self, network: Network) -> None:
@@ -47,7 +47,7 @@ class Module(lightning.LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
 
-class InLightning(Callback):
+class InLightning(Callback):  # type: ignore[misc]
     """Tells batches and steps."""
 
     def __init__(self, tell: Tell) -> None:
@@ -85,7 +85,7 @@ def in_lightning(network: Network, options: KeptOptions, tell: Tell) -> None:
     trainer.fit(Module(network), kept.loader(loader(options)), ckpt_path=kept.newest())
 
 
-class InTransformers(transformers.TrainerCallback):
+class InTransformers(transformers.TrainerCallback):  # type: ignore[misc]
     """Tells steps."""
 
     def __init__(self, tell: Tell) -> None:

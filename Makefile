@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index coverage bench faults browser mutants standin compat accelerator clean \
+.PHONY: help demo test check schema index docs reference coverage bench faults browser mutants standin compat accelerator clean \
   clean-all
 
 help:  ## list the targets
@@ -107,6 +107,16 @@ dialects: $(TEST_STAMP)  ## callbacks that other frameworks ship, in environment
 
 mutants: $(TEST_STAMP)  ## break what the dialects promise, one by one: a test has to notice each
 	$(BIN)/python -m tests.dialects.mutants $(ARGS)
+
+docs: $(TEST_STAMP)  ## the site of all pages, with reference and search, in build/site
+	@$(PIP_INSTALL) -e ".[docs]"
+	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs/site . build/site
+	@echo "build/site/index.html"
+
+reference: $(TEST_STAMP)  ## write docs/reference again, after a docstring or the help of a command has changed
+	$(BIN)/trackside callbacks --pages docs/reference/callbacks
+	$(BIN)/python -m docs.site.commands
+	$(BIN)/python -m docs.site.python
 
 clean:  ## remove caches and build leftovers (not .venv, not runs)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

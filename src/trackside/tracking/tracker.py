@@ -43,7 +43,7 @@ class TrackedRun:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The configuration as one flat mapping: `{"optimizer/lr": 0.1}`."""
+        """The configuration as one flat mapping, with names such as `optimizer/lr`."""
         return flat(self.config)
 
 

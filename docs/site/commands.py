@@ -24,8 +24,8 @@ _BLOCK = re.compile(r"^(?P<title>\w[^\n]*:)\n(?P<lines>(?:  \S.*\n?)+)", re.M)
 def page() -> str:
     """The page, as Markdown."""
     command = typer.main.get_command(app)
-    with command.make_context("trackside", [], resilient_parsing=True) as context:
-        text = get_docs_for_click(obj=command, ctx=context, name="trackside")
+    context = typer.Context(command, info_name="trackside", resilient_parsing=True)
+    text = get_docs_for_click(obj=command, ctx=context, name="trackside")
     # Help keeps its lines in a terminal; on a page these are code.
     text = _BLOCK.sub(_fenced, text.split("\n", 1)[1].replace("\b", ""))
     return _HEAD + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -1,6 +1,7 @@
 """What the pages show, runs: Python blocks as they stand, commands as far as they can be named.
 
 Blocks of one page share a namespace and run in order, in an empty folder. A block that opens with
+```python train.py is written to that file first, for later blocks to import. One that opens with
 ```python no-run is skipped; there should be few of those, each for a reason the page makes plain.
 """
 
@@ -54,10 +55,15 @@ def name_of(page: Path) -> str:
 def run_page(page: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the Python blocks of a page as a script; a traceback points at the line of the page."""
     script = ModuleType("__main__")
-    script.__file__ = f"{page.stem}.py"
     namespace: dict[str, Any] = vars(script)
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
     for block in blocks(text):
         if block.language == "python" and "no-run" not in block.options:
+            file = next(iter(block.options), f"{page.stem}.py")
+            if block.options:
+                Path(file).write_text(block.code)
+                monkeypatch.delitem(sys.modules, Path(file).stem, raising=False)
+            script.__file__ = file
             padded = "\n" * (block.line - 1) + block.code
             monkeypatch.setitem(sys.modules, "__main__", script)
             exec(compile(padded, page, "exec", dont_inherit=True), namespace)
@@ -142,6 +148,16 @@ def test_a_block_that_fails_is_found_with_its_line(monkeypatch: pytest.MonkeyPat
         run_page(Path("page.md"), text, monkeypatch)
 
     assert caught.traceback[-1].lineno == 7  # pytest counts lines from 0
+
+
+def test_a_block_with_the_name_of_a_file_can_be_imported_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (
+        "```python part.py\nx = 1\n```\n\n```python\nfrom part import x as y\nassert y == 1\n```\n"
+    )
+
+    run_page(Path("page.md"), text, monkeypatch)
 
 
 def test_a_block_within_a_list_is_found() -> None:

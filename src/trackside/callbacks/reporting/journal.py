@@ -79,7 +79,10 @@ class Journal:
 
 
 class _Warnings(logging.Handler):
-    """Hands each different warning to a journal, once."""
+    """Hands each different warning to a journal, once, and to the terminal as if it were not there.
+
+    Python prints a warning to stderr where no handler takes it: this one must not count as such.
+    """
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(logging.WARNING)
@@ -88,6 +91,8 @@ class _Warnings(logging.Handler):
         self.untold = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        if logging.lastResort is not None and not _is_taken(record):
+            logging.lastResort.handle(record)
         try:
             text = printable(record.getMessage())
             if text in self._known:
@@ -99,3 +104,13 @@ class _Warnings(logging.Handler):
             self._journal.write("warning", level=record.levelname.lower(), text=text)
         except Exception:
             self.handleError(record)  # as `logging` does: it prints, and the run goes on
+
+
+def _is_taken(record: logging.LogRecord) -> bool:
+    """Whether a handler other than a journal's takes the record."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if any(not isinstance(handler, _Warnings) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False

@@ -166,6 +166,19 @@ def test_a_course_that_looks_wrong_is_found(subject: str, run: ReportedRun) -> N
     assert subjects(run) == [subject]
 
 
+def test_pauses_between_sessions_are_not_mended_by_saving_more_often() -> None:
+    run = course(train__loss=FALLING)
+    run.sessions = [
+        Session("2026-01-01T00:00:00+00:00", 0),
+        Session("2026-01-02T00:00:00+00:00", 0),
+    ]
+    run.ended = "2026-01-02T01:00:00+00:00"
+    (finding,) = diagnose(run)
+    assert "save" not in finding.remedy
+    run.seconds = 5.0  # a short run that was resumed wasn't slow
+    assert subjects(run) == []
+
+
 def test_noise_is_neither_a_spike_nor_a_rise() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):

@@ -117,6 +117,21 @@ def test_a_warning_of_the_package_is_in_the_journal_once(tmp_path: Path) -> None
     assert [one.text for one in read_run(tmp_path).warnings] == ["the disk is nearly full"]
 
 
+def test_a_warning_is_printed_once_where_nobody_listens_to_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @on(Callback.on_fit_end)
+    def warns(run: Any) -> None:
+        logging.getLogger("trackside").warning("the disk is nearly full")
+
+    monkeypatch.setattr(logging.getLogger("trackside"), "propagate", False)
+    trainer(tmp_path, warns).fit(DATA, epochs=1)
+    assert capsys.readouterr().err.count("the disk is nearly full") == 1
+    monkeypatch.setattr(logging.getLogger("trackside"), "handlers", [logging.NullHandler()])
+    trainer(tmp_path, warns).fit(DATA, epochs=1)
+    assert "the disk is nearly full" not in capsys.readouterr().err
+
+
 def test_what_was_not_committed_is_read_only_where_it_is_asked_for(tmp_path: Path) -> None:
     put(tmp_path, "changes.diff", "+secret")
     assert read_run(tmp_path).changes is None

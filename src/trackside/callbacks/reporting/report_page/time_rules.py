@@ -95,12 +95,16 @@ def _goodput(run: ReportedRun) -> Iterator[Finding]:
     for before, after in pairwise(run.sessions):
         if before.last_step is not None:
             again += max(0, before.last_step - after.first_step)
+    if not again and run.seconds < LONG_SECONDS:
+        return
     yield Finding(
         "goodput",
         "slow",
         f"only {share(run.goodput)} of the time since it was begun was training that counts",
         f"{len(run.sessions)} sessions" + (f", {again:,} steps made twice" if again else ""),
-        "save more often (`Checkpoint(every='10 minutes')`), so that less is made twice",
+        "save more often (`Checkpoint(every='10 minutes')`), so that less is made twice"
+        if again
+        else "no step was made twice: the rest went by between sessions and in their starts",
     )
 
 

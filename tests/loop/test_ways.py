@@ -164,7 +164,7 @@ def test_they_want_an_optimizer_whose_numbers_are_on_the_device(
     monkeypatch.setitem(capturing.GRAPHS, "cpu", RecordedGraphs)
     with pytest.raises(ConfigurationError, match=r"on the host \(give it fused=True\)"):
         looked("captured")
-    with pytest.raises(ConfigurationError, match="on the host .*fused=True or capturable=True"):
+    with pytest.raises(ConfigurationError, match=r"on the host .*fused=True or capturable=True"):
         looked("captured", optimizer=lambda p: torch.optim.AdamW(p))
 
 

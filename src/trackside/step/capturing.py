@@ -89,7 +89,7 @@ def fill(buffers: Any, batch: Any) -> None:
 def python_state(
     modules: Iterable[nn.Module], optimizers: Iterable[Optimizer], owner: object
 ) -> Hashable:
-    """What a recorded step is fixed for; None where it must not be recorded.
+    """Everything that a recorded step is fixed for; None where it must not be recorded.
 
     Modes, numbers and texts among the attributes of modules and of `owner`; where parameters,
     buffers and states of optimizers lie, and which parameters want gradients; numbers of groups but

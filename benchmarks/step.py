@@ -21,7 +21,8 @@ from benchmarks.counting import per_step
 from benchmarks.report import Figure, main, quiet, ratios
 from benchmarks.task import batches, raw_loop
 from trackside import Callback
-from trackside.lifecycle.dispatch import Dispatcher, Member
+from trackside.lifecycle.dispatch import Dispatcher
+from trackside.lifecycle.member import Member
 from trackside.run import Run
 
 STEPS = 300

@@ -184,6 +184,10 @@ class NonFiniteError(TracksideError):
     """A value became NaN or infinite."""
 
 
+class ObserverError(TracksideError):
+    """A callback that declares that it only observes has changed training."""
+
+
 class CorruptionError(TracksideError):
     """A step that was computed twice had different bits."""
 

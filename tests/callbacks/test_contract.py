@@ -58,6 +58,7 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "stop_at": {"options": {"step": 5}, "observer": False},
     "swa": {"options": {"start": "1 epoch"}, "observer": False},
     "sync_batch_norm": {"observer": False},
+    "terminate_on_non_finite": {"skip": {"waits": "on a CPU it looks at once; see `chosen_way`"}},
     "unfreeze": {"options": {"groups": {"0": "1 epoch"}}, "observer": False},
     "wandb": {"options": {"project": "contract", "mode": "offline"}},
 }
@@ -111,3 +112,17 @@ def test_it_keeps_the_contract_at_every_step_and_hook(name: str, weights: Path) 
 
 def test_the_table_names_callbacks_that_exist() -> None:
     assert set(EXPECTED_NOTES) <= set(ALL)
+
+
+KEEP_WHAT_OTHERS_NEED = {"best_metric", "sanity_check", "save_predictions"}
+KEEP_WHAT_OTHERS_NEED |= {"export_model", "requeue", "save_weights"}
+"""Observers whose file, value or refusal is what they are for: an error in them ends the run."""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_observers_warn_and_all_others_raise(name: str) -> None:
+    kind = class_of(name)
+    forgiving = kind.effect == "observes" and name not in KEEP_WHAT_OTHERS_NEED
+
+    assert kind.effect is not None
+    assert kind.on_error == ("warn" if forgiving or name == "watchdog" else "raise")

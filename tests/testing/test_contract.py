@@ -26,6 +26,8 @@ from trackside.testing import RULES, ContractError, Recorder, check_callback
 class Counts(Callback[Run]):
     """Counts steps over all resumes, logs the count, and writes it to a file."""
 
+    effect = "observes"
+
     def __init__(self, file: str = "count.txt", every: int = 1) -> None:
         self.file = file
         self.every = every
@@ -49,6 +51,20 @@ class Counts(Callback[Run]):
         self.steps = state["steps"]
 
 
+class DrawsInAHook(Counts):
+    """Draws in its only hook, after the last step: the weights are the same."""
+
+    def on_fit_end(self, run: Run) -> None:
+        torch.rand(1)
+
+
+class AsksInEachStep(Counts):
+    """Reads a value in each step."""
+
+    def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+        output.loss.item()
+
+
 class Quiet(Counts):
     """Its file is not worth a run."""
 
@@ -57,6 +73,8 @@ class Quiet(Counts):
 
 class Shrinks(Callback[Run]):
     """Changes training on purpose."""
+
+    effect = "changes"
 
     def on_optimizer_step_start(self, run: Run, optimizer: Any) -> None:
         for parameter in run.model.parameters():
@@ -77,7 +95,10 @@ def test_a_callback_that_keeps_it_passes_every_rule(factory: Fn[..., Callback[An
 def test_one_that_changes_training_says_so() -> None:
     report = check_callback(Shrinks, observer=False)
 
-    assert report.skipped == {"observation": "it changes training on purpose"}
+    assert report.skipped == {
+        "observation": "it changes training on purpose",
+        "effect": "it changes, and says so",
+    }
     with pytest.raises(ContractError, match="observation: the trained weights differ"):
         check_callback(Shrinks)
 
@@ -85,7 +106,10 @@ def test_one_that_changes_training_says_so() -> None:
 def test_a_function_can_be_the_factory() -> None:
     report = check_callback(lambda: on(Callback.on_step_end, name="f")(lambda run: None))
 
-    assert report.skipped == {"configuration": "made by a function, not by its class"}
+    assert report.skipped == {
+        "configuration": "made by a function, not by its class",
+        "effect": "it doesn't declare its `effect`",
+    }
 
 
 def test_a_class_that_no_file_can_name_is_not_read_from_one() -> None:
@@ -116,7 +140,7 @@ def test_others_that_it_needs_are_made_beside_it() -> None:
 def test_a_rule_can_be_left_out_with_a_reason() -> None:
     report = check_callback(FailsOnRankOne, skip={"ranks": "for one rank only"})
 
-    assert report.skipped == {"ranks": "for one rank only"}
+    assert report.skipped["ranks"] == "for one rank only"
     with pytest.raises(ConfigurationError, match="no rule 'observatoin' to skip"):
         check_callback(Shrinks, skip={"observatoin": "x"})
 
@@ -365,6 +389,9 @@ BAD: list[tuple[Any, str, str, dict[str, Any]]] = [
     (ReadsItsCaller, "configuration", "made from YAML it differs in number", {}),
     (Draws, "observation", "the trained weights differ from those of a run without it", {}),
     (Evaluates, "observation", "the trained weights differ", {}),
+    (DrawsInAHook, "effect", "hook `on_fit_end` changed the random generator of torch", {}),
+    (DrawsInAHook, "effect", "is said to change training", {"observer": False}),
+    (AsksInEachStep, "waits", r"in each step: `on_batch_end` at test_contract.py", {}),
     (Unsavable, "state", "state that can't be saved: lock", {}),
     (Unsteady, "state", "asked twice, `state_dict` differs in asked", {}),
     (Forgets, "state", "after `load_state_dict` the state differs in best", {}),

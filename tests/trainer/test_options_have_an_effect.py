@@ -129,6 +129,8 @@ HELD = {
     "test_a_warning_comes_once_for_each_subject_and_the_run_goes_on",
     "Settings.on_resume_differs": "loop/test_following.py::"
     "test_a_run_may_end_where_it_would_go_on_otherwise",
+    "Settings.guard": "trainer/test_guarding.py::"
+    "test_an_observer_that_changes_something_is_named_with_its_hook",
     "Settings.prefetch_batches": "data/test_prefetch.py::"
     "test_batches_are_fetched_ahead_where_that_draws_nothing",
     "Settings.stop_signals": "test_endings.py",

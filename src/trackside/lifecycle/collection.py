@@ -17,9 +17,10 @@ from trackside.errors import (
     restoring,
 )
 from trackside.lifecycle.adoption import Adopted, adopt, original
-from trackside.lifecycle.dispatch import Dispatcher, Member
+from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.lifecycle.injection import Injected
+from trackside.lifecycle.member import Member
 from trackside.lifecycle.members import Members, is_a
 from trackside.lifecycle.ordering import in_order
 from trackside.lifecycle.registration import check_callback, made, not_ours

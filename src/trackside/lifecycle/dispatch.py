@@ -19,67 +19,12 @@ from trackside.errors import StopTraining, TracksideError, note_on
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.failures import AT_ONCE, Failures, is_forgiven
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
+from trackside.lifecycle.member import Account, Guard, Listener, Member
 from trackside.outcome import Outcome
 from trackside.run import Run
 
 P = ParamSpec("P")
 logger = logging.getLogger("trackside")
-
-
-class Account:
-    """Time that a callback has taken in one hook, without the events that it fired there."""
-
-    __slots__ = ("hook", "seconds")
-
-    def __init__(self, hook: str) -> None:
-        self.hook = hook
-        self.seconds = 0.0
-
-
-class Member:
-    """A callback in a run: its name, its time, its failures."""
-
-    __slots__ = ("accounts", "attached", "callback", "failing", "failures", "introduced", "name")
-
-    def __init__(self, name: str, callback: Callback[Any]) -> None:
-        self.name = name
-        self.callback = callback
-        self.accounts: dict[str, Account] = {}
-        """Time spent in each hook, by the hook's name."""
-        self.failures = 0
-        self.failing: dict[tuple[str, str], int] = {}
-        """Failures in a row of what failed when it was last called, by hook and name of the call:
-        a hook may call several, in turns."""
-        self.introduced = False
-        """Whether it knows of its trainer."""
-        self.attached = False
-        """Whether it is between `on_attach` and `on_close`: only then its hooks are called."""
-
-    def begin(self) -> None:
-        """A run begins: nothing has taken time, and nothing has failed."""
-        self.accounts = {}
-        self.failing.clear()
-        self.failures = 0
-        self.attached = False
-
-    def account(self, hook: str) -> Account:
-        """Where the time that it spends in `hook` is added up."""
-        return self.accounts.setdefault(hook, Account(hook))
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in all its hooks."""
-        return sum(account.seconds for account in self.accounts.values())
-
-    @property
-    def switched_off(self) -> bool:
-        """Whether one of its hooks failed too often in a row to be called again."""
-        allowed = self.callback.switch_off_after
-        return any(count >= allowed for count in self.failing.values())
-
-
-Listener = tuple[Member, Callable[..., Any], Account]
-"""A callback, one call that it wants at a hook, and where the time of that goes."""
 
 
 class Dispatcher:
@@ -89,6 +34,7 @@ class Dispatcher:
         run: First argument of every hook.
         shield: Entered around the listeners of an event; the trainer gives `torch.no_grad`.
         rank: Global rank of this process; callbacks for rank zero only are silent on the others.
+        guard: Takes the place of each call of a hook, and makes it; None: nobody looks on.
     """
 
     def __init__(
@@ -96,8 +42,11 @@ class Dispatcher:
         run: Run,
         shield: Callable[[], AbstractContextManager[Any]] = nullcontext,
         rank: int = 0,
+        guard: Guard | None = None,
     ) -> None:
         self._run = run
+        self.guard = guard
+        """Makes the calls of hooks in the place of the dispatcher; None: nobody does."""
         self._rank = rank
         self._shield = shield
         self._members: tuple[Member, ...] = ()
@@ -125,7 +74,7 @@ class Dispatcher:
         active = [m for m in self._members if not m.switched_off and self._is_for_us(m)]
         events = {name: getattr(Callback, name) for name in HOOKS}
         known = [*events.values(), *(e for e in self.listeners if e not in events.values())]
-        self.listeners = {hook: self._who_has(hook.__name__, active) for hook in known}
+        self.listeners = {hook: self._who_listens(hook.__name__, active) for hook in known}
         self.contexts = {name: self._who_has(name, active) for name in CONTEXTS}
         if self.on_change is not None:
             self.on_change()
@@ -133,6 +82,12 @@ class Dispatcher:
     def has_listeners(self, *hooks: Callable[..., Any]) -> bool:
         """Whether one of `hooks` has a listener."""
         return any(self.listeners[hook] for hook in hooks)
+
+    def _who_listens(self, name: str, members: Sequence[Member]) -> tuple[Listener, ...]:
+        found = self._who_has(name, members)
+        if self.guard is None:
+            return found
+        return tuple((m, self.guard(m, name, call), account) for m, call, account in found)
 
     @staticmethod
     def _who_has(name: str, members: Sequence[Member]) -> tuple[Listener, ...]:
@@ -337,8 +292,11 @@ class Dispatcher:
 
     def _only(self, member: Member, hook: str, *args: Any) -> None:
         if self._is_for_us(member) and is_overridden(member.callback, hook):
+            call = getattr(member.callback, hook)
+            if self.guard is not None:
+                call = self.guard(member, hook, call)
             with self._shield():
-                self._call((member, getattr(member.callback, hook), member.account(hook)), *args)
+                self._call((member, call, member.account(hook)), *args)
 
     def _is_for_us(self, member: Member) -> bool:
         callback = member.callback

@@ -13,8 +13,10 @@ from typing import Any
 
 from trackside.errors import (
     ConfigurationError,
+    CorruptionError,
     DisagreementError,
     NonFiniteError,
+    ObserverError,
     UsageError,
     note_on,
 )
@@ -72,13 +74,16 @@ def is_forgiven(callback: Callback[Any], run: Run, hook: str, error: BaseExcepti
 
     A mistake in its options that shows while the run is set up is refused, as in a constructor.
     """
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception) or isinstance(error, ObserverError):
         return False
     if hook in AT_ONCE and isinstance(error, (ConfigurationError, UsageError)):
         return False
     world = getattr(run, "world", None)
     awaited = callback.calls_collectives and world is not None and world.size > 1
     return callback.on_error == "warn" and not awaited
+
+
+_UNWORTHY = (NonFiniteError, DisagreementError, CorruptionError, ObserverError)
 
 
 class Failures:
@@ -120,7 +125,7 @@ class Failures:
     @property
     def is_worth_saving(self) -> bool:
         """Whether the state is: not where the error says that its numbers are wrong."""
-        return not isinstance(self.first, (NonFiniteError, DisagreementError))
+        return not isinstance(self.first, _UNWORTHY)
 
     def first_of(self, error: BaseException) -> BaseException:
         """The error to raise when `error` comes out of the run: the first that came up.

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from trackside.lifecycle.adoption import original
-from trackside.lifecycle.dispatch import Member
 from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.member import Member
 
 
 class Members:

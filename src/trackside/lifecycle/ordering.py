@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 from trackside.errors import OrderCycleError
-from trackside.lifecycle.dispatch import Member
+from trackside.lifecycle.member import Member
 from trackside.lifecycle.members import Members
 
 Key: TypeAlias = "type[Any] | str"

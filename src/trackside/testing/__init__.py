@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from trackside.testing.contract import ContractError as ContractError
     from trackside.testing.contract import ContractReport as ContractReport
     from trackside.testing.contract import check_callback as check_callback
+    from trackside.testing.device_waits import DeviceWaitError as DeviceWaitError
+    from trackside.testing.device_waits import no_device_waits as no_device_waits
     from trackside.testing.grammar import Grammar as Grammar
     from trackside.testing.grammar import GrammarError as GrammarError
     from trackside.testing.grammar import check_grammar as check_grammar
@@ -37,6 +39,10 @@ else:
                 "ContractReport",
                 "RULES",
                 "check_callback",
+            ),
+            "device_waits": (
+                "DeviceWaitError",
+                "no_device_waits",
             ),
             "grammar": (
                 "Grammar",

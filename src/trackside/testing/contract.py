@@ -22,6 +22,8 @@ RULES: dict[str, Callable[[Laboratory], None]] = {
     "registration": rules.registration,
     "configuration": rules.configuration,
     "observation": rules.observation,
+    "effect": rules.effect,
+    "waits": rules.waits,
     "state": rules.state,
     "resume": rules.resume,
     "second_fit": rules.second_fit,

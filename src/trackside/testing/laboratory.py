@@ -21,6 +21,7 @@ from trackside.testing.recording import Recorder
 from trackside.testing.simulated_world import SimulatedWorld
 from trackside.testing.tasks import Task
 from trackside.trainer.assembly import events_of
+from trackside.trainer.guarding import GuardKind, WaitGuard
 from trackside.trainer.settings import Result, Settings
 from trackside.trainer.trainer import Trainer
 
@@ -58,6 +59,10 @@ class Trial:
     history: dict[tuple[int, int, str], float] = field(default_factory=dict)
     """Values by number of their record among those of the step, step, and name."""
     world: SimulatedWorld | None = None
+    name: str = ""
+    """Name of the callback under test in the run."""
+    waits: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
+    """Waits for the device by callback, hook, file and line; known under the guard `waits`."""
 
 
 class Laboratory:
@@ -126,6 +131,7 @@ class Laboratory:
         fits: int = 1,
         rank: int | None = None,
         world: SimulatedWorld | None = None,
+        guard: GuardKind = None,
     ) -> Trial:
         """Train a new model of the task, with `callback` if there is one.
 
@@ -138,6 +144,7 @@ class Laboratory:
             fits: How often to train, one after the other, with the same trainer.
             rank: Number of the simulated rank; None: the only one.
             world: The simulated ranks.
+            guard: What looks on at each hook; see `Settings.guard`.
 
         Returns:
             The run, its error included: none is raised.
@@ -157,7 +164,9 @@ class Laboratory:
                 "metrics": task.metrics,
                 "defaults": False,
                 "seed": 0,
-                "settings": Settings(directory=folder, device="cpu", log_every="1 step"),
+                "settings": Settings(
+                    directory=folder, device="cpu", log_every="1 step", guard=guard
+                ),
                 **self._trainer,
             },
             callbacks=[*members, *others],
@@ -180,6 +189,10 @@ class Laboratory:
         trial = Trial(
             callback, result, error, task.weights, recorder.names, watch.closed, world=world
         )
+        if isinstance(trainer.guard, WaitGuard):
+            trial.waits = trainer.guard.places
+        if callback is not None and callback in trainer.callbacks:
+            trial.name = trainer.callbacks.name_of(callback)
         if result is not None:
             trial.history = _by_place(result)
             if callback is not None and error is None:
@@ -192,6 +205,8 @@ class _SimulatedRank(Trainer):
     """A trainer that can pretend, to its callbacks, to be one rank of several."""
 
     simulated: tuple[int, SimulatedWorld] | None = None
+    guard: Any = None
+    """The guard of its last run."""
 
     def on_setup_end(self, run: Any) -> None:
         if self.simulated is not None:
@@ -201,6 +216,7 @@ class _SimulatedRank(Trainer):
         events = super().make_events(run)
         if self.simulated is not None:
             events = self._events = events_of(run, self.simulated[0])
+        self.guard = events.guard
         return events
 
 

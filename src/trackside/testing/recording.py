@@ -44,6 +44,8 @@ class Recorder(Callback[Any]):
         ['on_attach', 'on_launch_start', 'on_configure_start']
     """
 
+    effect = "observes"
+
     def __init__(self, also: Iterable[Callable[..., Any]] = ()) -> None:
         self.events: list[Event] = []
         """All events of all runs, oldest first."""

@@ -6,6 +6,7 @@ import traceback
 import warnings
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from trackside.checkpoint.joining import join
 from trackside.checkpoint.splitting import split
 from trackside.config import load
 from trackside.config.checking.kinds import KindError, import_name
-from trackside.errors import RegistrationError, TracksideError
+from trackside.errors import ObserverError, RegistrationError, TracksideError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import HOOKS, Callback
 from trackside.lifecycle.roles import SavesInBackground
@@ -29,6 +30,13 @@ from trackside.testing.simulated_world import SimulatedWorld
 from trackside.testing.spying import SpyCallback
 
 _SHOWN = 4
+_OF_A_STEP = frozenset(
+    [
+        *("on_step_start", "on_batch_start", "on_backward_start", "on_backward_end"),
+        *("on_batch_end", "on_optimizer_step_start", "on_optimizer_step_end"),
+        *("on_zero_grad_start", "on_zero_grad_end", "on_step_end"),
+    ]
+)
 
 
 class NotApplicable(Exception):
@@ -94,6 +102,44 @@ def observation(laboratory: Laboratory) -> None:
             "the trained weights differ from those of a run without it",
             "draw random numbers under `randomness.preserved()`, leave gradients, modes and "
             "parameters as they are; or say `observer=False`",
+        )
+
+
+def effect(laboratory: Laboratory) -> None:
+    """One that declares that it observes changes nothing of training in any hook."""
+    declared = laboratory.make().effect
+    if declared is None:
+        raise NotApplicable("it doesn't declare its `effect`")
+    if declared != "observes":
+        raise NotApplicable(f"it {declared}, and says so")
+    if not laboratory.observer:
+        raise Broken(
+            "it declares that it observes, and is said to change training",
+            'declare `effect = "changes"`, or leave `observer=False` out',
+        )
+    with folder() as place:
+        trial = laboratory.run(place, callback=laboratory.make(), guard="observers")
+    if isinstance(trial.error, ObserverError):
+        raise Broken(_line(trial.error), trial.error.remedy or "leave training as it is")
+    _must_complete(trial, "under a guard it fails")
+
+
+def waits(laboratory: Laboratory) -> None:
+    """No hook of a step waits for the device in each step."""
+    with folder() as place:
+        trial = laboratory.run(place, callback=laboratory.make(), guard="waits")
+    _must_complete(trial, "under a guard it fails")
+    steps = 0 if trial.result is None else trial.result.outcome.step
+    found = [
+        f"`{hook}` at {Path(file).name}:{line}"
+        for (name, hook, file, line), times in trial.waits.items()
+        if name == trial.name and hook in _OF_A_STEP and times >= steps
+    ]
+    if found:
+        raise Broken(
+            f"it waits for the device in each step: {_some(found)}",
+            "keep values as tensors on the device, and read them when a record is made "
+            "(`run.log` does so), or when a schedule is due",
         )
 
 

@@ -35,6 +35,7 @@ from trackside.step.optimization import build_optimizers, build_schedulings
 from trackside.step.precision import Precision
 from trackside.trainer import batch_limits, declared, own_modules
 from trackside.trainer.frozen import Frozen
+from trackside.trainer.guarding import GuardKind, guard_of
 
 if TYPE_CHECKING:
     from trackside.distributed.replicas import Replicas
@@ -58,13 +59,12 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
     return run
 
 
-def events_of(run: Run, rank: int | None = None) -> Dispatcher:
+def events_of(run: Run, rank: int | None = None, guard: GuardKind = None) -> Dispatcher:
     """The dispatcher of the callbacks of `run`, as global rank `rank`; None: this process's."""
     # As `torch.no_grad`, which takes twice as long to enter and to leave.
     without_gradients = partial(torch.set_grad_enabled, False)
-    return Dispatcher(
-        run, without_gradients, RankInfo.from_environment().rank if rank is None else rank
-    )
+    rank = RankInfo.from_environment().rank if rank is None else rank
+    return Dispatcher(run, without_gradients, rank, guard_of(run, guard))
 
 
 def assemble(

@@ -36,8 +36,7 @@ class Settings:
     step: StepWay = "eager"
     """How a step is computed: `eager` calls one operation after the other, as a loop by hand does;
     `compiled` makes graphs of it with a C++ compiler, on CPUs: faster, and equal to rounding;
-    `captured` repeats it as a CUDA graph where no callback listens in its inside; `auto` takes the
-    one of its device where that can be done, and says why where it can't."""
+    `auto` compiles where that can be done, and says why where it can't."""
     directory: str | Path | None = None
     """The run's folder; None makes a new one under `runs/`, named by date and time."""
     log_every: Schedule | str = "50 steps"
@@ -67,6 +66,11 @@ class Settings:
     added to the callbacks. None adds none."""
     deterministic: bool = False
     """Whether torch refuses operations that aren't reproducible on this device."""
+    guard: Literal["observers", "waits"] | None = None
+    """Whether hooks are watched, at a cost: `observers` compares generators, modes, gradients,
+    weights and optimizers around each hook of a callback that declares `effect="observes"`, and
+    raises where one changed something; `waits` reports each place in a hook at which the host waits
+    for the device. None: neither."""
     stop_signals: tuple[str, ...] = ()
     """Names of signals that ask for the end as SIGINT, SIGTERM and SIGHUP do: `("SIGUSR1",)`."""
     stop_grace_seconds: float = GRACE_SECONDS
@@ -95,6 +99,12 @@ class Settings:
                 f"on_resume_differs={self.on_resume_differs!r} isn't a choice",
                 expected="warn, raise, or None",
                 option="on_resume_differs",
+            )
+        if self.guard not in (None, "observers", "waits"):
+            raise ConfigurationError(
+                f"guard={self.guard!r} isn't a choice",
+                expected="observers, waits",
+                option="guard",
             )
         if not self.stop_grace_seconds >= 0:
             raise ConfigurationError(

@@ -358,7 +358,7 @@ class Trainer(ChosenByModel):
 
     def make_events(self, run: Run) -> Dispatcher:
         """Make the dispatcher that calls the callbacks of `run`."""
-        self._events: Dispatcher = assembly.events_of(run)
+        self._events: Dispatcher = assembly.events_of(run, guard=self.settings.guard)
         return self._events
 
     def _live(

@@ -56,7 +56,8 @@ ALL = (
     Environment(
         "lightning",
         HOME,
-        ("lightning", "pytorch-lightning"),
+        # Packages whose callbacks run there too, the last without the loggers that it wants.
+        ("lightning", "pytorch-lightning", "optuna-integration", "optuna", "torch-ema"),
         ("tests/dialects/test_lightning_originals.py",),
     ),
     Environment(

@@ -30,6 +30,14 @@ class LightningModule(nn.Module):
         return int(self.trainer.current_epoch)
 
     @property
+    def global_step(self) -> int:
+        return int(self.trainer.global_step)
+
+    @property
+    def logger(self) -> Any:
+        return self.trainer.logger
+
+    @property
     def hparams(self) -> Hyperparameters:
         return self._hparams
 

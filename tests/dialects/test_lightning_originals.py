@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tests.dialects import lightning_modules as modules
+from tests.dialects.lightning_public import KINDS, made
 from tests.dialects.lightning_stand_in import parameters, same
 from tests.dialects.training import fit, trainer_of
 from trackside import Settings, Trainer
@@ -77,6 +78,7 @@ def finetuning(built_ins: Any) -> Any:
 RUN: dict[str, Callable[[Any], Any]] = {
     "BackboneFinetuning": lambda b: b.BackboneFinetuning(1, verbose=False),
     "BaseFinetuning": finetuning,
+    "BasePredictionWriter": lambda b: type("Writer", (b.BasePredictionWriter,), {})(),
     "Checkpoint": lambda b: b.Checkpoint(),
     "EarlyStopping": lambda b: b.EarlyStopping("val_loss"),
     "LambdaCallback": lambda b: b.LambdaCallback(on_train_start=lambda trainer, module: None),
@@ -94,7 +96,6 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "StochasticWeightAveraging": lambda kind: kind(1e-2),
     "GradientAccumulationScheduler": lambda kind: kind({0: 1}),
     "ThroughputMonitor": lambda kind: kind(len),
-    "BasePredictionWriter": lambda kind: type("Writer", (kind,), {})(),
 }
 """How those that are refused are made, where they need options."""
 
@@ -305,3 +306,103 @@ def test_their_early_stopping_stops_their_module(package: Any) -> None:
     trainer = Trainer(module, callbacks=callbacks, defaults=False)
     outcome = trainer.fit(modules.loader(), modules.loader(1), epochs=9).outcome
     assert (outcome.status, outcome.step) == (Status.STOPPED, 22)
+
+
+# --- callbacks of other packages -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_callback_that_does_what_public_ones_do_runs_on_their_base_class(
+    package: Any, kind: str
+) -> None:
+    base = modules.classifier(package.LightningModule, package)
+
+    class Module(base):  # type: ignore[misc, valid-type]
+        def test_step(self, batch: Any) -> Any:
+            return {"loss": self(batch[0]).sum()}
+
+    callback = made(kind, package.Callback)
+    trainer = Trainer(Module(), callbacks=[callback], defaults=False)
+    trainer.fit(modules.loader(), modules.loader(1), epochs=2)
+    trainer.evaluate(modules.loader())
+    trainer.predict(modules.loader())
+    assert callback.seen
+
+
+def classified(callback: Any, epochs: int = 2) -> Trainer:
+    """A module of `pytorch_lightning`, trained with a callback."""
+    package = pytest.importorskip("pytorch_lightning")
+    module = modules.classifier(package.LightningModule, package)()
+    trainer = Trainer(module, callbacks=[callback], defaults=False)
+    trainer.fit(modules.loader(), modules.loader(1), epochs=epochs)
+    return trainer
+
+
+def test_the_pruning_of_optuna_ends_a_trial() -> None:
+    optuna = pytest.importorskip("optuna")
+    pruning = pytest.importorskip("optuna_integration.pytorch_lightning")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=-1.0))
+
+    def objective(trial: Any) -> float:
+        classified(pruning.PyTorchLightningPruningCallback(trial, "val_loss"))
+        return 0.0
+
+    study.optimize(objective, n_trials=1)
+    (trial,) = study.trials
+    assert trial.state is optuna.trial.TrialState.PRUNED
+    assert list(trial.intermediate_values) == [0]
+
+
+def test_the_metrics_of_lightly_are_collected() -> None:
+    benchmarking = pytest.importorskip("lightly.utils.benchmarking")
+    callback = benchmarking.MetricCallback()
+    classified(callback)
+    assert len(callback.val_metrics["val_acc"]) == 2
+    assert len(callback.train_metrics["train_loss"]) == 2
+
+
+SPELLS: dict[str, Callable[[Any], Any]] = {
+    "MixUpCallback": lambda c: c.MixUpCallback(),
+    "CutMixCallback": lambda c: c.CutMixCallback(),
+    "RandomAugmentationChoiceCallback": lambda c: c.RandomAugmentationChoiceCallback(
+        [c.MixUpCallback(), c.CutMixCallback()], [0.5, 0.5]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPELLS)
+def test_the_augmentations_of_spells_change_the_batch_that_is_trained_on(name: str) -> None:
+    package = pytest.importorskip("pytorch_lightning")
+    spells = pytest.importorskip("pytorch_lightning_spells.callbacks")
+    seen: list[Any] = []
+
+    class Module(modules.classifier(package.LightningModule, package)):  # type: ignore[misc]
+        def training_step(self, batch: Any) -> Any:
+            pictures, target = batch
+            seen.append(target.is_floating_point())
+            return self.head(self.network(pictures.mean((2, 3)))).sum()
+
+    pictures = torch.utils.data.TensorDataset(torch.rand(8, 6, 4, 4), torch.arange(8))
+    trainer = Trainer(Module(), callbacks=[SPELLS[name](spells)], defaults=False)
+    trainer.fit(torch.utils.data.DataLoader(pictures, 4), epochs=1)
+    assert seen == [True, True]  # mixed, where they were whole numbers
+
+
+def test_the_slow_weights_of_spells_are_put_in_for_validations() -> None:
+    package = pytest.importorskip("pytorch_lightning")
+    spells = pytest.importorskip("pytorch_lightning_spells")
+    seen: list[str] = []
+
+    class Module(modules.classifier(package.LightningModule, package)):  # type: ignore[misc]
+        def configure_optimizers(self) -> Any:
+            return spells.optimizers.Lookahead(torch.optim.SGD(self.parameters(), lr=0.1))
+
+    class Telling(spells.callbacks.LookaheadCallback):  # type: ignore[misc, name-defined]
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            super().on_validation_end(trainer, pl_module)
+            seen.append(type(trainer.optimizers[0]).__name__)
+
+    trainer = Trainer(Module(), callbacks=[Telling()], defaults=False)
+    trainer.fit(modules.loader(), modules.loader(1), epochs=1)
+    assert seen == ["Lookahead"]

@@ -147,6 +147,8 @@ class Adapter(Adopted):
     """Their hooks whose `logs` hold the trainer's metrics over training batches."""
     hears_sanity_checks: ClassVar[bool] = False
     """Whether a check of a few batches before training is a validation there."""
+    former: ClassVar[Mapping[str, str]] = {}
+    """Hooks that their framework no longer has, and the one that comes then."""
     evaluates_always: ClassVar[bool] = False
     """Whether rows marked `evaluating` hold without a validation before them, too."""
 
@@ -239,6 +241,13 @@ class Adapter(Adopted):
     def _look_for_misspelt(self) -> None:
         for name, value in self._own_names().items():
             if name in self.table or not name.startswith(self.prefixes) or not callable(value):
+                continue
+            if name in self.former:
+                warnings.warn(
+                    f"`{self.default_name}.{name}` is never called: {self.dialect} has no such "
+                    f"hook any more. `{self.former[name]}` comes then",
+                    stacklevel=2,
+                )
                 continue
             meant = nearest(name, self.table)
             if meant is not None:

@@ -12,17 +12,27 @@ from typing import Any
 
 from torch import Tensor
 
+from trackside.data.counting import counted
+from trackside.dialects.lightning.calls import FORMER, LogOfModule, evaluated, further_arguments
 from trackside.dialects.lightning.checkpoint import as_theirs, take
 from trackside.dialects.lightning.hooks import Callback as Callback
+from trackside.dialects.lightning.predictions import WRITER, PredictLoop
 from trackside.dialects.lightning.refused import refuse_built_in
 from trackside.dialects.lightning.states import call_of
-from trackside.dialects.lightning.trainer import MODULE, OVER, RETURNED, TrainerView
+from trackside.dialects.lightning.trainer import (
+    MODULE,
+    OVER,
+    PREDICT_LOOP,
+    RETURNED,
+    TrainerView,
+)
 from trackside.dialects.translation import Adapter, Call, Row, carried_by, row
 from trackside.dialects.values import as_mapping
 from trackside.dialects.view import ends_step, validation_name
 from trackside.errors import CheckpointError
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback as Ours
+from trackside.outcome import Outcome
 from trackside.run import Evaluation, Run
 
 # --- what the hooks get ------------------------------------------------------------------------
@@ -116,11 +126,6 @@ def _evaluating(call: str, name: str, *, batches: str = "") -> Call:
     return calling
 
 
-def evaluated(output: Any) -> Any:
-    """The output of an evaluation's step: a tensor as it is, else a dict."""
-    return output.detach() if isinstance(output, Tensor) else as_mapping(output)
-
-
 def _sanity(name: str) -> Call:
     def call(adapter: LightningAdapter, run: Run, evaluation: Evaluation) -> None:
         if evaluation.sanity and _means(run, evaluation, "validate"):
@@ -133,6 +138,9 @@ def _predict_batch(name: str, at: int) -> Call:
     def call(adapter: LightningAdapter, run: Run, batch: Any, *output: Any) -> None:
         index = adapter.predicted
         adapter.predicted += at
+        loop = adapter.view.predict_loop
+        if adapter.writes_predictions and output and len(loop.predictions) == index:
+            loop.add(output[0], counted(batch) or 0)
         adapter.call(name, *output, batch, index)
 
     return call
@@ -149,33 +157,35 @@ def _load(adapter: LightningAdapter, run: Run, state: dict[str, Any]) -> None:
     adapter.call("on_load_checkpoint", as_theirs(run, state))
 
 
-def _evaluation_rows(stage: str, call: str) -> dict[str, Row]:
-    """The rows of a validation, or of a test."""
+def _evaluation_rows(stage: str, call: str, turn: int) -> dict[str, Row]:
+    """The rows of a validation, or of a test, from that turn on."""
     which = "`evaluate(data, name='test')`"
     if call == "validate":
         which = "the first data for validation; `evaluate(data, name='val')`"
-    on = f"on_{stage}"
+    on, start, end = f"on_{stage}", Ours.on_evaluation_start, Ours.on_evaluation_end
+
+    def plain(name: str) -> Call:
+        return _evaluating(call, f"{on}_{name}")
+
     return {
-        f"{on}_start": row(Ours.on_evaluation_start, _evaluating(call, f"{on}_start"), which),
-        f"{on}_epoch_start": row(
-            Ours.on_evaluation_start, _evaluating(call, f"{on}_epoch_start"), turn=1
-        ),
+        f"{on}_start": row(start, plain("start"), which, turn=turn),
+        f"{on}_epoch_start": row(start, plain("epoch_start"), turn=turn + 1),
         f"{on}_batch_start": row(
             Ours.on_evaluation_batch_start,
             _evaluating(call, f"{on}_batch_start", batches="start"),
             "`batch_idx` from 0; `dataloader_idx` 0",
+            turn=turn,
         ),
         f"{on}_batch_end": row(
             Ours.on_evaluation_batch_end,
             _evaluating(call, f"{on}_batch_end", batches="end"),
             "`outputs`: what the step returned",
+            turn=turn,
         ),
         f"{on}_epoch_end": row(
-            Ours.on_evaluation_end,
-            _evaluating(call, f"{on}_epoch_end"),
-            "`callback_metrics` are final, over all ranks",
+            end, plain("epoch_end"), "`callback_metrics` are final, over all ranks", turn=turn
         ),
-        f"{on}_end": row(Ours.on_evaluation_end, _evaluating(call, f"{on}_end"), turn=1),
+        f"{on}_end": row(end, plain("end"), turn=turn + 1),
     }
 
 
@@ -197,7 +207,7 @@ TABLE: dict[str, Row] = {
         "with the callback `SanityCheck(hooks=True)`",
         turn=-1,
     ),
-    **_evaluation_rows("validation", "validate"),
+    **_evaluation_rows("validation", "validate", 0),
     "on_sanity_check_end": row(Ours.on_evaluation_end, _sanity("on_sanity_check_end"), turn=2),
     "on_train_start": row(Ours.on_fit_start, _plain("on_train_start")),
     "on_train_epoch_start": row(
@@ -238,7 +248,7 @@ TABLE: dict[str, Row] = {
     ),
     "on_train_end": row(Ours.on_fit_end, _train_end, "not where training failed, as there"),
     "on_fit_end": row(Ours.on_fit_end, _plain("on_fit_end"), turn=1),
-    **_evaluation_rows("test", "test"),
+    **_evaluation_rows("test", "test", 10),
     "on_predict_start": row(Ours.on_predict_start, _plain("on_predict_start")),
     "on_predict_epoch_start": row(Ours.on_predict_start, _plain("on_predict_epoch_start"), turn=1),
     "on_predict_batch_start": row(
@@ -280,6 +290,7 @@ class LightningAdapter(Adapter):
     view_class = TrainerView
     view: TrainerView
     hears_sanity_checks = True
+    former = FORMER
 
     def __init__(self, foreign: Any, base: type) -> None:
         self.is_set_up = False
@@ -287,10 +298,29 @@ class LightningAdapter(Adapter):
         self.predicted = 0
         """Batches predicted in this pass."""
         super().__init__(foreign, base)
+        vars(self.view)["_package"] = base.__module__.partition(".")[0]
+        self.writes_predictions = any(cls.__name__ == WRITER for cls in type(foreign).__mro__)
+        self._further: dict[str, tuple[int, ...]] = {}
 
     def call(self, name: str, *given: Any) -> None:
         """Call their hook `name`; what it returns counts for nothing there."""
-        getattr(self.foreign, name)(self.view, self.view.lightning_module, *given)
+        hook, further = getattr(self.foreign, name), self._further.get(name)
+        if further is None:
+            further = self._further[name] = further_arguments(hook, len(given) + 2)
+        hook(self.view, self.view.lightning_module, *given, *further)
+
+    def show(self, view: TrainerView) -> None:
+        """Let the callback log by itself, as there: `self.log(...)`."""
+        for name in ("log", "log_dict"):
+            if not hasattr(type(self.foreign), name):
+                vars(self.foreign)[name] = LogOfModule(view, name)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        """Leave the run."""
+        super().on_close(run, outcome)
+        for name in ("log", "log_dict"):
+            if isinstance(vars(self.foreign).get(name), LogOfModule):
+                del vars(self.foreign)[name]
 
     def outputs(self, read: Callable[[Any], Any], output: Any) -> Any:
         """The outputs of a step for their hooks.
@@ -321,6 +351,7 @@ class LightningAdapter(Adapter):
     def on_predict_start(self, run: Run) -> None:
         """Begin to count batches."""
         self.predicted = 0
+        self.view.shared[PREDICT_LOOP] = PredictLoop(run)
 
     @property
     def state_key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ from trackside.dialects.view import View
 
 if TYPE_CHECKING:
     from trackside.dialects.lightning.trainer import TrainerView
+
+
+PACKAGES = {"lightning": "lightning.pytorch", "pytorch_lightning": "pytorch_lightning"}
+"""Where their loggers are."""
 
 
 class LoggerView(View):
@@ -37,6 +42,14 @@ class LoggerView(View):
         super().__init__()
         vars(self)["_trainer"] = trainer
         self.look_at(trainer.run)
+
+    # `isinstance(trainer.logger, TensorBoardLogger)` holds: `experiment` has its writer's methods.
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        trainer = vars(self).get("_trainer")
+        package = PACKAGES.get(vars(trainer).get("_package", ""), "") if trainer else ""
+        module = sys.modules.get(f"{package}.loggers.tensorboard")
+        return LoggerView if module is None else module.TensorBoardLogger
 
     @property
     def experiment(self) -> Experiment:

@@ -153,6 +153,10 @@ class ModuleView(View):
         """Whether the loop makes the updates."""
         return not getattr(self.run.steps, "manual_optimization", False)
 
+    def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """The predictions of a batch, by the step of the trainer."""
+        return self.run.steps.predict_step(self.run, batch)
+
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """The optimizer, or a list of several."""
         found = list(so_far(self.run, "optimizers").values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from trackside.dialects.lightning.adapter import TABLE, LightningAdapter
 from trackside.dialects.lightning.logged import ModuleLog
-from trackside.dialects.lightning.trainer import SCHEDULERS
+from trackside.dialects.lightning.trainer import SCHEDULERS, TrainerView
 from trackside.dialects.lightning.unsupported import own_methods
 from trackside.dialects.translation import Call, Row, carried_by
 from trackside.errors import UsageError
@@ -69,6 +69,9 @@ class ModuleAdapter(LightningAdapter):
 
     def _own_names(self) -> dict[str, object]:
         return {name: getattr(type(self.foreign), name, None) for name in self._own}
+
+    def show(self, view: TrainerView) -> None:
+        """Do nothing: `log` of the module is that of its trainer's steps."""
 
     def call(self, name: str, *given: Any) -> None:
         """Call the hook `name` of the module.

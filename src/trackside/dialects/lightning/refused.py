@@ -7,7 +7,6 @@ from typing import Any
 from trackside.errors import RegistrationError
 
 NATIVE: dict[str, str] = {
-    "BasePredictionWriter": "`SavePredictions`, which writes predictions of each batch",
     "BatchSizeFinder": "none here: `LRFinder` finds learning rates, `PeakMemory` says what a "
     "batch takes; give `fit(batch_size=...)`",
     "DeviceStatsMonitor": "`DeviceStats`",

@@ -107,6 +107,10 @@ class TrainerSettings(View):
         return SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=steps))
 
     @property
+    def _accelerator_connector(self) -> SimpleNamespace:
+        return SimpleNamespace(is_distributed=self.run.world.size > 1)
+
+    @property
     def _logger_connector(self) -> SimpleNamespace:
         due = (self.run.progress.steps_completed + 1) % self.log_every_n_steps == 0
         return SimpleNamespace(should_update_logs=due or self.run.stopping)

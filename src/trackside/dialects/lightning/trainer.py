@@ -24,6 +24,8 @@ MODULE = "__module__"
 """Where they keep the model, if it is a `LightningModule`."""
 RETURNED = "__returned__"
 """Where they keep the result of such a module's last step, for the hooks after it."""
+PREDICT_LOOP = "__predict_loop__"
+"""Where they keep the predictions of a pass."""
 SCHEDULERS = "__schedulers__"
 """Where they keep those that a `LightningModule` moves by hand."""
 DATAMODULE = "__datamodule__"
@@ -42,7 +44,6 @@ class TrainerView(TrainerSettings):
         "profiler": "the callback `Profiler`",
         "validate_loop": "`run.evaluation` has the evaluation under way",
         "test_loop": "`run.evaluation` has the evaluation under way",
-        "predict_loop": "`SavePredictions` writes predictions of each batch",
         "predictions": "`SavePredictions` writes predictions of each batch",
         "plugins": "callbacks; `Settings(strategy=...)` for ranks",
         "reset_train_dataloader": "data is made before a run; `BatchLimit` shortens an epoch",
@@ -199,6 +200,11 @@ class TrainerView(TrainerSettings):
         elif evaluation is None and "/" not in name and run.progress.epochs_completed > self.epoch:
             name = f"logged/{name}"  # the means of the epoch are made
         run.log(name, value, weight=weight)
+
+    @property
+    def predict_loop(self) -> Any:
+        """The predictions of the pass under way, where a callback writes them."""
+        return self.shared[PREDICT_LOOP]
 
     @property
     def logger(self) -> LoggerView:

@@ -56,9 +56,11 @@ def raw(data: Iterable[Any]) -> None:
     synchronize()
 
 
-def ours(data: Iterable[Any], **settings: Any) -> None:
+def ours(data: Iterable[Any], *, fused: bool = False, **settings: Any) -> None:
     """The trainer without callbacks."""
     model, loss_function, optimizer_of = build()
+    if fused:
+        optimizer_of = partial(torch.optim.AdamW, lr=1e-3, fused=True)
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model,
@@ -76,7 +78,10 @@ def steps() -> list[Figure]:
     variants: dict[str, Callable[[Any], object]] = {
         "as it comes": ours,
         "one batch ahead": partial(ours, prefetch_batches=1),
+        "fused": partial(ours, fused=True),
     }
+    if DEVICE.type == "cuda":
+        variants["captured"] = partial(ours, fused=True, step="captured")
     names = {
         f"step, batches of 8 KiB, {name}, over a raw loop": one for name, one in variants.items()
     }
@@ -84,7 +89,11 @@ def steps() -> list[Figure]:
         {name: partial(time_of, loop, data) for name, loop in names.items()},
         lambda: time_of(raw, data),
         rounds=ROUNDS,
-        budgets={next(iter(names)): 1.06},
+        budgets={
+            name: budget
+            for name, budget in zip(names, (1.06, None, None, 0.25), strict=False)
+            if budget is not None
+        },
     )
 
 

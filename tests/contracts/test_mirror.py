@@ -100,6 +100,7 @@ TESTED_IN = {
     "loop/recording.py": "loop/test_fit.py",
     "loop/safe_points.py": "loop/test_fit.py",
     "loop/state.py": "loop/test_fit.py",
+    "loop/stepping.py": "loop/test_compiled.py",
     "loop/replicated.py": "distributed/test_past_the_model.py",
     "loop/update.py": "loop/test_fit.py",
     "planning/on_ranks.py": "distributed/test_past_the_model.py",

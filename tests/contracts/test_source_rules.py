@@ -140,6 +140,7 @@ NAMES_A_DEVICE = {
     "checkpoint/snapshot.py": "the devices that copy to pinned memory by themselves",
     "data/prefetch.py": "the devices that copy while they compute",
     "machine/accelerator.py": "the module of such differences",
+    "step/capturing.py": "graphs of whole steps, which torch offers for CUDA alone",
     "machine/waits.py": "torch's own check of synchronizing calls, which is CUDA's",
     "planning/checks.py": "names that a user can give, to find the nearest",
 }

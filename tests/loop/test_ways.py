@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR
 
+from tests.recorded_graphs import RecordedGraphs
 from trackside import Callback, ConfigurationError, Run, Settings, Trainer
 from trackside.loop.ways import chosen_way
-from trackside.step import compiling
+from trackside.step import capturing, compiling
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,7 @@ REFUSED: dict[str, tuple[type[Trainer], dict[str, Any]]] = {
     "has its own `backward`": (OwnBackward, {}),
     "has its own `optimizer_step`": (OwnUpdate, {}),
     "optimizes by hand": (ByHand, {"loss": None}),
-    "scales losses on the host": (Trainer, {"precision": "fp16"}),
+    "decides on the host": (Trainer, {"precision": "fp16"}),
     "compiles the models already": (Trainer, {"settings": {"compile": {"backend": "eager"}}}),
     "Own isn't one of torch's": (Trainer, {"optimizer": lambda p: Own(p, lr=0.1)}),
     "has hooks of torch around its step": (Trainer, {"optimizer": hooked}),
@@ -139,6 +140,50 @@ def test_a_cycle_that_leaves_the_momentum_alone_is_compiled() -> None:
         return OneCycleLR(optimizer, 0.1, total_steps=9, cycle_momentum=False)
 
     assert looked("compiled", scheduler=once).startswith("compiled")
+
+
+def fused(parameters: Any) -> SGD:
+    return SGD(parameters, lr=0.1, fused=True)
+
+
+class Listens(Callback[Run]):
+    """Hears the inside of each step."""
+
+    def on_backward_end(self, run: Run, loss: Tensor) -> None:
+        """Nothing."""
+
+
+def test_captured_steps_are_refused_on_other_devices() -> None:
+    with pytest.raises(ConfigurationError, match="that is for CUDA, and the device is cpu"):
+        looked("captured", optimizer=fused)
+
+
+def test_they_want_an_optimizer_whose_numbers_are_on_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(capturing.GRAPHS, "cpu", RecordedGraphs)
+    with pytest.raises(ConfigurationError, match=r"on the host \(give it fused=True\)"):
+        looked("captured")
+    with pytest.raises(ConfigurationError, match=r"on the host .*fused=True or capturable=True"):
+        looked("captured", optimizer=lambda p: torch.optim.AdamW(p))
+
+
+@pytest.mark.parametrize(
+    ("options", "way"),
+    [
+        ({}, "captured, all 6 steps but the first 3 of each shape of batch"),
+        ({"accumulate": 2}, "eager, all 4 steps: each has 2 batches"),
+        ({"callbacks": [Listens()]}, "eager, all 6 steps: heard in their inside by listens"),
+    ],
+)
+def test_it_is_said_how_many_steps_are_captured(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], way: str
+) -> None:
+    monkeypatch.setitem(capturing.GRAPHS, "cpu", RecordedGraphs)
+    looks = Looks("captured")
+    given = [looks, *options.pop("callbacks", [])]
+    looked("captured", optimizer=fused, **options, callbacks=given)
+    assert looks.way == way
 
 
 def test_an_unknown_way_is_refused_with_the_nearest() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from trackside.errors import UsageError
 from trackside.step import compiling
-from trackside.step.compiling import CompiledPart, form_of, lacks_compiler
+from trackside.step.compiling import CompiledPart, lacks_compiler
+from trackside.step.forms import form_of
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +22,6 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What Trackside has logged: torch's compiler logs, too."""
     return [one.getMessage() for one in caplog.records if one.name == "trackside"]
-
-
-def test_the_form_of_a_batch_is_its_structure_shapes_and_types() -> None:
-    batch = {"x": [torch.ones(2, 3), "text", 4], "y": None}
-    assert form_of(batch) == form_of({"x": [torch.zeros(2, 3), "text", 4], "y": None})
-    for other in (
-        {"x": [torch.ones(2, 4), "text", 4], "y": None},
-        {"x": [torch.ones(2, 3).double(), "text", 4], "y": None},
-        {"x": [torch.ones(2, 3), "text", 5], "y": None},
-        {"x": (torch.ones(2, 3), "text", 4), "y": None},
-        {"z": [torch.ones(2, 3), "text", 4], "y": None},
-    ):
-        assert form_of(batch) != form_of(other)
 
 
 def test_each_form_is_compiled_once_in_whatever_order_they_come() -> None:

@@ -21,15 +21,15 @@ from trackside.data.loaded import LoadedBatch
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.counting import UNKNOWN, settle
-from trackside.loop.fit import accumulate, prepared
+from trackside.loop.fit import prepared
 from trackside.loop.leftovers import parameters_of
 from trackside.loop.state import TRAIN, Training
-from trackside.loop.update import update
+from trackside.loop.stepping import begin_step, end_step, take_parts
 from trackside.run import Run
 from trackside.step.accumulation import Parts
 from trackside.step.broadcasting import tell_broadcast
-from trackside.step.compiling import CompiledPart, form_of
-from trackside.step.optimization import drop_gradients
+from trackside.step.compiling import CompiledPart
+from trackside.step.forms import form_of
 from trackside.step.output import Output, as_output, check_loss
 from trackside.step.rates import Rates
 
@@ -50,25 +50,9 @@ class CompiledSteps:
         self, training: Training, batch: LoadedBatch, batches: Iterator[LoadedBatch]
     ) -> None:
         """One optimizer update: `batch`, and as many more of `batches` as are accumulated."""
-        run, setup = training.run, training.setup
-        if training.listeners.step_start:
-            setup.events.fire(Callback.on_step_start)
-        if run.accumulate == 1:
-            self.take_batch(training, batch, None)
-        else:
-            accumulate(training, batch, batches, self.take_batch)
-        if training.listeners.plain_update and not run.requests.asked:
-            for optimizer in setup.optimizers:
-                self._updates[optimizer]()
-                drop_gradients(optimizer)
-        else:
-            update(training, setup.optimizers, self._apply)
-        run.progress.steps_completed += 1
-        if setup.schedulings and not run.step_was_skipped:
-            for scheduling in setup.schedulings:
-                scheduling.after_step()
-        if training.listeners.step_end:
-            setup.events.fire(Callback.on_step_end)
+        begin_step(training)
+        take_parts(training, batch, batches, self.take_batch, self._apply)
+        end_step(training)
 
     def take_batch(self, training: Training, loaded: LoadedBatch, parts: Parts | None) -> None:
         """Forward and backward of one batch, as `train_batch`."""

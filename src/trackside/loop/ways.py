@@ -10,11 +10,13 @@ from torch.optim import Optimizer, SparseAdam
 
 from trackside.errors import ConfigurationError
 from trackside.loop.state import Training
+from trackside.loop.stepping import INSIDE, SEEN
 from trackside.run import Run
+from trackside.step import capturing
 
 logger = logging.getLogger("trackside")
 
-StepWay = Literal["eager", "compiled", "auto"]
+StepWay = Literal["eager", "compiled", "captured", "auto"]
 
 
 def choose(training: Training, asked: StepWay, *, compiles_models: bool) -> None:
@@ -31,20 +33,32 @@ def choose(training: Training, asked: StepWay, *, compiles_models: bool) -> None
     if asked == "eager":
         return
     run = training.run
-    reason = next(reasons_against(run, compiles_models=compiles_models), None)
-    if reason is None:
+    way = way_for(run.device.type, asked)
+    reason = next(reasons_against(run, way, compiles_models=compiles_models), None)
+    if reason is None and way == "captured":
+        from trackside.loop.captured import CapturedSteps  # noqa: PLC0415 - only who asks for it
+
+        training.take_step = CapturedSteps(training)
+    elif reason is None:
         from trackside.loop.compiled import CompiledSteps  # noqa: PLC0415 - imports the compiler
 
         training.take_step = CompiledSteps(training)
-    elif asked == "compiled":
+    elif asked != "auto":
         raise ConfigurationError(
-            f"steps can't be compiled: {reason}",
+            f"steps can't be {asked}: {reason}",
             received=f"step={asked!r}",
-            remedy="leave `step` out; or take 'auto', which compiles where that can be done",
+            remedy="leave `step` out; or take 'auto', which does so where it can be done",
             option="step",
         )
     elif run.world.is_global_zero:
-        logger.info("steps are not compiled: %s", reason)
+        logger.info("steps are not %s: %s", way, reason)
+
+
+def way_for(device: str, asked: StepWay) -> Literal["compiled", "captured"]:
+    """The fast way that is asked for, on a type of device."""
+    if asked == "compiled" or (asked == "auto" and device == "cpu"):
+        return "compiled"
+    return "captured"
 
 
 def chosen_way(run: Run, asked: StepWay, *, compiles_models: bool) -> str:
@@ -53,16 +67,34 @@ def chosen_way(run: Run, asked: StepWay, *, compiles_models: bool) -> str:
     steps = "all steps" if total is None else f"all {total:,} steps"
     if asked == "eager":
         return f"eager, {steps}"
-    reason = next(reasons_against(run, compiles_models=compiles_models), None)
+    way = way_for(run.device.type, asked)
+    reason = next(reasons_against(run, way, compiles_models=compiles_models), None)
     if reason is not None:
         return f"eager, {steps}: {reason}"
-    return f"compiled, {steps}: callbacks are called between the compiled parts"
+    if way == "compiled":
+        return f"compiled, {steps}: callbacks are called between the compiled parts"
+    if run.accumulate > 1:
+        return f"eager, {steps}: each has {run.accumulate} batches"
+    if heard := _heard_inside(run):
+        return f"eager, {steps}: heard in their inside by {', '.join(heard)}"
+    return f"captured, {steps} but the first {SEEN} of each shape of batch"
 
 
-def reasons_against(run: Run, *, compiles_models: bool) -> Iterator[str]:
-    """Why steps of this run can't be compiled, the first reason first."""
-    if run.device.type != "cpu":
+def _heard_inside(run: Run) -> list[str]:
+    table = run.callbacks.table()
+    hooks = [hook.__name__ for hook in INSIDE]
+    return list(dict.fromkeys(name for hook in hooks for name in table.get(hook, ())))
+
+
+def reasons_against(
+    run: Run, way: Literal["compiled", "captured"], *, compiles_models: bool
+) -> Iterator[str]:
+    """Why steps of this run can't be compiled, or captured, the first reason first."""
+    device = run.device.type
+    if way == "compiled" and device != "cpu":
         yield f"that is for CPUs, and the device is {run.device}"
+    if way == "captured" and device not in capturing.GRAPHS:
+        yield f"that is for CUDA, and the device is {run.device}"
     if run.world.size > 1:
         yield "models are spread over several ranks"
     if compiles_models:
@@ -73,17 +105,20 @@ def reasons_against(run: Run, *, compiles_models: bool) -> Iterator[str]:
         if not hasattr(getattr(run.steps, name), "default_step"):
             yield f"the trainer has its own `{name}`"
     if run.precision.scaler is not None:
-        yield "precision='fp16' scales losses on the host"
+        yield "precision='fp16' decides on the host whether an update is made"
     for optimizer in run.optimizers.values():
         yield from _against_optimizer(optimizer)
+        if way == "captured":
+            yield from _against_numbers_of(optimizer)
     for scheduling in run.schedulings.values():
         if _moves_momentum(scheduling.scheduler):
             kind = type(scheduling.scheduler).__name__
             yield f"{kind} moves the momentum in each step (cycle_momentum=False leaves it alone)"
-    from trackside.step.compiling import lacks_compiler  # noqa: PLC0415 - imports the compiler
+    if way == "compiled":
+        from trackside.step.compiling import lacks_compiler  # noqa: PLC0415 - imports it
 
-    if (lack := lacks_compiler()) is not None:
-        yield lack
+        if (lack := lacks_compiler()) is not None:
+            yield lack
 
 
 def _against_optimizer(optimizer: Optimizer) -> Iterator[str]:
@@ -95,6 +130,17 @@ def _against_optimizer(optimizer: Optimizer) -> Iterator[str]:
         yield f"the `step` of this {kind.__name__} was replaced"
     elif optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         yield f"{kind.__name__} has hooks of torch around its step"
+
+
+def _against_numbers_of(optimizer: Optimizer) -> Iterator[str]:
+    """Whether its numbers are on the host, where a graph would keep them as they were."""
+    for group in optimizer.param_groups:
+        if not (group.get("fused") or group.get("capturable")):
+            kind = type(optimizer).__name__
+            options = [f"{name}=True" for name in ("fused", "capturable") if name in group]
+            how = f"give it {' or '.join(options)}" if options else "it has no other form"
+            yield f"{kind} keeps its numbers on the host ({how})"
+            return
 
 
 def _moves_momentum(scheduler: object) -> bool:

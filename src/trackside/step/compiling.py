@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from time import perf_counter
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch._dynamo import config as tracing
 from torch._dynamo import lookup_backend
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
@@ -44,18 +43,6 @@ def lacks_compiler() -> str | None:
     except (InvalidCxxCompiler, RuntimeError, OSError):
         return "there is no C++ compiler (g++, or the one that the variable CXX names)"
     return None if shutil.which(found) else f"the C++ compiler {found!r} isn't there"
-
-
-def form_of(value: Any) -> Hashable:
-    """Structure, shapes and types of a batch, for which a graph is fixed; of numbers, the value."""
-    kind = type(value)
-    if kind is Tensor:
-        return value.shape, value.dtype
-    if kind is tuple or kind is list:
-        return kind, tuple(map(form_of, value))
-    if isinstance(value, Mapping):
-        return kind, tuple((key, form_of(one)) for key, one in value.items())
-    return value if isinstance(value, (int, float, str, bytes)) else kind.__qualname__
 
 
 class CompiledPart:

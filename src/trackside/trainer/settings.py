@@ -36,7 +36,8 @@ class Settings:
     step: StepWay = "eager"
     """How a step is computed: `eager` calls one operation after the other, as a loop by hand does;
     `compiled` makes graphs of it with a C++ compiler, on CPUs: faster, and equal to rounding;
-    `auto` compiles where that can be done, and says why where it can't."""
+    `captured` repeats it as a CUDA graph where no callback listens in its inside; `auto` takes the
+    one of its device where that can be done, and says why where it can't."""
     directory: str | Path | None = None
     """The run's folder; None makes a new one under `runs/`, named by date and time."""
     log_every: Schedule | str = "50 steps"

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trackside import Program, Secret, Settings, program
-from trackside.callbacks.reporting.provenance import Provenance
+from trackside.callbacks.reporting.provenance import Provenance, describe_environment
 from trackside.config.experiment.programs import load_program
 from trackside.errors import UsageError
 from trackside.testing import tiny_regression
@@ -82,3 +84,22 @@ def test_a_function_that_nobody_can_import_is_refused() -> None:
 def test_a_function_that_returns_something_else_is_refused() -> None:
     with pytest.raises(UsageError, match="returns no program"):
         nothing()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_changes_are_a_patch_and_no_program_of_the_repository_runs() -> None:
+    program = Path("program.sh")
+    program.write_text(f"#!/bin/sh\ntouch {Path.cwd()}/it-ran\n")
+    program.chmod(0o755)
+    author = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    Path("file").write_text("one\n")
+    Path(".gitattributes").write_text("file diff=shown\n")
+    for words in (["init", "-q"], ["add", "file"], [*author, "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], check=True)
+    for name in ("diff.external", "diff.shown.textconv", "core.fsmonitor"):
+        subprocess.run(["git", "config", name, str(program.resolve())], check=True)
+    subprocess.run(["git", "config", "color.ui", "always"], check=True)
+    Path("file").write_text("two\n")
+    _, changes = describe_environment(Path.cwd())
+    assert changes.endswith("-one\n+two\n")
+    assert not Path("it-ran").exists()

@@ -28,6 +28,8 @@ from trackside.vocabulary.directions import direction
 logger = logging.getLogger("trackside")
 
 _GIT_SECONDS = 10
+_PATCH = ("--no-ext-diff", "--no-textconv", "--no-color")
+"""A patch that `git apply` takes, whatever programs and colours a configuration of git names."""
 
 
 @final
@@ -136,7 +138,7 @@ def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
     """
     packages = _packages()
     commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "diff", "HEAD") if commit else None
+    changes = _git(folder, "diff", *_PATCH, "HEAD") if commit else None
     environment = {
         "started": now(),
         "command": [as_written(word) for word in sys.argv],
@@ -159,7 +161,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """The answer of git; None where there is no git, no repository, or no answer in time."""
     try:
         answer = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
             errors="replace",

@@ -76,7 +76,7 @@ def start(thread: threading.Thread) -> None:
 
 
 thread_start = threading.Thread.start
-threading.Thread.start = start  # type: ignore[method-assign]
+threading.Thread.start = start  # type: ignore[method-assign, assignment]
 begin("import")
 sys.addaudithook(hear)
 

@@ -27,6 +27,7 @@ from trackside.dialects import (
     adaptive_neural_network,
     dream_trainer,
     keras,
+    lightning,
     nn_handler,
     noether,
     pytorch_accelerated,
@@ -86,6 +87,13 @@ class HuggingFace(transformers.TrainerCallback):
         """Nothing."""
 
 
+class Lightning(lightning.Callback):
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Nothing."""
+
+
 VARIANTS: dict[str, Callable[[], Any]] = {
     "ours": Listening,
     "nn_handler": NNHandler,
@@ -97,6 +105,7 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "dream trainer": Dream,
     "keras": Keras,
     "transformers": HuggingFace,
+    "lightning": Lightning,
 }
 
 

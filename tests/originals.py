@@ -56,8 +56,11 @@ ALL = (
     Environment(
         "lightning",
         HOME,
-        # Packages whose callbacks run there too, the last without the loggers that it wants.
-        ("lightning", "pytorch-lightning", "optuna-integration", "optuna", "torch-ema"),
+        (
+            *("lightning", "pytorch-lightning"),
+            # These have callbacks for it.
+            *("optuna-integration", "pytorch-lightning-spells", "mlcolvar"),
+        ),
         ("tests/dialects/test_lightning_originals.py",),
     ),
     Environment(

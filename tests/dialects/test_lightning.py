@@ -3,6 +3,7 @@ test_lightning_originals.py."""
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,18 @@ def test_callback_metrics_are_tensors_under_both_forms_of_their_name() -> None:
     assert seen["val/accuracy"] is seen["val_accuracy"]
     loss = result.history.latest("val/loss")
     assert float(seen["val_loss"]) == seen["bar"] == pytest.approx(loss)
+
+
+def test_a_copy_of_the_metrics_is_a_plain_dict_of_the_values_then() -> None:
+    copies: list[Any] = []
+
+    def look(trainer: Any, module: Any) -> None:
+        copies.append(deepcopy(trainer.callback_metrics))
+        copies.append(pickle.loads(pickle.dumps(trainer.callback_metrics)))
+
+    fit(at("on_validation_end", look), epochs=1)
+    assert [type(one) for one in copies] == [dict, dict]
+    assert "val_loss" in copies[0]
 
 
 def test_the_means_of_the_epoch_are_there_at_its_end() -> None:

@@ -362,6 +362,30 @@ def test_the_metrics_of_lightly_are_collected() -> None:
     assert len(callback.train_metrics["train_loss"]) == 2
 
 
+def test_the_metrics_of_mlcolvar_are_collected() -> None:
+    trainer = pytest.importorskip("mlcolvar.utils.trainer")
+    both = [trainer.MetricsCallback(), trainer.SimpleMetricsCallback()]
+    for callback in both:
+        classified(callback)
+
+    assert both[0].metrics["epoch"] == [0, 1]
+    assert len(both[0].metrics["val_loss"]) == 2
+    assert [set(one) >= {"val_loss", "val_acc"} for one in both[1].metrics] == [True, True]
+
+
+def test_a_message_of_spells_is_sent_when_training_begins_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spells = pytest.importorskip("pytorch_lightning_spells.callbacks")
+    sent: list[str] = []
+    monkeypatch.setenv("NTFY_TOPIC", "mine")
+    monkeypatch.setattr(
+        spells.NtfyCallback, "send_message", lambda self, text, title, tags: sent.append(title)
+    )
+    classified(spells.NtfyCallback("mine", report_evals=True))
+    assert len(sent) == 4  # the begin, two evaluations, the end
+
+
 SPELLS: dict[str, Callable[[Any], Any]] = {
     "MixUpCallback": lambda c: c.MixUpCallback(),
     "CutMixCallback": lambda c: c.CutMixCallback(),

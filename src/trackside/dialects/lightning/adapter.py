@@ -298,7 +298,7 @@ class LightningAdapter(Adapter):
         self.predicted = 0
         """Batches predicted in this pass."""
         super().__init__(foreign, base)
-        vars(self.view)["_package"] = base.__module__.partition(".")[0]
+        vars(self.view)["package"] = base.__module__.partition(".")[0]
         self.writes_predictions = any(cls.__name__ == WRITER for cls in type(foreign).__mro__)
         self._further: dict[str, tuple[int, ...]] = {}
 

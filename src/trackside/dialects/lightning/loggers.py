@@ -47,7 +47,7 @@ class LoggerView(View):
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         trainer = vars(self).get("_trainer")
-        package = PACKAGES.get(vars(trainer).get("_package", ""), "") if trainer else ""
+        package = PACKAGES.get(vars(trainer).get("package", ""), "") if trainer else ""
         module = sys.modules.get(f"{package}.loggers.tensorboard")
         return LoggerView if module is None else module.TensorBoardLogger
 

@@ -26,6 +26,13 @@ class CallbackMetrics(dict[str, Tensor]):
         """Names that a `LightningModule` logs: no record replaces them, but for its aliases."""
         self._records = 0
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Tensor]:
+        """A copy is a plain dict of the values as they are now."""
+        return {name: value.clone() for name, value in self.items()}
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Tensor]]]:
+        return dict, (dict(self),)
+
     def refreshed(self) -> CallbackMetrics:
         """Itself, with what was recorded since the last time."""
         history = self._run.history

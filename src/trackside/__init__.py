@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from trackside.progress import RunLimit as RunLimit
     from trackside.progress import SkippedStep as SkippedStep
     from trackside.progress import TrainingBatch as TrainingBatch
+    from trackside.proof.blame import Blame as Blame
+    from trackside.proof.blame import blame as blame
     from trackside.proof.replay import Replay as Replay
     from trackside.proof.replay import replay as replay
     from trackside.proof.verification import Verification as Verification
@@ -140,6 +142,7 @@ else:
             ),
             "history": (
                 "Best",
+                "Blame",
                 "History",
                 "PrefixedHistory",
                 "Record",
@@ -165,6 +168,7 @@ else:
                 "Outcome",
                 "Status",
             ),
+            "proof.blame": ("Blame", "blame"),
             "proof.replay": ("Replay", "replay"),
             "proof.verification": ("Verification", "verify"),
             "progress": (
@@ -293,6 +297,7 @@ __all__ = [
     "WrongTimeError",
     "accuracy",
     "attach",
+    "blame",
     "declare_direction",
     "event",
     "limited_batches",

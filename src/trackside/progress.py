@@ -151,16 +151,22 @@ class TrainingBatch:
     """Its place in the pass, from 0; the parts that ranks take of one batch have one number."""
     samples: tuple[int, ...] = ()
     """Indices of its samples in the data set; empty where they can't be known."""
+    places: tuple[int, ...] = ()
+    """Places in it, from 0, of the samples that are meant; empty: all of it."""
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.samples[:8])) + (", ..." if len(self.samples) > 8 else "")
         where = f"batch {self.number} of epoch {self.epoch}, both from 0"
-        return where + (f" (samples {shown})" if shown else "")
+        some = f", places {', '.join(map(str, self.places))}" if self.places else ""
+        return where + some + (f" (samples {shown})" if shown else "")
 
 
 def training_batches(listed: Iterable[Mapping[str, Any]]) -> tuple[TrainingBatch, ...]:
     """Batches as they were before `asdict`, and JSON, took them apart."""
-    return tuple(TrainingBatch(b["epoch"], b["number"], tuple(b["samples"])) for b in listed)
+    return tuple(
+        TrainingBatch(b["epoch"], b["number"], tuple(b["samples"]), tuple(b.get("places", ())))
+        for b in listed
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def made(
     every: str = "7 steps",
     log_every: str = "1 step",
     callbacks: Any = (),
+    model: Any = network,
     **options: Any,
 ) -> Trainer:
     """A trainer that saves every checkpoint and none of the rest."""
@@ -43,7 +44,7 @@ def made(
         "seed": 0,
     }
     return Trainer(
-        network,
+        model,
         optimizer=lambda p: torch.optim.AdamW(p, lr=lr),
         callbacks={
             "checkpoint": Checkpoint(every=every, keep_last=None, background=False),

@@ -13,6 +13,7 @@ from typing import TextIO
 import typer
 
 from trackside.cli.ask import ask
+from trackside.cli.blame import blame
 from trackside.cli.callbacks import callbacks
 from trackside.cli.evaluate import evaluate
 from trackside.cli.init import init
@@ -59,6 +60,7 @@ _COMMANDS = (
     report,
     why,
     replay,
+    blame,
     ask,
     inspect,
     verify,

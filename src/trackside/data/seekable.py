@@ -21,42 +21,6 @@ REMEMBERED = 256
 """Of how many batches indices are remembered: more than workers run ahead, or ranks talk late."""
 
 
-class ExcludedBatches:
-    """Excluded batches of each pass, and the positions of the others."""
-
-    def __init__(self) -> None:
-        self._by_epoch: dict[int, set[int]] = {}
-        self.now: frozenset[int] = frozenset()
-        """Numbers of the batches, from 0, that the pass under way leaves out."""
-
-    def add(self, batches: Iterable[tuple[int, int]]) -> None:
-        """Leave out these too, each by its pass and its number there."""
-        for epoch, number in batches:
-            self._by_epoch.setdefault(epoch, set()).add(number)
-
-    def begin(self, epoch: int) -> None:
-        """The pass of that number is the one under way."""
-        self.now = frozenset(self._by_epoch.get(epoch, ()))
-
-    def place(self, done: int) -> int:
-        """Position in the full pass after `done` batches that were not excluded."""
-        place = done
-        for gap in sorted(self.now):
-            place += gap < place
-        return place
-
-    def of(self, whole: int) -> int:
-        """How many of the `whole` batches of the pass are not left out."""
-        return whole - sum(gap < whole for gap in self.now)
-
-    def leave_out(self, batches: Iterator[Any], *, done: int) -> Iterator[Any]:
-        """`batches` without the excluded ones; the first is number `done` of the remaining."""
-        if not self.now:
-            return batches
-        numbered = enumerate(batches, start=self.place(done))
-        return (batch for number, batch in numbered if number not in self.now)
-
-
 class ExcludingSampler:
     """A batch sampler that excludes batches by number, and reports the indices of the others.
 

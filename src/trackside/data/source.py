@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch.utils.data import DataLoader
 
 from trackside.data.generators import DataGenerators
+from trackside.data.left_out import ExcludedBatches
 from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
 from trackside.data.loaders import Batching, length_of, loader_of
 from trackside.data.recognition import check_draws, plain
 from trackside.data.seekable import (
-    ExcludedBatches,
     SeekableSampler,
     samplers_of,
     second,
@@ -135,11 +135,11 @@ class DataSource:
         return "own" if self.split.is_split else "shared"
 
     def leave_out(self, batches: Iterable[TrainingBatch]) -> None:
-        """Pass over these batches from the next `begin` or `resume` on.
+        """Pass over these batches, or samples of them, from the next `begin` or `resume` on.
 
         They are neither loaded (where the data can skip) nor counted: a pass has fewer batches.
         """
-        self._excluded.add((batch.epoch, batch.number) for batch in batches)
+        self._excluded.add(batches)
 
     def remember(self, briefly: bool | None = None) -> None:
         """From the next pass on, or `briefly`, note the samples of the newest batches."""
@@ -351,7 +351,7 @@ class DataSource:
         return self._generators.kept()
 
     def _iterate(self, skip: int) -> Iterator[LoadedBatch]:
-        end, batches = self.limited_to, self._unlimited(skip)
+        end, batches = self.limited_to, self._excluded.thinned(self._unlimited(skip))
         return batches if end is None else itertools.islice(batches, end - skip)
 
     def _unlimited(self, skip: int) -> Iterator[LoadedBatch]:

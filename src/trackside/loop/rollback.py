@@ -76,5 +76,5 @@ def too_late(request: Request) -> UsageError:
 
 def _all_left_out(asked: list[Request]) -> tuple[TrainingBatch, ...]:
     """Batches that the requests exclude, each once, in the order of the data."""
-    found = {(batch.epoch, batch.number): batch for request in asked for batch in request.leave_out}
+    found = {(b.epoch, b.number, b.places): b for request in asked for b in request.leave_out}
     return tuple(found[place] for place in sorted(found))

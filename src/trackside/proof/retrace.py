@@ -54,7 +54,10 @@ def retrace(
     way: Way,
     *,
     joining: Sequence[Callback[Any]] = (),
+    along: Sequence[Callback[Any]] = (),
     until: int | None = None,
+    further: int = 0,
+    leave_out: Iterable[TrainingBatch] = (),
     arrived: Callable[[Run], None] | None = None,
     without: Iterable[str] = (),
     directory: Path | None = None,
@@ -68,8 +71,11 @@ def retrace(
         made: The run, made again.
         way: From where to which step.
         joining: Callbacks that hear that step alone; schedules of theirs are due in it.
+        along: Callbacks that hear the whole way.
         until: The step up to whose record training goes on afterwards; None leaves right after the
             step.
+        further: Without `until`: steps to train after the step of interest.
+        leave_out: Batches, or samples of them, that are not trained on.
         arrived: Called after the step, with everything as the step left it.
         without: Names of callbacks that take no part.
         directory: The folder that callbacks see as the run's; None: one that is then removed.
@@ -79,11 +85,14 @@ def retrace(
         Exception: What a step before it ended with. An error in the step itself is reported.
     """
     done = Retraced()
-    guide = _Guide(way.step, until, joining, arrived, way.leave_out, done)
+    out = (*way.leave_out, *leave_out)
+    last = way.step + further if until is None else None
+    guide = _Guide(way.step, until, last, joining, arrived, out, done)
     with _folder(directory) as folder, _quietly():
         trainer = made.trainer
         done.left_out = only_those_with_a_say(trainer.callbacks, folder, without)
-        trainer.callbacks.append(guide)
+        for callback in (*along, guide):
+            trainer.callbacks.append(callback)
         trainer.settings = replace(trainer.settings, directory=folder)
         trainer.train_loop = _until_arrival
         arguments = {**made.arguments, "resume": way.checkpoint, "rehearse": False}
@@ -122,6 +131,7 @@ class _Guide(Callback[Run]):
         self,
         step: int,
         until: int | None,
+        last: int | None,
         joining: Sequence[Callback[Any]],
         arrived: Callable[[Run], None] | None,
         leave_out: Iterable[TrainingBatch],
@@ -129,6 +139,7 @@ class _Guide(Callback[Run]):
     ) -> None:
         self.step = step
         self.until = until
+        self.last = last
         self.joining = joining
         self.arrived = arrived
         self.leave_out = tuple(leave_out)
@@ -147,8 +158,14 @@ class _Guide(Callback[Run]):
         """Before the step of interest: let them join."""
         if run.progress.steps_completed == self.step - 1:
             self.join(run)
-        elif self.until is not None and run.progress.steps_completed > self.until:
+        elif self.has_arrived and self.is_far_enough(run.progress.steps_completed):
             self.leave(run)
+
+    def is_far_enough(self, step: int) -> bool:
+        """Whether nothing is wanted of the steps after this one."""
+        if self.last is not None:
+            return step >= self.last
+        return self.until is not None and step > self.until
 
     def on_log(self, run: Run, record: Record) -> None:
         """Keep the record; after the last that is wanted, leave."""
@@ -181,7 +198,7 @@ class _Guide(Callback[Run]):
         for name, callback in self.joined.items():
             callback.on_fit_end(run)
             del run.callbacks[name]
-        if self.until is None:
+        if self.last == self.step:
             self.leave(run)
 
     def leave(self, run: Run) -> None:

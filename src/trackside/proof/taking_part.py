@@ -55,6 +55,8 @@ def only_those_with_a_say(
 
 
 def _observes(callback: Callback[Any]) -> bool:
+    if callback.effect == "observes":
+        return True
     one = original(callback)
     if isinstance(one, (Tracker, Steering)):
         return True

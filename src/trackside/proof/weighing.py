@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any, Literal
 
 import torch
@@ -140,11 +141,11 @@ def ranked(samples: Sequence[WeighedSample]) -> list[WeighedSample]:
 
 def _standing_out(values: Sequence[float]) -> list[float]:
     """How many times the usual spread each value lies above the middle."""
-    finite = torch.tensor([v for v in values if math.isfinite(v)], dtype=torch.float64)
-    if not len(finite):
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return [math.inf] * len(values)
-    middle = float(finite.median())
-    spread = max(float((finite - middle).abs().median()), 1e-6)
+    middle = median(finite)
+    spread = max(median(abs(value - middle) for value in finite), 1e-6)
     return [(v - middle) / spread if math.isfinite(v) else math.inf for v in values]
 
 
@@ -153,7 +154,7 @@ def _distances(batch: Any, size: int) -> list[float]:
     far = [0.0] * size
     for part in parts_of(batch):
         if _is_tensor(part) and part.is_floating_point() and part.ndim and len(part) == size:
-            rows = part.detach().double().flatten(1) if part.ndim > 1 else part.double()[:, None]
+            rows = part.detach().float().reshape(size, -1)
             from_middle = (rows - rows.nanmedian(0).values).norm(dim=1)
             far = list(map(max, far, _standing_out(from_middle.tolist())))
     return far

@@ -144,7 +144,7 @@ def test_random_steps_are_made_again_bitwise(tmp_path: Path, figure: Figure) -> 
 
 
 def test_planted_samples_are_ranked_first(tmp_path: Path, figure: Figure) -> None:
-    missed = []
+    missed: list[tuple[Any, ...]] = []
     tasks: tuple[planting.Task, ...] = ("digits", "text")
     for n in range(50):
         task, kind, folder = tasks[n % 2], planting.KINDS[n // 2 % 4], tmp_path / str(n)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from trackside import Program, Secret, Settings, program
-from trackside.callbacks.reporting.provenance import Provenance, describe_environment
+from trackside.callbacks.reporting.git_state import GitState
+from trackside.callbacks.reporting.provenance import Provenance
 from trackside.config.experiment.programs import load_program
 from trackside.errors import UsageError
 from trackside.testing import tiny_regression
@@ -100,6 +101,6 @@ def test_changes_are_a_patch_and_no_program_of_the_repository_runs() -> None:
         subprocess.run(["git", "config", name, str(program.resolve())], check=True)
     subprocess.run(["git", "config", "color.ui", "always"], check=True)
     Path("file").write_text("two\n")
-    _, changes = describe_environment(Path.cwd())
+    _, changes = GitState(Path.cwd()).read()
     assert changes.endswith("-one\n+two\n")
     assert not Path("it-ran").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from trackside.callbacks.reporting.decisions import decisions_of
+from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.journal import Journal, now
 from trackside.errors import printable
 from trackside.history import Record
@@ -26,10 +26,6 @@ from trackside.secret import as_written
 from trackside.vocabulary.directions import direction
 
 logger = logging.getLogger("trackside")
-
-_GIT_SECONDS = 10
-_PATCH = ("--no-ext-diff", "--no-textconv", "--no-color")
-"""A patch that `git apply` takes, whatever programs and colours a configuration of git names."""
 
 
 @final
@@ -63,9 +59,14 @@ class Provenance(RankZeroCallback):
         self.configuration = configuration
         self.search_path = tuple(search_path)
         self._journal: Journal | None = None
+        self._git: GitState | None = None
 
     def __repr__(self) -> str:
         return "Provenance()" if self.configuration is None else "Provenance(...)"
+
+    def on_attach(self, run: Run) -> None:
+        """Let git answer while the run is set up."""
+        self._git = GitState(Path.cwd())
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
@@ -77,7 +78,8 @@ class Provenance(RankZeroCallback):
             replace_inside(run.directory, SETTINGS, json.dumps(dict(run.config), indent=2) + "\n")
         else:
             replace_inside(run.directory, CONFIGURATION, self.configuration)
-        environment, changes = describe_environment(Path.cwd())
+        commit, changes = self._git.read() if self._git is not None else (None, "")
+        environment = describe_environment(commit, changes)
         environment["search_path"] = list(self.search_path)
         replace_inside(run.directory, ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         if changes:
@@ -89,6 +91,9 @@ class Provenance(RankZeroCallback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Write how it ended."""
+        if self._git is not None:
+            self._git.close()
+            self._git = None
         journal, self._journal = self._journal, None
         if journal is not None:
             journal.step = outcome.step
@@ -130,44 +135,25 @@ def _begun(run: Run) -> Journal | None:
     return journal
 
 
-def describe_environment(folder: Path) -> tuple[dict[str, Any], str]:
-    """Python, machine, packages, and the state of the git repository around `folder`.
+def describe_environment(commit: str | None, changes: str) -> dict[str, Any]:
+    """Python, machine, packages, and the state of the git repository, as plain values.
 
-    Returns:
-        Plain values, and the changes since the last commit as a diff (empty when there are none).
+    Args:
+        commit: Where the repository stands; None where there is none.
+        changes: The diff since then.
     """
-    packages = _packages()
-    commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "diff", *_PATCH, "HEAD") if commit else None
-    environment = {
+    return {
         "started": now(),
         "command": [as_written(word) for word in sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-        "git_commit": commit.strip() if commit else None,
+        "packages": dict(sorted(_packages().items(), key=lambda item: item[0].lower())),
+        "git_commit": commit,
         "git_changes": bool(changes),
     }
-    return environment, changes or ""
 
 
 @cache
 def _packages() -> dict[str, str]:
     """Versions of the packages that are installed, by name; read once, which takes a while."""
     return {found.name: found.version for found in distributions()}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """The answer of git; None where there is no git, no repository, or no answer in time."""
-    try:
-        answer = subprocess.run(
-            ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_GIT_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout

@@ -163,3 +163,10 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
 def test_a_pattern_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="neither a prefix"):
         LoadWeights("file", rename={"(": "x"})
+
+
+def test_a_pattern_that_fits_nothing_is_named(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(nn.Linear(2, 1), file, rename={"bais": None, "bias": "bias"}, strict=False)
+    assert [record.message for record in caplog.records if "fits no weight" in record.message] == [
+        f"rename: 'bais' fits no weight in {file}"
+    ]

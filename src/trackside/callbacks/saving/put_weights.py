@@ -117,6 +117,12 @@ class WeightsCallback(Callback, ABC):
                     option="rename",
                 )
             found[new], came_from[new] = tensor, old
+        names = [plain_name(old) for old in state]
+        for pattern in self.rename:
+            if not any(
+                name.startswith(pattern) or _compiled(pattern).match(name) for name in names
+            ):
+                logger.warning("rename: %r fits no weight in %s", pattern, self._origin)
         return found
 
     def _new_name(self, name: str) -> str | None:

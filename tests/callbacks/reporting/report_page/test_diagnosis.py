@@ -166,6 +166,16 @@ def test_a_course_that_looks_wrong_is_found(subject: str, run: ReportedRun) -> N
     assert subjects(run) == [subject]
 
 
+def test_bad_data_is_not_mended_by_a_lower_rate() -> None:
+    run = course(train__loss=FALLING)
+    reason = "the loss is inf in step 9; the data is bad already: batch[0]"
+    run.skipped_steps, run.skipped_in_all = [{"step": 9, "reason": reason}], 100
+    run.status, run.reason = "diverged", reason
+    remedies = [finding.remedy for finding in diagnose(run)]
+    assert len(remedies) == 2
+    assert all(remedy.startswith("find the samples of that batch") for remedy in remedies)
+
+
 def test_pauses_between_sessions_are_not_mended_by_saving_more_often() -> None:
     run = course(train__loss=FALLING)
     run.sessions = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trackside.callbacks.reporting.report_page.findings import Finding, Severity
+from trackside.callbacks.reporting.report_page.findings import Finding, Severity, remedy_for
 from trackside.callbacks.reporting.report_page.reading import UNFINISHED, ReportedRun
 from trackside.callbacks.reporting.report_page.time_rules import TIME_RULES
 from trackside.callbacks.reporting.report_page.value_rules import VALUE_RULES
@@ -77,8 +77,10 @@ def _ended(run: ReportedRun) -> Iterator[Finding]:
             "ended",
             f"its numbers went wrong: {run.reason}",
             at,
-            "a lower learning rate or a warm-up, `clip`, bf16 in place of fp16; "
-            "`TerminateOnNonFinite('roll_back')` goes back and leaves the batch out",
+            remedy_for(
+                run.reason, "a lower learning rate or a warm-up, `clip`, bf16 in place of fp16"
+            )
+            + "; `TerminateOnNonFinite('roll_back')` goes back and leaves the batch out",
         )
     elif run.status == Status.INTERRUPTED:
         yield Finding(

@@ -33,3 +33,10 @@ def finite(run: ReportedRun, name: str) -> list[tuple[int, float]]:
     steps = run.history.axes()["step"]
     points = run.history.rows_of(name)
     return [(int(steps[row]), value) for row, value in points if math.isfinite(value)]
+
+
+def remedy_for(reason: str, otherwise: str) -> str:
+    """The way out of values that aren't finite: the data, where they came with it."""
+    if "the data is bad already" in reason:
+        return "find the samples of that batch, and mend or leave them out"
+    return otherwise

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trackside.callbacks.reporting.figures import figure
-from trackside.callbacks.reporting.report_page.findings import FEWEST, Finding, finite
+from trackside.callbacks.reporting.report_page.findings import FEWEST, Finding, finite, remedy_for
 from trackside.callbacks.reporting.report_page.reading import ReportedRun
 from trackside.history import has_improved
 from trackside.vocabulary.directions import Mode, direction
@@ -157,7 +157,7 @@ def _skipped(run: ReportedRun) -> Iterator[Finding]:
             "wrong",
             f"{count:,} of {run.step:,} steps made no update",
             f"last at step {last.get('step')}: {last.get('reason')}",
-            "bf16 in place of fp16, or a lower learning rate",
+            remedy_for(str(last.get("reason")), "bf16 in place of fp16, or a lower learning rate"),
         )
 
 

@@ -52,6 +52,13 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(REPOSITORY))
 
 
+def write_module(file: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file that can be imported, until the test is over."""
+    Path(file).write_text(code)
+    monkeypatch.setitem(sys.modules, Path(file).stem, ModuleType(file))
+    del sys.modules[Path(file).stem]
+
+
 def run_page(page: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the Python blocks of a page as a script; a traceback points at the line of the page."""
     script = ModuleType("__main__")
@@ -61,8 +68,7 @@ def run_page(page: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if block.language == "python" and "no-run" not in block.options:
             file = next(iter(block.options), f"{page.stem}.py")
             if block.options:
-                Path(file).write_text(block.code)
-                monkeypatch.delitem(sys.modules, Path(file).stem, raising=False)
+                write_module(file, block.code, monkeypatch)
             script.__file__ = file
             padded = "\n" * (block.line - 1) + block.code
             monkeypatch.setitem(sys.modules, "__main__", script)

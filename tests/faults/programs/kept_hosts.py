@@ -104,6 +104,7 @@ def in_transformers(network: Network, options: KeptOptions, tell: Tell) -> None:
         per_device_train_batch_size=BATCH_SIZE,
         gradient_accumulation_steps=ACCUMULATE,
         dataloader_num_workers=options.workers,
+        dataloader_multiprocessing_context="fork" if options.workers else None,
         save_strategy="no",
         report_to=[],
         use_cpu=True,

@@ -81,7 +81,13 @@ def optimizers(model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
 
 def loader(options: KeptOptions) -> DataLoader[Any]:
     """The training data, shuffled."""
-    return DataLoader(Augmented(), batch_size=BATCH_SIZE, shuffle=True, num_workers=options.workers)
+    return DataLoader(
+        Augmented(),
+        batch_size=BATCH_SIZE,
+        shuffle=True,
+        num_workers=options.workers,
+        multiprocessing_context="fork" if options.workers else None,
+    )
 
 
 def by_hand(model: Network, options: KeptOptions, tell: Tell) -> None:

@@ -67,7 +67,11 @@ ALL = (
         "hosts",
         HOME,
         ("lightning", "transformers", "accelerate", "keras", "pytorch-ignite"),
-        ("tests/resume/test_hosts.py", "tests/faults/test_kept_runs.py"),
+        (
+            "tests/guests/test_hosts.py",
+            "tests/resume/test_hosts.py",
+            "tests/faults/test_kept_runs.py",
+        ),
     ),
     Environment(
         "noether-dream",

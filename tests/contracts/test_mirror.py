@@ -18,6 +18,7 @@ WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, 
 # Where a module without a test file of its name is tested: a part of what that file is about.
 TESTED_IN = {
     "by_hand/assembling.py": "by_hand/test_attached.py",
+    "by_hand/led.py": "by_hand/test_attached.py",
     "by_hand/steps.py": "by_hand/test_attached.py",
     "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
@@ -95,6 +96,10 @@ TESTED_IN = {
     "distributed/words.py": "distributed/test_past_the_model.py",
     "distributed/session.py": "distributed/test_training.py",
     "distributed/strategies.py": "distributed/test_training.py",
+    "guests/in_ignite.py": "guests/test_hosts.py",
+    "guests/in_keras.py": "guests/test_hosts.py",
+    "guests/in_lightning.py": "guests/test_hosts.py",
+    "guests/in_transformers.py": "guests/test_hosts.py",
     "lifecycle/ordering.py": "lifecycle/test_collection.py",
     "loop/evaluate.py": "loop/test_fit.py",
     "loop/recording.py": "loop/test_fit.py",

@@ -10,7 +10,8 @@ import pytest
 from tests.faults.programs.kept_run import Host, KeptOptions, Network, loader, train
 from trackside import UsageError, resume
 
-pytestmark = pytest.mark.peers
+# Warnings of the packages are theirs.
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
 HOSTS: list[Host] = ["lightning", "transformers"]
 

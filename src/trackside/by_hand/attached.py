@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trackside.by_hand import assembling
 from trackside.by_hand.engine import Engine
 from trackside.by_hand.evaluations import HandEvaluation
+from trackside.by_hand.led import LedRun
 from trackside.by_hand.lifespan import Lifespan
 from trackside.by_hand.steps import HandSteps
 from trackside.errors import UsageError, WrongTimeError
@@ -29,7 +30,7 @@ from trackside.run_folder.of_run import RunFolder
 from trackside.schedule import Schedule
 
 
-class AttachedRun(Run):
+class AttachedRun(LedRun):
     """A run whose loop is written by hand: it gives epochs and batches, and hears of steps."""
 
     engine: Engine
@@ -37,20 +38,6 @@ class AttachedRun(Run):
 
     def _prepare(self, epochs: int | None, steps: int | None) -> Engine:
         raise NotImplementedError
-
-    @property
-    def accumulate(self) -> int:
-        """1: how many batches make a step is the loop's own affair."""
-        return 1
-
-    @accumulate.setter
-    def accumulate(self, batches: int) -> None:
-        if batches != 1:
-            raise UsageError(
-                "how many batches make a step can't be changed: the loop is written by hand",
-                received=f"accumulate = {batches}, by {self.current_callback or 'the program'}",
-                remedy="accumulate in the loop, and take that callback out",
-            )
 
     def epochs(self, epochs: int | None = None, *, steps: int | None = None) -> Iterator[int]:
         """The epochs that are still to come, by number from 0; the first may be a resumed one.

@@ -37,11 +37,14 @@ class Engine:
 
     Args:
         training: The run, set up.
+        watch_updates: Whether updates are heard from the optimizers; otherwise the caller says
+            them, and all that a loop by hand has a word for.
     """
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, *, watch_updates: bool = True) -> None:
         self.training = training
-        self.said: set[str] = set()
+        self._watches = watch_updates
+        self.said: set[str] = set() if watch_updates else {BACKWARD, ZERO_GRAD}
         """The words of `firing.py` that the loop has said."""
         self._fit: FitSpan | None = None
         self._epoch: EpochSpan | None = None
@@ -60,7 +63,8 @@ class Engine:
         training.begin_schedules()
         if run.saver is not None:
             run.saver.prepare(run, shared_state(training), rank_state(training))
-        self._watch_updates()
+        if self._watches:
+            self._watch_updates()
         self._fit = FitSpan(training)
         self._fit.begin()
         safe_point(training)
@@ -101,17 +105,19 @@ class Engine:
             roll_back(training)
             safe_point(training)
         if training.position.phase == "evaluating":  # the body of this epoch was done when saved
-            self._epoch = EpochSpan(training)
-            self._epoch.begin()
-            fail_before_steps(training)
+            self.open_epoch()
             self.end_epoch(goes_on=True)
         over = run.limit.reached(run.progress) and not is_unclosed(training)
         if over or run.requests.leaving:
             return None
-        self._epoch = EpochSpan(training)
-        self._epoch.begin()
-        fail_before_steps(training)
+        self.open_epoch()
         return run.progress.epochs_completed
+
+    def open_epoch(self) -> None:
+        """Begin an epoch, whatever the limit: the caller may count them."""
+        self._epoch = EpochSpan(self.training)
+        self._epoch.begin()
+        fail_before_steps(self.training)
 
     def end_epoch(self, *, goes_on: bool) -> None:
         """End the epoch under way, if there is one.
@@ -145,6 +151,11 @@ class Engine:
         self._pass = TrainEpochSpan(self.training)
         self._pass.begin()
         fail_before_steps(self.training)
+
+    def foreign_batches(self) -> None:
+        """The batches of the pass come from elsewhere: nothing is taken from `run.data`."""
+        self.training.position.phase = "training"
+        self.training.run.progress.begin_epoch()
 
     def own_batches(self) -> None:
         """Take the batches of the pass from `run.data`: at their place, as a resume wants it."""
@@ -205,13 +216,23 @@ class Engine:
 
     # --- steps and batches ---------------------------------------------------------------------
 
+    def begin_step(self) -> None:
+        """A step begins, where none is under way."""
+        if self._step is None:
+            events = self.training.setup.events
+            self._step = ExitStack()
+            self._step.enter_context(events.context("step_context"))
+            events.fire(Callback.on_step_start)
+
+    def count_batch(self, samples: int) -> None:
+        """Count a batch of which nothing else is known."""
+        self.training.run.progress.batches_completed += 1
+        self.training.run.progress.samples_completed += samples
+
     def begin_batch(self, batch: LoadedBatch) -> Any:
         """A batch is there, and a step where none is under way; what callbacks make of it."""
         setup = self.training.setup
-        if self._step is None:
-            self._step = ExitStack()
-            self._step.enter_context(setup.events.context("step_context"))
-            setup.events.fire(Callback.on_step_start)
+        self.begin_step()
         self._batch = batch
         known = batch.origin.samples
         samples = counted(batch.data) if known is None else known
@@ -271,6 +292,16 @@ class Engine:
         if run.progress.steps_completed >= position.next_check_step or run.requests.asked:
             after_step(training)
 
+    @property
+    def in_a_step(self) -> bool:
+        """Whether a step is under way."""
+        return self._step is not None
+
+    @property
+    def in_a_batch(self) -> bool:
+        """Whether a batch is under way."""
+        return self._batch is not None
+
     def _leave_step(self) -> None:
         step, self._step = self._step, None
         if step is not None:
@@ -319,13 +350,21 @@ class Engine:
             return
         if BACKWARD not in self.said:
             refuse_unfired(self.training, BACKWARD)
+        self.before_update(optimizer)
+
+    def before_update(self, optimizer: Optimizer) -> None:
+        """Gradients are final; where a callback skips the step, they are dropped."""
         self.training.fire(Callback.on_optimizer_step_start, optimizer)
         if self.training.run.requests.agree_on_skip(self.training.setup.agreement):
             _drop_gradients(optimizer)
 
     def _after_update(self, optimizer: Optimizer, args: object, options: object) -> None:
         if self._step is not None:
-            self.training.fire(Callback.on_optimizer_step_end, optimizer)
+            self.after_update(optimizer)
+
+    def after_update(self, optimizer: Optimizer) -> None:
+        """The weights are updated."""
+        self.training.fire(Callback.on_optimizer_step_end, optimizer)
 
     def _note_skipped(self) -> None:
         run, step = self.training.run, self.training.run.progress.steps_completed + 1

@@ -69,6 +69,7 @@ class HandEvaluation:
                 raise
         self._stack.__exit__(kind, error, trace)
         if kind is None:
+            self._training.position.epoch_metrics.update(self.evaluation.metrics)
             flush(self._training)
             report_unlogged(self._training, self.evaluation.name)
 

@@ -50,7 +50,7 @@ class Trainer:
             for number, batch in enumerate(self.loader):
                 guest.batch_start(batch, number)
                 loss = self.loss_of(batch)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 assert guest.engine is not None
                 guest.engine.before_update(self.optimizer)
                 self.optimizer.step()
@@ -63,9 +63,8 @@ class Trainer:
             guest.evaluation_start()
             self.losses.append(float(self.loss_of(self.loader.dataset[:]).detach()))
             guest.evaluation_end({"val_loss": self.losses[-1]})
-            if guest.stopping:
-                break
-            guest.epoch_end()
+            if not guest.stopping:
+                guest.epoch_end()
             if guest.stopping:
                 break
         guest.finish()

@@ -297,11 +297,6 @@ class Engine:
         """Whether a step is under way."""
         return self._step is not None
 
-    @property
-    def in_a_batch(self) -> bool:
-        """Whether a batch is under way."""
-        return self._batch is not None
-
     def _leave_step(self) -> None:
         step, self._step = self._step, None
         if step is not None:

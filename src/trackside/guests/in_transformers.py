@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class _InTransformers:
         self._samples = args.train_batch_size
         self.guest.attach(parts["model"])
         optimizer, batches = _of_torch(parts.get("optimizer")), parts.get("train_dataloader")
-        per_epoch = len(batches) if hasattr(batches, "__len__") else None
+        per_epoch = len(batches) if isinstance(batches, Sized) else None
         made = -(-state.max_steps // max(state.num_train_epochs, 1))
         self.guest.begin(
             {} if optimizer is None else {"optimizer": optimizer},

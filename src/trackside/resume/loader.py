@@ -93,6 +93,26 @@ class KeptLoader:
         """End the worker processes."""
         self._source.workers.end()
 
+    def give(self, one: _Pass) -> Any:
+        """The next batch of a pass.
+
+        Raises:
+            StopIteration: The pass is over, or another was begun.
+        """
+        if self._pass is not one:
+            raise StopIteration
+        if self.between is not None and self._done < self._length:
+            self.between()
+        if one.batches is None:
+            one.batches = self._batches()
+        given = next(one.batches, None)
+        if given is None:
+            self._source.check_whole(self._done)
+            self._pass, self._epoch, self._done = None, self._epoch + 1, 0
+            raise StopIteration
+        self._done += 1
+        return given.data
+
     def _batches(self) -> Iterator[Any]:
         """The batches to come of this pass; all generators stand where the first is fetched."""
         resumed, self._resumed = self._resumed, None
@@ -112,21 +132,8 @@ class _Pass(Iterator[Any]):
 
     def __init__(self, loader: KeptLoader) -> None:
         self._loader = loader
-        self._batches: Iterator[Any] | None = None
+        self.batches: Iterator[Any] | None = None
+        """Where its batches come from, once the first was asked for."""
 
     def __next__(self) -> Any:
-        loader = self._loader
-        if loader._pass is not self:
-            raise StopIteration
-        if loader.between is not None and loader._done < len(loader):
-            loader.between()
-        if self._batches is None:
-            self._batches = loader._batches()
-        given = next(self._batches, None)
-        if given is None:
-            loader._source.check_whole(loader._done)
-            loader._pass = None
-            loader._epoch, loader._done = loader._epoch + 1, 0
-            raise StopIteration
-        loader._done += 1
-        return given.data
+        return self._loader.give(self)

@@ -309,6 +309,16 @@ def test_should_stop_asks_for_the_end() -> None:
     assert (outcome.status, outcome.step, outcome.asked_by) == (Status.STOPPED, 2, "Looking")
 
 
+@pytest.mark.parametrize(
+    "hook",
+    ["on_train_batch_start", "on_after_backward", "on_before_zero_grad", "on_train_batch_end"],
+)
+def test_the_last_batch_is_known_in_every_hook_of_a_batch(hook: str) -> None:
+    seen: list[bool] = []
+    fit(at(hook, lambda trainer, module, *given: seen.append(trainer.is_last_batch)), epochs=1)
+    assert seen == [False, False, True]
+
+
 def test_accumulation_changes_from_the_next_step_on() -> None:
     def change(trainer: Any, module: Any) -> None:
         trainer.accumulate_grad_batches = 3

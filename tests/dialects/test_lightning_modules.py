@@ -108,6 +108,46 @@ def test_an_evaluation_and_a_prediction_call_the_steps_of_the_module() -> None:
     assert torch.equal(predictions, scores.argmax(1))
 
 
+@pytest.mark.parametrize(
+    ("step", "given"),
+    [
+        (lambda self, b: self.took(b), 1),
+        (lambda self, b, i: self.took(b, i), 2),
+        (lambda self, *both: self.took(*both), 2),
+        (lambda self, b, i, loader: self.took(b, i, loader), 3),
+    ],
+)
+def test_a_step_gets_what_it_has_arguments_for_whatever_they_are_called(
+    step: Any, given: int
+) -> None:
+    seen: list[int] = []
+
+    def took(self: Any, batch: Any, *rest: Any) -> Tensor:
+        seen.append(1 + len(rest))
+        loss: Tensor = self(batch[0]).sum()
+        return loss
+
+    fit(variant(training_step=step, took=took), steps=1)
+    assert seen == [given]
+
+
+def test_a_step_knows_the_last_batch_of_its_epoch() -> None:
+    seen: list[bool] = []
+
+    def step(self: Any, batch: Any) -> Tensor:
+        seen.append(self.trainer.is_last_batch)
+        loss: Tensor = self(batch[0]).sum()
+        return loss
+
+    fit(variant(training_step=step))
+    assert seen == [False] * 10 + [True]
+
+
+def test_a_step_over_an_iterator_is_refused() -> None:
+    with pytest.raises(UsageError, match="takes an iterator over batches"):
+        fit(variant(training_step=lambda self, dataloader_iter: None))
+
+
 def test_a_step_that_the_module_does_not_have_is_named() -> None:
     _, trainer = made(Classifier)
     with pytest.raises(UsageError, match="has no `test_step`"):

@@ -7,25 +7,25 @@ Lightning installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
-from torch import Tensor
-
 from trackside.data.counting import counted
-from trackside.dialects.lightning.calls import FORMER, LogOfModule, evaluated, further_arguments
+from trackside.dialects.lightning.calls import (
+    FORMER,
+    UNCOUNTED,
+    LogOfModule,
+    evaluated,
+    further_arguments,
+    outputs_of,
+)
 from trackside.dialects.lightning.checkpoint import as_theirs, take
 from trackside.dialects.lightning.hooks import Callback as Callback
 from trackside.dialects.lightning.predictions import WRITER, PredictLoop
 from trackside.dialects.lightning.refused import refuse_built_in
 from trackside.dialects.lightning.states import call_of
-from trackside.dialects.lightning.trainer import (
-    MODULE,
-    OVER,
-    PREDICT_LOOP,
-    RETURNED,
-    TrainerView,
-)
+from trackside.dialects.lightning.trainer import OVER, PREDICT_LOOP, TrainerView
 from trackside.dialects.translation import Adapter, Call, Row, carried_by, row
 from trackside.dialects.values import as_mapping
 from trackside.dialects.view import ends_step, validation_name
@@ -307,7 +307,8 @@ class LightningAdapter(Adapter):
         hook, further = getattr(self.foreign, name), self._further.get(name)
         if further is None:
             further = self._further[name] = further_arguments(hook, len(given) + 2)
-        hook(self.view, self.view.lightning_module, *given, *further)
+        with self.view.in_batch() if name in UNCOUNTED else nullcontext():
+            hook(self.view, self.view.lightning_module, *given, *further)
 
     def show(self, view: TrainerView) -> None:
         """Let the callback log by itself, as there: `self.log(...)`."""
@@ -329,16 +330,7 @@ class LightningAdapter(Adapter):
             read: From the output of the trainer's step to them.
             output: That output; of a `LightningModule`, its own result counts.
         """
-        if MODULE not in self.view.shared:
-            run = self.view.run
-            done = 0 if run.evaluation is None else run.evaluation.batches_completed
-            key = (read, run.progress.batches_completed, done)
-            return self.view.once(key, lambda: read(output))
-        returned = self.view.shared.get(RETURNED)
-        if read is evaluated:
-            return returned
-        parts = returned if isinstance(returned, Mapping) else {"loss": output.loss}
-        return {n: v.detach() if isinstance(v, Tensor) else v for n, v in parts.items()}
+        return outputs_of(self.view, read, output)
 
     def check(self, run_class: type[Run], others: Iterable[Ours[Any]]) -> None:
         """Refuse built-ins that work on the inside of their loop."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
+from trackside.dialects.lightning.trainer import MODULE, RETURNED, TrainerView
 from trackside.dialects.values import as_mapping
-
-if TYPE_CHECKING:
-    from trackside.dialects.lightning.trainer import TrainerView
 
 FORMER: dict[str, str] = {
     "on_init_start": "setup",
@@ -50,6 +48,30 @@ def further_arguments(hook: Callable[..., Any], given: int) -> tuple[int, ...]:
 def evaluated(output: Any) -> Any:
     """The output of an evaluation's step: a tensor as it is, else a dict."""
     return output.detach() if isinstance(output, Tensor) else as_mapping(output)
+
+
+UNCOUNTED = ("on_train_batch_start", "on_before_backward", "on_after_backward")
+"""Hooks during which the batch in hand isn't counted yet."""
+
+
+def outputs_of(view: TrainerView, read: Callable[[Any], Any], output: Any) -> Any:
+    """The outputs of a step for their hooks.
+
+    Args:
+        view: The view of the trainer.
+        read: From the output of the trainer's step to them.
+        output: That output; of a `LightningModule`, its own result counts.
+    """
+    if MODULE not in view.shared:
+        run = view.run
+        done = 0 if run.evaluation is None else run.evaluation.batches_completed
+        key = (read, run.progress.batches_completed, done)
+        return view.once(key, lambda: read(output))
+    returned = view.shared.get(RETURNED)
+    if read is evaluated:
+        return returned
+    parts = returned if isinstance(returned, Mapping) else {"loss": output.loss}
+    return {n: v.detach() if isinstance(v, Tensor) else v for n, v in parts.items()}
 
 
 class LogOfModule:

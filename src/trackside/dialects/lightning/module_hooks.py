@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from trackside.dialects.lightning.adapter import TABLE, LightningAdapter
+from trackside.dialects.lightning.calls import UNCOUNTED
 from trackside.dialects.lightning.logged import ModuleLog
 from trackside.dialects.lightning.trainer import SCHEDULERS, TrainerView
 from trackside.dialects.lightning.unsupported import own_methods
@@ -79,7 +81,8 @@ class ModuleAdapter(LightningAdapter):
         Raises:
             UsageError: It wants to leave the rest of the epoch out.
         """
-        returned = getattr(self.foreign, name)(*self.taken(name, given))
+        with self.view.in_batch() if name in UNCOUNTED else nullcontext():
+            returned = getattr(self.foreign, name)(*self.taken(name, given))
         if name == "on_train_batch_start" and returned == -1:
             raise UsageError(
                 "lightning: `on_train_batch_start` returned -1, to leave the rest of the epoch out",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,10 @@ from trackside.step.optimization import Clip
 
 LOG_EVERY = 50
 """Steps between records where the schedule isn't one of steps; theirs by default, too."""
+
+
+IN_BATCH = "__in_batch__"
+"""Where the views keep whether the batch in hand isn't counted yet."""
 
 
 class TrainerSettings(View):
@@ -66,6 +72,23 @@ class TrainerSettings(View):
         if clip is None:
             return None
         return "norm" if getattr(clip, "norm", None) is not None else "value"
+
+    # --- the batch in hand ---------------------------------------------------------------------
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the batch in hand, or the one just counted, is the last of its epoch."""
+        done = self.run.progress.epoch_batches_completed + self.shared.get(IN_BATCH, 0)
+        return bool(done == self.run.data["train"].batches)
+
+    @contextmanager
+    def in_batch(self) -> Iterator[None]:
+        """Within it, the batch in hand isn't counted yet."""
+        self.shared[IN_BATCH] = 1
+        try:
+            yield
+        finally:
+            self.shared[IN_BATCH] = 0
 
     # --- among the callbacks -------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class ModuleSteps:
             )
         refuse_unsupported(model)
         self._hooks, self._own = ModuleAdapter(model), own_methods(model)
+        self._taken: dict[str, int] = {}
         self._view = TrainerView()
         super().__init__(model, **options)  # type: ignore[call-arg]
 
@@ -192,7 +193,8 @@ class ModuleSteps:
         log, shared = self._log, self._view.shared
         log.begin_batch()
         index = run.progress.epoch_batches_completed
-        returned = shared[RETURNED] = self._call("training_step", batch, index)
+        with self._view.in_batch():
+            returned = shared[RETURNED] = self._call("training_step", batch, index)
         loss = _loss_in(returned)
         if loss is None and self.manual_optimization:
             loss = shared.pop(LOSS, None)
@@ -239,14 +241,13 @@ class ModuleSteps:
                 f"`{type(self.model).__name__}` has no `{name}`", expected=f"a method `{name}`"
             )
         step = getattr(self.model, name)
-        parameters = _arguments(step)
-        given = {"batch_idx": index, "dataloader_idx": self._log.loader or 0}
-        if "dataloader_iter" in parameters:
-            raise UsageError(
-                f"`{name}` takes an iterator over batches, and there is none here",
-                expected=f"`{name}(batch, batch_idx)`",
-            )
-        return step(batch, **{n: value for n, value in given.items() if n in parameters})
+        taken = self._taken.get(name)
+        if taken is None:
+            taken = self._taken[name] = positions(step)
+        loader = self._log.loader
+        if loader is not None:
+            return step(batch, index, loader)
+        return step(batch, *(index, 0)[: taken - 1])
 
 
 def backward(steps: Any, run: Run, loss: Tensor) -> None:
@@ -295,8 +296,23 @@ def _is_module(kind: type) -> bool:
     )
 
 
-def _arguments(step: Any) -> Mapping[str, Any]:
-    return inspect.signature(step).parameters
+def positions(step: Any) -> int:
+    """How many of batch, number of the batch, number of the loader a step takes, by position.
+
+    Raises:
+        UsageError: It takes an iterator over batches.
+    """
+    parameters = inspect.signature(step).parameters
+    if "dataloader_iter" in parameters:
+        raise UsageError(
+            f"`{step.__name__}` takes an iterator over batches, and there is none here",
+            expected=f"`{step.__name__}(batch, batch_idx)`",
+        )
+    kinds = [p.kind for p in parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return 2
+    here = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(sum(kind in here for kind in kinds), 3)
 
 
 def _loss_in(returned: Any) -> Tensor | None:

@@ -147,11 +147,6 @@ class TrainerView(TrainerSettings):
 
     received_sigterm = interrupted
 
-    @property
-    def is_last_batch(self) -> bool:
-        """Whether the batch just counted is the last of its epoch."""
-        return self.run.progress.epoch_batches_completed == self.num_training_batches
-
     # --- values --------------------------------------------------------------------------------
 
     @property

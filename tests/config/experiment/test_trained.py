@@ -167,3 +167,9 @@ def test_a_script_is_not_imported_by_what_it_loads_itself(monkeypatch: pytest.Mo
     in_python()
     monkeypatch.setattr("trackside.config.experiment.programs.import_module", pytest.fail)
     assert is_equal(trackside.load("run"), saved(6))
+
+
+def test_the_best_of_a_run_that_is_not_made_again_is_asked_for_by_its_step() -> None:
+    line().fit()
+    with pytest.raises(UsageError, match="`trackside inspect run` lists all with their metrics"):
+        trackside.load("run", "best", into=nn.Linear(2, 1))

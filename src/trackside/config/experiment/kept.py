@@ -103,6 +103,13 @@ def checkpoint_of(
         folder: The run's folder.
         which: As for `find_checkpoint`.
     """
+    if trainer is None and which == "best":
+        raise UsageError(
+            f"nothing says which checkpoint of {folder} is the best: with `into` the run isn't "
+            "made again, and it knows the metric",
+            expected="'auto', a step, or a path",
+            remedy=f"give the step; `trackside inspect {folder}` lists all with their metrics",
+        )
     saver = None if trainer is None else saver_among(trainer.callbacks)
     run = Run("evaluate", local_path(folder))
     root = run.directory / "checkpoints" if saver is None else saver.root(run)

@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 from trackside import Callback, Run, Settings, Trainer, UsageError
 from trackside.callbacks import EMA, Checkpoint
 from trackside.step import compiling
-from trackside.step.compiling import lacks_compiler
+from trackside.step.compiling import CompiledPart, lacks_compiler
 
 pytestmark = pytest.mark.skipif(lacks_compiler() is not None, reason=str(lacks_compiler()))
 
@@ -166,6 +166,20 @@ def test_listeners_inside_of_a_step_are_called_in_order_and_change_nothing() -> 
     order = ["step", "batch", "loss", "gradients", "output", "update", "dropped"]
     assert watching.seen == order * 6
     assert watching.rates == {float}
+
+
+def test_the_run_counts_the_time_of_all_its_compilations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[float] = []
+
+    class Looks(Callback[Run]):
+        def on_fit_end(self, run: Run) -> None:
+            counted.append(run.compile_seconds)
+
+    monkeypatch.setattr(CompiledPart, "_count_since", lambda part, began: part._note(1.0))
+    fitted(callbacks=[Looks()], optimizer=lambda p: torch.optim.RMSprop(p, lr=0.01))
+    assert counted == [2.0]
 
 
 def test_losses_that_are_kept_are_those_of_their_steps() -> None:

@@ -58,6 +58,7 @@ def test_what_can_t_be_compiled_is_told_with_its_line_and_computed_without(
     part = CompiledPart("reading", reads)
     for _ in range(2):
         assert part(None, torch.ones(2)).tolist() == [2, 2]
+    assert part.seconds > 0
     (line,) = told(caplog)
     assert "reading can't be compiled, and is computed without" in line
     assert "x.sum().item() > 1" in line

@@ -122,7 +122,7 @@ class Gradients:
                 raise
 
         self._part = CompiledPart(
-            "the step's forward and backward pass", forward_and_backward, plain
+            "the forward and backward pass", forward_and_backward, plain, note
         )
 
     def __call__(self, batch: Any) -> tuple[Any, list[Tensor | None]]:

@@ -52,7 +52,7 @@ class CompiledPart:
         name: What it computes, for messages.
         function: Made of torch's operations alone.
         plain: Computes the same where the function can't be compiled; None: the function does.
-        note: Is called with the seconds of each compilation.
+        note: Is called with the seconds of each attempt to compile.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class CompiledPart:
                 option="step",
             ) from error
         except Exception as error:
+            self._count_since(began)
             logger.warning(
                 "%s can't be compiled, and is computed without: %s", self._name, _reason(error)
             )
@@ -129,12 +130,16 @@ class CompiledPart:
         finally:
             self._may_compile = False
         if self.compilations > before:
-            seconds = perf_counter() - began
-            self.seconds += seconds
-            logger.info("%s was compiled in %.1f s", self._name, seconds)
-            if self._note is not None:
-                self._note(seconds)
+            logger.info("%s was compiled in %.1f s", self._name, self._count_since(began))
         return result
+
+    def _count_since(self, began: float) -> float:
+        """Add the time of an attempt to compile, which may have failed; return it, in seconds."""
+        seconds = perf_counter() - began
+        self.seconds += seconds
+        if self._note is not None:
+            self._note(seconds)
+        return seconds
 
     def _warn_of_forms(self) -> None:
         logger.warning(

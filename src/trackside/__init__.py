@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from trackside.progress import TrainingBatch as TrainingBatch
     from trackside.proof.blame import Blame as Blame
     from trackside.proof.blame import blame as blame
+    from trackside.proof.late_callbacks import Observed as Observed
+    from trackside.proof.late_callbacks import observe as observe
     from trackside.proof.replay import Replay as Replay
     from trackside.proof.replay import replay as replay
     from trackside.proof.verification import Verification as Verification
@@ -169,6 +171,7 @@ else:
                 "Status",
             ),
             "proof.blame": ("Blame", "blame"),
+            "proof.late_callbacks": ("Observed", "observe"),
             "proof.replay": ("Replay", "replay"),
             "proof.verification": ("Verification", "verify"),
             "progress": (
@@ -249,6 +252,7 @@ __all__ = [
     "MisspeltNameError",
     "MonitorError",
     "NonFiniteError",
+    "Observed",
     "OptimizerError",
     "OrderCycleError",
     "Outcome",
@@ -302,6 +306,7 @@ __all__ = [
     "event",
     "limited_batches",
     "load",
+    "observe",
     "on",
     "program",
     "replay",

@@ -36,6 +36,7 @@ TESTED_IN = {
     "callbacks/reporting/report_page/static_curves.py": REPORTS + "test_page.py",
     "callbacks/reporting/receipt_contents.py": "callbacks/reporting/test_receipt.py",
     "cli/verify.py": "proof/test_verification.py",
+    "cli/observe.py": "proof/test_late_callbacks.py",
     "callbacks/reporting/provenance.py": "trainer/test_program.py",
     "callbacks/saving/file_names.py": "callbacks/saving/test_save_weights.py",
     "callbacks/saving/put_weights.py": "callbacks/saving/test_load_weights.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,108 @@ def test_a_run_that_the_tracker_finds_gets_its_parameters_once() -> None:
 
     assert store.run_id == f"found {run.id}"
     assert store.parameters == {}
+
+
+class Hangs(Store):
+    """Takes nothing any more from the second record on: as a network that is gone."""
+
+    flush_seconds = 0.0
+
+    def __init__(self, gone: bool = True) -> None:
+        super().__init__()
+        self.gone, self.texts = gone, list[str]()
+        self.let_go = threading.Event()
+
+    def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
+        if self.gone and record.step > 1:
+            self.let_go.wait()
+            raise SystemExit  # the thread ends, as in a kill
+        super().write_metrics(values, record, unix_time)
+
+    def write_text(self, name: str, text: Text, step: int) -> None:
+        self.texts.append(text.text)
+
+
+class Kept(Callback[Run]):
+    """Keeps the states of a tracker and of the records at the end, as a checkpoint does."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def on_fit_end(self, run: Run) -> None:
+        self.state, self.history, self.id = (
+            self.tracker.state_dict(),
+            run.history.state_dict(),
+            run.id,
+        )
+
+
+class GoesOn(Callback[Run]):
+    """Stands where `Kept` kept it."""
+
+    def __init__(self, kept: Kept, tracker: Tracker) -> None:
+        self.kept, self.tracker = kept, tracker
+
+    def on_attach(self, run: Run) -> None:
+        run.id = self.kept.id
+
+    def on_setup_start(self, run: Run) -> None:
+        run.history.load_state_dict(self.kept.history)
+        run.progress.steps_completed = 3
+        self.tracker.load_state_dict(self.kept.state)
+
+
+def killed(hangs: Hangs) -> Kept:
+    kept = Kept(hangs)
+
+    def story(run: ScriptedRun) -> None:
+        for step in (1, 2, 3):
+            run.progress.steps_completed = step
+            run.record({"a": float(step)})
+        run.emit(Media.on_text, "notes", Text("three"))
+
+    try:
+        script([hangs, kept], story)
+    finally:
+        hangs.let_go.set()
+    return kept
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_a_killed_run_had_not_sent_comes_after_its_resume_and_nothing_twice() -> None:
+    first = Hangs()
+    kept = killed(first)
+    second = Hangs(gone=False)
+    second.flush_seconds = 30.0
+
+    script([second, GoesOn(kept, second)], lambda run: None)
+
+    sent = [call["a"] for call in first.calls + second.calls if "a" in call]
+    assert sent == [1.0, 2.0, 3.0]
+    assert second.texts == ["three"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_tracker_that_joins_a_resumed_run_gets_no_records_of_before() -> None:
+    kept = killed(Hangs())
+
+    class Late(Store):
+        pass
+
+    late = Late()
+    script([late, GoesOn(kept, late)], lambda run: None)
+
+    assert not [call for call in late.calls if "a" in call]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_medium_that_no_checkpoint_held_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    kept = killed(Hangs())
+    kept.state = {"run_id": kept.state["run_id"]}
+    second = Hangs(gone=False)
+    second.flush_seconds = 30.0
+
+    with caplog.at_level(logging.WARNING):
+        script([second, GoesOn(kept, second)], lambda run: None)
+
+    assert "was not given, before a kill: text notes of step 3" in caplog.text

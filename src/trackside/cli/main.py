@@ -18,6 +18,7 @@ from trackside.cli.callbacks import callbacks
 from trackside.cli.evaluate import evaluate
 from trackside.cli.init import init
 from trackside.cli.inspect import inspect
+from trackside.cli.observe import observe
 from trackside.cli.plan import plan
 from trackside.cli.predict import predict
 from trackside.cli.replay import replay
@@ -64,6 +65,7 @@ _COMMANDS = (
     ask,
     inspect,
     verify,
+    observe,
     callbacks,
     schema,
     init,

@@ -90,7 +90,7 @@ def way_to(made: MadeAgain, step: int) -> Way:
     """
     if step < 1:
         raise UsageError(f"there is no step {step}", expected="a number from 1 on")
-    timeline = _timeline(made)
+    timeline = checkpoints_of(made)
     left_out = _left_out(made, timeline)
     for path in timeline:
         checkpoint = open_checkpoint(path)
@@ -105,7 +105,7 @@ def way_to(made: MadeAgain, step: int) -> Way:
     return Way(step, None, 0, left_out)
 
 
-def _timeline(made: MadeAgain) -> list[Path]:
+def checkpoints_of(made: MadeAgain) -> list[Path]:
     """Whole checkpoints of the run, newest first, without those of steps that were taken back."""
     saver = saver_among(made.trainer.callbacks)
     run = Run("evaluate", made.folder)

@@ -88,7 +88,7 @@ def retrace(
     out = (*way.leave_out, *leave_out)
     last = way.step + further if until is None else None
     guide = _Guide(way.step, until, last, joining, arrived, out, done)
-    with _folder(directory) as folder, _quietly():
+    with _folder(directory) as folder, quietly():
         trainer = made.trainer
         done.left_out = only_those_with_a_say(trainer.callbacks, folder, without)
         for callback in (*along, guide):
@@ -229,7 +229,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Restore random generators; what a run says of itself was said when it was recorded."""
     logger = logging.getLogger("trackside")
     level = logger.level

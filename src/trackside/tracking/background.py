@@ -83,6 +83,15 @@ class BackgroundQueue:
                 self.dropped += 1
         self._raise_error()
 
+    def flush(self, seconds: float) -> bool:
+        """Wait until what was put so far was tried, at most so long; whether it was. No errors."""
+        arrived = threading.Event()
+        try:
+            self._queue.put_nowait(arrived.set)
+        except Full:
+            return False
+        return not self._dead and arrived.wait(seconds)
+
     def close(self, last: Work | None = None) -> None:
         """Do what is left, and then `last`, within `flush_seconds`; end the thread.
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from zlib import crc32
 
 from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
@@ -19,10 +20,11 @@ from trackside.run import Rollback, Run
 from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.flat import flat
 from trackside.tracking.media import Audio, File, Histogram, Picture, Table, Text, Video
+from trackside.tracking.schedule_ledger import ScheduleLedger
+from trackside.tracking.undelivered import WRITERS, Numbers, Waiting, state_of, waiting_in
 
 logger = logging.getLogger("trackside")
 Write = Callable[[Mapping[str, Any]], None]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Tracker(RankZeroCallback[Run], ABC):
     `on_error` says otherwise. What the tracker refuses for good, such as the name of a metric,
     costs this metric only, and is reported once.
 
+    After a kill and a resume comes what was not sent before the checkpoint, and no piece twice:
+    `schedule.jsonl` in the run's folder notes each.
+
     Set `run_id` in `open` when the run has an id there: it is part of checkpoints, and a resumed
     run finds it set. Where a run was killed after its checkpoint, values were sent that come once
     more after the resume: `was_sent` says which. A subclass that overrides a hook calls `super()`
@@ -78,7 +83,12 @@ class Tracker(RankZeroCallback[Run], ABC):
     """Id of the run at the tracker; None as long as there is none."""
     goes_on: bool = False
     """Whether the run is one that the tracker knows; `open` sets it where it finds that out."""
+    drops_later: bool = False
+    """Whether `open` drops what the tracker has of steps after the one that a run is resumed at."""
     _resumed_at = 0
+    _ledger: ScheduleLedger | None = None
+    _waiting: dict[object, Waiting] = {}
+    _numbers = Numbers()
     _queue: BackgroundQueue | None = None
     _suspects: frozenset[tuple[str, str]] = frozenset()
     _OPTIONAL = tuple(
@@ -152,6 +162,9 @@ class Tracker(RankZeroCallback[Run], ABC):
         """
         return False
 
+    def settle(self) -> None:
+        """Make sure that what was sent so far survives a kill; called after each piece."""
+
     def is_refusal(self, error: Exception) -> bool:
         """Whether `error` says that a value can't be taken, so that another attempt is useless."""
         return isinstance(error, (TypeError, ValueError))
@@ -164,6 +177,7 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     def on_attach(self, run: Run) -> None:
         self.run_id = None  # unless a checkpoint brings one
+        self._waiting, self._numbers = {}, Numbers()
 
     def on_fit_start(self, run: Run) -> None:
         beginning = TrackedRun(
@@ -176,14 +190,41 @@ class Tracker(RankZeroCallback[Run], ABC):
         self._suspects = frozenset()
         self.goes_on = self.run_id is not None  # asked before the thread may set it
         self._resumed_at = beginning.step
+        self._ledger = ledger = ScheduleLedger.of(run, self._title)
+        if self.drops_later and ledger.begins_with is not None:
+            ledger.rewind(beginning.step)
         self._queue = BackgroundQueue(
             self._title, partial(self.open, beginning), flush_seconds=self.flush_seconds
         )
         if not self.goes_on:
             portions = _portions(beginning.parameters, self.parameters_at_once)
             self._put(partial(self._send_all, "parameter", portions, self._write_parameters))
+        self._send_what_is_left(run, ledger)
+
+    def _send_what_is_left(self, run: Run, ledger: ScheduleLedger) -> None:
+        """Send what a kill has kept the tracker from taking: records, and media of a checkpoint."""
+        if ledger.begins_with is None:
+            ledger.begin(len(run.history))
+        numbers = Numbers()
+        for record in run.history.since(ledger.begins_with or 0):
+            what = numbers.name(_named(record), record.step)
+            if not ledger.is_done(what, record.step):
+                self._send_record(record, what)
+        waiting = {(one.what, one.step) for one in self._waiting.values()}
+        for one in list(self._waiting.values()):
+            self._show_at(one)
+        lost = [
+            f"{what} of step {step}"
+            for what, step in ledger.open_work()
+            if step <= self._resumed_at and (what, step) not in waiting and "record " not in what
+        ]
+        if lost:
+            logger.warning("%s was not given, before a kill: %s", self._title, ", ".join(lost))
 
     def on_log(self, run: Run, record: Record) -> None:
+        self._send_record(record, self._numbers.name(_named(record), record.step))
+
+    def _send_record(self, record: Record, what: str) -> None:
         portions = _portions({**record.values, "epoch": float(record.epoch)}, self.metrics_at_once)
         unix_time = time.time()
 
@@ -193,51 +234,58 @@ class Tracker(RankZeroCallback[Run], ABC):
             if values:
                 self.write_metrics(values, record, unix_time)
 
-        self._put(partial(self._send_all, "metric", portions, write))
+        send = partial(self._send_all, "metric", portions, write)
+        self._put(partial(self._once, what, record.step, send))
 
     def on_picture(self, run: Run, name: str, picture: Picture) -> None:
         """Show a picture under its step."""
         kept = Picture(picture.pixels.copy(), picture.path, picture.caption, picture.step)
-        step = picture.step_of(run.progress)
-
-        def write(pictures: Mapping[str, Picture]) -> None:
-            self.write_picture(name, pictures[name], step)
-
-        self._put(partial(self._send, "picture", {name: kept}, write))
+        self._show("picture", name, picture.step_of(run.progress), kept)
 
     def on_histogram(self, run: Run, name: str, histogram: Histogram) -> None:
         """Show a histogram under the step of now."""
-        self._show(run, "histogram", name, histogram, self.write_histogram)
+        self._show("histogram", name, run.progress.steps_completed, histogram)
 
     def on_text(self, run: Run, name: str, text: Text) -> None:
         """Show a text under the step of now."""
-        self._show(run, "text", name, text, self.write_text)
+        self._show("text", name, run.progress.steps_completed, text)
 
     def on_table(self, run: Run, name: str, table: Table) -> None:
         """Show a table under the step of now."""
-        self._show(run, "table", name, table, self.write_table)
+        self._show("table", name, run.progress.steps_completed, table)
 
     def on_audio(self, run: Run, name: str, audio: Audio) -> None:
         """Let people hear a sound under the step of now."""
-        self._show(run, "sound", name, audio, self.write_audio)
+        self._show("sound", name, run.progress.steps_completed, audio)
 
     def on_video(self, run: Run, name: str, video: Video) -> None:
         """Show a film under the step of now."""
-        self._show(run, "film", name, video, self.write_video)
+        self._show("film", name, run.progress.steps_completed, video)
 
     def on_file(self, run: Run, name: str, file: File) -> None:
         """Keep a file as it is now."""
-        self._show(run, "file", name, file, self.write_file)
+        self._show("file", name, run.progress.steps_completed, file)
 
-    def _show(
-        self, run: Run, kind: str, name: str, medium: T, show: Callable[[str, T, int], None]
-    ) -> None:
-        step = run.progress.steps_completed
+    def _show(self, kind: str, name: str, step: int, medium: Any) -> None:
+        what = self._numbers.name(f"{kind} {name}", step)
+        if self._ledger is not None:
+            self._ledger.note("due", what, step)
+        self._show_at(Waiting(kind, name, step, what, medium))
 
-        def write(media: Mapping[str, T]) -> None:
-            show(name, media[name], step)
+    def _show_at(self, one: Waiting) -> None:
+        """Have a medium sent; until then, checkpoints hold it."""
+        self._waiting[one.key] = one
+        show = getattr(self, WRITERS[one.kind])
 
-        self._put(partial(self._send, kind, {name: medium}, write))
+        def write(media: Mapping[str, Any]) -> None:
+            show(one.name, media[one.name], one.step)
+
+        def send() -> None:
+            work = partial(self._send, one.kind, {one.name: one.medium}, write)
+            self._once(one.what, one.step, work)
+            self._waiting.pop(one.key, None)
+
+        self._put(send)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._put(partial(self._go_back, rollback.to_step))
@@ -248,10 +296,13 @@ class Tracker(RankZeroCallback[Run], ABC):
             queue.close(last=partial(self.close, outcome))
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.run_id is None else {"run_id": self.run_id}
+        own = {} if self.run_id is None else {"run_id": self.run_id}
+        return {**own, **self._numbers.state(), **state_of(list(self._waiting.values()))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.run_id = state.get("run_id")
+        self._numbers = Numbers.of(state)
+        self._waiting = {one.key: one for one in waiting_in(state)}
 
     def _put(self, work: Callable[[], object]) -> None:
         if self._queue is not None:
@@ -267,9 +318,22 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     def _go_back(self, step: int) -> None:
         self._resumed_at = 0  # from here on values are new, whatever was sent before
+        if self._ledger is not None:
+            self._ledger.rewind(step)
         self.rewind(step)
 
     # --- in the thread -------------------------------------------------------------------------
+
+    def _once(self, what: str, step: int, send: Callable[[], object]) -> None:
+        """Send a piece, unless the ledger says that it was sent; note it there."""
+        ledger = self._ledger
+        if ledger is None or not ledger.is_done(what, step):
+            if ledger is not None:
+                ledger.note("begun", what, step)
+            send()
+            self.settle()
+            if ledger is not None:
+                ledger.note("done", what, step)
 
     def _send_all(self, kind: str, portions: deque[dict[str, Any]], write: Write) -> None:
         """Send what is left of `portions`: another attempt doesn't send twice what was taken."""
@@ -299,6 +363,11 @@ class Tracker(RankZeroCallback[Run], ABC):
         if (kind, name) not in self._suspects:
             self._suspects |= {(kind, name)}
             logger.warning("%s refuses the %s %r: %s", self._title, kind, name, error)
+
+
+def _named(record: Record) -> str:
+    """The record as the ledger names it: those of one step mostly have other values."""
+    return f"record {crc32(','.join(sorted(record.values)).encode()):08x}"
 
 
 def _portions(values: Mapping[str, Any], at_once: int | None) -> deque[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from pathlib import Path
@@ -157,3 +158,47 @@ def test_a_missing_matplotlib_says_what_to_type(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(ConfigurationError, match=r"pip install 'trackside\[pictures\]'"):
         PlotHistory()
+
+
+def test_a_checkpoint_waits_for_a_picture_and_holds_it_until_a_tracker_has_it(
+    tmp_path: Path,
+) -> None:
+    states: list[dict[str, Any]] = []
+
+    class Saves(Callback[Run]):
+        def on_step_end(self, run: Run) -> None:
+            states.append(run.callbacks["draws"].state_dict())
+
+    play(tmp_path, Draws(), Saves(), steps=1)
+    later, tracker = Draws(), Tracker()
+
+    class Resumes(Callback[Run]):
+        def on_setup_start(self, run: Run) -> None:
+            later.load_state_dict(states[0])
+
+    play(tmp_path, later, tracker, Resumes(), steps=0)
+
+    ((name, picture),) = tracker.shown
+    assert (name, picture.step, picture.caption) == ("val/line", 1, "a line")
+    assert picture.path == tmp_path / "pictures/val/line/step-0000000001.png"
+
+
+def test_the_ledger_says_that_a_picture_was_due_begun_and_done(tmp_path: Path) -> None:
+    play(tmp_path, Draws(), steps=1)
+
+    lines = map(json.loads, (tmp_path / "schedule.jsonl").read_text().splitlines())
+    assert [(one["what"], one["step"], one["state"]) for one in lines] == [
+        ("val/line", 1, "due"),
+        ("val/line", 1, "begun"),
+        ("val/line", 1, "done"),
+    ]
+
+
+def test_a_picture_whose_writing_was_killed_is_written_again(tmp_path: Path) -> None:
+    left = tmp_path / "pictures/val/line/.tmp-step-0000000001.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"a part")
+
+    play(tmp_path, Draws(), steps=1)
+
+    assert [path.name for path in left.parent.iterdir()] == ["step-0000000001.png"]

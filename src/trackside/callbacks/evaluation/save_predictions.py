@@ -17,6 +17,7 @@ from trackside.run_folder.inside import new_folder_inside
 from trackside.schedule import Schedule
 from trackside.step.evaluation import PREDICT, EvaluationCallback
 from trackside.step.output import split
+from trackside.tracking.schedule_ledger import noted
 
 _EVERY = "1 epoch"
 
@@ -99,7 +100,8 @@ class SavePredictions(EvaluationCallback):
         """Write one file."""
         if run.world.is_global_zero:
             name = f"{self.data}-step-{run.progress.steps_completed:010d}"
-            self.last = self._write(run, Path(self.folder) / name, _by_batch(results))
+            with noted(run, name):
+                self.last = self._write(run, Path(self.folder) / name, _by_batch(results))
 
     def on_predict_start(self, run: Run) -> None:
         """Make a new folder."""

@@ -1,7 +1,8 @@
 """Pictures that a thread draws: PNG files in the run's folder, then every tracker that shows them.
 
 The loop only brings numbers to host memory. A finished picture is handed to the trackers at the
-next record, under the step that it shows; what is left at the end is drawn before they close.
+next record, under the step that it shows; what is left at the end is drawn before they close. A
+checkpoint waits for what is under way, and holds what no tracker was given: a kill loses none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from trackside.schedule import Schedule
 from trackside.step.evaluation import PREDICT
 from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.media import Media, Picture
+from trackside.tracking.schedule_ledger import ScheduleLedger
+from trackside.tracking.undelivered import Waiting, state_of, waiting_in
 
 Draw = Callable[[Any], None]
 """Fills an empty matplotlib `Figure`; called in the thread, with host data only."""
@@ -86,6 +89,8 @@ class Gallery:
         if not run.world.is_global_zero:
             return
         step = run.progress.steps_completed
+        ledger = ScheduleLedger.of(run, self.owner, reads=False)
+        ledger.note("due", name, step)
         path = run.directory / (file or f"pictures/{name}/step-{step:010d}.png")
         if file is not None:
             self._newest[path] = step
@@ -97,7 +102,19 @@ class Gallery:
                 try_again=False,
                 flush_seconds=FLUSH_SECONDS,
             )
-        self._delivery.put(partial(self._make, name, draw, size_inches, path, caption, step))
+        make = partial(self._make, name, draw, size_inches, path, caption, step)
+        self._delivery.put(partial(_noted, ledger, name, step, make))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pictures that no tracker has been given yet; those under way are drawn first."""
+        if self._delivery is not None:
+            self._delivery.flush(FLUSH_SECONDS)
+        finished = [Waiting("picture", n, p.step or 0, n, p) for n, p in list(self._finished)]
+        return state_of(finished)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Have the pictures of `state` given to the trackers with the next record."""
+        self._finished = deque((one.name, one.medium) for one in waiting_in(state))
 
     def hand_on(self, run: Run) -> None:
         """Give what is finished to the trackers. In the loop's thread: events belong to it."""
@@ -137,8 +154,16 @@ class Gallery:
             figure.savefig(stream, format="png")
             pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, stream.getvalue(), path.with_name(f".tmp-{path.name}"))
+        temporary = path.with_name(f".tmp-{path.name}")
+        temporary.unlink(missing_ok=True)  # of a run that was killed in the middle of this picture
+        replace_file(path, stream.getvalue(), temporary)
         self._finished.append((name, Picture(pixels, path, caption, step)))
+
+
+def _noted(ledger: ScheduleLedger, name: str, step: int, make: Callable[[], None]) -> None:
+    ledger.note("begun", name, step)
+    make()
+    ledger.note("done", name, step)
 
 
 class PictureCallback(PeriodicCallback):
@@ -170,6 +195,12 @@ class PictureCallback(PeriodicCallback):
 
     def on_predict_end(self, run: Run) -> None:
         self._show_once(run, PREDICT)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.gallery.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.gallery.load_state_dict(state)
 
     def _show_once(self, run: Run, name: str) -> None:
         """Show it now where it is about this data: an evaluation alone has no schedule."""

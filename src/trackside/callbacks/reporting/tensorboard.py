@@ -42,6 +42,7 @@ class TensorBoard(Tracker):
 
     title = "TensorBoard"
     metrics_at_once = 1
+    drops_later = True
     writes = ("folder",)
 
     def __init__(self, folder: str | Path = "tensorboard") -> None:
@@ -109,6 +110,10 @@ class TensorBoard(Tracker):
         )
         summary = proto.Summary(value=[proto.Summary.Value(tag=name, image=image)])
         self._writer.file_writer.add_summary(summary, step)
+
+    def settle(self) -> None:
+        """Write it to the file: TensorBoard's writer keeps it for two minutes."""
+        self._writer.flush()
 
     def close(self, outcome: Outcome) -> None:
         """Write what is left, and close the file."""

@@ -39,6 +39,7 @@ from trackside.lifecycle.roles import HasWeights
 from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
+from trackside.tracking.schedule_ledger import noted
 
 logger = logging.getLogger("trackside")
 
@@ -202,7 +203,8 @@ class ExportModel(PeriodicCallback):
                 compare(traced, traced.program.module(), self.tolerance, "the exported program")
             write_whole(path, run.id, lambda file: self._write(traced, file))
 
-        run.world.on_rank_zero(export)
+        with noted(run, self.file):
+            run.world.on_rank_zero(export)
         self._exported_at = run.progress.steps_completed
         logger.info("exported the model to %s", path)
 

@@ -17,6 +17,7 @@ from trackside.run import Rollback, Run
 from trackside.schedule import Schedule
 from trackside.step.began_infinite import began_infinite
 from trackside.step.precision import non_finite
+from trackside.tracking.schedule_ledger import noted
 
 logger = logging.getLogger("trackside")
 
@@ -145,7 +146,8 @@ class SaveWeights(PeriodicCallback):
                     )
                 write_weights(path, state, run.id)
 
-            run.world.on_rank_zero(write)
+            with noted(run, path.name):
+                run.world.on_rank_zero(write)
             logger.info("wrote the weights to %s", path)
         self._written_at = run.progress.steps_completed
 

@@ -1,0 +1,85 @@
+"""The schedule ledger knows after a kill what was done."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from trackside.tracking.schedule_ledger import SCHEDULE, ScheduleLedger
+
+
+def ledger(folder: Path, run: str = "run", who: str = "tracker") -> ScheduleLedger:
+    return ScheduleLedger(folder, run, who)
+
+
+def test_what_was_done_is_known_to_the_next_life(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    first.note("begun", "picture", 4)
+    first.note("done", "picture", 4)
+    first.note("begun", "picture", 8)
+
+    second = ledger(tmp_path)
+
+    assert second.is_done("picture", 4)
+    assert second.open_work() == [("picture", 8)]
+
+
+def test_what_is_done_stays_so_and_is_noted_once(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    first.note("done", "picture", 4)
+    lines = (tmp_path / SCHEDULE).read_text()
+
+    first.note("begun", "picture", 4)
+    first.note("done", "picture", 4)
+
+    assert (tmp_path / SCHEDULE).read_text() == lines
+
+
+@pytest.mark.parametrize("other", [{"run": "another"}, {"who": "another"}])
+def test_lines_of_others_are_left_alone(tmp_path: Path, other: dict[str, str]) -> None:
+    ledger(tmp_path, **other).note("done", "picture", 4)
+
+    assert not ledger(tmp_path).is_done("picture", 4)
+
+
+def test_what_was_done_after_the_step_that_a_run_went_back_to_is_not_done(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    first.note("done", "picture", 4)
+    first.note("done", "picture", 8)
+
+    first.rewind(4)
+
+    for one in (first, ledger(tmp_path)):
+        assert one.is_done("picture", 4)
+        assert not one.is_done("picture", 8)
+
+
+def test_a_line_that_a_kill_has_cut_is_passed_over(tmp_path: Path) -> None:
+    ledger(tmp_path).note("done", "picture", 4)
+    with (tmp_path / SCHEDULE).open("a") as file:
+        file.write('{"run": "run", "wh')
+
+    assert ledger(tmp_path).is_done("picture", 4)
+
+
+def test_the_first_record_of_the_callback_is_kept(tmp_path: Path) -> None:
+    assert ledger(tmp_path).begins_with is None
+    ledger(tmp_path).begin(3)
+    ledger(tmp_path).begin(9)
+
+    assert ledger(tmp_path).begins_with == 3
+
+
+def test_a_ledger_that_cannot_be_written_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / SCHEDULE).mkdir()
+    broken = ledger(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        broken.note("done", "picture", 4)
+        broken.note("done", "picture", 8)
+
+    assert broken.is_done("picture", 8)
+    assert caplog.text.count("isn't written any more") == 1

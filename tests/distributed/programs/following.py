@@ -56,5 +56,6 @@ if __name__ == "__main__":
     [notes] = (folder / "checkpoints").glob(f"following.*.{rank}.jsonl")
     claim("noted", len(notes.read_text().splitlines()))
     place = min((folder / "checkpoints").glob("step-*"))
-    claim("honest", train(folder, 0, resume=place))
-    claim("replaced", train(folder, 1, resume=place))
+    times = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    claim("honest", [said for _ in range(times) for said in train(folder, 0, resume=place)])
+    claim("replaced", [train(folder, 1 + n, resume=place)[:1] for n in range(times)])

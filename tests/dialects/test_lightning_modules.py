@@ -26,7 +26,7 @@ from trackside import Result, Settings, Trainer
 from trackside.callbacks import Checkpoint, LearningRate
 from trackside.dialects.lightning import Callback
 from trackside.dialects.lightning.optimizing import EveryFew, configured
-from trackside.dialects.lightning.unsupported import NATIVE
+from trackside.dialects.lightning.unsupported import NATIVE, refuse_ranks_by_hand
 from trackside.errors import ConfigurationError, DataError, LossError, OptimizerError, UsageError
 
 Classifier = modules.classifier(LightningModule, nn)
@@ -503,6 +503,29 @@ def test_a_method_that_nothing_calls_is_refused_with_the_native_way(name: str) -
 def test_parts_that_the_module_has_itself_are_refused(option: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{option}=... has no effect"):
         made(Classifier, **{option: lambda *given: None})
+
+
+@pytest.mark.parametrize("options", [{"clip": 1.0}, {"precision": "fp16"}, {"accumulate": 2}])
+def test_options_of_updates_are_refused_where_the_module_makes_them(options: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        made(Adversarial, **options)
+
+
+def test_updates_by_hand_are_refused_on_several_ranks() -> None:
+    with pytest.raises(ConfigurationError, match=r"in one process only\n.*\n.*self.optimize"):
+        refuse_ranks_by_hand(2)
+    refuse_ranks_by_hand(1)
+
+
+def test_a_rehearsal_leaves_the_module_as_it_is() -> None:
+    module, trainer = made(Classifier, seed=0)
+    before = parameters(module)
+    trainer.fit(modules.loader(), modules.loader(1), epochs=1, steps=1, rehearse=True)
+    again, plain = made(Classifier, seed=0, directory="plain")
+    plain.fit(modules.loader(), modules.loader(1), epochs=1, steps=1)
+
+    assert not same(parameters(module), before)
+    assert same(parameters(module), parameters(again))
 
 
 def test_the_class_of_a_module_is_refused() -> None:

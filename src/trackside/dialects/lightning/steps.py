@@ -22,7 +22,12 @@ from trackside.dialects.lightning.trainer import (
     SCHEDULERS,
     TrainerView,
 )
-from trackside.dialects.lightning.unsupported import own_methods, refuse_unsupported
+from trackside.dialects.lightning.unsupported import (
+    own_methods,
+    refuse_by_hand,
+    refuse_ranks_by_hand,
+    refuse_unsupported,
+)
 from trackside.errors import ConfigurationError, LossError, UsageError
 from trackside.lifecycle import adoption
 from trackside.lifecycle.hooks import Callback
@@ -39,6 +44,7 @@ class ModuleSteps:
 
     model: Any
     clip: Any
+    precision: str
     _hooks: ModuleAdapter
     _log: ModuleLog
     _sets: dict[str, Any]
@@ -61,6 +67,8 @@ class ModuleSteps:
         self._taken: dict[str, int] = {}
         self._view = TrainerView()
         super().__init__(model, **options)  # type: ignore[call-arg]
+        if self.manual_optimization:
+            refuse_by_hand(self.clip, self.precision)
 
     # --- data and the three runs ---------------------------------------------------------------
 
@@ -157,6 +165,7 @@ class ModuleSteps:
         """The optimizers of the module; its schedulers are kept for the loop."""
         made = configured(self.model.configure_optimizers())
         if self.manual_optimization:
+            refuse_ranks_by_hand(run.world.size)
             self._by_hand(run, made.optimizers)
             self._view.shared[SCHEDULERS] = [one["scheduler"] for one in made.schedulers]
             return made.named

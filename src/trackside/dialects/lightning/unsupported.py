@@ -42,3 +42,39 @@ def refuse_unsupported(module: Any) -> None:
             remedy=NATIVE[name],
             option="model",
         )
+
+
+def refuse_by_hand(clip: Any, precision: str) -> None:
+    """Refuse options that would have no effect on updates that a module makes by hand.
+
+    Raises:
+        ConfigurationError: Clipping, or a precision that needs a loss scaler.
+    """
+    if clip is not None:
+        raise ConfigurationError(
+            f"clip={clip!r} has no effect: the LightningModule makes its updates by hand",
+            remedy="`self.clip_gradients(optimizer, gradient_clip_val=...)` before each",
+            option="clip",
+        )
+    if precision == "fp16":
+        raise ConfigurationError(
+            "fp16 needs a loss scaler around updates, and the LightningModule makes them by hand",
+            expected="precision='bf16' or 'fp32'",
+            option="precision",
+        )
+
+
+def refuse_ranks_by_hand(ranks: int) -> None:
+    """Refuse several ranks: gradients of a backward pass by hand would stay each rank's own.
+
+    Raises:
+        ConfigurationError: There are several.
+    """
+    if ranks > 1:
+        raise ConfigurationError(
+            "a LightningModule that optimizes by hand trains in one process only",
+            received=f"{ranks} ranks",
+            remedy="a subclass of `Trainer` with `manual_optimization = True`, whose "
+            "`training_step` calls `self.optimize(loss, optimizer)`",
+            option="model",
+        )

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         TerminateOnNonFinite as TerminateOnNonFinite,
     )
     from trackside.callbacks.watching.batch_shapes import BatchShapes as BatchShapes
+    from trackside.callbacks.watching.crash_capsule import CrashCapsule as CrashCapsule
     from trackside.callbacks.watching.device_stats import DeviceStats as DeviceStats
     from trackside.callbacks.watching.garbage_collection import (
         GarbageCollection as GarbageCollection,
@@ -167,6 +168,7 @@ else:
             "stopping.stop_at": ("StopAt",),
             "stopping.terminate_on_non_finite": ("TerminateOnNonFinite",),
             "watching.batch_shapes": ("BatchShapes",),
+            "watching.crash_capsule": ("CrashCapsule",),
             "watching.device_stats": ("DeviceStats",),
             "watching.garbage_collection": ("GarbageCollection",),
             "watching.peak_memory": ("PeakMemory",),
@@ -196,6 +198,7 @@ __all__ = [
     "ClipGradients",
     "ConfigLogger",
     "ConfusionMatrix",
+    "CrashCapsule",
     "DatasetStats",
     "DeviceStats",
     "EarlyStopping",

@@ -13,6 +13,7 @@ from trackside.cli.running import AsJson, Overrides, Traceback, reported_errors
 from trackside.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from trackside.proof.capsules import CapsuleReplay
     from trackside.proof.made_again import Way
     from trackside.proof.replay import Replay
 
@@ -21,7 +22,12 @@ SHOWN = 8
 
 
 def replay(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Folder of a run, or of a crash capsule in it.", show_default=False
+        ),
+    ],
     overrides: Overrides = None,
     step: Annotated[int | None, typer.Option(help="The step, from 1.", show_default=False)] = None,
     with_callback: Annotated[
@@ -67,7 +73,13 @@ def replay(
       trackside replay runs/mine --step 1200 --save-batch batch.safetensors
       trackside replay runs/mine --step 1200 --with gradient_norm --break
       trackside replay runs/mine --step 1200 --with save_weights --into seen
+      trackside replay runs/mine/capsules/step-0000001200
     """
+    with reported_errors(as_json, traceback):
+        crash = _of_capsule(run, overrides or [], step, yes=yes, as_json=as_json)
+    if crash is not None:
+        print(json.dumps(crash.as_dict()) if as_json else printable(_about_capsule(crash)))
+        raise typer.Exit(0 if crash.same else 1)
     with reported_errors(as_json, traceback):
         if step is None:
             raise UsageError("which step of the run?", expected="--step N, from 1 on")
@@ -84,6 +96,43 @@ def replay(
         if save_batch is not None:
             found.save_batches(save_batch)
     print(json.dumps(found.as_dict()) if as_json else printable(_text(found)))
+
+
+def _of_capsule(
+    folder: str, overrides: list[str], step: int | None, *, yes: bool, as_json: bool
+) -> CapsuleReplay | None:
+    """Make the step of a crash capsule again; None where the folder holds none."""
+    from trackside.proof.capsules import capsule_way, is_capsule, read_capsule, replay_capsule
+
+    if not is_capsule(folder):
+        return None
+    capsule = read_capsule(folder)
+    if step not in (None, capsule.step):
+        raise UsageError(f"the capsule is of step {capsule.step}", remedy="leave `--step` out")
+    made, way = capsule_way(capsule, overrides)
+    if not yes:
+        confirm(way, can_ask=not as_json and sys.stdin.isatty())
+    return replay_capsule(capsule, made, way)
+
+
+def _about_capsule(found: CapsuleReplay) -> str:
+    capsule, way = found.capsule, found.way
+    origin = "the start" if way.checkpoint is None else way.checkpoint.name
+    lines = [f"step {capsule.step}; {way.steps} steps trained from {origin}"]
+    recorded = capsule.error
+    if recorded is not None:
+        lines.append(f"recorded: {recorded['type']}: {recorded['message']}")
+    else:
+        lines.append(f"recorded: {capsule.content['said']}")
+    if found.error is not None:
+        lines.append(f"now:      {type(found.error).__name__}: {found.error}")
+    if found.non_finite:
+        lines.append(f"not finite: {', '.join(found.non_finite[:SHOWN])}")
+    if found.same_batch is not None:
+        words = "bitwise that of the capsule" if found.same_batch else "another one"
+        lines.append(f"batch: {words}")
+    lines.append("verdict: it ends the same way" if found.same else "verdict: it ends otherwise")
+    return "\n".join(lines)
 
 
 def _of_run(

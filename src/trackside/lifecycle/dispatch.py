@@ -70,6 +70,11 @@ class Dispatcher:
         self._members = tuple(members)
         self._table()
 
+    def look_on(self, guard: Guard) -> None:
+        """Let `guard` make the calls of hooks from the next event on."""
+        self.guard = guard
+        self._table()
+
     def _table(self) -> None:
         active = [m for m in self._members if not m.switched_off and self._is_for_us(m)]
         events = {name: getattr(Callback, name) for name in HOOKS}

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import final
 
+from trackside.callbacks.watching.crash_capsule import CrashCapsule
 from trackside.callbacks.watching.standstill import Standstill
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
@@ -114,5 +115,8 @@ class Watchdog(Callback):
         self.reports.append(path)
         message = f"nothing has moved for {seconds:.0f} s after {step} steps: {where}"
         logger.warning("%s; stacks of all threads are in %s", message, path)
+        for one in run.callbacks:
+            if isinstance(one, CrashCapsule):
+                one.alarm(run, message)
         if self.stop:
             run.stop(message, asked_by="watchdog")

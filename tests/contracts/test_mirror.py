@@ -72,6 +72,8 @@ TESTED_IN = {
     "config/experiment/loading.py": "config/experiment/test_experiment.py",
     "config/experiment/programs.py": "trainer/test_program.py",
     "config/experiment/sections.py": "config/experiment/test_experiment.py",
+    "callbacks/watching/capsule_files.py": "proof/test_capsules.py",
+    "callbacks/watching/event_ring.py": "callbacks/watching/test_crash_capsule.py",
     "lifecycle/member.py": "lifecycle/test_dispatch.py",
     "distributed/abandoned.py": "distributed/test_links.py",
     "config/experiment/trusted.py": "config/experiment/test_planted_links.py",

@@ -20,6 +20,7 @@ from benchmarks.counting import FIRST, LAST, Counts, Marked, per_step
 from benchmarks.task import build, raw_loop
 from tests.device import NAME
 from trackside import Callback, Settings, Trainer
+from trackside.callbacks import CrashCapsule
 from trackside.run import Run
 
 STEPS = LAST - FIRST
@@ -47,6 +48,10 @@ def test_a_step_takes_no_more_python_than_one_written_by_hand(raw: Counts, bare:
 
 def test_the_default_callbacks_add_nothing_between_two_records(bare: Counts) -> None:
     assert per_step(lambda data: fit(data, defaults=True)) == bare
+
+
+def test_a_crash_capsule_adds_nothing_where_no_callback_listens(bare: Counts) -> None:
+    assert per_step(lambda data: fit(data, [CrashCapsule()])) == bare
 
 
 def test_idle_callbacks_add_nothing(bare: Counts) -> None:

@@ -151,5 +151,5 @@ def test_a_crash_before_the_first_step_is_replayed_from_the_start(tmp_path: Path
 
     made, way = capsule_way(capsule)
 
-    assert way.checkpoint is None
+    assert way.begins_after == 0
     assert replay_capsule(capsule, made, way).same

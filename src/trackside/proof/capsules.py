@@ -78,12 +78,19 @@ def read_capsule(folder: str | os.PathLike[str]) -> Capsule:
             expected=f"a folder with `{CAPSULE}`, format 1",
             received=why or None,
         )
-    run = next((one for one in place.parents if identity(one) is not None), None)
+    run = _run_of(place, content)
     if run is None:
         raise UsageError(
             f"{place} lies in no run's folder", remedy="leave a capsule where its run has put it"
         )
     return Capsule(place, run, content)
+
+
+def _run_of(place: Path, content: dict[str, Any]) -> Path | None:
+    """The folder above that is a run's, or was: a run that made no step takes its sign away."""
+    named = content.get("run")
+    was = Path(str(named.get("directory"))) if isinstance(named, dict) else None
+    return next((one for one in place.parents if identity(one) is not None or one == was), None)
 
 
 @dataclass(frozen=True, slots=True)

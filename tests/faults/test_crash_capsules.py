@@ -39,4 +39,4 @@ def test_a_capsule_replays_to_the_same_error_in_a_new_process(
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["same"] is True
-    figure("R21", "a crash's capsule replays to the same error in a new process")
+    figure("R22", "a crash's capsule replays to the same error in a new process")

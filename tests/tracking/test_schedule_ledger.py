@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -72,14 +71,15 @@ def test_the_first_record_of_the_callback_is_kept(tmp_path: Path) -> None:
     assert ledger(tmp_path).begins_with == 3
 
 
-def test_a_ledger_that_cannot_be_written_is_reported_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_ledger_that_cannot_be_written_raises_once_and_where_it_is_asked(
+    tmp_path: Path,
 ) -> None:
     (tmp_path / SCHEDULE).mkdir()
     broken = ledger(tmp_path)
-    with caplog.at_level(logging.WARNING):
-        broken.note("done", "picture", 4)
-        broken.note("done", "picture", 8)
+    broken.note("done", "picture", 4)
+    broken.note("done", "picture", 8)
 
     assert broken.is_done("picture", 8)
-    assert caplog.text.count("isn't written any more") == 1
+    with pytest.raises(OSError):
+        broken.raise_error()
+    broken.raise_error()

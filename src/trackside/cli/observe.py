@@ -24,7 +24,7 @@ def observe(
         list[str],
         typer.Argument(
             metavar="CALLBACK",
-            help="Its name, or {kind: ..., option: ...}.",
+            help="Its name, or {kind: NAME, option: VALUE}.",
             show_default=False,
         ),
     ],
@@ -49,7 +49,8 @@ def observe(
     Examples:
       trackside observe runs/mine tensorboard
       trackside observe runs/mine csv_logger --into seen
-      trackside observe runs/mine "{kind: prediction_images, every: 100 steps}" confusion_matrix
+      trackside observe runs/mine "{kind: prediction_images, every: 1 epoch}"
+      trackside observe runs/mine confusion_matrix tensorboard --into seen
     """
     with reported_errors(as_json, traceback):
         from trackside.proof.joining import callback_from

@@ -7,7 +7,6 @@ none. Afterwards it says which work must not be done again, and which is still t
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ from typing import Any, Literal, final
 from trackside.run import Run
 from trackside.run_folder.inside import append_inside, read_inside
 
-logger = logging.getLogger("trackside")
-
 SCHEDULE = "schedule.jsonl"
 State = Literal["begins", "due", "begun", "done", "rewound"]
 _LIMIT_BYTES = 2**30
@@ -29,8 +26,8 @@ _LIMIT_BYTES = 2**30
 class ScheduleLedger:
     """The lines of one callback of one run. Safe to use from several threads.
 
-    A ledger that can't be written costs the run nothing: it is reported once, and what a kill
-    interrupts may then come twice.
+    One that can't be written (a full disk) raises nothing while it notes: the error is kept for
+    `raise_error`, and work that a kill interrupts may then come twice.
 
     Args:
         folder: The run's.
@@ -46,6 +43,7 @@ class ScheduleLedger:
         self._states: dict[tuple[str, int], State] = {}
         self._lock = threading.Lock()
         self._broken = False
+        self._error: OSError | None = None
         for line in self._lines() if reads else ():
             self._take(line)
 
@@ -109,13 +107,13 @@ class ScheduleLedger:
                 with append_inside(self.folder, SCHEDULE) as stream:
                     os.write(stream.fileno(), line.encode())
             except OSError as error:
-                self._broken = True
-                logger.warning(
-                    "%s isn't written any more: %s; scheduled work that a kill interrupts may be "
-                    "done twice, or not at all",
-                    SCHEDULE,
-                    error,
-                )
+                self._broken, self._error = True, error
+
+    def raise_error(self) -> None:
+        """Raise the error that ended the writing, once. Call it in a hook of the callback."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
 
 @contextmanager
@@ -128,3 +126,4 @@ def noted(run: Run, what: str) -> Iterator[None]:
     ledger.note("begun", what, step)
     yield
     ledger.note("done", what, step)
+    ledger.raise_error()

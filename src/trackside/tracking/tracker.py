@@ -294,6 +294,9 @@ class Tracker(RankZeroCallback[Run], ABC):
         if self._queue is not None:
             queue, self._queue = self._queue, None
             queue.close(last=partial(self.close, outcome))
+        if self._ledger is not None:
+            ledger, self._ledger = self._ledger, None
+            ledger.raise_error()
 
     def state_dict(self) -> dict[str, Any]:
         own = {} if self.run_id is None else {"run_id": self.run_id}
@@ -307,6 +310,8 @@ class Tracker(RankZeroCallback[Run], ABC):
     def _put(self, work: Callable[[], object]) -> None:
         if self._queue is not None:
             self._queue.put(work)
+        if self._ledger is not None:
+            self._ledger.raise_error()
 
     @property
     def _title(self) -> str:

@@ -104,6 +104,7 @@ class Gallery:
             )
         make = partial(self._make, name, draw, size_inches, path, caption, step)
         self._delivery.put(partial(_noted, ledger, name, step, make))
+        ledger.raise_error()
 
     def state_dict(self) -> dict[str, Any]:
         """Pictures that no tracker has been given yet; those under way are drawn first."""

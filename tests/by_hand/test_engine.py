@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 
 from tests.by_hand.loops import parts
-from trackside import Status, UsageError
-from trackside.callbacks import Checkpoint
+from trackside import Callback, Status, UsageError
+from trackside.callbacks import Checkpoint, EarlyStopping
 
 
 def test_a_batch_of_which_nothing_is_told_is_refused_at_the_next() -> None:
@@ -61,6 +66,40 @@ def test_a_batch_that_the_loop_leaves_out_counts_and_has_no_part_in_the_mean() -
 
     assert run.progress.batches_completed == 6
     assert run.history.latest("train/loss") == 2
+
+
+def test_a_loop_that_is_left_within_a_step_leaves_the_contexts_of_the_step() -> None:
+    made, left = parts(), []
+
+    class Within(Callback[Any]):
+        @contextmanager
+        def step_context(self, run: Any) -> Iterator[None]:
+            yield
+            left.append(run.outcome)
+
+    with made.attach(Within()) as run:
+        for _ in run.epochs(1):
+            for _ in run.batches():
+                break
+            break
+
+    assert left == [None]
+
+
+def test_a_value_that_is_watched_and_never_recorded_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = parts()
+
+    with (
+        caplog.at_level(logging.WARNING, "trackside"),
+        made.attach(EarlyStopping("val/loss")) as run,
+    ):
+        for _ in run.epochs(1):
+            for batch in run.batches():
+                run.step_done(made.loss_of(batch))
+
+    assert "val/loss" in caplog.text
 
 
 def test_a_limit_of_steps_ends_the_loop_inside_an_epoch() -> None:

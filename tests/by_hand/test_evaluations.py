@@ -58,9 +58,28 @@ def test_averaged_weights_stand_in_the_model_inside() -> None:
                 for batch in evaluation.batches(made.loader):
                     seen.append(made.model[0].weight.clone())  # type: ignore[index]
                     evaluation.batch_done(made.loss_of(batch))
+            seen.append(made.model[0].weight.clone())  # type: ignore[index]
 
     assert not torch.equal(seen[0], own)
-    assert torch.equal(made.model[0].weight, own)  # type: ignore[index]
+    assert torch.equal(seen[-1], own)
+
+
+def test_its_values_are_among_those_of_the_epoch() -> None:
+    made, seen = parts(), []
+
+    class Sees(Callback[Any]):
+        def on_epoch_end(self, run: Any, metrics: dict[str, float]) -> None:
+            seen.append(sorted(metrics))
+
+    with made.attach(Sees()) as run:
+        for _ in run.epochs(1):
+            for batch in run.batches():
+                run.step_done(made.loss_of(batch))
+            with run.evaluating("val") as evaluation:
+                for batch in evaluation.batches(made.loader):
+                    evaluation.batch_done(made.loss_of(batch))
+
+    assert seen == [["train/loss", "val/loss"]]
 
 
 def test_an_error_inside_leaves_no_evaluation_under_way() -> None:

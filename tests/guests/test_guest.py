@@ -208,5 +208,49 @@ def test_a_return_to_a_checkpoint_is_refused() -> None:
         def on_step_end(self, run: Any) -> None:
             run.roll_back("again")
 
+    trainer = Trainer(guest_of(GoesBack()))
     with pytest.raises(UsageError, match="go back"):
-        Trainer(guest_of(GoesBack())).train()
+        trainer.train()
+
+    assert trainer.losses == []
+
+
+class Lends(Callback[Any]):
+    """Puts something in for each evaluation, which is put back as it ends."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.metrics: list[dict[str, float]] = []
+
+    def on_evaluation_start(self, run: Any, evaluation: Any) -> None:
+        self.log.append("put in")
+        evaluation.exits.callback(self.log.append, "put back")
+
+    def on_epoch_end(self, run: Any, metrics: dict[str, float]) -> None:
+        self.log.append("epoch")
+        self.metrics.append(metrics)
+
+
+def test_what_is_put_in_for_an_evaluation_is_put_back_as_it_ends() -> None:
+    lends = Lends()
+
+    Trainer(guest_of(lends), epochs=1).train()
+
+    assert lends.log == ["put in", "put back", "epoch"]
+    assert sorted(lends.metrics[0]) == ["train/loss", "val/loss"]
+
+
+def test_what_is_put_in_is_put_back_where_an_error_leaves_the_evaluation() -> None:
+    lends = Lends()
+    trainer = Trainer(guest_of(lends))
+
+    def breaks(batch: Any) -> Any:
+        if lends.log:
+            raise ValueError("theirs")
+        return trainer.model(batch[0]).mean()
+
+    trainer.loss_of = breaks  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="theirs"), trainer.guest:
+        trainer.train()
+
+    assert lends.log == ["put in", "put back"]

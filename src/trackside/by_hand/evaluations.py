@@ -123,7 +123,7 @@ class HandEvaluation:
             )
 
     def _finish(self) -> None:
-        position, name = self._training.position, self.evaluation.name
+        name = self.evaluation.name
         self._check_reported()
         if self.evaluation.batches_completed == 0:
             raise UsageError(
@@ -131,7 +131,6 @@ class HandEvaluation:
                 remedy="take them in the block: `for batch in evaluation.batches(loader)`",
             )
         self.evaluation.metrics.update(self._training.setup.log.end_evaluation())
-        position.evaluated_at[name] = self._training.run.progress.steps_completed
 
     def _forget(self) -> None:
         if self._training.run.evaluation is not None:  # an error left it

@@ -58,7 +58,6 @@ class GuestEvaluation:
             found = numbers(metrics)
             self.evaluation.metrics.update(self._training.setup.log.end_evaluation())
             self.evaluation.metrics.update({named(name, key): v for key, v in found.items()})
-            self._training.position.evaluated_at[name] = self._training.run.progress.steps_completed
             self._span.end()
             self._training.position.epoch_metrics.update(self.evaluation.metrics)
         flush(self._training)

@@ -219,13 +219,13 @@ def test_metrics_of_torchmetrics_are_computed_when_the_pass_ends() -> None:
             self.mean = MeanMetric()
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            self.mean(float(batch_idx))
+            self.mean(float(batch_idx + 10 * self.current_epoch))
             self.log("mean", self.mean, on_step=False, on_epoch=True)
             loss: Tensor = self(batch[0]).sum()
             return loss
 
     _, result = fit(Measuring, epochs=2)
-    assert result.history.values("train/mean") == [5.0, 5.0]
+    assert result.history.values("train/mean") == [5.0, 15.0]
 
 
 def test_metrics_go_on_where_a_resume_finds_them() -> None:

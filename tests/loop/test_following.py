@@ -103,6 +103,14 @@ def test_replaced_data_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert "its samples have the same numbers and other contents (step 8)" in said
 
 
+def test_a_run_that_goes_on_in_another_folder_is_compared_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path / "first", programs.points(64, 0))
+    train(tmp_path / "second", programs.points(64, 1), resume=tmp_path / "first" / STEP)
+    assert len([r for r in caplog.records if "other contents" in r.getMessage()]) == 1
+
+
 def test_another_transform_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(tmp_path, loader(Shown()))
     [said] = resumed(tmp_path, loader(Shown(scale=1.0001)), caplog)

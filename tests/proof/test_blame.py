@@ -15,6 +15,8 @@ from tests.proof import planting, programs
 from trackside import Program, Run, Trainer
 from trackside.cli.main import run as command
 from trackside.errors import UsageError
+from trackside.proof.weighing import Weigher
+from trackside.testing import tiny_classification
 
 
 @pytest.mark.parametrize("kind", planting.KINDS)
@@ -87,6 +89,13 @@ def test_weighing_leaves_the_step_as_it_was(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     recorded = {r["step"]: r["train_recent/loss"] for r in rows if "train_recent/loss" in r}
     assert found.losses == {step: recorded[step] for step in (12, 13, 14, 15)}
+
+
+def test_weighing_each_step_leaves_weights_and_buffers_as_they_were() -> None:
+    plain, weighed = tiny_classification(), tiny_classification()
+    plain.trainer().fit(plain.train, epochs=2)
+    weighed.trainer(callbacks=[Weigher()]).fit(weighed.train, epochs=2)
+    assert torch.equal(plain.weights, weighed.weights)
 
 
 def test_losses_and_gradients_of_samples_add_up_to_those_of_the_step(tmp_path: Path) -> None:

@@ -89,18 +89,18 @@ class Following:
         self._windows[_key(saved)] = self._run.progress.steps_completed
         self._switch(training, on=True)
 
-    def expect(self, training: Training, saved: Mapping[str, Any], *, losses: bool) -> None:
+    def expect(
+        self, training: Training, saved: Mapping[str, Any], folder: Path, *, losses: bool
+    ) -> None:
         """The run was resumed: compare the steps that follow with those that did so before.
 
         Args:
             training: Put back to the checkpoint.
             saved: The state in it.
+            folder: Where it lies, with the notes of its run.
             losses: Whether nothing is known that would make other losses.
         """
-        if self._run.saver is None:
-            return
         key, conditions = _key(saved), self._conditions()
-        folder = self._run.saver.root(self._run)
         notes = read_notes(folder, self._file, key)
         self._expected = {one.step: one for one in notes.values() if one.conditions == conditions}
         self._compares_losses = losses

@@ -52,7 +52,7 @@ def _restore(training: Training, found: Selection, *, follow: bool = False) -> N
         following.forget(training)
     elif following is not None:
         losses = not differs and same_options(training.run.config, shared["config"])
-        following.expect(training, shared, losses=losses)
+        following.expect(training, shared, found.checkpoint.path.parent, losses=losses)
 
 
 def restore_newest(training: Training, reason: str) -> None:

@@ -93,7 +93,7 @@ def retrace(
         done.left_out = only_those_with_a_say(trainer.callbacks, folder, without)
         for callback in (*along, guide):
             trainer.callbacks.append(callback)
-        trainer.settings = replace(trainer.settings, directory=folder)
+        trainer.settings = replace(trainer.settings, directory=folder, on_resume_differs=None)
         trainer.train_loop = _until_arrival
         arguments = {**made.arguments, "resume": way.checkpoint, "rehearse": False}
         try:

@@ -90,6 +90,9 @@ def test_an_error_on_one_rank_ends_all_with_that_error_first(
     assert "rank 1 failed first" in run.ranks[0].stderr
     assert message in run.ranks[0].stderr, "the other rank shows the first error as well"
     assert run.claimed("closed") == ["failed", "failed"]
+    if what == "raise":  # in a callback between two steps: both ranks have saved before they end
+        manifests = (tmp_path / "checkpoints").glob("step-*/*.json")
+        assert any("callback 'disturb' fails in" in file.read_text() for file in manifests)
 
 
 @pytest.mark.parametrize("what", ["kill", pytest.param("raise", marks=pytest.mark.slow)])

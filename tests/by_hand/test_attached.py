@@ -277,6 +277,27 @@ def test_an_update_that_a_callback_skips_is_not_made() -> None:
     assert [one.step for one in run.skipped_steps] == [1]
 
 
+def test_a_step_is_not_said_to_be_skipped_when_its_update_is_made() -> None:
+    class TooLate(Callback[Any]):
+        def on_batch_end(self, run: Any, batch: Any, output: Any) -> None:
+            run.skip_step("too late")
+
+    made, in_time = parts(), parts()
+    with pytest.raises(UsageError, match="whose update is made"), made.attach(TooLate()) as run:
+        for _ in run.epochs(1):
+            for batch in run.batches():
+                loss = made.loss_of(batch)
+                loss.backward()
+                made.update()
+                run.step_done(loss)
+    before = weights(in_time)
+    with in_time.attach(TooLate(), directory="other") as run:
+        attached(in_time, run)
+
+    assert len(run.skipped_steps) == run.progress.steps_completed
+    assert torch.equal(weights(in_time), before)
+
+
 def test_a_return_to_a_checkpoint_takes_the_steps_again() -> None:
     made = parts()
     asked: list[bool] = []

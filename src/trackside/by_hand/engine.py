@@ -52,6 +52,7 @@ class Engine:
         self._batches: Iterator[LoadedBatch] = iter(())
         self._step: ExitStack | None = None
         self._batch: LoadedBatch | None = None
+        self._updated = False
         self._hooks = ExitStack()
 
     # --- the whole -----------------------------------------------------------------------------
@@ -219,6 +220,7 @@ class Engine:
     def begin_step(self) -> None:
         """A step begins, where none is under way."""
         if self._step is None:
+            self._updated = False
             events = self.training.setup.events
             self._step = ExitStack()
             self._step.enter_context(events.context("step_context"))
@@ -237,8 +239,11 @@ class Engine:
         known = batch.origin.samples
         samples = counted(batch.data) if known is None else known
         self.training.run.batch_samples = UNKNOWN if samples is None else samples
-        data = setup.events.transform(Callback.on_batch_start, batch.data)
-        self._batch = LoadedBatch(data, batch.origin._replace(samples=samples))
+        data = batch.data
+        if setup.events.has_listeners(Callback.on_batch_start):
+            data = setup.events.transform(Callback.on_batch_start, data)
+        if data is not batch.data or samples != known:
+            self._batch = LoadedBatch(data, batch.origin._replace(samples=samples))
         return data
 
     def end_batch(self, returned: Any) -> None:
@@ -349,8 +354,10 @@ class Engine:
 
     def before_update(self, optimizer: Optimizer) -> None:
         """Gradients are final; where a callback skips the step, they are dropped."""
+        self._updated = True
         self.training.fire(Callback.on_optimizer_step_start, optimizer)
-        if self.training.run.requests.agree_on_skip(self.training.setup.agreement):
+        requests = self.training.run.requests
+        if requests.asked and requests.agree_on_skip(self.training.setup.agreement):
             _drop_gradients(optimizer)
 
     def _after_update(self, optimizer: Optimizer, args: object, options: object) -> None:
@@ -363,7 +370,14 @@ class Engine:
 
     def _note_skipped(self) -> None:
         run, step = self.training.run, self.training.run.progress.steps_completed + 1
-        run.requests.agree_on_skip(self.training.setup.agreement)
+        late = next((one for one in run.requests.asked if one.kind == "skip_step"), None)
+        if late is not None and (self._updated or not self.training.setup.optimizers):
+            raise UsageError(
+                f"{late.who!r} asks to skip a step whose update is made",
+                remedy="in a loop by hand, call `run.batch_done(loss)` before `optimizer.step()`",
+            )
+        if late is not None:  # a loss scaler has left the update out
+            run.requests.agree_on_skip(self.training.setup.agreement)
         asked = run.requests.take("skip_step")
         if asked:
             run.skipped_steps += [SkippedStep(step, one.reason, one.who) for one in asked]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Optimizer
 
-from tests.callbacks.watching.flipping import WHAT, Flips
+from tests.callbacks.watching.flipping import WHAT, Flips, flip
 from trackside import Callback, Run, Settings, Trainer, UsageError
 from trackside.callbacks import ClipGradients, StepAudit
 from trackside.errors import ConfigurationError, CorruptionError
@@ -41,6 +41,24 @@ def test_the_lowest_bit_of_a_mantissa_is_enough() -> None:
     fitted(flips, audit)
 
     assert [finding.step for finding in audit.findings] == sorted(flips.flipped)
+
+
+def test_a_flip_that_the_update_swallows_is_found() -> None:
+    class Swallowed(Callback[Run]):
+        def on_fit_start(self, run: Run) -> None:
+            self.weight = next(run.model.parameters())
+            self.weight.data.fill_(1e-30)  # far below what the update adds
+
+        def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+            if run.progress.steps_completed == 0:
+                flip(self.weight, 0, 0)
+
+    audit = StepAudit("1 step", policy="warn")
+
+    fitted(Swallowed(), audit, task=tiny_regression())
+
+    ((step, found),) = [(one.step, one.differences) for one in audit.findings]
+    assert (step, [one.name for one in found]) == (1, ["the weight before the update weight"])
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside.by_hand.firing import BACKWARD, ZERO_GRAD, refuse_unfired
+from trackside.by_hand.steps import leave_update_out
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
 from trackside.errors import UsageError
@@ -358,7 +358,7 @@ class Engine:
         self.training.fire(Callback.on_optimizer_step_start, optimizer)
         requests = self.training.run.requests
         if requests.asked and requests.agree_on_skip(self.training.setup.agreement):
-            _drop_gradients(optimizer)
+            leave_update_out(optimizer)
 
     def _after_update(self, optimizer: Optimizer, args: object, options: object) -> None:
         if self._step is not None:
@@ -382,21 +382,3 @@ class Engine:
         if asked:
             run.skipped_steps += [SkippedStep(step, one.reason, one.who) for one in asked]
             self.training.position.next_check_step = step
-
-
-def _drop_gradients(optimizer: Optimizer) -> None:
-    """Leave the update that is about to be made without gradients: torch's own then do nothing.
-
-    Raises:
-        UsageError: Of another optimizer nobody knows what it does then.
-    """
-    from_torch = type(optimizer).__module__.startswith("torch.optim.")
-    if not from_torch or isinstance(optimizer, torch.optim.LBFGS):
-        raise UsageError(
-            f"a step can't be skipped: `{type(optimizer).__name__}` makes its update by itself",
-            expected="an optimizer of torch.optim that takes no closure",
-            remedy="take out the callback that skips steps",
-        )
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None

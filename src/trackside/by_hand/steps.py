@@ -96,3 +96,21 @@ def _check_has_state(name: str, part: Any) -> None:
 
 def _not_here(what: str, why: str) -> UsageError:
     return UsageError(f"a loop by hand has no {what}", remedy=why)
+
+
+def leave_update_out(optimizer: Optimizer) -> None:
+    """Leave the update that is about to be made without gradients: torch's own then do nothing.
+
+    Raises:
+        UsageError: Of another optimizer nobody knows what it does then.
+    """
+    from_torch = type(optimizer).__module__.startswith("torch.optim.")
+    if not from_torch or isinstance(optimizer, torch.optim.LBFGS):
+        raise UsageError(
+            f"a step can't be skipped: `{type(optimizer).__name__}` makes its update by itself",
+            expected="an optimizer of torch.optim that takes no closure",
+            remedy="take out the callback that skips steps",
+        )
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None

@@ -74,6 +74,10 @@ def page(plan: Plan) -> str:
     lines += [f"  {name}: {way}" for name, way in plan.ways.items()]
     lines += ["", "hooks, in order"]
     lines += [f"  {hook}: {', '.join(names)}" for hook, names in plan.hooks.items()]
+    lines += ["", "effects on training"]
+    for effect in ("changes", "steers", "observes", "unsaid"):
+        names = [name for name, said in plan.effects.items() if said == effect]
+        lines += [f"  {effect}: {', '.join(names)}"] if names else []
     lines += ["", "findings" if plan.findings else "nothing found to complain about"]
     for finding in plan.findings:
         place = f"{finding.place}: " if finding.place else ""

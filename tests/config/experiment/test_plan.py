@@ -56,6 +56,11 @@ def test_a_plan_has_the_hooks_in_order_with_the_callbacks_under_each() -> None:
     assert list(plan.hooks).index("on_fit_start") < list(plan.hooks).index("on_close")
 
 
+def test_a_plan_says_the_effect_of_each_callback() -> None:
+    effects = planned().effects
+    assert (effects["ticker"], effects["checkpoint"]) == ("unsaid", "steers")
+
+
 def test_the_trainers_own_hooks_come_first() -> None:
     options = "epochs: 4\n  kind: tests.config.parts.HookedTrainer"
     plan = planned(("epochs: 4", options))

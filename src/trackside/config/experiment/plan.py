@@ -73,6 +73,8 @@ class Plan:
     memory: Memory
     hooks: Mapping[str, list[str]]
     """The listeners of every hook that has any, in order."""
+    effects: Mapping[str, str]
+    """The effect of each callback on training: `observes`, `steers`, `changes`, or `unsaid`."""
     schedules: list[Planned]
     ways: Mapping[str, str]
     """Choices made once by device, data and optimizer: of the batches' way, and by callback."""
@@ -129,6 +131,7 @@ def make_plan(experiment: Experiment) -> Plan:
         data=_data(run, names, experiment.evaluate),
         memory=memory,
         hooks=_hooks(trainer),
+        effects={name: one.effect or "unsaid" for name, one in trainer.callbacks.items()},
         schedules=planned(run, settings),
         ways=_ways(run, trainer),
         disk=disk,

@@ -42,6 +42,7 @@ class Steering(Callback[Run]):
     """
 
     runs_in = ("fit",)
+    effect = "steers"
     on_error = "warn"
 
     def __init__(

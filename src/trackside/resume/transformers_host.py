@@ -18,6 +18,7 @@ from trackside.errors import UsageError
 from trackside.resume.clock import SaveClock
 from trackside.resume.custody import Custody
 from trackside.resume.loader import KeptLoader
+from trackside.run_folder.inside import replace_inside
 from trackside.schedule import Schedule
 
 STATE = "transformers"
@@ -162,7 +163,7 @@ class TransformersKeeper:
         folder.mkdir()
         self._trainer.model.load_state_dict(kept["model"])
         save_model(self._trainer.model, str(folder / "model.safetensors"))
-        (folder / "trainer_state.json").write_text(json.dumps(kept["trainer"]))
+        replace_inside(folder, "trainer_state.json", json.dumps(kept["trainer"]))
         return str(folder)
 
 

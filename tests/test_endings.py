@@ -29,16 +29,26 @@ Does = Function[[Run], object]
 
 
 class Happening(Callback[Run]):
-    """Does something after step three, or while the run closes."""
+    """Does something within step four, after step three, or while the run closes."""
 
-    def __init__(self, does: Does | None = None, while_closing: Does | None = None) -> None:
+    def __init__(
+        self,
+        does: Does | None = None,
+        while_closing: Does | None = None,
+        within: Does | None = None,
+    ) -> None:
         self.does = does
+        self.within = within
         self.while_closing = while_closing
         self.closed: list[Outcome] = []
 
     def on_step_end(self, run: Run) -> None:
         if self.does is not None and run.progress.steps_completed == AT:
             self.does(run)
+
+    def on_backward_end(self, run: Run, *values: Any) -> None:
+        if self.within is not None and run.progress.steps_completed == AT:
+            self.within(run)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self.closed.append(outcome)
@@ -87,7 +97,8 @@ DOES: dict[str, Any] = {
     "Ctrl-C while a completed run closes": {"while_closing": send(signal.SIGINT)},
     "a loss that isn't finite (`TerminateOnNonFinite`)": {"does": spoil_loss},
     "the same by policy `raise`, or at a save": {"does": spoil_weights},
-    "an error": {"does": fail},
+    "an error in a step": {"within": fail},
+    "an error of a callback between two steps": {"does": fail},
     "`sys.exit(7)` in a hook or a step": {"does": lambda run: sys.exit(7)},
     "fp16 in which no update was made": {},
     "no recorded loss was finite": {},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.programs.audited import FOREIGN
+from tests.faults.programs.foreign_text import FOREIGN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "src" / "trackside"

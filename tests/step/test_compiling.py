@@ -13,6 +13,8 @@ from trackside.step import compiling
 from trackside.step.compiling import CompiledPart, lacks_compiler
 from trackside.step.forms import form_of
 
+pytestmark = pytest.mark.not_standin("torch.compile")
+
 
 @pytest.fixture(autouse=True)
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:

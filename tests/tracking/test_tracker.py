@@ -276,10 +276,11 @@ class Hangs(Store):
     def __init__(self, gone: bool = True) -> None:
         super().__init__()
         self.gone, self.texts = gone, list[str]()
-        self.let_go = threading.Event()
+        self.stuck, self.let_go = threading.Event(), threading.Event()
 
     def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
         if self.gone and record.step > 1:
+            self.stuck.set()
             self.let_go.wait()
             raise SystemExit  # the thread ends, as in a kill
         super().write_metrics(values, record, unix_time)
@@ -324,6 +325,7 @@ def killed(hangs: Hangs) -> Kept:
         for step in (1, 2, 3):
             run.progress.steps_completed = step
             run.record({"a": float(step)})
+        hangs.stuck.wait()  # the first was taken
         run.emit(Media.on_text, "notes", Text("three"))
 
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from trackside.run import Run
-from trackside.run_folder.inside import append_inside, read_inside
+from trackside.run_folder.inside import append_inside, read_inside, unlinked
 
 SCHEDULE = "schedule.jsonl"
 State = Literal["begins", "due", "begun", "done", "rewound"]
@@ -44,6 +44,7 @@ class ScheduleLedger:
         self._lock = threading.Lock()
         self._broken = False
         self._error: OSError | None = None
+        unlinked(folder / SCHEDULE)  # planted there: the ledger is no link
         for line in self._lines() if reads else ():
             self._take(line)
 

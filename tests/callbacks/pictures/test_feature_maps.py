@@ -81,13 +81,10 @@ def test_an_output_of_another_shape_is_refused(output: Any) -> None:
         feature_sheet(None, output, 3, "linear")
 
 
-def test_layers_that_are_not_there_are_said_with_the_nearest_name(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    fit(FeatureMaps(["cat"]))
-
-    assert "there is no layer 'cat'" in caplog.text
-    assert "did you mean `cut`" in caplog.text
+def test_layers_that_are_not_there_are_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigurationError, match="there is no layer 'cat'") as raised:
+        fit(FeatureMaps(["cat"]))
+    assert "did you mean `cut`" in str(raised.value)
 
 
 def test_no_channel_at_all_is_refused() -> None:

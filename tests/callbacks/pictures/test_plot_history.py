@@ -19,7 +19,7 @@ def test_one_file_is_kept_and_its_last_version_is_shown(tmp_path: Path) -> None:
     tracker = Tracker()
     script([tracker, PlotHistory()], EPOCHS, directory=tmp_path)
 
-    assert [path.name for path in tmp_path.iterdir()] == ["history.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.png", "schedule.jsonl"]
     assert set(tracker.names) == {"history"}
     assert tracker.shown[-1][1].step == 8
 

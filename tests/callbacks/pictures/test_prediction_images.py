@@ -13,7 +13,7 @@ from trackside.callbacks import EMA
 from trackside.callbacks.pictures import prediction_images
 from trackside.callbacks.pictures.prediction_images import PredictionImages
 from trackside.callbacks.pictures.tiles import Sheet
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, UnknownDataError
 
 
 @pytest.fixture
@@ -89,11 +89,9 @@ def test_data_without_images_is_a_warning_and_training_goes_on(
     assert "can't be shown as images" in caplog.text
 
 
-def test_data_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    result, _ = fit(PredictionImages("test"))
-
-    assert result.failed_callbacks == {"prediction_images": 1}
-    assert "no data named 'test'" in caplog.text
+def test_data_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UnknownDataError, match="no data named 'test'"):
+        fit(PredictionImages("test"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import nn
 from tests.callbacks.pictures.scenes import Tracker, tiny_pictures
 from trackside import Callback, Settings
 from trackside.callbacks.pictures.sample_images import SampleImages
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, UnknownModelError
 from trackside.run import Run
 from trackside.testing import tiny_classification
 
@@ -77,19 +77,15 @@ def test_a_function_of_noise_gets_noise_of_the_shape_that_was_given() -> None:
     assert torch.equal(*seen)
 
 
-def test_a_model_that_draws_nothing_is_named_with_what_is_missing(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_model_that_draws_nothing_is_refused_with_what_is_missing() -> None:
     task = tiny_classification()
-    task.trainer(callbacks=[SampleImages()]).fit(task.train, epochs=1)
+    with pytest.raises(ConfigurationError, match="has no method 'sample'"):
+        task.trainer(callbacks=[SampleImages()]).fit(task.train, epochs=1)
 
-    assert "has no method 'sample'" in caplog.text
 
-
-def test_a_model_that_is_not_there_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    fit(SampleImages(model="generater"))
-
-    assert "there is no model named 'generater'" in caplog.text
+def test_a_model_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UnknownModelError, match="there is no model named 'generater'"):
+        fit(SampleImages(model="generater"))
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"latent": [0]}, {"seed": -1}])

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-FOREIGN = "__import__('os').getpid() # foreign"
-"""A text in everything that the run keeps: nobody may compile it."""
+from tests.faults.programs.foreign_text import FOREIGN
+
 PACKAGE = str(Path(__file__).parents[3] / "src" / "trackside")
 PROCESSES = {"os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
 

@@ -105,8 +105,8 @@ class StepAudit(Callback):
         CorruptionError: By policy `raise`.
 
     Example:
-        >>> StepAudit(every="1000 steps", policy="stop")
-        StepAudit('1000 steps', policy='stop')
+        >>> StepAudit(every="500 steps", policy="stop")
+        StepAudit('500 steps', policy='stop')
 
     Dixit et al., "Silent data corruptions at scale", 2021 (arXiv:2102.11245).
     """

@@ -44,7 +44,7 @@ class ScheduleLedger:
         self._lock = threading.Lock()
         self._broken = False
         self._error: OSError | None = None
-        unlinked(folder / SCHEDULE)  # planted there: the ledger is no link
+        unlinked(folder / SCHEDULE)  # planted there
         for line in self._lines() if reads else ():
             self._take(line)
 

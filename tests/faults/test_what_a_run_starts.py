@@ -44,6 +44,7 @@ def test_the_hook_hears_what_must_not_be(found: Found) -> None:
     assert planted["socket"] == ["AF_INET"]
     assert "pathlib.PosixPath" in planted["unpickled"][0]
     assert FOREIGN in planted["compiled"][0]
+    assert {"by name", "by descriptor"} <= set(planted["written"])
 
 
 def test_an_import_starts_nothing_and_writes_nothing(found: Found) -> None:

@@ -6,8 +6,10 @@ is frozen, as with a CUDA graph. The last tests are run where there is CUDA.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +151,21 @@ def test_they_have_those_of_an_eager_run_whose_rate_is_a_tensor_too() -> None:
         return momentum(parameters, torch.tensor(0.1))
 
     assert same(fitted(), fitted("eager", optimizer=tensor))
+
+
+@pytest.mark.parametrize("saved_at", [2, 4, 7], ids="before step {}".format)
+def test_steps_after_a_checkpoint_are_noted_however_they_are_taken(
+    tmp_path: Path, saved_at: int
+) -> None:
+    """Eager, the one that is recorded, and repeated ones."""
+    folder = str(tmp_path)
+    fitted(folder=folder, callbacks=[Checkpoint(f"{saved_at} steps", keep_last=None)])
+
+    [file] = (tmp_path / "checkpoints").glob("following.*.jsonl")
+    notes = [json.loads(line) for line in file.read_text().splitlines()]
+    first = [note for note in notes if note["after"].startswith(f"{saved_at}:")]
+    assert [note["step"] for note in first] == [saved_at + 1, saved_at + 2, saved_at + 3]
+    assert [(len(note["contents"]), len(note["losses"])) for note in first] == [(1, 1)] * 3
 
 
 def test_each_shape_has_a_graph_and_ragged_batches_too(recorded: list[RecordedGraphs]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from tests.proof import programs
 from trackside import Callback, Run, Settings, Trainer
 from trackside.errors import ConfigurationError
-from trackside.loop.following import STEPS, ResumeDiffersError
+from trackside.loop.following import STEPS, Following, ResumeDiffersError
 
 STEP = "checkpoints/step-0000000007"
 
@@ -103,6 +104,33 @@ def test_replaced_data_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert "its samples have the same numbers and other contents (step 8)" in said
 
 
+def test_the_first_difference_is_reported_though_its_note_is_made_last(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path, programs.points(64, 0))
+    note, compare = Following._note, Following._compare
+    second, last = threading.Event(), threading.Event()
+
+    def noted(self: Following, step: Any, conditions: list[int], saver: Any) -> None:
+        if step.number == 8:
+            last.wait()
+        note(self, step, conditions, saver)
+        if step.number == 9:
+            second.set()
+
+    def compared(self: Following, *, wait: bool) -> None:
+        if wait:
+            last.set()
+        elif len(self._threads) == 2:
+            second.wait()
+        compare(self, wait=wait)
+
+    monkeypatch.setattr(Following, "_note", noted)
+    monkeypatch.setattr(Following, "_compare", compared)
+    [said] = resumed(tmp_path, programs.points(64, 1), caplog, steps=24)
+    assert "(step 8)" in said
+
+
 def test_a_run_that_goes_on_in_another_folder_is_compared_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +217,19 @@ def test_after_a_return_in_the_run_nothing_is_compared(
 
     train(tmp_path, programs.points(64, 0), callbacks={"goes_back": GoesBack()})
     assert not [r for r in caplog.records if "does not go on" in r.getMessage()]
+
+
+def test_after_a_resume_and_a_return_nothing_is_compared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class GoesBack(Callback[Run]):
+        def on_step_end(self, run: Run) -> None:
+            if run.progress.steps_completed == 8 and not run.rollbacks:
+                run.roll_back("once", leave_out=[run.data["train"].identify(0, 7)])
+
+    train(tmp_path, programs.points(64, 0))
+    said = resumed(tmp_path, programs.points(64, 0), caplog, callbacks={"goes_back": GoesBack()})
+    assert not [text for text in said if "does not go on" in text]
 
 
 # --- what it costs, and where it is written ----------------------------------------------------

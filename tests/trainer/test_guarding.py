@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 
 from trackside import Callback, Settings, Trainer
 from trackside.errors import ObserverError
-from trackside.testing import tiny_classification
+from trackside.lifecycle.member import Member
+from trackside.testing import ScriptedRun, tiny_classification
+from trackside.trainer.guarding import ObserverGuard
 
 
 class Observes(Callback[Any]):
@@ -45,6 +48,22 @@ class Scales(Callback[Any]):
 
     def on_batch_end(self, run: Any, batch: Any, output: Any) -> None:
         batch[0].mul_(2)
+
+
+@dataclass
+class Pair:
+    """A batch that is no container of Python's."""
+
+    inputs: torch.Tensor
+
+
+class ScalesPair(Callback[Any]):
+    """Scales a batch that is an object of a dataclass."""
+
+    effect = "observes"
+
+    def on_batch_end(self, run: Any, batch: Any, output: Any) -> None:
+        batch.inputs.mul_(2)
 
 
 class Fails(Callback[Any]):
@@ -155,3 +174,13 @@ def test_each_place_that_waits_is_reported_once_with_callback_hook_file_and_line
     line = act.__code__.co_firstlineno + 1
     words = f"callback 'observes' waits for the device in `on_batch_end`: item at {__file__}:{line}"
     assert caplog.text.count(words) == 1
+
+
+def test_tensors_of_any_batch_are_compared() -> None:
+    run = ScriptedRun(ScalesPair())
+    guard = ObserverGuard(run)
+    member = Member("scales_pair", ScalesPair())
+    call = guard(member, "on_batch_end", member.callback.on_batch_end)
+
+    with pytest.raises(ObserverError, match="a tensor of its argument 1"):
+        call(run, Pair(torch.ones(2)), None)

@@ -146,7 +146,9 @@ class Guest:
         """
         run = self.run
         run.limit, run.batches_of_step = limit, accumulate
-        loader = data if isinstance(data, DataLoader) else _Elsewhere(data, self.host)
+        loader = data
+        if not isinstance(data, DataLoader):
+            loader = _Elsewhere(self.host) if data is None else _Counted(self.host, data)
         training = assembling.assemble(
             run, self._events, self._models, optimizers, loader, HandSteps({}), self._log_every
         )
@@ -301,18 +303,22 @@ _LATER = {"on_optimizer_step_start"}
 class _Elsewhere:
     """Stands for data that only its trainer passes over."""
 
-    def __init__(self, batches: int | None, host: str) -> None:
-        self._batches, self._host = batches, host
-        if batches is not None:
-            self.__class__ = _Counted
+    def __init__(self, host: str) -> None:
+        self._host = host
 
     def __iter__(self) -> Iterator[Any]:
         raise UsageError(f"the training data is passed over by {self._host} alone")
 
 
 class _Counted(_Elsewhere):
+    """The same, where the trainer says how many batches there are."""
+
+    def __init__(self, host: str, batches: int) -> None:
+        super().__init__(host)
+        self._batches = batches
+
     def __len__(self) -> int:
-        return self._batches or 0
+        return self._batches
 
 
 def _ended(run: Run, host: str) -> Outcome:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from trackside.data.batches import move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
 from trackside.loop.counting import UNKNOWN, settle
@@ -103,7 +104,8 @@ class CapturedSteps:
             samples = settle(training, setup.sources[TRAIN], batch, samples, output.samples)
         # Copies: the next replay writes over the graph's own.
         weight = output.weight.clone() if isinstance(output.weight, Tensor) else output.weight
-        setup.record_loss((output.loss.clone(), samples if weight is None else weight))
+        loss = (output.loss.clone(), samples if weight is None else weight)
+        training.listeners.record_loss(loss)
         run.progress.batches_completed += 1
         run.progress.samples_completed += samples
 
@@ -131,7 +133,7 @@ class CapturedSteps:
         # Graphs of another state of Python are of no more use, and hold memory.
         self._recorded = {k: one for k, one in self._recorded.items() if k[1] == key[1]}  # type: ignore[index]
         drop_leftovers(training)
-        batch = prepared(training, loaded.data, loaded.origin)
+        batch = move(loaded.data, self._device)  # not yet taken: `_replay` does that
         buffers = capturing.buffers_for(batch, self._device)
         capturing.fill(buffers, batch)
         generators = capturing.generators_of(setup.modules.values(), self._device)

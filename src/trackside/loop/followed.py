@@ -97,7 +97,7 @@ def differences(before: Note, now: Note, *, losses: bool, exact: bool) -> tuple[
             else "its batch has other contents",
             "the data was replaced or changed, a transform is another one, or samples were moved",
         )
-    if not losses or all(map(_same if exact else _close, before.losses, now.losses)):
+    if not losses or all(map(same_number if exact else _close, before.losses, now.losses)):
         return None
     return (
         f"with the same batch, its loss is {now.losses[0]!r}, and was {before.losses[0]!r}",
@@ -115,9 +115,10 @@ def _shown(samples: list[int]) -> str:
     return ", ".join(map(str, samples[:6])) + (", ..." if len(samples) > 6 else "")
 
 
-def _same(one: float, other: float) -> bool:
+def same_number(one: float, other: float) -> bool:
+    """Whether two numbers are the same to the last bit, or both NaN."""
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def _close(one: float, other: float) -> bool:
-    return _same(one, other) or math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-6)
+    return same_number(one, other) or math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-6)

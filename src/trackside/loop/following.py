@@ -145,7 +145,7 @@ class Following:
 
     def _switch(self, training: Training, *, on: bool) -> None:
         self.active = on
-        training.setup.sources["train"].remember(on)
+        training.setup.sources["train"].remember(briefly=on)
         training.refresh_listeners()
 
     def _conditions(self) -> list[int]:
@@ -186,12 +186,20 @@ class Following:
                 )
 
     def _compare(self, *, wait: bool) -> None:
-        """Compare steps of which both notes are there; report the first difference."""
+        """Compare steps of which both notes are there, in their order; report the first difference.
+
+        Threads don't end in the order of their steps. A step whose note is still being made
+        holds up those after it.
+        """
         if wait:
             for thread in self._threads:
                 thread.join()
             self._threads.clear()
-        for number in sorted(self._expected.keys() & self._noted.keys()):
+        for number in sorted(self._expected):
+            if number not in self._noted:
+                if wait:
+                    continue  # a step without losses has no note
+                break
             before, now = self._expected.pop(number), self._noted[number]
             found = differences(before, now, losses=self._compares_losses, exact=self._exact)
             if found is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,15 @@ class MadeAgain:
     trainer: Trainer
     arguments: dict[str, Any]
     """Of `Trainer.fit`."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All data of the run by name; a single one for validation is called `val`."""
+        given = self.arguments
+        validation = given.get("validation")
+        evaluated = validation if isinstance(validation, Mapping) else {"val": validation}
+        named = {"train": given["train"], **evaluated, **(given.get("data") or {})}
+        return {name: data for name, data in named.items() if data is not None}
 
 
 @dataclass(frozen=True, slots=True)

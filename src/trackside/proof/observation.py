@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trackside.callbacks.gradients.norms import total_norm
-from trackside.data.batches import parts_of
+from trackside.data.batches import changed, fields_of, parts_of
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import TRAIN
 from trackside.models.naming import named_parameters, prefixed
@@ -126,7 +126,7 @@ class Observer(Callback[Run]):
         self.seen.batches.append(ObservedBatch(known))
         self._count("batch", *(part for part in parts_of(batch) if isinstance(part, Tensor)))
         if self.keep_batches:
-            self.batches.append(_copied(batch))
+            self.batches.append(changed(batch, _on_host))
 
     def on_backward_end(self, run: Run, loss: Tensor) -> None:
         """Note the norm of what is accumulated by now."""
@@ -204,15 +204,9 @@ def _known(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _copied(batch: Any) -> Any:
-    """The batch on the host, in other memory."""
-    if isinstance(batch, Tensor):
-        return batch.detach().cpu().clone()
-    if isinstance(batch, Mapping):
-        return {key: _copied(part) for key, part in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return [_copied(part) for part in batch]
-    return batch
+def _on_host(part: Any) -> Any:
+    """A copy on the host, of a tensor or an object that moves itself."""
+    return part.detach().to("cpu", copy=True) if isinstance(part, Tensor) else part.to("cpu")
 
 
 def named_tensors(batch: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -225,3 +219,7 @@ def named_tensors(batch: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(batch, (tuple, list)):
         for number, part in enumerate(batch):
             yield from named_tensors(part, f"{prefix}.{number}" if prefix else str(number))
+    else:
+        for name in fields_of(batch):
+            part = getattr(batch, name)
+            yield from named_tensors(part, f"{prefix}.{name}" if prefix else name)

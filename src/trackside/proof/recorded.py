@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from trackside.callbacks.reporting.report_page.reading import read_run
 from trackside.history import Record
+from trackside.loop.followed import same_number
 from trackside.proof.retrace import LOSSES
 
 SKIPPED = "train/skipped_steps"
@@ -104,7 +104,7 @@ def compare(
                 continue
             compared += 1
             reaches = reaches or record.step >= step
-            if not _same(value := record.values[name], was):
+            if not same_number(value := record.values[name], was):
                 differences.append(Difference(record.step, name, was, value))
     return Verdict(compared, tuple(differences), reaches)
 
@@ -112,7 +112,3 @@ def compare(
 def decided_by_training(sets: Iterable[str], metrics: Mapping[str, Any]) -> list[str]:
     """Names that the loop itself records: the losses and the metrics of all data."""
     return [f"{name}/{value}" for name in sets for value in ("loss", *metrics)]
-
-
-def _same(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))

@@ -132,17 +132,6 @@ def replay_along(
         without=without,
         directory=directory,
     )
-    sets = [TRAIN_SET, *_evaluated(made)]
-    names = decided_by_training(sets, made.trainer.metrics)
+    names = decided_by_training(made.data, made.trainer.metrics)
     verdict = compare(done.records, records, names, way.step)
     return Replay(way, observer.seen, verdict, done.left_out, done.error, tuple(observer.batches))
-
-
-TRAIN_SET = "train"
-
-
-def _evaluated(made: MadeAgain) -> list[str]:
-    """Names of all data but that of training."""
-    validation = made.arguments.get("validation")
-    named = list(validation) if isinstance(validation, dict) else ["val"]
-    return [*named, *(made.arguments.get("data") or ())]

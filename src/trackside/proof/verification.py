@@ -206,18 +206,9 @@ def _of_weights(folder: Path, receipt: Receipt) -> Iterator[Problem]:
 
 def _in_data(made: MadeAgain, receipt: Receipt) -> Iterator[Problem]:
     listed = receipt.content("data")
-    for name, data in data_sets(made).items():
+    for name, data in made.data.items():
         if name in listed and data_content(data) != listed[name]:
             yield Problem("data", f"the data named {name!r} isn't the one that the run had")
-
-
-def data_sets(made: MadeAgain) -> dict[str, Any]:
-    """All data of a run by name; a single one for validation is called `val`."""
-    given = made.arguments
-    validation = given.get("validation")
-    evaluated = dict(validation) if isinstance(validation, Mapping) else {"val": validation}
-    named = {"train": given["train"], **evaluated, **(given.get("data") or {})}
-    return {name: data for name, data in named.items() if data is not None}
 
 
 # --- training ------------------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from trackside.data.batches import parts_of
 from trackside.errors import ObserverError
 from trackside.lifecycle.member import Guard, Member
 from trackside.machine import randomness
@@ -105,7 +106,9 @@ def _state(run: Run, args: tuple[Any, ...]) -> dict[str, Any]:
     for name, generator in randomness.capture().items():
         found[f"the random generator of {name}"] = _copies(generator)
     for number, argument in enumerate(args[1:], 1):
-        found[f"a tensor of its argument {number}"] = list(map(_copy, _tensors(argument)))
+        found[f"a tensor of its argument {number}"] = [
+            _copy(part) for part in parts_of(argument) if isinstance(part, Tensor)
+        ]
     found["the requests of the run: it asked for something"] = [
         one for one in run.requests.asked if one.asked_by != SIGNAL
     ]
@@ -150,18 +153,6 @@ def _copies(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_copies(one) for one in value]
     return value.copy() if hasattr(value, "tobytes") else value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Tensors in an argument of a hook."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _tensors(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _tensors(one)
 
 
 class WaitGuard:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.recorded_graphs import RecordedGraphs
 from trackside import Callback, Run, Settings, Trainer
 from trackside.callbacks import CrashCapsule, Watchdog
 from trackside.callbacks.watching.event_ring import EventRing
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.member import Member
+from trackside.step import capturing, compiling
 from trackside.testing import SpyCallback, tiny_classification
 
 
@@ -82,3 +85,32 @@ def test_a_ring_keeps_the_last_calls_in_order_and_not_its_own() -> None:
 def test_a_limit_that_holds_no_capsule_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="limit_megabytes"):
         CrashCapsule(limit_megabytes=1)
+
+
+@pytest.mark.not_standin("torch.compile")
+@pytest.mark.parametrize("step", ["eager", "compiled", "captured"])
+def test_a_step_under_way_is_known_however_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    class Fails(Callback[Run]):
+        def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+            if run.progress.steps_completed == 1:
+                raise ValueError("broken")
+
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    monkeypatch.setitem(capturing.GRAPHS, "cpu", RecordedGraphs)
+    task = tiny_classification()
+    trainer = Trainer(
+        task.model,
+        loss=task.loss,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, fused=True),
+        callbacks=[CrashCapsule(), Fails()],
+        defaults=False,
+        settings=Settings(directory=tmp_path, device="cpu", step=step),  # type: ignore[arg-type]
+    )
+    with pytest.raises(ValueError, match="broken"):
+        trainer.fit(task.train, steps=3)
+
+    [file] = tmp_path.glob("capsules/*/capsule.json")
+    found = json.loads(file.read_text())
+    assert (found["step"], found["within_the_step"]) == (2, True)

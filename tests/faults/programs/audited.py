@@ -9,6 +9,7 @@ hears nothing is found.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import socket
 import subprocess
@@ -55,7 +56,7 @@ def hear(event: str, arguments: tuple[Any, ...]) -> None:
         note("socket", "AF_UNIX" if local else event)
     elif event == "pickle.find_class":
         note("unpickled", ".".join(arguments))
-    elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+    elif event == "open" and writes(*arguments[1:]):
         note("written", str(arguments[0]))
     elif event == "compile":
         source = arguments[0] if isinstance(arguments[0], (str, bytes)) else ""
@@ -69,6 +70,13 @@ def hear(event: str, arguments: tuple[Any, ...]) -> None:
             note("compiled", f"{caller} runs {arguments[0]}")
 
 
+def writes(mode: str | None, flags: int) -> bool:
+    """Whether a file is opened to be changed; `os.open` knows flags and no mode."""
+    if mode is None:
+        return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    return bool(set(mode) & set("wax+"))
+
+
 def start(thread: threading.Thread) -> None:
     """`Thread.start`, heard: Python 3.11 has no audit event of it."""
     note("thread", thread.name)
@@ -77,6 +85,7 @@ def start(thread: threading.Thread) -> None:
 
 thread_start = threading.Thread.start
 threading.Thread.start = start  # type: ignore[method-assign, assignment]
+sys.dont_write_bytecode = True  # Python's own cache, which is no work of the package
 begin("import")
 sys.addaudithook(hear)
 
@@ -116,6 +125,8 @@ class Planted(trackside.Callback[Any]):
         thread.join()
         eval(FOREIGN)
         pickle.loads(pickle.dumps(Path("file")))
+        Path("by name").write_text("")
+        os.close(os.open("by descriptor", os.O_WRONLY | os.O_CREAT))
 
 
 inputs = torch.randn(16, 4)

@@ -37,6 +37,8 @@ TEXT_LIMIT_BYTES = 200_000
 RESERVED_BYTES = 1_000_000
 """Part of the limit that is kept for texts and generators; the rest is for the batch."""
 _SHOWN_NOTES = 20
+_STEPS = ("train_step", "CompiledSteps.__call__", "CapturedSteps.__call__")
+"""Functions of the loop that take a step."""
 
 
 class CapsuleFiles:
@@ -204,7 +206,7 @@ def batch_in(frames: list[FrameType]) -> LoadedBatch | None:
 
 def is_within_a_step(frames: list[FrameType]) -> bool:
     """Whether a step is under way in these frames: it isn't counted yet."""
-    return any(frame.f_code.co_name == "train_step" and _is_of_the_loop(frame) for frame in frames)
+    return any(frame.f_code.co_qualname in _STEPS and _is_of_the_loop(frame) for frame in frames)
 
 
 def _is_of_the_loop(frame: FrameType) -> bool:

@@ -119,7 +119,6 @@ TESTED_IN = {
     "proof/joining.py": REPLAY,
     "proof/weighing.py": "proof/test_blame.py",
     "proof/made_again.py": REPLAY,
-    "proof/observation.py": REPLAY,
     "proof/recorded.py": REPLAY,
     "proof/retrace.py": REPLAY,
     "run_folder/ownership.py": "run_folder/test_claim.py",

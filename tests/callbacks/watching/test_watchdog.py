@@ -23,7 +23,9 @@ class Hangs(Callback):
 
 
 def wait_here_for(watchdog: Watchdog) -> None:
-    while not watchdog.reports:
+    """Until it has looked here: the first report may have begun before, on a loaded machine."""
+    before = len(watchdog.reports)
+    while len(watchdog.reports) < before + 2:
         threading.Event().wait(0.001)
 
 
@@ -49,7 +51,7 @@ def test_a_standstill_outside_of_callbacks_is_told_apart(tmp_path: Path) -> None
 
     script(watchdog, story, directory=tmp_path)
 
-    assert "no callback is being called" in watchdog.reports[0].read_text()
+    assert "no callback is being called" in watchdog.reports[-1].read_text()
 
 
 def test_the_end_can_be_asked_for(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ ALL = (
             *("lightning", "pytorch-lightning"),
             # These have callbacks for it.
             *("optuna-integration", "pytorch-lightning-spells", "mlcolvar"),
+            "lightning-trainer-utils",
         ),
         ("tests/dialects/test_lightning_originals.py",),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 
 from tests.dialects import lightning_modules as modules
-from tests.dialects.lightning_public import KINDS, made
+from tests.dialects.lightning_public import KINDS, PAGE, made
 from tests.dialects.lightning_stand_in import parameters, same
 from tests.dialects.training import fit, trainer_of
-from trackside import Settings, Trainer
+from trackside import Callback as Ours
+from trackside import Result, Settings, Trainer
+from trackside.dialects import state_file
 from trackside.dialects.lightning import TABLE
 from trackside.dialects.lightning.loaders import METHODS
 from trackside.dialects.lightning.module_hooks import MODULE_TABLE
@@ -329,6 +332,36 @@ def test_a_callback_that_does_what_public_ones_do_runs_on_their_base_class(
     assert callback.seen
 
 
+SHIPPED = (
+    ("optuna_integration.pytorch_lightning", "PyTorchLightningPruningCallback"),
+    ("mlcolvar.utils.trainer", "MetricsCallback"),
+    ("mlcolvar.utils.trainer", "SimpleMetricsCallback"),
+    ("pytorch_lightning_spells.callbacks", "NtfyCallback"),
+    ("pytorch_lightning_spells.callbacks", "MixUpCallback"),
+    ("pytorch_lightning_spells.callbacks", "CutMixCallback"),
+    ("pytorch_lightning_spells.callbacks", "RandomAugmentationChoiceCallback"),
+    ("pytorch_lightning_spells.callbacks", "LookaheadCallback"),
+    ("lightning_trainer_utils.trainer_utils.callbacks", "LogLearningRate"),
+    ("lightning_trainer_utils.trainer_utils.callbacks", "GradientClipLogger"),
+    ("lightning_trainer_utils.trainer_utils.callbacks", "LogETL"),
+)
+"""Callbacks of packages on PyPI that run below, and where they are."""
+
+
+@pytest.mark.parametrize(("module", "name"), SHIPPED)
+def test_a_callback_that_a_package_ships_has_its_test_here_and_its_place_on_the_page(
+    module: str, name: str
+) -> None:
+    assert issubclass(getattr(pytest.importorskip(module), name), lightning_bases())
+    assert f"`{name}`" in PAGE.read_text()
+    assert Path(__file__).read_text().count(name) > 1
+
+
+def lightning_bases() -> tuple[type, ...]:
+    """The base classes of callbacks of both packages."""
+    return tuple(pytest.importorskip(f"{name}.callbacks").Callback for name in PACKAGES)
+
+
 def classified(callback: Any, epochs: int = 2) -> Trainer:
     """A module of `pytorch_lightning`, trained with a callback."""
     package = pytest.importorskip("pytorch_lightning")
@@ -416,17 +449,75 @@ def test_the_augmentations_of_spells_change_the_batch_that_is_trained_on(name: s
 def test_the_slow_weights_of_spells_are_put_in_for_validations() -> None:
     package = pytest.importorskip("pytorch_lightning")
     spells = pytest.importorskip("pytorch_lightning_spells")
-    seen: list[str] = []
+    seen: list[torch.Tensor] = []
 
     class Module(modules.classifier(package.LightningModule, package)):  # type: ignore[misc]
         def configure_optimizers(self) -> Any:
             return spells.optimizers.Lookahead(torch.optim.SGD(self.parameters(), lr=0.1))
 
-    class Telling(spells.callbacks.LookaheadCallback):  # type: ignore[misc, name-defined]
-        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-            super().on_validation_end(trainer, pl_module)
-            seen.append(type(trainer.optimizers[0]).__name__)
+    class Looking(Ours):
+        def on_evaluation_batch_start(self, run: Any, evaluation: Any, batch: Any) -> None:
+            seen.append(run.model.head.weight.detach().clone())
 
-    trainer = Trainer(Module(), callbacks=[Telling()], defaults=False)
+        def on_close(self, run: Any, outcome: Any) -> None:
+            seen.append(run.model.head.weight.detach().clone())
+
+    callbacks = [spells.callbacks.LookaheadCallback(), Looking()]
+    trainer = Trainer(Module(), callbacks=callbacks, defaults=False)
     trainer.fit(modules.loader(), modules.loader(1), epochs=1)
-    assert seen == ["Lookahead"]
+    slow, fast = seen[0], seen[-1]
+    assert len(seen) == 12
+    assert not torch.equal(slow, fast)
+
+
+def trainer_utils() -> ModuleType:
+    """Their callbacks; they read attributes that a module of theirs has."""
+    return pytest.importorskip("lightning_trainer_utils.trainer_utils.callbacks")
+
+
+def measured(*callbacks: Any, **attributes: Any) -> Result:
+    """A module with these attributes, trained for two epochs with callbacks."""
+    package = pytest.importorskip("pytorch_lightning")
+    kind = modules.classifier(package.LightningModule, package)
+    module = type("Measured", (kind,), attributes)()
+    settings = Settings(device="cpu", directory="run", log_every="1 step")
+    trainer = Trainer(module, callbacks=callbacks, defaults=False, settings=settings)
+    return trainer.fit(modules.loader(), epochs=2)
+
+
+def test_the_rate_of_trainer_utils_is_logged_after_each_step() -> None:
+    history = measured(trainer_utils().LogLearningRate()).history
+    assert history.values("train_recent/trainer/lr") == [0.02] * 22
+
+
+def test_the_norms_of_trainer_utils_are_logged_and_limit_the_gradients() -> None:
+    seen: list[float] = []
+    callback = trainer_utils().GradientClipLogger()
+
+    class Looking(Ours):
+        def on_optimizer_step_end(self, run: Any, optimizer: Any) -> None:
+            gradients = [p.grad for p in run.model.parameters()]
+            seen.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    history = measured(callback, Looking(), max_grad_norm=0.1).history
+    norms = history.values("train_recent/trainer/norm")
+    assert len(norms) == 22
+    assert max(norms) > 0.1
+    assert max(seen) <= 0.1 + 1e-6
+
+
+def test_gradients_that_are_not_finite_end_a_run_with_trainer_utils_and_weights_are_kept() -> None:
+    def step(self: Any, batch: Any) -> torch.Tensor:
+        loss: torch.Tensor = self(batch[0]).sum() * float("nan")
+        return loss
+
+    Path("checkpoints").mkdir()
+    callback = trainer_utils().GradientClipLogger(should_stop=True)
+    outcome = measured(callback, max_grad_norm=1.0, training_step=step).outcome
+    assert (outcome.status, outcome.asked_by) == (Status.STOPPED, "GradientClipLogger")
+    assert "head.weight" in state_file.read("checkpoints/inf_nan_gradient_epoch_0.ckpt")["model"]
+
+
+def test_the_time_left_of_trainer_utils_is_logged_at_each_epoch() -> None:
+    history = measured(trainer_utils().LogETL(), start_epoch=0, start_step=0).history
+    assert len(history.values("logged/trainer/ETL (min)")) == 2

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from trackside.dialects.view import UnknownAttributeError, View, so_far
+from trackside.dialects.lightning.ranks import RankNumbers
+from trackside.dialects.view import UnknownAttributeError, so_far
 from trackside.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Hyperparameters(dict[str, Any]):
         raise AttributeError(f"there is no hyperparameter `{name}`")
 
 
-class ModuleView(View):
+class ModuleView(RankNumbers):
     """Stands for the `LightningModule`: it is the run's model, and can log.
 
     What it doesn't declare is read from the model, and set there.
@@ -129,16 +130,6 @@ class ModuleView(View):
         return self.trainer.global_step
 
     @property
-    def global_rank(self) -> int:
-        """Number of this rank."""
-        return self.run.world.rank
-
-    @property
-    def local_rank(self) -> int:
-        """Number of this rank on its machine."""
-        return self.run.world.local_rank
-
-    @property
     def logger(self) -> Any:
         """The run's trackers."""
         return self.trainer.logger
@@ -159,7 +150,7 @@ class ModuleView(View):
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """The optimizer, or a list of several."""
-        found = list(so_far(self.run, "optimizers").values())
+        found = self.trainer.optimizers
         return found[0] if len(found) == 1 else found
 
     def lr_schedulers(self) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from trackside.dialects.view import View, so_far
+from trackside.dialects.lightning.ranks import Ranks
 from trackside.lifecycle.hooks import Callback
 from trackside.machine.paths import local_path
 
@@ -29,7 +29,7 @@ LOSS = "__loss__"
 """Where the views keep the last loss that a module by hand went backward from."""
 
 
-class Strategy(View):
+class Strategy(Ranks):
     """Stands for the strategy of the trainer: who trains together.
 
     Args:
@@ -63,7 +63,8 @@ class Strategy(View):
     @property
     def optimizers(self) -> list[Any]:
         """All optimizers."""
-        return list(so_far(self.run, "optimizers").values())
+        found: list[Any] = vars(self)["_trainer"].optimizers
+        return found
 
     _lightning_optimizers = optimizers
 
@@ -77,26 +78,6 @@ class Strategy(View):
     def root_device(self) -> torch.device:
         """Device of the model."""
         return self.run.device
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this is rank 0."""
-        return self.run.world.is_global_zero
-
-    @property
-    def global_rank(self) -> int:
-        """Number of this rank."""
-        return self.run.world.rank
-
-    @property
-    def local_rank(self) -> int:
-        """Number of this rank on its machine."""
-        return self.run.world.local_rank
-
-    @property
-    def world_size(self) -> int:
-        """Ranks of the run."""
-        return self.run.world.size
 
     def barrier(self, name: str | None = None) -> None:
         """Wait until every rank is here."""

@@ -10,6 +10,7 @@ from trackside.dialects import state_file
 from trackside.dialects.lightning.loggers import LoggerView
 from trackside.dialects.lightning.metrics import CallbackMetrics, as_tensor
 from trackside.dialects.lightning.module import ModuleView
+from trackside.dialects.lightning.ranks import Ranks
 from trackside.dialects.lightning.settings import TrainerSettings
 from trackside.dialects.lightning.states import TrainerState, call_of, stage_of, state_of
 from trackside.dialects.lightning.strategy import Strategy
@@ -32,7 +33,7 @@ DATAMODULE = "__datamodule__"
 """Where they keep the data, if it is a `LightningDataModule`."""
 
 
-class TrainerView(TrainerSettings):
+class TrainerView(TrainerSettings, Ranks):
     """Stands for `trainer`: the run under the names of Lightning."""
 
     instead = {
@@ -226,26 +227,6 @@ class TrainerView(TrainerSettings):
         return Strategy(self)
 
     training_type_plugin = strategy
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this is rank 0."""
-        return self.run.world.is_global_zero
-
-    @property
-    def global_rank(self) -> int:
-        """Number of this rank."""
-        return self.run.world.rank
-
-    @property
-    def local_rank(self) -> int:
-        """Number of this rank on its machine."""
-        return self.run.world.local_rank
-
-    @property
-    def world_size(self) -> int:
-        """Ranks of the run."""
-        return self.run.world.size
 
     num_devices = property(lambda self: 1, doc="Devices of this rank.")
 

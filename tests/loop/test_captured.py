@@ -297,6 +297,17 @@ def test_a_hook_of_a_layer_that_comes_later_is_called_in_each_step() -> None:
     assert len(seen) == STEPS - 6
 
 
+def test_a_callback_that_joins_in_the_middle_hears_the_steps_from_then_on() -> None:
+    seen: list[int] = []
+
+    class Hears(Callback[Run]):
+        def on_batch_end(self, run: Run, batch: Any, output: Any) -> None:
+            seen.append(run.progress.steps_completed)
+
+    fitted(callbacks=[at_step_six(lambda run: run.callbacks.append(Hears()))()])
+    assert seen == list(range(6, STEPS))
+
+
 def test_a_skipped_step_and_a_changed_window_go_the_eager_way(
     recorded: list[RecordedGraphs],
 ) -> None:

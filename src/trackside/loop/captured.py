@@ -24,7 +24,7 @@ from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.fit import prepared, train_batch
 from trackside.loop.leftovers import drop_leftovers
 from trackside.loop.state import TRAIN, Training
-from trackside.loop.stepping import INSIDE, SEEN, begin_step, end_step, take_parts
+from trackside.loop.stepping import SEEN, begin_step, end_step, take_parts
 from trackside.run import Run
 from trackside.step import capturing
 from trackside.step.forms import form_of
@@ -112,7 +112,7 @@ class CapturedSteps:
     def _graph_of(self, training: Training, loaded: LoadedBatch) -> Captured | None:
         """The graph that takes this step; None where it goes the eager way."""
         run, setup = training.run, training.setup
-        if run.accumulate != 1 or run.requests.asked or is_heard_inside(training):
+        if run.accumulate != 1 or run.requests.asked or training.listeners.inside:
             return None
         if not capturing.fits(loaded.data):
             return None
@@ -172,11 +172,6 @@ class CapturedSteps:
             drop_gradients(optimizer)
         weight = output.weight.detach() if isinstance(output.weight, Tensor) else output.weight
         return Output(output.loss.detach(), weight=weight, samples=output.samples)
-
-
-def is_heard_inside(training: Training) -> bool:
-    """Whether a callback listens in the inside of a step, or stands around it."""
-    return training.listeners.step_context or training.setup.events.has_listeners(*INSIDE)
 
 
 @contextmanager

@@ -37,6 +37,17 @@ if TYPE_CHECKING:
     from trackside.distributed.watch import FailureWatch
 
 TRAIN = "train"
+INSIDE = (
+    Callback.on_batch_start,
+    Callback.on_backward_start,
+    Callback.on_backward_end,
+    Callback.on_batch_end,
+    Callback.on_optimizer_step_start,
+    Callback.on_optimizer_step_end,
+    Callback.on_zero_grad_start,
+    Callback.on_zero_grad_end,
+)
+"""Hooks in the inside of a step: where one is heard, no captured step is taken."""
 Phase = Literal["between", "training", "evaluating"]
 
 
@@ -119,6 +130,8 @@ class Listeners:
     batch_start: bool
     batch_end: bool
     step_context: bool
+    inside: bool
+    """Whether a callback listens in the inside of a step, or stands around it."""
     several: bool
     """Whether models are spread over several ranks."""
     plain_forward: bool
@@ -146,6 +159,7 @@ class Listeners:
             batch_start=heard(Callback.on_batch_start),
             batch_end=heard(Callback.on_batch_end),
             step_context=bool(events.contexts["step_context"]),
+            inside=bool(events.contexts["step_context"]) or heard(*INSIDE),
             several=setup.replicas is not None,
             record_loss=setup.record_loss if following is None else following.loss,
             plain_forward=setup.replicas is None

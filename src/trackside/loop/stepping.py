@@ -18,17 +18,6 @@ from trackside.step.optimization import drop_gradients
 SEEN = 3
 """Steps of a form that go the eager way before one is captured: what torch makes at first (states
 of optimizers, plans of libraries) is there then."""
-INSIDE = (
-    Callback.on_batch_start,
-    Callback.on_backward_start,
-    Callback.on_backward_end,
-    Callback.on_batch_end,
-    Callback.on_optimizer_step_start,
-    Callback.on_optimizer_step_end,
-    Callback.on_zero_grad_start,
-    Callback.on_zero_grad_end,
-)
-"""Hooks in the inside of a step: where one is heard, no captured step is taken."""
 
 
 def begin_step(training: Training) -> None:

@@ -9,8 +9,8 @@ from typing import Literal
 from torch.optim import Optimizer, SparseAdam
 
 from trackside.errors import ConfigurationError
-from trackside.loop.state import Training
-from trackside.loop.stepping import INSIDE, SEEN
+from trackside.loop.state import INSIDE, Training
+from trackside.loop.stepping import SEEN
 from trackside.run import Run
 from trackside.step import capturing
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from trackside.callbacks.saving import best_checkpoint
 from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
 from trackside.distributed.world import World
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Record
+from trackside.outcome import Outcome, Status
 from trackside.run import Run
 from trackside.testing import tiny_regression
 from trackside.trainer.settings import Settings
@@ -33,6 +37,7 @@ def feed(best: BestCheckpoint, run: Run, *values: float, first: int = 1) -> None
         with torch.no_grad():
             next(run.model.parameters()).fill_(step)
         best.on_log(run, Record({"val/loss": value}, step, 0, 0, 0.0))
+    best.on_checkpoint_save(run, {})  # waits until all is written
 
 
 def files(folder: Path) -> list[str]:
@@ -92,6 +97,53 @@ def test_the_models_end_with_the_best_weights(tmp_path: Path) -> None:
     best.on_fit_end(run)
 
     assert next(run.model.parameters()).item() == 2
+
+
+def test_training_goes_on_while_the_weights_as_they_were_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, run, may_write = BestCheckpoint(), a_run(tmp_path), threading.Event()
+    writing = best_checkpoint.write_weights
+
+    def late(*arguments: Any) -> None:
+        assert may_write.wait(60)
+        writing(*arguments)
+
+    monkeypatch.setattr(best_checkpoint, "write_weights", late)
+    weight = next(run.model.parameters())
+    with torch.no_grad():
+        weight.fill_(1)
+        best.on_log(run, Record({"val/loss": 2.0}, 1, 0, 0, 0.0))
+        weight.fill_(2)
+    may_write.set()
+
+    kept = best.best_weights(run)
+    assert kept is not None
+    assert kept["weight"].item() == 1
+    best.on_close(run, Outcome(Status.COMPLETED, "", step=1))
+
+
+@pytest.mark.parametrize("waits_in", ["on_log", "on_checkpoint_save", "on_fit_end"])
+def test_weights_that_cannot_be_written_are_not_kept_and_the_error_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits_in: str
+) -> None:
+    best, run = BestCheckpoint(), a_run(tmp_path)
+    feed(best, run, 5.0)
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(best_checkpoint, "write_weights", fail)
+    best.on_log(run, Record({"val/loss": 3.0}, 2, 0, 0, 0.0))
+    then: dict[str, tuple[Any, ...]] = {
+        "on_log": (Record({"val/loss": 1.0}, 3, 0, 0, 0.0),),
+        "on_checkpoint_save": ({},),
+        "on_fit_end": (),
+    }
+    with pytest.raises(OSError, match="No space left"):
+        getattr(best, waits_in)(run, *then[waits_in])
+
+    assert [entry["value"] for entry in best.kept] == [5.0]
 
 
 def test_a_fit_keeps_its_best_evaluation(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor
 
 from trackside.callbacks.saving.weight_files import (
+    host_copy,
     load_whole,
     plain_names,
     read_weights,
@@ -22,6 +24,7 @@ from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Mode, Record, best_key, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.machine.paths import local_path
+from trackside.outcome import Outcome
 from trackside.progress import whole_number
 from trackside.run import Rollback, Run
 from trackside.saved import checked
@@ -44,8 +47,10 @@ class BestCheckpoint(Callback):
     several models one per model, `step-0000001200-generator.safetensors`), and `best.json`, which
     lists them, the best first, with value, step and epoch. The weights are those that the metric
     was measured with: the averages, where an `EMA` evaluates with its own. What isn't finite, value
-    or weights, is never kept. Only files that this run wrote are deleted. To go on with a run from
-    its best step, use `Checkpoint(keep_best=...)`, which holds everything else as well.
+    or weights, is never kept. Only files that this run wrote are deleted. Training waits for a copy
+    in host memory only; a thread writes it, before the next best, the next checkpoint and the end.
+    To go on with a run from its best step, use `Checkpoint(keep_best=...)`, which holds everything
+    else as well.
 
     Args:
         monitor: Name of the metric, such as `val/loss`.
@@ -98,6 +103,10 @@ class BestCheckpoint(Callback):
         self._began_infinite: dict[str, frozenset[str]] = {}
         self.kept: list[Entry] = []
         """The kept weights, the best first: `value`, `step`, `epoch`, `files` by model."""
+        self._thread: ThreadPoolExecutor | None = None
+        self._written: Future[None] | None = None
+        self._former: list[Entry] | None = None
+        """What is kept if the weights that are being written can't be; None when none are."""
 
     @property
     def best(self) -> float | None:
@@ -108,10 +117,12 @@ class BestCheckpoint(Callback):
         """The best weights of a model in host memory, by plain name; None before there are any."""
         if not self.kept:
             return None
+        self._wait()
         return read_weights(self._root(run) / self.kept[0]["files"][model])
 
     def on_attach(self, run: Run) -> None:
         self.kept = []
+        self._thread = self._written = self._former = None
 
     def on_fit_start(self, run: Run) -> None:
         self._began_infinite = began_infinite(run.models)
@@ -119,6 +130,7 @@ class BestCheckpoint(Callback):
             self._find(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._settle(run)
         self._find(run)
 
     def _find(self, run: Run) -> None:
@@ -133,12 +145,18 @@ class BestCheckpoint(Callback):
         value = record.values.get(self.monitor)
         if value is None or not self._belongs(value, record.step):
             return
+        self._settle(run)
         states = {name: whole_state(model, run.world) for name, model in run.models.items()}
         known = list(self.kept)
         entry: Entry = {"value": value, "step": record.step, "epoch": record.epoch, "files": {}}
-        self.kept = run.world.on_rank_zero(lambda: self._write(run, known, entry, states))
+        self.kept = run.world.on_rank_zero(lambda: self._begin(run, known, entry, states))
+        self._former = known if self.kept != known else None
+
+    def on_checkpoint_save(self, run: Run, state: dict[str, Any]) -> None:
+        self._settle(run)  # a checkpoint names no file that isn't there
 
     def on_fit_end(self, run: Run) -> None:
+        self._settle(run)
         if not self.restore or not self.kept or run.interrupted:
             return
         entry = self.kept[0]
@@ -147,6 +165,12 @@ class BestCheckpoint(Callback):
         logger.info(
             "restored the weights of step %d: %s %.6g", entry["step"], self.monitor, entry["value"]
         )
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown()
+            self._wait()
 
     def state_dict(self) -> dict[str, Any]:
         return {"kept": [dict(entry) for entry in self.kept]}
@@ -170,8 +194,8 @@ class BestCheckpoint(Callback):
             return has_improved(value, same, self.mode)
         return len(others) < self.keep or has_improved(value, others[-1], self.mode, self.min_delta)
 
-    def _write(self, run: Run, known: list[Entry], entry: Entry, states: Any) -> list[Entry]:
-        """Write weights, then the list, then delete: the list never names a missing file."""
+    def _begin(self, run: Run, known: list[Entry], entry: Entry, states: Any) -> list[Entry]:
+        """Begin to write weights; return what is kept with them, or `known` if they aren't."""
         for name, state in states.items():
             began = plain_names(run.models[name], self._began_infinite.get(name, frozenset()))
             if bad := [key for key in non_finite(state.items()) if key not in began]:
@@ -182,21 +206,54 @@ class BestCheckpoint(Callback):
                     name,
                 )
                 return known
-        for name, state in states.items():
+        for name in states:
             path = self._free(run, entry["step"], name if len(states) > 1 else None)
-            write_weights(path, state, run.id)
             entry["files"][name] = path.name
         ranked = [one for one in known if one["step"] != entry["step"]] + [entry]
         ranked.sort(key=self._key)
         kept = ranked[: self.keep]
-        content = {"run": run.id, "monitor": self.monitor, "mode": self.mode, "kept": kept}
-        root = self._root(run)
+        files = {entry["files"][name]: host_copy(state) for name, state in states.items()}
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "best weights")
+        self._written = self._thread.submit(
+            self._write, self._root(run), run.id, known, kept, files
+        )
+        return kept
+
+    def _write(
+        self,
+        root: Path,
+        run_id: str,
+        known: list[Entry],
+        kept: list[Entry],
+        files: dict[str, dict[str, Tensor]],
+    ) -> None:
+        """Write weights, then the list, then delete: the list never names a missing file."""
+        for file, state in files.items():
+            write_weights(root / file, state, run_id)
+        content = {"run": run_id, "monitor": self.monitor, "mode": self.mode, "kept": kept}
         text = json.dumps(content, indent=2).encode()
-        replace_file(root / _LIST, text, _unused(root / f".tmp-{run.id}-{_LIST}"))
+        replace_file(root / _LIST, text, _unused(root / f".tmp-{run_id}-{_LIST}"))
         staying = {file for one in kept for file in one["files"].values()}
         for file in {file for one in known for file in one["files"].values()} - staying:
             (root / file).unlink(missing_ok=True)
-        return kept
+
+    def _settle(self, run: Run) -> None:
+        """Wait until weights that are being written are there, on all ranks."""
+        if self._former is None:
+            return
+        former, self._former = self._former, None
+        try:
+            run.world.on_rank_zero(self._wait)
+        except Exception:
+            self.kept = former
+            raise
+
+    def _wait(self) -> None:
+        """Wait for the thread, on its rank; raise what it raised, once."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
     def _key(self, entry: Entry) -> float:
         return best_key(float(entry["value"]), self.mode)

@@ -61,7 +61,7 @@ class Checkpoint(PeriodicCallback, Saver):
         keep_every_steps: One in every so many steps stays forever.
         min_seconds: How old the last one must be, by the clock of rank 0, for the next to be due at
             an epoch's end. The checkpoint among the default callbacks has 30: short epochs don't
-            wait for the disk, and a kill loses no more than that.
+            wait for the disk, and a kill loses at most that and one epoch.
         at_end: Whether to save when training ends: completed, or at the stop, before anything is
             done for the end. Where weights were changed for the end (the best were restored), once
             more.

@@ -86,6 +86,13 @@ def whole_state(
     return found
 
 
+def host_copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of their own in host memory; names that shared one tensor share its copy."""
+    kept, aliases = _each_once(state)
+    copies = {name: tensor.to("cpu", copy=True) for name, tensor in kept.items()}
+    return {**copies, **{name: copies[same] for name, same in aliases.items()}}
+
+
 def write_weights(path: Path, state: Mapping[str, Tensor], run_id: str) -> None:
     """Write `state` to `path`, in the place of what was there, whole or not at all.
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from trackside.callbacks.saving import best_checkpoint
 from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
+from trackside.callbacks.saving.weight_files import write_weights
 from trackside.distributed.world import World
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Record
@@ -103,7 +104,7 @@ def test_training_goes_on_while_the_weights_as_they_were_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best, run, may_write = BestCheckpoint(), a_run(tmp_path), threading.Event()
-    writing = best_checkpoint.write_weights
+    writing = write_weights
 
     def late(*arguments: Any) -> None:
         assert may_write.wait(60)

@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index docs reference coverage bench faults browser mutants standin compat accelerator clean \
+.PHONY: help demo test check schema index docs reference coverage bench faults browser trackers mutants standin compat accelerator clean \
   clean-all
 
 help:  ## list the targets
@@ -104,6 +104,10 @@ browser: $(TEST_STAMP)  ## reports in a real browser (Debian: chromium and chrom
 
 dialects: $(TEST_STAMP)  ## callbacks that other frameworks ship, in environments with these
 	$(BIN)/python -m tests.originals --keep $(ARGS)
+
+TRACKERS := trackio
+trackers: $(TEST_STAMP)  ## trackers whose packages are many, in environments with these
+	$(BIN)/python -m tests.originals $(TRACKERS) --keep $(ARGS)
 
 mutants: $(TEST_STAMP)  ## break what the dialects promise, one by one: a test has to notice each
 	$(BIN)/python -m tests.dialects.mutants $(ARGS)

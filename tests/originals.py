@@ -1,7 +1,9 @@
-"""Run the callbacks that other frameworks ship, each in an environment with its own package.
+"""Run what needs packages of others, each in an environment of its own.
 
     python -m tests.originals                     # every environment, which are made where needed
-    python -m tests.originals frameworks --keep   # one; the result goes into the page
+    python -m tests.originals frameworks --keep   # one; the result goes into its page
+
+They are the callbacks that other frameworks ship, and trackers whose packages are many.
 
 Environments are made under `.dialects/` and used again. Noether wants Python 3.12 and its own
 version of torch, which comes with gigabytes of CUDA packages.
@@ -23,6 +25,7 @@ from tests.interpreters import interpreter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "coming-from" / "originals.md"
+TRACKERS = REPOSITORY / "docs" / "trackers.md"
 ENVIRONMENTS = REPOSITORY / ".dialects"
 MARK = "<!-- results -->"
 HEAD = "| environment | packages | passed | failed | skipped | date |\n|---|---|---|---|---|---|\n"
@@ -38,6 +41,10 @@ class Environment:
     tests: tuple[str, ...]
     constrained: bool = True
     """Whether the versions of `constraints.txt` hold; else the package's own."""
+    page: Path = PAGE
+    """Where its results are kept."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Of the environment; `{}` in a value is its folder."""
 
     @property
     def folder(self) -> Path:
@@ -86,6 +93,14 @@ ALL = (
         ),
         constrained=False,
     ),
+    Environment(
+        "trackio",
+        HOME,
+        ("trackio",),
+        ("tests/callbacks/reporting/test_trackio.py",),
+        page=TRACKERS,
+        variables=(("TRACKIO_DIR", "{}/store"),),
+    ),
 )
 TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "torchmetrics")
 
@@ -117,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     names = [one.name for one in ALL]
     parser.add_argument("environments", nargs="*", metavar="NAME", help=", ".join(names))
-    parser.add_argument("--keep", action="store_true", help=f"write {PAGE.name}")
+    parser.add_argument("--keep", action="store_true", help="write the pages of results")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.environments) - set(names):
         parser.error(f"no environment {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -126,8 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not chosen.environments or environment.name in chosen.environments:
             results.append(run(environment, make(environment)))
     print(HEAD + "".join(result.row for result in results))
-    if chosen.keep:
-        PAGE.write_text(with_results(PAGE.read_text(), results))
+    for page in {one.page for one in ALL} if chosen.keep else ():
+        own = {one.name for one in ALL if one.page == page}
+        found = [result for result in results if result.environment in own]
+        page.write_text(with_results(page.read_text(), found))
     return int(any(result.failed or not result.passed for result in results))
 
 
@@ -150,11 +167,12 @@ def make(environment: Environment) -> Path:
 def run(environment: Environment, python: Path) -> Result:
     """The result of the tests in one environment."""
     report = environment.folder / "report.xml"
+    variables = {name: value.format(environment.folder) for name, value in environment.variables}
     command = [str(python), "-m", "pytest", "-q", "-n", "0", "-m", "peers"]
     subprocess.run(
         [*command, "-p", "no:cacheprovider", f"--junit-xml={report}", *environment.tests],
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
         check=False,
     )
     return counted(environment, report.read_text(), versions(environment, python))

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.callbacks.pictures.scenes import tiny_pictures
+from tests.elsewhere import skip_without_package
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.lifecycle.hooks import Callback
@@ -96,6 +97,7 @@ def weights(tmp_path: Path) -> Path:
 
 def told(name: str, weights: Path) -> dict[str, Any]:
     """What `check_callback` is told of a callback."""
+    skip_without_package(name)
     if name == "load_weights":
         return {"options": {"source": str(weights)}, "observer": False}
     return EXPECTED_NOTES.get(name, {})

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.elsewhere import skip_without_package
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 FENCE = re.compile(
@@ -97,6 +99,7 @@ def python_pages() -> list[Path]:
 
 @pytest.mark.parametrize("page", python_pages(), ids=name_of)
 def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_package(page.stem)
     run_page(page, page.read_text(), monkeypatch)
 
 

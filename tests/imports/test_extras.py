@@ -7,6 +7,7 @@ import pytest
 
 from trackside.callbacks.reporting.mlflow import MLflow
 from trackside.callbacks.reporting.tensorboard import TensorBoard
+from trackside.callbacks.reporting.trackio import Trackio
 from trackside.callbacks.reporting.wandb import WandB
 from trackside.errors import ConfigurationError
 from trackside.imports.extras import optional_package
@@ -24,6 +25,7 @@ def test_a_package_that_is_there_is_given() -> None:
         (TensorBoard, "torch.utils.tensorboard", "tensorboard"),
         (WandB, "wandb", "wandb"),
         (MLflow, "mlflow", "mlflow"),
+        (Trackio, "trackio", "trackio"),
     ],
 )
 def test_a_missing_package_is_told_when_the_callback_is_made(

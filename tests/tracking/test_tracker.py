@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from trackside.history import Record
-from trackside.lifecycle.collection import CallbackCollection
-from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
@@ -130,20 +128,23 @@ def test_a_resumed_run_finds_its_id_and_sends_no_parameters() -> None:
     assert store.parameters == {}
 
 
-def test_a_tracker_without_pictures_does_not_listen_to_them() -> None:
-    class Shows(Store):
-        def write_picture(self, name: str, picture: Picture, step: int) -> None:
-            self.calls.append({name: picture.caption})
+def test_media_that_a_tracker_does_not_take_are_told_once_a_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def story(run: ScriptedRun) -> None:
+        for name in ("a", "b"):
+            run.emit(Media.on_text, name, Text("hello"))
+            run.emit(Media.on_picture, name, Picture(np.zeros((1, 1, 3), np.uint8)))
 
-    def listening(store: Tracker) -> int:
-        run = Run("fit")
-        run.callbacks = CallbackCollection([store])
-        events = Dispatcher(run)
-        run.callbacks.enter(events)
-        events.fire(Media.on_picture, "x", Picture(np.zeros((1, 1, 3), np.uint8)))
-        return len(events.listeners[Media.on_picture])
+    store = Store()
+    with caplog.at_level(logging.WARNING):
+        run = script(store, story)
 
-    assert (listening(Store()), listening(Shows())) == (0, 1)
+    assert caplog.messages == [
+        "Store takes no texts: 'a' is not sent there",
+        "Store takes no pictures: 'a' is not sent there",
+    ]
+    assert (run.callbacks.failures(), store.state_dict().keys()) == ({}, {"run_id"})
 
 
 def test_a_histogram_is_shown_under_the_step_of_now() -> None:
@@ -210,11 +211,6 @@ def test_a_medium_is_shown_under_the_step_of_now(kind: str) -> None:
     script(showing, story)
 
     assert showing.shown == {f"my/{kind}": (medium, 2)}
-
-
-def test_a_tracker_listens_to_media_that_it_shows_only() -> None:
-    assert {"on_text", "on_table", "on_audio", "on_video", "on_file"} <= Store.unused_hooks
-    assert not Showing.unused_hooks & {"on_text", "on_file"}
 
 
 class ResumedAt(Callback):

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.reporting.receipt import Receipt as Receipt
     from trackside.callbacks.reporting.report import Report as Report
     from trackside.callbacks.reporting.tensorboard import TensorBoard as TensorBoard
+    from trackside.callbacks.reporting.trackio import Trackio as Trackio
     from trackside.callbacks.reporting.trainer_summary import TrainerSummary as TrainerSummary
     from trackside.callbacks.reporting.wandb import WandB as WandB
     from trackside.callbacks.saving.artifacts import Artifacts as Artifacts
@@ -144,6 +145,7 @@ else:
             "reporting.receipt": ("Receipt",),
             "reporting.report": ("Report",),
             "reporting.tensorboard": ("TensorBoard",),
+            "reporting.trackio": ("Trackio",),
             "reporting.trainer_summary": ("TrainerSummary",),
             "reporting.wandb": ("WandB",),
             "saving.artifacts": ("Artifacts",),
@@ -251,6 +253,7 @@ __all__ = [
     "Throughput",
     "Timer",
     "TrackOutputs",
+    "Trackio",
     "TrainTime",
     "TrainerSummary",
     "TransferWeights",

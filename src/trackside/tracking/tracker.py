@@ -91,15 +91,8 @@ class Tracker(RankZeroCallback[Run], ABC):
     _numbers = Numbers()
     _queue: BackgroundQueue | None = None
     _suspects: frozenset[tuple[str, str]] = frozenset()
-    _OPTIONAL = tuple(
-        (f"on_{kind}", f"write_{kind}")
-        for kind in ("picture", "histogram", "text", "table", "audio", "video", "file")
-    )
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        unable = {h for h, m in cls._OPTIONAL if getattr(cls, m) is getattr(Tracker, m)}
-        cls.unused_hooks = vars(cls).get("unused_hooks", frozenset()) | unable
+    _untold: frozenset[str] = frozenset()
+    """Kinds of media that it doesn't take, and of which that wasn't said yet."""
 
     # --- what a subclass says, called in the thread -----------------------------------------------
 
@@ -125,32 +118,38 @@ class Tracker(RankZeroCallback[Run], ABC):
         """Send settings, flat, once per run; not again after a resume."""
 
     def write_picture(self, name: str, picture: Picture, step: int) -> None:
-        """Show a picture; a tracker without this method gets none."""
+        """Show a picture; one without this method gets none, and says so."""
         raise NotImplementedError
 
     def write_histogram(self, name: str, histogram: Histogram, step: int) -> None:
-        """Show a histogram; a tracker without this method gets none."""
+        """Show a histogram; one without this method gets none, and says so."""
         raise NotImplementedError
 
     def write_text(self, name: str, text: Text, step: int) -> None:
-        """Show a text; a tracker without this method gets none."""
+        """Show a text; one without this method gets none, and says so."""
         raise NotImplementedError
 
     def write_table(self, name: str, table: Table, step: int) -> None:
-        """Show a table; a tracker without this method gets none."""
+        """Show a table; one without this method gets none, and says so."""
         raise NotImplementedError
 
     def write_audio(self, name: str, audio: Audio, step: int) -> None:
-        """Let people hear a sound; a tracker without this method gets none."""
+        """Let people hear a sound; one without this method gets none, and says so."""
         raise NotImplementedError
 
     def write_video(self, name: str, video: Video, step: int) -> None:
-        """Show a film; a tracker without this method gets none."""
+        """Show a film; one without this method gets none, and says so."""
         raise NotImplementedError
 
     def write_file(self, name: str, file: File, step: int) -> None:
-        """Keep a file or a folder; a tracker without this method gets none."""
+        """Keep a file or a folder; one without this method gets none, and says so."""
         raise NotImplementedError
+
+    @classmethod
+    def takes(cls, kind: str) -> bool:
+        """Whether it shows media of a kind: `picture`, `text`, `sound`, ..."""
+        writer = WRITERS[kind]
+        return getattr(cls, writer) is not getattr(Tracker, writer)
 
     def rewind(self, step: int) -> None:
         """The run went back to `step`: what was sent after it no longer counts."""
@@ -178,6 +177,7 @@ class Tracker(RankZeroCallback[Run], ABC):
     def on_attach(self, run: Run) -> None:
         self.run_id = None  # unless a checkpoint brings one
         self._waiting, self._numbers = {}, Numbers()
+        self._untold = frozenset(WRITERS)
 
     def on_fit_start(self, run: Run) -> None:
         beginning = TrackedRun(
@@ -267,10 +267,18 @@ class Tracker(RankZeroCallback[Run], ABC):
         self._show("file", name, run.progress.steps_completed, file)
 
     def _show(self, kind: str, name: str, step: int, medium: Any) -> None:
+        if not self.takes(kind):
+            self._say_untaken(kind, name)
+            return
         what = self._numbers.name(f"{kind} {name}", step)
         if self._ledger is not None:
             self._ledger.note("due", what, step)
         self._show_at(Waiting(kind, name, step, what, medium))
+
+    def _say_untaken(self, kind: str, name: str) -> None:
+        if kind in self._untold:
+            self._untold -= {kind}
+            logger.warning("%s takes no %ss: %r is not sent there", self._title, kind, name)
 
     def _show_at(self, one: Waiting) -> None:
         """Have a medium sent; until then, checkpoints hold it."""

@@ -1,4 +1,4 @@
-"""Who trains together, as the views of `trainer`, its strategy and `pl_module` say it."""
+"""Ranks, as the views of `trainer`, its strategy and `pl_module` show them."""
 
 from __future__ import annotations
 

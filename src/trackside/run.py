@@ -137,6 +137,8 @@ class Run:
         """Identifier, kept over resumes; two runs in one folder have different ones."""
         self.resumed_from: Path | None = None
         """The checkpoint from which the run was resumed; None: it began from the start."""
+        self.taken_back = False
+        """Whether the resume named an earlier checkpoint than the newest: steps may differ now."""
         self.progress = Progress()
         self.limit = RunLimit()
         self.history = self.make_history()
@@ -272,11 +274,7 @@ class Run:
         self._ask("stop", reason, asked_by, signal=signal, diverged=diverged)
 
     def save(
-        self,
-        reason: str = "requested",
-        *,
-        asked_by: str | None = None,
-        all_ranks: bool = False,
+        self, reason: str = "requested", *, asked_by: str | None = None, all_ranks: bool = False
     ) -> None:
         """Ask for a checkpoint at the next safe point.
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from tests.checkpoint.states import small_state
 from trackside.checkpoint import CheckpointWriter, Saving
-from trackside.checkpoint.ledger import Entry, Ledger
+from trackside.checkpoint.ledger import Entry, Ledger, returns_of
+from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import read_manifest
+from trackside.checkpoint.sealed import seal, unseal
 
 
 def saved(root: Path, run_id: str, *steps: int) -> Ledger:
@@ -79,3 +81,23 @@ def test_protection_outlives_the_process(tmp_path: Path) -> None:
     assert Ledger(tmp_path, "run").resumed_from == "step-0000000001"
     ledger.protect(None)
     assert Ledger(tmp_path, "run").resumed_from is None
+
+
+def test_a_ledger_of_before_there_were_returns_is_read(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "run")
+    ledger.protect("step-0000000001")
+    content, _ = unseal(ledger.path.read_bytes())
+    del content["returns"]
+    ledger.path.write_bytes(seal(content))
+    again = Ledger(tmp_path, "run")
+    assert (again.note, again.resumed_from, again.returns) == (None, "step-0000000001", ())
+
+
+def test_a_return_that_is_not_two_numbers_is_not_believed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "run")
+    ledger.protect(None, Return(1, 2))
+    content, _ = unseal(ledger.path.read_bytes())
+    content["returns"] = [["1", "2"]]
+    ledger.path.write_bytes(seal(content))
+    assert returns_of(tmp_path, "run") == ()
+    assert Ledger(tmp_path, "run").note is not None

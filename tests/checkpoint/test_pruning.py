@@ -90,6 +90,21 @@ def test_a_newer_one_that_is_damaged_does_not_free_the_one_resumed_from(tmp_path
     assert selection.checkpoint.manifest.step == 1
 
 
+def test_what_a_run_left_behind_takes_no_place_of_what_it_came_through(tmp_path: Path) -> None:
+    saved(tmp_path, "run", 7, 14)
+    writer = CheckpointWriter(
+        tmp_path,
+        "run",
+        background=False,
+        retention=Retention(keep_last=2),
+        resumed_from=tmp_path / "step-0000000007",
+    )
+    writer.save(small_state(9), Saving(step=9))
+    assert steps_in(tmp_path) == ["07", "09", "14"], "no rule keeps anything shorter for it"
+    writer.save(small_state(11), Saving(step=11))
+    assert steps_in(tmp_path) == ["09", "11"]
+
+
 def test_what_could_not_be_deleted_is_noted_and_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,3 +136,88 @@ def test_a_step_means_the_last_state_of_the_run_there_and_a_folder_means_itself(
         assert path_of(find(which, tmp_path, None, run_id="mine")) == f"{first}-2"
     for name in (first, f"{first}-3"):
         assert path_of(find(tmp_path / name, tmp_path, None, run_id="mine")) == name
+
+
+# --- a run that was resumed from an earlier one ------------------------------------------------
+
+
+def taken_back(root: Path, *steps: int, to: int | Path, run_id: str = "run") -> None:
+    """Go on from an earlier checkpoint, and save these steps."""
+    origin = to if isinstance(to, Path) else root / f"step-{to:010d}"
+    writer = CheckpointWriter(root, run_id, background=False, resumed_from=origin)
+    for step in steps:
+        writer.save(small_state(step), Saving(step=step, metrics={"val/loss": 1 / step}))
+
+
+def test_before_its_next_save_the_run_stands_where_it_was_taken_back_to(tmp_path: Path) -> None:
+    save(tmp_path, 7, 14)
+    taken_back(tmp_path, to=7)
+    selection = newest_valid(tmp_path, run_id="run")
+    assert step_of(selection) == 7
+    assert selection is not None
+    [left] = selection.passed_over
+    assert str(left).startswith("step-0000000014: the run was taken back")
+
+
+def test_a_damaged_save_of_the_new_way_leads_to_its_origin_and_not_to_the_old_way(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, 7, 14)
+    taken_back(tmp_path, 9, to=7)
+    damage(tmp_path, 9)
+    assert step_of(newest_valid(tmp_path)) == 7
+
+
+def test_the_best_is_one_that_the_run_has_come_through(tmp_path: Path) -> None:
+    save(tmp_path, 7, 14)
+    taken_back(tmp_path, 9, to=7)
+    assert step_of(best_valid(tmp_path, "val/loss")) == 9
+
+
+def test_a_step_means_that_of_the_way_that_counts(tmp_path: Path) -> None:
+    save(tmp_path, 7, 9, 14)
+    taken_back(tmp_path, 9, to=7)
+    assert path_of(valid_at_step(tmp_path, 9)) == "step-0000000009-2"
+    assert step_of(valid_at_step(tmp_path, 14)) == 14, "one that was left behind can be named"
+
+
+def test_what_was_left_behind_counts_again_where_the_run_goes_on_from_it(tmp_path: Path) -> None:
+    save(tmp_path, 7, 14)
+    taken_back(tmp_path, 9, to=7)
+    taken_back(tmp_path, to=14)
+    assert {one.step for one in candidates(tmp_path) if one.left_behind} == {9}
+    assert step_of(newest_valid(tmp_path)) == 14
+
+
+def test_going_on_from_the_newest_leaves_nothing_behind(tmp_path: Path) -> None:
+    save(tmp_path, 7, 14)
+    taken_back(tmp_path, 21, to=14)
+    assert not any(one.left_behind for one in candidates(tmp_path))
+
+
+def test_the_same_folder_by_another_name_is_the_same(tmp_path: Path) -> None:
+    save(tmp_path / "real", 7, 14)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    taken_back(tmp_path / "real", to=tmp_path / "link" / "step-0000000014")
+    assert not any(one.left_behind for one in candidates(tmp_path / "real"))
+
+
+def test_another_run_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    save(tmp_path, 7, 14)
+    save(tmp_path, 8, 16, run_id="other")
+    taken_back(tmp_path, to=7)
+    assert step_of(newest_valid(tmp_path, run_id="other")) == 16
+
+
+def test_from_another_folder_it_goes_back_there_until_it_has_saved(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    save(there, 7)
+    save(here, 8, 9)
+    origin = there / "step-0000000007"
+    taken_back(here, to=origin)
+    assert step_of(newest_valid(here, run_id="run", otherwise=origin)) == 7
+    with pytest.raises(NoValidCheckpointError, match="behind, and saved none since") as raised:
+        newest_valid(here, run_id="run")
+    assert "resume=PATH" in str(raised.value)
+    taken_back(here, 10, to=origin)
+    assert step_of(newest_valid(here, run_id="run", otherwise=origin)) == 10

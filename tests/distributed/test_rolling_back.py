@@ -43,3 +43,7 @@ def test_a_value_that_is_bad_on_one_rank_stops_all_before_the_update(ended: Torc
     assert reasons[0] == reasons[1]
     assert "the data is bad already" in reasons[0]
     assert ended.claimed("weights after a stop") == [True] * 2
+
+
+def test_a_run_resumed_from_an_earlier_checkpoint_goes_back_there(ended: TorchRun) -> None:
+    assert ended.claimed("taken back") == [[True, [2]]] * 2

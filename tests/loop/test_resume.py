@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from trackside import Callback, Run, Scheduler, Settings, Trainer
+from trackside import Callback, Run, Scheduler, Settings, Trainer, on
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.checkpoint import NoValidCheckpointError
@@ -110,6 +110,43 @@ def test_best_is_the_one_with_the_best_value(
         fit(made(), epochs=5, resume="best")
 
     assert f"step {best.record.step}" in caplog.text
+
+
+class Breaks(Callback):
+    """An error in a step: nothing is saved."""
+
+    def on_batch_start(self, run: Run, batch: Any) -> None:
+        raise ValueError("broken")
+
+
+def test_auto_goes_on_where_the_run_was_taken_back_to_though_nothing_was_saved_since(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match="broken"):
+        fit(trainer(folder, small, Breaks()), epochs=3, resume=1)
+
+    with caplog.at_level(logging.INFO, "trackside"):
+        fit(trainer(folder), epochs=2, resume="auto")
+
+    assert "passed over step-0000000002: the run was taken back" in caplog.text
+    assert "step-0000000001, step 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("which", "is_taken_back"), [("auto", False), (2, False), (1, True)], ids=str
+)
+def test_a_run_knows_whether_it_was_taken_back(
+    folder: Path, which: Any, is_taken_back: bool
+) -> None:
+    seen: list[bool] = []
+
+    @on(Callback.on_fit_start)
+    def look(run: Run) -> None:
+        seen.append(run.taken_back)
+
+    fit(trainer(folder, small, look), epochs=3, resume=which)
+
+    assert seen == [is_taken_back]
 
 
 def test_best_asks_for_a_metric_to_go_by(folder: Path) -> None:

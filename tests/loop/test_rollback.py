@@ -337,6 +337,33 @@ def test_a_run_that_was_resumed_can_go_back_to_where_it_came_from() -> None:
     assert [(r.from_step, r.to_step) for r in back.seen] == [(6, 4)]
 
 
+@pytest.mark.parametrize(("step", "goes_to"), [(3, 2), (6, 4)], ids=["at once", "after a save"])
+def test_a_run_resumed_from_an_earlier_checkpoint_never_goes_forward_to_a_later_one(
+    step: int, goes_to: int
+) -> None:
+    def checkpoint() -> Checkpoint:
+        return Checkpoint("4 steps", keep_last=None, background=False)
+
+    trainer("run", Checkpoint("2 steps", keep_last=None)).fit(Noisy(), steps=8, batch_size=SIZE)
+
+    back = GoBack(step)
+    trainer("run", back, checkpoint()).fit(Noisy(), steps=8, batch_size=SIZE, resume=2)
+
+    assert [(one.from_step, one.to_step) for one in back.seen] == [(step, goes_to)]
+
+
+def test_a_run_begun_elsewhere_goes_back_there_though_its_folder_holds_others() -> None:
+    trainer("first", Checkpoint("2 steps", keep_last=None)).fit(Noisy(), steps=4, batch_size=SIZE)
+    origin = Path("first/checkpoints/step-0000000002")
+    trainer("run", Checkpoint("2 steps")).fit(Noisy(), steps=8, batch_size=SIZE, resume=origin)
+
+    back = GoBack(3)
+    again = trainer("run", back, Checkpoint("100 steps"))
+    again.fit(Noisy(), steps=4, batch_size=SIZE, resume=origin)
+
+    assert [(one.from_step, one.to_step) for one in back.seen] == [(3, 2)]
+
+
 def test_data_that_can_be_passed_over_once_only_is_refused() -> None:
     def once() -> Iterable[Any]:
         for _ in range(9):

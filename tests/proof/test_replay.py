@@ -76,6 +76,28 @@ def test_without_a_record_that_it_is_part_of_nothing_is_claimed(tmp_path: Path) 
     assert "no record has a part of this step" in str(found.verdict)
 
 
+def test_a_step_is_never_made_from_a_checkpoint_that_the_run_has_left_behind(
+    tmp_path: Path,
+) -> None:
+    programs.classes(str(tmp_path)).fit()
+    origin = tmp_path / "checkpoints" / "step-0000000007"
+    programs.classes(str(tmp_path), every="16 steps").fit(resume=origin)
+
+    found = trackside.replay(tmp_path, 15)
+
+    assert (found.way.begins_after, found.bitwise) == (7, True)
+
+
+def test_a_run_that_was_begun_elsewhere_is_made_again_from_there(tmp_path: Path) -> None:
+    programs.classes(str(tmp_path / "first"), epochs=1).fit()
+    origin = tmp_path / "first" / "checkpoints" / "step-0000000007"
+    programs.classes(str(tmp_path / "then")).fit(resume=origin)
+
+    found = trackside.replay(tmp_path / "then", 9)
+
+    assert (found.way.checkpoint, found.bitwise) == (origin, True)
+
+
 def test_data_that_draws_random_numbers_is_drawn_again(tmp_path: Path) -> None:
     programs.noisy(str(tmp_path)).fit()
     assert trackside.replay(tmp_path, 12).bitwise is True

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.proof import programs, tampering
+from trackside import Callback, Run, on
 from trackside.cli.main import run as command
 from trackside.errors import UsageError
-from trackside.proof.verification import verify
+from trackside.proof.made_again import made_again
+from trackside.proof.verification import segments, verify
 from trackside.run_folder import receipts
 
 
@@ -118,6 +120,33 @@ def test_a_resumed_run_has_one_receipt_which_names_the_one_before(tmp_path: Path
 
     assert receipts.read(tmp_path).content("run")["continues"] == before
     assert verify(tmp_path, steps=0).ok
+
+
+def test_no_segment_touches_a_checkpoint_that_the_run_has_left_behind(tmp_path: Path) -> None:
+    programs.receipted(str(tmp_path)).fit()
+    origin = tmp_path / "checkpoints" / "step-0000000007"
+    programs.receipted(str(tmp_path), every="16 steps").fit(resume=origin)
+
+    found = segments(made_again(tmp_path), receipts.read(tmp_path))
+
+    assert [(one.begins_after, one.ends_after) for one in found] == [(7, 16), (16, 24)]
+    assert verify(tmp_path).ok
+
+
+def test_steps_are_trained_again_without_the_batches_that_the_run_left_out(
+    tmp_path: Path,
+) -> None:
+    @on(Callback.on_step_end)
+    def goes_back(run: Run) -> None:
+        if run.progress.steps_completed == 10 and not run.rollbacks:
+            run.roll_back("once", leave_out=[run.data["train"].identify(1, 1)])
+
+    kept = programs.receipted(str(tmp_path), epochs=2)
+    kept.trainer.callbacks.append(goes_back)
+    kept.fit()
+
+    for seed in range(3):  # two segments
+        assert verify(tmp_path, seed=seed).problems == []
 
 
 def test_the_command_says_it_and_ends_with_1_when_something_differs(

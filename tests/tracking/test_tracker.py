@@ -346,6 +346,45 @@ def test_what_a_killed_run_had_not_sent_comes_after_its_resume_and_nothing_twice
     assert second.texts == ["three"]
 
 
+class Rewound(Store):
+    """Notes to which step it is rewound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewound: list[int] = []
+
+    def rewind(self, step: int) -> None:
+        self.rewound.append(step)
+
+
+@pytest.mark.parametrize("taken_back", [True, False])
+def test_steps_that_a_run_takes_again_are_sent_again_only_where_it_was_taken_back(
+    taken_back: bool,
+) -> None:
+    first, second = Rewound(), Rewound()
+    kept = Kept(first)
+
+    def before(run: ScriptedRun) -> None:
+        kept.on_fit_end(run)  # a checkpoint of step 3
+        story(run)
+
+    def story(run: ScriptedRun) -> None:
+        run.progress.steps_completed = 5
+        run.record({"a": 5.0})
+
+    script(first, before)
+
+    class Back(GoesOn):
+        def on_setup_start(self, run: Run) -> None:
+            super().on_setup_start(run)
+            run.taken_back = taken_back
+
+    script([second, Back(kept, second)], story)
+
+    assert second.rewound == ([3] if taken_back else [])
+    assert second.told.count({"a": 5.0}) == taken_back
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_tracker_that_joins_a_resumed_run_gets_no_records_of_before() -> None:
     kept = killed(Hangs())

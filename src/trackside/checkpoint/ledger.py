@@ -1,8 +1,9 @@
-"""The ledger: which checkpoints in a folder a run has written, and may therefore delete.
+"""The ledger: which checkpoints in a folder a run has written, and where it was taken back.
 
 One file per run, so that two runs in one folder don't eat each other's. An entry is made before its
 checkpoint gets its final name, and names the digest of its manifest: a folder that the run wrote is
 always listed, and a folder that another program put in its place is not the one that is listed.
+Only what is listed may be deleted by the run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, final
 
 from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.files import explain, read_regular, replace_file
+from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import LIMIT_BYTES, Manifest, read_manifest
 from trackside.checkpoint.sealed import seal, unseal
 from trackside.checkpoint.temporary import temporary_name
@@ -71,12 +73,13 @@ class Ledger:
         """Notes for a person about the ledger as it was found."""
         self._entries: dict[str, Entry] = {}
         self._resumed_from: str | None = None
+        self._returns: tuple[Return, ...] = ()
         self._load()
 
     @property
     def path(self) -> Path:
         """The file."""
-        return self.root / f"ledger.{self.run_id}.json"
+        return _path(self.root, self.run_id)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -87,6 +90,11 @@ class Ledger:
     def resumed_from(self) -> str | None:
         """Name of the checkpoint that the run went on from, until a newer one is verified."""
         return self._resumed_from
+
+    @property
+    def returns(self) -> tuple[Return, ...]:
+        """The resumes from another checkpoint than the newest, the oldest first."""
+        return self._returns
 
     def present(self) -> list[Entry]:
         """The entries whose folders are there and are what this run wrote, oldest first."""
@@ -113,18 +121,24 @@ class Ledger:
             self._entries.pop(name, None)
         self._store()
 
-    def protect(self, name: str | None) -> None:
-        """Keep the checkpoint `name`, from which the run goes on, until `protect(None)`."""
+    def protect(self, name: str | None, taken_back: Return | None = None) -> None:
+        """Keep the checkpoint `name`, from which the run goes on, until `protect(None)`.
+
+        Args:
+            name: Its folder's.
+            taken_back: Saves that the run leaves behind by going on from there.
+        """
         self._resumed_from = name
+        if taken_back is not None:
+            self._returns = (*self._returns, taken_back)
         self._store()
 
     def _load(self) -> None:
         try:
-            content, _ = unseal(read_regular(self.path, limit_bytes=LIMIT_BYTES))
-            if content["format_version"] != FORMAT_VERSION or content["run_id"] != self.run_id:
-                raise ValueError("it is of another format or run")
+            content = _content(self.root, self.run_id)
             entries = [Entry(**entry) for entry in content["entries"]]
             self._resumed_from = content["resumed_from"]
+            self._returns = _returns(content)
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -148,7 +162,34 @@ class Ledger:
             "format_version": FORMAT_VERSION,
             "run_id": self.run_id,
             "resumed_from": self._resumed_from,
+            "returns": self._returns,
             "entries": [asdict(entry) for entry in self.entries],
         }
         temporary = self.root / temporary_name(self.run_id, "ledger")
         replace_file(self.path, seal(content), temporary)
+
+
+def returns_of(root: Path, run_id: str) -> tuple[Return, ...]:
+    """The returns that the ledger of a run lists; none where it can't be read. Changes nothing."""
+    try:
+        return _returns(_content(root, run_id))
+    except (OSError, ValueError, KeyError, TypeError):  # the run itself will say so
+        return ()
+
+
+def _path(root: Path, run_id: str) -> Path:
+    return root / f"ledger.{run_id}.json"
+
+
+def _content(root: Path, run_id: str) -> dict[str, Any]:
+    content, _ = unseal(read_regular(_path(root, run_id), limit_bytes=LIMIT_BYTES))
+    if content["format_version"] != FORMAT_VERSION or content["run_id"] != run_id:
+        raise ValueError("it is of another format or run")
+    return content
+
+
+def _returns(content: Mapping[str, Any]) -> tuple[Return, ...]:
+    found = tuple(Return(*one) for one in content.get("returns", ()))  # older ledgers have none
+    if any(type(number) is not int for one in found for number in one):
+        raise ValueError("a return isn't two numbers")
+    return found

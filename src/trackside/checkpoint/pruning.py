@@ -9,6 +9,7 @@ from pathlib import Path
 from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.files import explain
 from trackside.checkpoint.ledger import Entry, Ledger
+from trackside.checkpoint.lineage import left_behind
 from trackside.checkpoint.manifest import MANIFEST_NAME, read_manifest
 from trackside.checkpoint.reader import verify
 from trackside.checkpoint.retention import Retention, to_delete
@@ -36,7 +37,9 @@ def prune(ledger: Ledger, retention: Retention) -> Pruned:
     present = ledger.present()
     deleted: list[str] = []
     notes: list[str] = []
-    for entry in to_delete(present, retention, protected=_protected(ledger, present)):
+    left = left_behind((entry.sequence for entry in present), ledger.returns)
+    protected = _protected(ledger, present)
+    for entry in to_delete(present, retention, protected=protected, left_behind=left):
         note = _delete(ledger, entry)
         if note is None:
             deleted.append(entry.name)

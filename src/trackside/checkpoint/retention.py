@@ -52,7 +52,11 @@ class Retention:
 
 
 def to_delete(
-    entries: Sequence[Entry], retention: Retention, *, protected: Collection[str] = ()
+    entries: Sequence[Entry],
+    retention: Retention,
+    *,
+    protected: Collection[str] = (),
+    left_behind: Collection[int] = (),
 ) -> list[Entry]:
     """The entries that no rule keeps, oldest first.
 
@@ -60,14 +64,22 @@ def to_delete(
         entries: The checkpoints that are there, in any order.
         retention: The rules.
         protected: Names of checkpoints that stay in any case. Pinned ones do anyway.
+        left_behind: Numbers of saves that the run has not come through: they take no place of one
+            that it has, and are kept no shorter for it.
     """
     if retention.keeps_all or not entries:
         return []
     by_age = sorted(entries, key=lambda entry: entry.sequence)
-    pinned = {entry.name for entry in by_age if entry.pinned}
+    kept = {*protected, *(entry.name for entry in by_age if entry.pinned)}
+    kept |= _kept(by_age, retention)
+    kept |= _kept([entry for entry in by_age if entry.sequence not in left_behind], retention)
+    return [entry for entry in by_age if entry.name not in kept]
+
+
+def _kept(by_age: list[Entry], retention: Retention) -> set[str]:
+    """Names of those that a rule keeps."""
     by_age = _without_replaced(by_age)
     kept = {entry.name for entry in by_age[-(retention.keep_last or 1) :]}
-    kept.update(protected, pinned)
     if retention.keep_best is not None and retention.monitor is not None:
         ranked = best_first(by_age, retention.monitor, retention.mode)
         kept.update(entry.name for entry in ranked[: retention.keep_best])
@@ -76,8 +88,7 @@ def to_delete(
         for entry in by_age:
             first_of.setdefault(entry.step // retention.keep_every_steps, entry.name)
         kept.update(name for period, name in first_of.items() if period > 0)
-    everything = sorted(entries, key=lambda entry: entry.sequence)
-    return [entry for entry in everything if entry.name not in kept]
+    return kept
 
 
 def _without_replaced(by_age: list[Entry]) -> list[Entry]:

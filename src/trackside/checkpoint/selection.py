@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from trackside.checkpoint.errors import DamagedCheckpointError, NoValidCheckpointError
+from trackside.checkpoint.ledger import returns_of
+from trackside.checkpoint.lineage import left_behind
 from trackside.checkpoint.manifest import Manifest, parse_folder_name, read_manifest
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks
-from trackside.checkpoint.reader import Checkpoint, opened, verify
+from trackside.checkpoint.reader import Checkpoint, open_checkpoint, opened, verify
 from trackside.history import best_key
 from trackside.machine.paths import local_path
+
+LEFT_BEHIND = "the run was taken back to an earlier checkpoint after it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Candidate:
     manifest: Manifest | None
     problem: str | None = None
     """The problem with the manifest, when it is None."""
+    left_behind: bool = False
+    """Whether the run was taken back to an earlier checkpoint, and did not come through this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,21 @@ def candidates(root: str | os.PathLike[str], *, run_id: str | None = None) -> li
         else:
             if run_id is None or manifest.run_id == run_id:
                 found.append(Candidate(folder / name, *place, manifest))
-    return _newest_first(found)
+    return _newest_first(_with_lineage(folder, found))
+
+
+def _with_lineage(folder: Path, found: list[Candidate]) -> list[Candidate]:
+    numbers: dict[str, list[int]] = {}
+    for one in found:
+        if one.manifest is not None:
+            numbers.setdefault(one.manifest.run_id, []).append(one.manifest.sequence)
+    left = {run: left_behind(saves, returns_of(folder, run)) for run, saves in numbers.items()}
+    return [
+        replace(one, left_behind=True)
+        if one.manifest is not None and one.manifest.sequence in left[one.manifest.run_id]
+        else one
+        for one in found
+    ]
 
 
 def _newest_first(found: list[Candidate]) -> list[Candidate]:
@@ -89,20 +109,31 @@ def _newest_first(found: list[Candidate]) -> list[Candidate]:
 
 
 def newest_valid(
-    root: str | os.PathLike[str], *, run_id: str | None = None, ranks: Ranks = SINGLE_RANK
+    root: str | os.PathLike[str],
+    *,
+    run_id: str | None = None,
+    ranks: Ranks = SINGLE_RANK,
+    otherwise: Path | None = None,
 ) -> Selection | None:
     """The newest checkpoint that verifies, or None where there are no checkpoints at all.
+
+    Those that the run has left behind, when it was taken back to an earlier one, don't count.
 
     Args:
         root: Folder of the checkpoints.
         run_id: Leave out those of other runs.
         ranks: Share the reading; all of them have to call, and get the same answer.
+        otherwise: The checkpoint to take where none counts, such as one of another folder that
+            the run began from.
 
     Raises:
         NoValidCheckpointError: when there are some, and none verifies: to start again in silence
             would throw the work away.
     """
-    return _first_valid(root, _shared(candidates(root, run_id=run_id), ranks), ranks)
+    found = _shared(candidates(root, run_id=run_id), ranks)
+    if otherwise is not None and all(one.left_behind for one in found):
+        return Selection(open_checkpoint(otherwise, ranks=ranks))
+    return _first_valid(root, found, ranks)
 
 
 def best_valid(
@@ -114,6 +145,8 @@ def best_valid(
     ranks: Ranks = SINGLE_RANK,
 ) -> Selection | None:
     """The checkpoint with the best finite value of `monitor` that verifies, or None.
+
+    Those that the run has left behind, when it was taken back to an earlier one, don't count.
 
     Args:
         root: Folder of the checkpoints.
@@ -144,37 +177,65 @@ def valid_at_step(
 ) -> Selection | None:
     """The newest checkpoint of exactly that step that verifies, or None without one.
 
+    One that the run has left behind is taken where it has no other of that step.
+
     Raises:
         NoValidCheckpointError: when there are some, and none verifies.
     """
     at_step = [each for each in candidates(root, run_id=run_id) if each.step == step]
-    return _first_valid(root, _shared(at_step, ranks), ranks)
+    at_step.sort(key=lambda each: each.left_behind)  # stable: the newest first
+    asked_for = [replace(each, left_behind=False) for each in at_step]
+    return _first_valid(root, _shared(asked_for, ranks), ranks)
 
 
-def _shared(found: list[Candidate], ranks: Ranks) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class _Considered:
+    """A candidate, as ranks share it."""
+
+    path: Path
+    left_behind: bool
+
+
+def _shared(found: list[Candidate], ranks: Ranks) -> list[_Considered]:
     """Rank 0's list: what another rank sees in the folder may be a moment older."""
-    paths = [str(candidate.path) for candidate in found]
+    told: list[tuple[str, bool]] = [(str(one.path), one.left_behind) for one in found]
     if ranks.size > 1:
-        paths = ranks.gather(paths)[0]
-    return [Path(path) for path in paths]
+        told = ranks.gather(told)[0]
+    return [_Considered(Path(path), left) for path, left in told]
 
 
-def _first_valid(root: str | os.PathLike[str], paths: list[Path], ranks: Ranks) -> Selection | None:
+def _first_valid(
+    root: str | os.PathLike[str], found: list[_Considered], ranks: Ranks
+) -> Selection | None:
     passed_over: list[PassedOver] = []
     without_records: Selection | None = None
-    for path in paths:
-        report = verify(path, ranks=ranks)
+    for one in found:
+        if one.left_behind:
+            passed_over.append(PassedOver(one.path, LEFT_BEHIND))
+            continue
+        report = verify(one.path, ranks=ranks)
         if report.ok:
             return Selection(opened(report), tuple(passed_over))
         if report.lacks_records_only and without_records is None:
             without_records = Selection(opened(report), tuple(passed_over))
-        passed_over.append(PassedOver(path, "; ".join(report.problems)))
+        passed_over.append(PassedOver(one.path, "; ".join(report.problems)))
     if without_records is not None:  # one file of records can be that of all checkpoints
         return without_records
     if not passed_over:
         return None
-    raise NoValidCheckpointError(
-        f"none of the {len(passed_over)} checkpoints in {root} can be trusted: "
-        + "; ".join(map(str, passed_over)),
+    raise _none_counts(root, found, passed_over)
+
+
+def _none_counts(
+    root: str | os.PathLike[str], found: list[_Considered], passed_over: list[PassedOver]
+) -> NoValidCheckpointError:
+    why = "; ".join(map(str, passed_over))
+    if all(one.left_behind for one in found):
+        return NoValidCheckpointError(
+            f"the run has left the checkpoints in {root} behind, and saved none since: {why}",
+            remedy="name the one to go on from: resume=PATH, or the number of its step",
+        )
+    return NoValidCheckpointError(
+        f"none of the {len(passed_over)} checkpoints in {root} can be trusted: {why}",
         remedy="restore one from a copy, or start again in another folder; nothing was changed",
     )

@@ -15,12 +15,13 @@ from typing import Any, final
 from trackside.checkpoint.commit import Saved, Saving, commit
 from trackside.checkpoint.files import explain, flush_folder
 from trackside.checkpoint.ledger import Ledger
+from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import is_run_id
 from trackside.checkpoint.pruning import Pruned, prune
 from trackside.checkpoint.ranks import SINGLE_RANK, Ranks, together
 from trackside.checkpoint.record_file import RecordFile
 from trackside.checkpoint.retention import Retention
-from trackside.checkpoint.selection import candidates
+from trackside.checkpoint.selection import Candidate, candidates
 from trackside.checkpoint.snapshot import (
     HostBuffers,
     Snapshot,
@@ -257,12 +258,28 @@ class CheckpointWriter:
         self._records = RecordFile(self.root, self.run_id)
         notes = [f"removed what a killed save left behind: {name}" for name in removed]
         self.notes = (*notes, self._ledger.note) if self._ledger.note else tuple(notes)
-        found = [each.manifest.sequence for each in candidates(self.root) if each.manifest]
-        self._sequence = max(found, default=0)
+        found = candidates(self.root)
+        self._sequence = max((each.manifest.sequence for each in found if each.manifest), default=0)
         origin = None if resumed_from is None else local_path(resumed_from).absolute()
-        is_here = origin is not None and origin.parent == self.root
+        is_here = origin is not None and origin.parent.resolve() == self.root.resolve()
+        name = origin.name if origin is not None and is_here else None
+        back = None if origin is None else self._return_to(name, found)
         # Written in any case: a folder that can't be written to is found before the first step.
-        self._ledger.protect(origin.name if origin is not None and is_here else None)
+        self._ledger.protect(name, back)
+
+    def _return_to(self, name: str | None, found: list[Candidate]) -> Return | None:
+        """The return that going on from the checkpoint `name` is; None from the newest.
+
+        Args:
+            name: None: it lies in another folder.
+            found: All checkpoints here.
+        """
+        to, newest = 0, 0
+        for each in found:
+            if each.manifest is not None and each.manifest.run_id == self.run_id:
+                to = each.manifest.sequence if each.path.name == name else to
+                newest = newest if each.left_behind else max(newest, each.manifest.sequence)
+        return None if to == newest else Return(to, self._sequence)
 
     def _wait(self) -> float:
         if self._thread is None:

@@ -29,7 +29,8 @@ def inspect(
 ) -> None:
     r"""Tell what is in a checkpoint, after verifying every byte of it.
 
-    Of a run's folder, list its checkpoints. The exit code is 1 when something is damaged.
+    Of a run's folder, list its checkpoints; those that the run has left behind, when it was resumed
+    from an earlier one, are marked. The exit code is 1 when something is damaged.
 
     \b
     Examples:
@@ -62,13 +63,22 @@ def inspect(
 
 def _print_list(found: list[Candidate], as_json: bool) -> None:
     if as_json:
-        rows = [{"path": str(one.path), "step": one.step, "problem": one.problem} for one in found]
+        rows = [
+            {
+                "path": str(one.path),
+                "step": one.step,
+                "problem": one.problem,
+                "left_behind": one.left_behind,
+            }
+            for one in found
+        ]
         print(json.dumps(rows))
         return
     from trackside.cli import layout
 
     for one in found:
         told_of = one.problem or _one_line(one.manifest)
+        told_of = f"left behind: {told_of}" if one.left_behind else told_of
         line = layout.one_line(f"{one.path}  {told_of}")
         print(layout.folded(line, layout.width(), hang=2))
 

@@ -35,7 +35,20 @@ def resume(training: Training, which: Resume, *, is_new_directory: bool) -> None
     training.position.built = conditions(training)
     found = find(training.run, which, is_new_directory=is_new_directory)
     if found is not None:
+        run = training.run
+        run.taken_back = which != "auto" and run.world.on_rank_zero(lambda: _is_earlier(run, found))
         _restore(training, found, follow=True)
+
+
+def _is_earlier(run: Run, found: Selection) -> bool:
+    """Whether the run has gone further, in the folder that it goes on in, than a checkpoint."""
+    if run.saver is None:
+        return False
+    checkpoint = found.checkpoint
+    saved = checkpoints.candidates(run.saver.root(run), run_id=checkpoint.manifest.run_id)
+    whole = (one for one in saved if one.manifest is not None and not one.left_behind)
+    newest = next(whole, None)
+    return newest is not None and newest.path.resolve() != checkpoint.path.resolve()
 
 
 def _restore(training: Training, found: Selection, *, follow: bool = False) -> None:
@@ -58,7 +71,8 @@ def _restore(training: Training, found: Selection, *, follow: bool = False) -> N
 def restore_newest(training: Training, reason: str) -> None:
     """Put a run that is under way back to its newest checkpoint that verifies, for `reason`.
 
-    Where it has none of its own yet, to the one that it was resumed from.
+    Where it has saved none yet, to the one that it was resumed from: later ones that it left behind
+    then hold steps that it has not taken.
 
     Raises:
         CheckpointError: There is none.
@@ -66,8 +80,9 @@ def restore_newest(training: Training, reason: str) -> None:
     run = training.run
     found, origin = None, run.resumed_from
     if run.saver is not None:
-        found = checkpoints.newest_valid(run.saver.root(run), run_id=run.id, ranks=run.world)
-    if found is None and origin is not None:
+        root = run.saver.root(run)
+        found = checkpoints.newest_valid(root, run_id=run.id, ranks=run.world, otherwise=origin)
+    elif origin is not None:
         found = checkpoints.Selection(checkpoints.open_checkpoint(origin, ranks=run.world))
     if found is None:
         raise CheckpointError(

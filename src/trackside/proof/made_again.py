@@ -100,7 +100,7 @@ def way_to(made: MadeAgain, step: int) -> Way:
     if step < 1:
         raise UsageError(f"there is no step {step}", expected="a number from 1 on")
     timeline = checkpoints_of(made)
-    left_out = _left_out(made, timeline)
+    left_out = left_out_of(made, timeline)
     for path in timeline:
         checkpoint = open_checkpoint(path)
         if checkpoint.manifest.step < step:
@@ -115,7 +115,7 @@ def way_to(made: MadeAgain, step: int) -> Way:
 
 
 def checkpoints_of(made: MadeAgain) -> list[Path]:
-    """Whole checkpoints of the run, newest first, without those of steps that were taken back."""
+    """Whole checkpoints that the run has come through, newest first."""
     saver = saver_among(made.trainer.callbacks)
     run = Run("evaluate", made.folder)
     root = made.folder / "checkpoints" if saver is None else saver.root(run)
@@ -123,17 +123,19 @@ def checkpoints_of(made: MadeAgain) -> list[Path]:
     found: list[Path] = []
     lowest: float = float("inf")
     for one in candidates(root, run_id=None if known is None else known.run_id):
-        if one.manifest is not None and one.step <= lowest and _is_whole(one.path):
+        if one.manifest is None or one.left_behind or one.step > lowest:  # or taken back
+            continue
+        if _is_whole(one.path):
             lowest = one.step
             found.append(one.path)
     first = next(iter(read_run(made.folder).sessions), None)
-    origin = None if first is None or first.resumed_from is None else Path(first.resumed_from)
-    if origin is not None and origin not in found and _is_whole(origin):
+    origin = Path((first and first.resumed_from) or "")
+    if origin.is_absolute() and origin not in found and _is_whole(origin):  # a name: in the folder
         found.append(origin)
     return found
 
 
-def _left_out(made: MadeAgain, timeline: list[Path]) -> tuple[TrainingBatch, ...]:
+def left_out_of(made: MadeAgain, timeline: list[Path]) -> tuple[TrainingBatch, ...]:
     """Batches that the run has left out, as its newest checkpoint lists them."""
     if not timeline or not read_run(made.folder).rollbacks:
         return ()

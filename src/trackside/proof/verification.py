@@ -25,7 +25,7 @@ from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.manifest import read_manifest
 from trackside.errors import TracksideError, UsageError
 from trackside.machine.paths import local_path
-from trackside.proof.made_again import MadeAgain, Way, made_again
+from trackside.proof.made_again import MadeAgain, Way, checkpoints_of, left_out_of, made_again
 from trackside.proof.retrace import retrace
 from trackside.run import Run
 from trackside.run_folder import receipts
@@ -235,7 +235,7 @@ def segments(made: MadeAgain, receipt: Receipt) -> list[_Segment]:
     if made.trainer.seed is not None and receipt.content("run").get("continues") is None:
         places.append((None, 0))
     for entry in receipt.entries:
-        if entry.name.startswith(CHECKPOINT):
+        if entry.name.startswith(CHECKPOINT) and not entry.content.get("left_behind"):
             name = entry.name.removeprefix(CHECKPOINT)
             path = made.folder / str(entry.content["folder"]) / name
             places.append((path, int(entry.content["step"])))
@@ -264,10 +264,10 @@ def _train_again(
     def arrived(run: Run) -> None:
         different.extend(_differences(run, open_checkpoint(segment.ends).state()))
 
+    left_out = left_out_of(made, checkpoints_of(made))
+    way = Way(segment.ends_after, segment.begins, segment.begins_after, left_out)
     try:
-        retrace(
-            made, Way(segment.ends_after, segment.begins, segment.begins_after), arrived=arrived
-        )
+        retrace(made, way, arrived=arrived)
     except UsageError as error:
         done.not_checked.append(f"training: {words} can't be trained again: {error.message}")
         return

@@ -200,6 +200,8 @@ class Tracker(RankZeroCallback[Run], ABC):
             portions = _portions(beginning.parameters, self.parameters_at_once)
             self._put(partial(self._send_all, "parameter", portions, self._write_parameters))
         self._send_what_is_left(run, ledger)
+        if run.taken_back and not self.drops_later:
+            self._put(partial(self._go_back, beginning.step))
 
     def _send_what_is_left(self, run: Run, ledger: ScheduleLedger) -> None:
         """Send what a kill has kept the tracker from taking: records, and media of a checkpoint."""

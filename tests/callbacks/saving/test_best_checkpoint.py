@@ -169,6 +169,26 @@ def test_a_resumed_run_knows_what_it_kept(tmp_path: Path) -> None:
     assert second.kept == first.kept
 
 
+def test_weights_of_steps_that_a_run_was_taken_back_from_count_no_longer_and_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, run = BestCheckpoint(keep=2), a_run(tmp_path)
+    feed(first, run, 5.0, 3.0)
+    state: Any = first.state_dict()
+    feed(first, run, 1.0, first=3)
+    again = BestCheckpoint(keep=2)
+    again.load_state_dict(state)
+    run.resumed_from, run.taken_back, run.progress.steps_completed = tmp_path, True, 2
+    again.on_fit_start(run)
+    feed(again, run, 2.0, first=4)
+
+    assert [entry["step"] for entry in again.kept] == [4, 2]
+    assert "step-0000000003.safetensors" in files(tmp_path)
+    assert "step 3 count no longer" in caplog.text
+    again._find(run)  # as after a rollback: the list on the disk says the same
+    assert [entry["step"] for entry in again.kept] == [4, 2]
+
+
 def test_a_list_that_is_none_is_told(tmp_path: Path) -> None:
     best, run = BestCheckpoint(), a_run(tmp_path)
     feed(best, run, 5.0)

@@ -45,6 +45,21 @@ class Notes(Callback):
         claim("saw it", self.saw_it)
 
 
+class GoesBack(Callback):
+    """One rank asks, once, to go back after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, run: Run) -> None:
+        due = run.progress.steps_completed >= self.step and not run.rollbacks
+        if due and run.world.is_global_zero:
+            run.roll_back("a test")
+
+    def on_fit_end(self, run: Run) -> None:
+        claim("taken back", (run.taken_back, [one.to_step for one in run.rollbacks]))
+
+
 def trainer(directory: Path, *callbacks: Callback) -> Trainer:
     return Trainer(
         lambda: nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.2), nn.Linear(4, 1)),
@@ -52,9 +67,16 @@ def trainer(directory: Path, *callbacks: Callback) -> Trainer:
         optimizer=lambda p: torch.optim.AdamW(p, lr=0.01),
         seed=2,
         defaults=False,
-        callbacks=[Checkpoint(Every(steps=2, first=True)), *callbacks],
+        callbacks=[
+            *(() if any(isinstance(one, Checkpoint) for one in callbacks) else [saves()]),
+            *callbacks,
+        ],
         settings=Settings(directory=directory, log_every="2 steps"),
     )
+
+
+def saves(**options: Any) -> Checkpoint:
+    return Checkpoint(Every(steps=2, first=True), **options)
 
 
 def weights(one: Trainer) -> list[float]:
@@ -84,3 +106,10 @@ if __name__ == "__main__":
     ended = stopped.fit(DataLoader(data, SIZE, shuffle=True), epochs=1).outcome
     claim("stopped", ended.reason)
     claim("weights after a stop", bool(torch.tensor(weights(stopped)).isfinite().all()))
+
+    whole = inputs.nan_to_num(0.0)
+    taken = TensorDataset(whole, whole.sum(1, keepdim=True))
+    lasting = Path(sys.argv[1]) / "taken back"
+    trainer(lasting, saves(keep_last=None)).fit(DataLoader(taken, SIZE), steps=6)
+    back = trainer(lasting, GoesBack(3), Checkpoint("100 steps"))
+    back.fit(DataLoader(taken, SIZE), steps=6, resume=2)

@@ -40,6 +40,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         unlinked(folder / JOURNAL)
         self._file: TextIO = append_inside(folder, JOURNAL)
         self._warnings = _Warnings(self)
@@ -52,12 +53,18 @@ class Journal:
         self.write(
             "session",
             run_id=run_id,
-            resumed_from=None if resumed_from is None else resumed_from.name,
+            resumed_from=None if resumed_from is None else self._told(resumed_from),
             ranks=ranks,
             host=platform.node(),
             process=os.getpid(),
         )
         logging.getLogger("trackside").addHandler(self._warnings)
+
+    def _told(self, checkpoint: Path) -> str:
+        """Its name; the whole path of one that doesn't lie in the run's folder, which may move."""
+        place = checkpoint.resolve()
+        inside = place.is_relative_to(self._folder.resolve())
+        return checkpoint.name if inside else str(place)
 
     def end(self, values: Mapping[str, Any]) -> None:
         """Write how the session ended, and close the journal. A second time does nothing."""

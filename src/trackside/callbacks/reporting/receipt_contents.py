@@ -156,7 +156,8 @@ def saved_checkpoints(root: Path, run_id: str) -> Iterator[tuple[str, Content]]:
     for one in reversed(candidates(root, run_id=run_id)):
         if one.manifest is not None:
             digests = digests_of(one.path, one.manifest)
-            yield one.path.name, {"step": one.step, "files": digests}
+            left = {"left_behind": True} if one.left_behind else {}
+            yield one.path.name, {"step": one.step, **left, "files": digests}
 
 
 def _below(root: Path, folder: Path) -> str:

@@ -106,7 +106,7 @@ class BestCheckpoint(Callback):
         self._thread: ThreadPoolExecutor | None = None
         self._written: Future[None] | None = None
         self._former: list[Entry] | None = None
-        """What is kept if the weights that are being written can't be; None when none are."""
+        """The list to go back to if weights that are being written can't be; None when none are."""
 
     @property
     def best(self) -> float | None:
@@ -128,6 +128,8 @@ class BestCheckpoint(Callback):
         self._began_infinite = began_infinite(run.models)
         if run.resumed_from is not None:
             self._find(run)
+        if run.taken_back:
+            self._leave_behind(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._settle(run)
@@ -140,6 +142,22 @@ class BestCheckpoint(Callback):
             if entry not in kept:
                 logger.info("the weights of step %d are no longer kept", entry["step"])
         self.kept = kept
+
+    def _leave_behind(self, run: Run) -> None:
+        """Strike out weights of steps that the run, taken back to before them, has not taken."""
+        step = run.progress.steps_completed
+        left = [entry for entry in self.kept if entry["step"] > step]
+        for entry in left:
+            logger.warning(
+                "the weights of step %d count no longer: the run was taken back to step %d; "
+                "the files stay: %s",
+                entry["step"],
+                step,
+                ", ".join(str(self._root(run) / file) for file in entry["files"].values()),
+            )
+        self.kept = kept = [entry for entry in self.kept if entry["step"] <= step]
+        if left:
+            run.world.on_rank_zero(lambda: self._write_list(self._root(run), run.id, kept))
 
     def on_log(self, run: Run, record: Record) -> None:
         value = record.values.get(self.monitor)
@@ -231,9 +249,7 @@ class BestCheckpoint(Callback):
         """Write weights, then the list, then delete: the list never names a missing file."""
         for file, state in files.items():
             write_weights(root / file, state, run_id)
-        content = {"run": run_id, "monitor": self.monitor, "mode": self.mode, "kept": kept}
-        text = json.dumps(content, indent=2).encode()
-        replace_file(root / _LIST, text, _unused(root / f".tmp-{run_id}-{_LIST}"))
+        self._write_list(root, run_id, kept)
         staying = {file for one in kept for file in one["files"].values()}
         for file in {file for one in known for file in one["files"].values()} - staying:
             (root / file).unlink(missing_ok=True)
@@ -254,6 +270,11 @@ class BestCheckpoint(Callback):
         written, self._written = self._written, None
         if written is not None:
             written.result()
+
+    def _write_list(self, root: Path, run_id: str, kept: list[Entry]) -> None:
+        content = {"run": run_id, "monitor": self.monitor, "mode": self.mode, "kept": kept}
+        text = json.dumps(content, indent=2).encode()
+        replace_file(root / _LIST, text, _unused(root / f".tmp-{run_id}-{_LIST}"))
 
     def _key(self, entry: Entry) -> float:
         return best_key(float(entry["value"]), self.mode)

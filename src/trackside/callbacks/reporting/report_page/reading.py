@@ -52,6 +52,7 @@ class Session:
     ranks: int = 1
     host: str = ""
     resumed_from: str | None = None
+    """Name of the checkpoint; its path, where it lies elsewhere than in the run's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,8 @@ def _record(line: bytes) -> Record | None:
 def _history_of_a_checkpoint(run: ReportedRun) -> History:
     history = History()
     for one in candidates(run.folder / CHECKPOINTS):
+        if one.left_behind:
+            continue
         try:
             kept = open_checkpoint(one.path).records()
         except (OSError, TracksideError) as error:
@@ -289,6 +292,7 @@ def _checkpoints(run: ReportedRun) -> list[KeptCheckpoint]:
         manifest = one.manifest
         size = 0 if manifest is None else manifest.size_bytes
         reason = "" if manifest is None else manifest.reason
+        reason = f"{reason} (left behind)" if one.left_behind else reason
         found.append(KeptCheckpoint(one.path.name, one.step, size, reason, one.problem))
     return sorted(found, key=lambda one: one.step)
 

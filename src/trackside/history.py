@@ -12,6 +12,7 @@ from typing import Any, overload
 
 from trackside.errors import ConfigurationError, HistoryError
 from trackside.vocabulary.directions import Mode as Mode
+from trackside.vocabulary.directions import check_mode as check_mode
 
 
 def has_improved(value: float, best: float | None, mode: Mode, min_delta: float = 0.0) -> bool:
@@ -31,20 +32,6 @@ def best_key(value: float, mode: Mode) -> float:
     return value if mode == "min" else -value
 
 
-def check_mode(mode: str, option: str = "mode") -> Mode:
-    """`mode` itself when it is `"min"` or `"max"`, else an error about `option`."""
-    if mode == "min":
-        return "min"
-    if mode == "max":
-        return "max"
-    raise ConfigurationError(
-        f"mode={mode!r} is not a direction",
-        expected="'min' or 'max'",
-        received=repr(mode),
-        option=option,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """Values logged at one point, with all axes."""
@@ -58,10 +45,13 @@ class Record:
     """Samples completed, over all ranks."""
     seconds: float
     """Wall-clock seconds of training, over all resumes."""
+    tokens: int | None = None
+    """Tokens completed, over all ranks; None where steps don't say how many there are."""
 
     def row(self) -> dict[str, float]:
         """Axes and values in one flat mapping, for tables."""
         axes = {"step": self.step, "epoch": self.epoch, "samples": self.samples}
+        axes |= {} if self.tokens is None else {"tokens": self.tokens}
         return {**axes, "seconds": self.seconds, **self.values}
 
 
@@ -97,6 +87,8 @@ class Table:
 
 
 _AXES = ("steps", "epochs", "samples", "seconds", "kinds")
+_TOKENS = "axis:tokens"
+"""Tokens are kept as a value of this name: most runs count none."""
 
 
 class Columns:
@@ -136,9 +128,10 @@ class Columns:
 
     def append(self, record: Record) -> None:
         """Add one record."""
-        values = array("d", record.values.values())
+        named = _stored(record)
+        values = array("d", named.values())
         axes = array("q", (record.step, record.epoch, record.samples))
-        kind = self.kind_of(tuple(record.values))
+        kind = self.kind_of(tuple(named))
         table = self.tables[kind]
         table.rows.append(len(self))
         table.values.extend(values)
@@ -153,7 +146,7 @@ class Columns:
         table = self.tables[self.kinds[row]]
         values = dict(zip(table.names, table.between(row, row + 1), strict=True))
         step, epoch, samples = self.steps[row], self.epochs[row], self.samples[row]
-        return Record(values, step, epoch, samples, self.seconds[row])
+        return Record(values, step, epoch, samples, self.seconds[row], _tokens_of(values))
 
     def first(self, count: int) -> Columns:
         """A copy of the first `count` records."""
@@ -276,7 +269,7 @@ class History:
         return [value for _, value in self._columns.points(name)]
 
     def points(self, name: str, axis: str = "step") -> list[tuple[float, float]]:
-        """Pairs (axis, value) of `name`; axis is `step`, `epoch`, `samples` or `seconds`."""
+        """Pairs (axis, value) of `name`; axis is one of `axes()`."""
         axes = self.axes()
         if axis not in axes:
             raise ConfigurationError(
@@ -289,13 +282,16 @@ class History:
         return self._columns.points(name)
 
     def axes(self) -> dict[str, Sequence[float]]:
-        """`step`, `epoch`, `samples` and `seconds` of all records, as long as the history."""
+        """`step`, `epoch`, `samples`, `seconds` of all records, and `tokens` where they count."""
         columns = self._columns
+        held = dict(columns.points(_TOKENS))
+        tokens = [held.get(row, math.nan) for row in range(len(columns))] if held else []
         return {
             "step": columns.steps,
             "epoch": columns.epochs,
             "samples": columns.samples,
             "seconds": columns.seconds,
+            **({"tokens": tokens} if held else {}),
         }
 
     def best(self, name: str, mode: Mode = "min") -> Best | None:
@@ -322,7 +318,7 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """The records as plain lists and mappings."""
-        return {"records": [[r.step, r.epoch, r.samples, r.seconds, dict(r.values)] for r in self]}
+        return {"records": [[r.step, r.epoch, r.samples, r.seconds, _stored(r)] for r in self]}
 
     def load_state_dict(self, state: Mapping[str, Any] | HistorySnapshot) -> None:
         """Replace all records by those of `state`: a snapshot, or what `state_dict` returned."""
@@ -331,9 +327,11 @@ class History:
         else:
             columns = Columns()
             for step, epoch, samples, seconds, values in state["records"]:
-                columns.append(Record(values, step, epoch, samples, seconds))
+                named = dict(values)
+                tokens = _tokens_of(named)
+                columns.append(Record(named, step, epoch, samples, seconds, tokens))
         self._columns = columns
-        self._latest = {name: columns.newest(name) for name in columns.tables_of}
+        self._latest = {n: columns.newest(n) for n in columns.tables_of if n != _TOKENS}
         self._best = {}
 
 
@@ -382,6 +380,16 @@ class PrefixedHistory(History):
     def best(self, name: str, mode: Mode = "min") -> Best | None:
         """See `History`."""
         return super().best(self.full_name(name), mode)
+
+
+def _stored(record: Record) -> dict[str, float]:
+    counted = {} if record.tokens is None else {_TOKENS: record.tokens}
+    return {**record.values, **counted}
+
+
+def _tokens_of(values: dict[str, float]) -> int | None:
+    found = values.pop(_TOKENS, None)
+    return None if found is None else int(found)
 
 
 def _better(

@@ -39,6 +39,8 @@ class Progress:
     samples_before_epoch: int = 0
     seconds: float = 0.0
     """Wall-clock seconds spent in `fit`, over all its resumes. Updated at every record."""
+    tokens_completed: int = 0
+    """Tokens of training data, summed over all ranks, as steps say them; 0 where they say none."""
 
     @property
     def epoch_steps_completed(self) -> int:
@@ -67,6 +69,7 @@ class Progress:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Raises `KeyError` for a counter that is missing."""
+        state = {"tokens_completed": 0, **state}  # older checkpoints have none
         for field in fields(self):
             former = _FORMER_NAMES.get(field.name, field.name)
             setattr(self, field.name, state[former if former in state else field.name])

@@ -24,6 +24,8 @@ TESTED_IN = {
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
     "resume/lightning_host.py": "resume/test_hosts.py",
     "resume/transformers_host.py": "resume/test_hosts.py",
+    "schedule/grids.py": "schedule/test_forecast.py",
+    "schedule/text.py": "schedule/test_every.py",
     "run_folder/names.py": "run_folder/test_inside.py",
     "run_folder/small_files.py": REPORTS + "test_reading.py",
     "callbacks/reporting/decisions.py": REPORTS + "test_reading.py",

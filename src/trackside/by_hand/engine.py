@@ -19,7 +19,7 @@ from trackside.data.loaded import LoadedBatch
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import is_broken_off
-from trackside.loop.counting import UNKNOWN, settle
+from trackside.loop.counting import UNKNOWN, count_tokens, settle
 from trackside.loop.fit import after_step, begin_pass, finish_epoch, is_unclosed, leave_epoch
 from trackside.loop.rollback import roll_back, too_late
 from trackside.loop.safe_points import fail_before_steps, safe_point
@@ -270,6 +270,8 @@ class Engine:
             setup.record_loss((output.loss.detach(), weight))
         run.progress.batches_completed += 1
         run.progress.samples_completed += samples
+        if output is not None and output.tokens is not None:
+            count_tokens(self.training, output.tokens)
         setup.events.fire(Callback.on_batch_end, data, returned)
 
     def end_step(self, returned: Any) -> None:

@@ -12,9 +12,11 @@ import typer
 from trackside.cli.running import AsJson, Files, Traceback, reported_errors, split
 from trackside.errors import printable
 from trackside.outcome import WRONG_USAGE
+from trackside.schedule import is_plain
 
 if TYPE_CHECKING:
     from trackside.config.experiment.plan import Plan
+    from trackside.planning.diagnostics import Planned
 
 
 def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False) -> None:
@@ -68,8 +70,7 @@ def page(plan: Plan) -> str:
         times = _times(due.times)
         if due.min_seconds:
             times = f"at most {times}, {due.min_seconds:g} s or more apart"
-        first = f", first at step {due.first_step:,}" if due.first_step is not None else ""
-        lines.append(f"  {due.owner} {due.option}: {due.schedule}: {times}{first}")
+        lines.append(f"  {due.owner} {due.option}: {due.schedule}: {times}{_at_steps(due)}")
     lines += ["", "chosen once"]
     lines += [f"  {name}: {way}" for name, way in plan.ways.items()]
     lines += ["", "hooks, in order"]
@@ -97,6 +98,16 @@ def _times(number: int | None) -> str:
     if number is None:
         return "as the clock or the data says"
     return {0: "never", 1: "once"}.get(number, f"{number:,} times")
+
+
+def _at_steps(due: Planned) -> str:
+    """At which step it is due first; all of the first steps where the schedule doesn't tell."""
+    if due.first_step is None:
+        return ""
+    if is_plain(due.schedule) and due.schedule.units <= {"steps", "epochs"}:
+        return f", first at step {due.first_step:,}"
+    more = ", ..." if due.times is None or due.times > len(due.steps) else ""
+    return f", at step {', '.join(f'{step:,}' for step in due.steps)}{more}"
 
 
 def _count(number: int | None) -> str:

@@ -15,7 +15,7 @@ from trackside.config.builtin_callbacks import builtin_callbacks
 from trackside.config.checking.options import Option, options_of
 from trackside.config.checking.wording import describe
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback
-from trackside.schedule import AnyOf, Every
+from trackside.schedule import AllOf, AnyOf, Every
 
 UNITS = ("seconds", "bytes", "steps", "epochs", "batches", "samples", "percent")
 """The unit that the last word of an option's name stands for."""
@@ -136,7 +136,7 @@ def option_reference(option: Option) -> OptionReference:
 
 def written(value: Any) -> str:
     """A default as it would be written in a file."""
-    if isinstance(value, (Every, AnyOf)):
+    if isinstance(value, (Every, AnyOf, AllOf)):
         return str(value)
     if isinstance(value, (tuple, list, set, frozenset)):
         value = list(value)

@@ -37,7 +37,7 @@ ANY_KIND: Schema = {
     "required": ["kind"],
 }
 _LONGEST_DESCRIPTION = 300
-_PERIODS = ("steps", "updates", "batches", "epochs", "samples", "seconds")
+_PERIODS = ("steps", "updates", "batches", "epochs", "samples", "tokens", "seconds")
 _SIMPLE: dict[Any, Schema] = {
     int: {"type": "integer"},
     float: {"type": "number"},
@@ -239,7 +239,7 @@ def hint_schema(hint: Any) -> Schema:
     if hint in (Any, object, inspect.Parameter.empty) or isinstance(hint, str):
         return {}
     if is_schedule(hint):
-        text = {"type": "string", "examples": ["100 steps", "1 epoch", "10 minutes"]}
+        text = {"type": "string", "examples": ["100 steps", "1 epoch", "10 minutes", "25 %"]}
         none = [{"type": "null"}] if types.NoneType in get_args(hint) else []
         return {"anyOf": [text, {"type": "object"}, *none]}
     if hint in _SIMPLE:

@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from trackside.schedule import AnyOf, Every
+from trackside.schedule import AllOf, AnyOf, Every
 from trackside.secret import HIDDEN, as_written, secret_options
 
 _CONTAINERS = (tuple, list, dict, frozenset)
@@ -51,7 +51,7 @@ def _is_default(value: Any, default: Any) -> bool:
 
 def _plain(value: Any, default: Any) -> Any:
     """The value as a user would write it: schedules and paths as text."""
-    if isinstance(value, (Every, AnyOf)):
+    if isinstance(value, (Every, AnyOf, AllOf)):
         return default if isinstance(default, str) and value == Every.parse(default) else str(value)
     return str(value) if isinstance(value, Path) else value
 

@@ -6,7 +6,7 @@ from typing import final
 
 from trackside.errors import ScheduleError
 from trackside.progress import Progress
-from trackside.schedule import Every, Schedule
+from trackside.schedule import Every, Schedule, is_plain
 
 
 @final
@@ -24,7 +24,8 @@ class DuringSteps:
 
     def __init__(self, every: Schedule | str) -> None:
         schedule = Every.parse(every, option="every")
-        if not isinstance(schedule, Every) or schedule.steps is None or schedule.last:
+        plain = isinstance(schedule, Every) and is_plain(schedule)
+        if not isinstance(schedule, Every) or not plain or not schedule.steps or schedule.last:
             raise ScheduleError(
                 f"{str(schedule)!r} isn't known while a step is under way",
                 expected="a schedule in steps, such as '100 steps'",

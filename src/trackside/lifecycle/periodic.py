@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from trackside.errors import ScheduleError, UnknownHookError, did_you_mean
 from trackside.lifecycle.hooks import ANYWHERE, HOOKS, Callback, Hook, R
 from trackside.lifecycle.signatures import check_function
-from trackside.progress import Progress
+from trackside.progress import Progress, RunLimit
 from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
 
@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 
 class _Counts(Protocol):
+    limit: RunLimit
+
     @property
     def progress(self) -> Progress: ...
 
@@ -56,8 +58,10 @@ class PeriodicCallback(Callback[PR]):
 
     def idle_hooks(self) -> frozenset[str]:
         """Hooks that have nothing to do under the schedule; asked again when it changes."""
-        units = {part.unit for part in self._every.parts} if self._every is not None else set()
-        idle = {"on_step_end": units <= {"epochs"}, "on_epoch_end": "epochs" not in units}
+        looks = (
+            {part.is_looked_at for part in self._every.parts} if self._every is not None else set()
+        )
+        idle = {"on_step_end": looks <= {"epochs"}, "on_epoch_end": "epochs" not in looks}
         return frozenset(
             hook
             for hook, is_idle in idle.items()
@@ -76,8 +80,8 @@ class PeriodicCallback(Callback[PR]):
         self._start(run)
 
     def _start(self, run: PR) -> None:
-        self._after_steps.start(run.progress)
-        self._after_epochs.start(_before_next("on_epoch_end", run.progress))
+        self._after_steps.start(run.progress, run.limit)
+        self._after_epochs.start(_before_next("on_epoch_end", run.progress), run.limit)
 
     def on_step_end(self, run: PR) -> None:
         if self._after_steps.crossed(run.progress):
@@ -143,7 +147,7 @@ def on(
 
         def begin(self: object, run: Run, rollback: Rollback | None = None) -> None:
             if due is not None:
-                due.start(_before_next(info.name, run.progress))
+                due.start(_before_next(info.name, run.progress), run.limit)
 
         title = name or getattr(function, "__name__", "function").strip("<>")
         body: dict[str, Any] = {info.name: answer, "__doc__": function.__doc__}

@@ -34,6 +34,7 @@ class ProgressState(TypedDict):
     samples_before_epoch: Count
     seconds: Seconds
     epochs_closed: NotRequired[Count]
+    tokens_completed: NotRequired[Count]
     epochs_ended: NotRequired[Count]
 
 

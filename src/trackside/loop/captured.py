@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from trackside.data.batches import move
 from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
-from trackside.loop.counting import UNKNOWN, settle
+from trackside.loop.counting import UNKNOWN, count_tokens, settle
 from trackside.loop.fit import prepared, train_batch
 from trackside.loop.leftovers import drop_leftovers
 from trackside.loop.state import TRAIN, Training
@@ -108,6 +108,8 @@ class CapturedSteps:
         training.listeners.record_loss(loss)
         run.progress.batches_completed += 1
         run.progress.samples_completed += samples
+        if output.tokens is not None:
+            count_tokens(training, output.tokens)
 
     def _graph_of(self, training: Training, loaded: LoadedBatch) -> Captured | None:
         """The graph that takes this step; None where it goes the eager way."""

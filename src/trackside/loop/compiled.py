@@ -20,7 +20,7 @@ from trackside.data.counting import counted
 from trackside.data.loaded import LoadedBatch
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
-from trackside.loop.counting import UNKNOWN, settle
+from trackside.loop.counting import UNKNOWN, count_tokens, settle
 from trackside.loop.fit import prepared
 from trackside.loop.leftovers import parameters_of
 from trackside.loop.state import TRAIN, Training
@@ -65,7 +65,7 @@ class CompiledSteps:
         run.batch_samples = UNKNOWN if samples is None else samples
         returned, gradients = self._gradients(batch)
         output = returned if type(returned) is Output else as_output(returned)
-        loss, _, _, weight, said = output
+        loss, _, _, weight, said, tokens = output
         if samples is None or said is not None:
             samples = settle(training, setup.sources[TRAIN], batch, samples, said)
         if weight is None:
@@ -83,6 +83,8 @@ class CompiledSteps:
             run.output = None
         run.progress.batches_completed += 1
         run.progress.samples_completed += samples
+        if tokens is not None:
+            count_tokens(training, tokens)
         if listeners.batch_end:
             setup.events.fire(Callback.on_batch_end, batch, returned)
 

@@ -1,11 +1,18 @@
-"""How many samples a batch has: as the step says, else the sampler, else the batch itself."""
+"""How many samples a batch has: as the step says, else the sampler, else the batch itself.
+
+Tokens are counted where the step says how many there are.
+"""
 
 from __future__ import annotations
 
 import warnings
+from typing import Any
+
+from torch import Tensor
 
 from trackside.data.batches import Batch, describe
 from trackside.data.source import DataSource
+from trackside.distributed.sharding import Share
 from trackside.errors import UsageError
 from trackside.loop.state import Training
 from trackside.progress import is_count
@@ -45,6 +52,33 @@ def settle(
     training.setup.log.settle(samples)
     training.run.batch_samples = samples
     return samples
+
+
+def count_tokens(training: Training, said: object, share: Share[Any] | None = None) -> None:
+    """Count the tokens of a training batch; on several ranks a collective.
+
+    Args:
+        training: The run.
+        said: What the step returned as `tokens`; on all ranks, or on none.
+        share: The part of this rank in the batch of all ranks.
+
+    Raises:
+        UsageError: What the step said is no number of tokens.
+    """
+    tokens = said
+    if isinstance(said, Tensor) and said.numel() == 1 and not said.is_floating_point():
+        tokens = int(said)
+    if not is_count(tokens):
+        raise UsageError(
+            f"the step returned tokens={said!r}",
+            expected="how many tokens the batch has: a whole number, or a tensor of one",
+            remedy="return `Output(loss, ..., tokens=int(mask.sum()))`",
+        )
+    if share is not None and share.samples == 0:
+        tokens = 0  # a filler
+    if training.setup.replicas is not None:
+        tokens = int(training.run.world.all_reduce(tokens, "sum"))  # type: ignore[call-overload]
+    training.run.progress.tokens_completed += tokens  # type: ignore[operator]
 
 
 def _tell(training: Training, source: DataSource, batch: Batch) -> None:

@@ -19,7 +19,7 @@ from trackside.distributed.replicas import weigh
 from trackside.distributed.words import explanation
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.broken_off import breaking_off, is_broken_off
-from trackside.loop.counting import UNKNOWN, settle
+from trackside.loop.counting import UNKNOWN, count_tokens, settle
 from trackside.loop.evaluate import prefetched
 from trackside.loop.leftovers import drop_leftovers, parameters_of
 from trackside.loop.recording import measured, record
@@ -284,7 +284,7 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
             returned = setup.training_step(run, batch)
     if not several:
         output = returned if type(returned) is Output else as_output(returned)
-    loss, _, _, weight, said = output
+    loss, _, _, weight, said, tokens = output
     if samples is None or (said is not None and share is None):
         samples = settle(training, setup.sources[TRAIN], batch, samples, said)
     try:
@@ -313,6 +313,8 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     if several:
         samples = samples_of_all(run.world, loaded.origin, samples, said)
     progress.samples_completed += samples
+    if tokens is not None:
+        count_tokens(training, tokens, share)
     if listeners.batch_end:
         setup.events.fire(Callback.on_batch_end, batch, returned)
 

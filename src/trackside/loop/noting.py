@@ -54,7 +54,7 @@ class Noting:
 
     def start(self, progress: Progress) -> None:
         """The run begins, or goes on, with these counters."""
-        self._due.start(progress)
+        self._due.start(progress, self._run.limit)
         self._noted_at = -1
 
     def batch(self, name: str, number: int, drawn: Sequence[Any]) -> None:

@@ -25,6 +25,7 @@ def record(training: Training, values: Mapping[str, float]) -> None:
         progress.epochs_completed,
         progress.samples_completed,
         progress.seconds,
+        progress.tokens_completed or None,
     )
     run.history.append(new)
     training.position.epoch_metrics.update(

@@ -277,13 +277,13 @@ class Training:
 
     def begin_schedules(self) -> None:
         """Advance the schedules to the restored counters."""
-        schedules, progress = self.schedules, self.run.progress
+        run, schedules, progress = self.run, self.schedules, self.run.progress
         for due in (
             schedules.log,
             schedules.evaluate_after_steps,
             schedules.evaluate_after_epochs,
         ):
-            due.start(progress)
+            due.start(progress, run.limit)
         if self.setup.noting is not None:
             self.setup.noting.start(progress)
 

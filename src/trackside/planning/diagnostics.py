@@ -5,11 +5,11 @@ Everything here is a function of schedules, limits and names: nothing is started
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +22,15 @@ from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.lifecycle.roles import HasPatience, HasSchedulers
 from trackside.progress import RunLimit
 from trackside.run import Run
-from trackside.schedule import AnyOf, Every, Schedule, firings
+from trackside.schedule import AllOf, AnyOf, Every, Schedule, due_steps, firings, is_unknown
 from trackside.step.optimization import Scheduling
 
 Severity = Literal["error", "warning", "hint"]
 
 _WITHOUT_CHECKPOINTS_STEPS = 10_000
 """Runs of so many steps should be saved now and then."""
+_STEPS_SHOWN = 8
+"""Steps of a schedule that a plan names."""
 _SMALL_TENSOR = 2**14
 """Elements, on average, up to which `foreach` was quicker on the CPU."""
 
@@ -69,6 +71,8 @@ class Planned:
     """The step at which it is due first; None when that isn't known."""
     min_seconds: float = 0.0
     """How old the last one must be at an epoch's end: then `times` is the most that it can be."""
+    steps: tuple[int, ...] = ()
+    """The first steps at which it is due, as far as they are known."""
 
 
 def planned(run: Run, settings: Mapping[str, Schedule]) -> list[Planned]:
@@ -89,35 +93,17 @@ def _schedules_of(callback: Callback[Any]) -> Iterator[tuple[str, Schedule]]:
     if isinstance(callback, PeriodicCallback) and callback.every is not None:
         yield "every", callback.every
     for option, value in vars(callback).items():
-        if isinstance(value, (Every, AnyOf)) and not option.startswith("_"):
+        if isinstance(value, (Every, AnyOf, AllOf)) and not option.startswith("_"):
             yield option, value
 
 
 def _plan(owner: str, option: str, schedule: Schedule, run: Run) -> Planned:
-    firsts = [_first_step(part, run.limit, run.accumulate) for part in schedule.parts]
-    known = [step for step in firsts if step is not None]
-    first = min(known) if len(known) == len(firsts) else None
     times = firings(schedule, run.limit)
-    first = first if times != 0 else None
+    steps = tuple(islice(due_steps(schedule, run.limit, run.accumulate), _STEPS_SHOWN))
+    first = steps[0] if steps and times != 0 else None
     spared = run.saver if run.saver is run.callbacks.get(owner) and option == "every" else None
     min_seconds = 0.0 if spared is None else spared.min_seconds
-    return Planned(owner, option, schedule, times, first, min_seconds)
-
-
-def _first_step(part: Every, limit: RunLimit, accumulate: int) -> int | None:
-    """The step after which a schedule is due for the first time."""
-    epoch = limit.epoch_steps
-    if part.first:
-        return epoch if part.unit == "epochs" else 1
-    if part.unit == "steps":
-        return int(part.amount)
-    if part.unit == "batches":
-        return math.ceil(part.amount / accumulate)
-    if part.unit == "epochs" and epoch is not None:
-        return int(part.amount) * epoch
-    if part.unit == "samples" and epoch and limit.epoch_samples:
-        return math.ceil(part.amount * epoch / limit.epoch_samples)
-    return None
+    return Planned(owner, option, schedule, times, first, min_seconds, steps)
 
 
 def findings(
@@ -136,6 +122,7 @@ def findings(
     return [
         *_folder(run),
         *_shared_paths(run),
+        *_unknown_shares(schedules, run.limit),
         *_never_due(schedules, run.limit, evaluations),
         *_learning_rates(run),
         *_patience(run, firings(evaluate_every, run.limit)),
@@ -184,6 +171,21 @@ def _shared_paths(run: Run) -> Iterator[Diagnostic]:
                 "give one of them another name for it",
                 option=option,
                 callback=name,
+            )
+
+
+def _unknown_shares(schedules: list[Planned], limit: RunLimit) -> Iterator[Diagnostic]:
+    """Shares of a run, or of an epoch, whose length nobody knows."""
+    for one in schedules:
+        if (error := is_unknown(one.schedule, limit)) is not None:
+            yield Diagnostic(
+                "error",
+                one.option if one.owner == "trainer" else one.owner,
+                f"`{one.option}`: {error.message}",
+                error.remedy or "count steps",
+                received=str(one.schedule),
+                option=one.option,
+                callback=None if one.owner == "trainer" else one.owner,
             )
 
 

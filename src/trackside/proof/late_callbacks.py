@@ -180,8 +180,8 @@ class _Walk:
         steps = sorted({one.step for one in self.records} | self.checkpoints.keys())
         with FitSpan(training):
             for due in self.dues.values():
-                due[0].start(run.progress)
-                due[1].start(run.progress)
+                due[0].start(run.progress, run.limit)
+                due[1].start(run.progress, run.limit)
             for step in steps:
                 self._come_to(training, step)
         return Outcome(Status.COMPLETED, "observed", step=run.progress.steps_completed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from trackside.errors import ScheduleError
 from trackside.progress import Progress
 from trackside.schedule import Due, Every, Schedule
 
@@ -13,10 +14,20 @@ class SaveClock:
 
     Args:
         every: When to save.
+
+    Raises:
+        ScheduleError: It counts what the trainer doesn't tell.
     """
 
     def __init__(self, every: Schedule | str) -> None:
-        self._due = Due(Every.parse(every, option="every"))
+        schedule = Every.parse(every, option="every")
+        if not schedule.units <= {"steps", "epochs", "seconds"}:
+            raise ScheduleError(
+                f"{str(schedule)!r} isn't known in a run whose trainer is another one",
+                expected="a schedule in steps, epochs or seconds",
+                option="every",
+            )
+        self._due = Due(schedule)
         self._progress = Progress()
         self._began = 0.0
         self._seen = 0

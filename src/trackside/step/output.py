@@ -35,6 +35,9 @@ class Output(NamedTuple):
     """How many samples the batch has; None takes what the loader's sampler put in, else the number
     on which all parts of the batch agree. Ranks that share the batches of a loader go by the
     sampler."""
+    tokens: int | Tensor | None = None
+    """How many tokens the batch has, for schedules and the axis of records; None counts none. A
+    number, or a tensor of whole numbers with one element, which an accelerator is waited for."""
 
 
 def default_step(step: F) -> F:
@@ -94,6 +97,7 @@ def as_output(returned: Any) -> Output:
             returned.get("target"),
             returned.get("weight"),
             returned.get("samples"),
+            returned.get("tokens"),
         )
     if isinstance(getattr(returned, "loss", None), Tensor):
         return Output(returned.loss, getattr(returned, "logits", None))

@@ -52,3 +52,17 @@ def direction(name: str) -> Mode | None:
         if word in _LARGER:
             return "max"
     return None
+
+
+def check_mode(mode: str, option: str = "mode") -> Mode:
+    """`mode` itself when it is `"min"` or `"max"`, else an error about `option`."""
+    if mode == "min":
+        return "min"
+    if mode == "max":
+        return "max"
+    raise ConfigurationError(
+        f"mode={mode!r} is not a direction",
+        expected="'min' or 'max'",
+        received=repr(mode),
+        option=option,
+    )

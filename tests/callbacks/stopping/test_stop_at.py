@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime
 from typing import Any
@@ -63,6 +64,64 @@ def test_a_real_run_stops_there() -> None:
     result = task.trainer(callbacks=[StopAt(samples=9)]).fit(task.train, epochs=5)
 
     assert (result.outcome.asked_by, result.outcome.step) == ("stop_at", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "step", "reason", "status"),
+    [
+        ({"above": 0.9}, [0.5, 0.9, 0.91, 1.0], 3, "val/x is 0.91, above 0.9", "stopped"),
+        ({"below": 0.1}, [0.5, 0.1, math.nan, 0.05], 4, "val/x is 0.05, below 0.1", "stopped"),
+        (
+            {"times_best": 3},
+            [2.0, 1.0, 3.0, 3.1],
+            4,
+            "val/x is 3.1, more than 3 times its smallest, 1 at step 2",
+            "diverged",
+        ),
+        ({"times_best": 3}, [1.0, math.inf], 2, "val/x is inf", "diverged"),
+    ],
+)
+def test_a_value_beyond_its_threshold_stops_the_run(
+    options: dict[str, float], values: list[float], step: int, reason: str, status: str
+) -> None:
+    run = script(StopAt("val/x", **options), [{"val/x": value} for value in values])
+
+    assert run.outcome is not None
+    assert (run.outcome.step, run.outcome.reason) == (step, reason)
+    assert run.outcome.status.value == status
+
+
+def test_a_loss_that_is_never_positive_is_compared_with_nothing() -> None:
+    values = [{"val/x": value} for value in (-1.0, 5.0, 50.0)]
+
+    assert not script(StopAt("val/x", times_best=2), values).stopped
+
+
+def test_a_value_needs_no_hook_of_a_step() -> None:
+    assert set(ScriptedRun(StopAt("val/x", above=1)).callbacks.table()) == {"on_log"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"monitor": "val/x"},
+        {"above": 1.0},
+        {"monitor": "val/x", "times_best": 1.0},
+        {"monitor": "val/x", "below": math.nan},
+    ],
+)
+def test_a_value_has_a_threshold_and_a_threshold_a_value(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        StopAt(**options)
+
+
+def test_a_real_run_stops_at_a_loss() -> None:
+    task = tiny_regression()
+    result = task.trainer(callbacks=[StopAt("train/loss", below=0.5)]).fit(task.train, epochs=50)
+
+    assert result.outcome.asked_by == "stop_at"
+    losses = result.history.values("train/loss")
+    assert losses[-1] < 0.5 <= min(losses[:-1])
 
 
 @pytest.mark.parametrize(

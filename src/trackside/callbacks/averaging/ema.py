@@ -118,7 +118,7 @@ class EMA(PeriodicCallback):
                 kept = warmed_up(decay, self.updates) if self.warm_up else decay
                 averaged.move(1.0 - kept)
             self.updates += 1
-        elif self.start is not None and reached(self.start, run.progress):
+        elif self.start is not None and reached(self.start, run.progress, run.limit):
             self._begun = True
             for averaged in self._averaged.values():
                 averaged.move(1.0)

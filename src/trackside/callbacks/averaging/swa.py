@@ -76,7 +76,7 @@ class SWA(Callback):
         self._statistics: dict[str, Tensor] = {}
         self._measured_at = 0
         self._taken_at = -1
-        if all(part.unit == "epochs" for part in self.every.parts):
+        if all(part.is_looked_at == "epochs" for part in self.every.parts):
             self.unused_hooks = frozenset({"on_step_end"})
 
     # --- taking --------------------------------------------------------------------------------
@@ -89,15 +89,15 @@ class SWA(Callback):
         self._averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
 
     def on_fit_start(self, run: Run) -> None:
-        reached(self.start, run.progress)  # refuses seconds before the first step
+        reached(self.start, run.progress, run.limit)  # refuses seconds before the first step
         self._begin(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._begin(run)
 
     def _begin(self, run: Run) -> None:
-        self._after_steps.start(run.progress)
-        self._after_epochs.start(run.progress)
+        self._after_steps.start(run.progress, run.limit)
+        self._after_epochs.start(run.progress, run.limit)
 
     def on_step_end(self, run: Run) -> None:
         if self._after_steps.crossed(run.progress):
@@ -109,7 +109,7 @@ class SWA(Callback):
             self._take(run)
 
     def _take(self, run: Run) -> None:
-        if reached(self.start, run.progress) and run.updates_completed != self._taken_at:
+        if reached(self.start, run.progress, run.limit) and run.updates_completed != self._taken_at:
             self._taken_at = run.updates_completed
             self.count += 1
             self._averaged.move(1 / self.count)

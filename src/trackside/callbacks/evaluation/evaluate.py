@@ -121,7 +121,7 @@ class Evaluate(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
-        self._after_epochs.start(run.progress)
+        self._after_epochs.start(run.progress, run.limit)
         for metric in self.metrics.values():
             if isinstance(metric, nn.Module):
                 metric.to(run.device)
@@ -130,14 +130,14 @@ class Evaluate(PeriodicCallback):
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         super().on_roll_back(run, rollback)
-        self._after_epochs.start(run.progress)
+        self._after_epochs.start(run.progress, run.limit)
 
     def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         if self._after_epochs.crossed(run.progress):
             self.on_due(run)
 
     def on_due(self, run: Run) -> None:
-        by_clock = any(part.unit == "seconds" for part in self.every.parts) if self.every else True
+        by_clock = "seconds" in self.every.units if self.every else True
         # By counts, all ranks ask for it at this step: there is nothing to agree on.
         run.evaluate(self.record_as, f"every {self.every}", all_ranks=not by_clock)
 

@@ -41,7 +41,7 @@ class PrintMetrics(RankZeroCallback):
 
     def on_fit_start(self, run: Run) -> None:
         if self._due is not None:
-            self._due.start(run.progress)
+            self._due.start(run.progress, run.limit)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self.on_fit_start(run)

@@ -157,8 +157,8 @@ class ExportModel(PeriodicCallback):
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
         self._exported_at = None
-        parts = () if self.every is None else self.every.parts
-        if run.world.size > 1 and any(part.unit == "seconds" for part in parts):
+        units = () if self.every is None else self.every.units
+        if run.world.size > 1 and "seconds" in units:
             raise ScheduleError(
                 "`ExportModel` can't go by the clock on several ranks: each has its own",
                 expected="a schedule in steps, batches, epochs or samples",

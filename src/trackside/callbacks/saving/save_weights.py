@@ -97,8 +97,8 @@ class SaveWeights(PeriodicCallback):
         super().on_fit_start(run)
         self._written_at = None
         self._began_infinite = began_infinite(run.models)
-        parts = () if self.every is None else self.every.parts
-        if run.world.size > 1 and any(part.unit == "seconds" for part in parts):
+        units = () if self.every is None else self.every.units
+        if run.world.size > 1 and "seconds" in units:
             raise ScheduleError(
                 "`SaveWeights` can't go by the clock on several ranks: each has its own",
                 expected="a schedule in steps, batches, epochs or samples",

@@ -10,13 +10,14 @@ from trackside.errors import ConfigurationError, ScheduleError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import HasSchedulers
 from trackside.run import Rollback, Run
-from trackside.schedule import Every, Schedule
+from trackside.schedule import Every, Schedule, is_plain
 
 _COUNTERS = {
     "steps": "steps_completed",
     "batches": "batches_completed",
     "samples": "samples_completed",
     "epochs": "epochs_completed",
+    "tokens": "tokens_completed",
 }
 
 
@@ -157,12 +158,12 @@ def _keep(run: Run, why: str) -> None:
 
 
 def _moment(text: Schedule | str, option: str) -> Every:
-    parts = Every.parse(text, option).parts
-    if len(parts) != 1 or parts[0].unit == "seconds":
+    moment = Every.parse(text, option)
+    if not isinstance(moment, Every) or not is_plain(moment) or moment.unit not in _COUNTERS:
         raise ScheduleError(
             "a decay begins and ends at one count",
-            expected="steps, epochs, samples or batches",
+            expected="steps, epochs, samples, tokens or batches",
             received=str(text),
             option=option,
         )
-    return parts[0]
+    return moment

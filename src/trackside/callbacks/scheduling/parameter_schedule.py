@@ -12,13 +12,14 @@ from trackside.errors import ConfigurationError, ScheduleError, about
 from trackside.lifecycle.hooks import Callback
 from trackside.models.attribute_paths import Attribute, places
 from trackside.run import Rollback, Run
-from trackside.schedule import Every, Schedule
+from trackside.schedule import Every, Schedule, is_plain
 
 _COUNTERS = {
     "steps": "steps_completed",
     "batches": "batches_completed",
     "samples": "samples_completed",
     "epochs": "epochs_completed",
+    "tokens": "tokens_completed",
 }
 
 
@@ -157,11 +158,11 @@ def _unit(points: Mapping[str, Sequence[Schedule]]) -> str:
     """The one unit of all points, which are given by their options."""
     units: set[str] = set()
     for option, given in points.items():
-        units |= {part.unit for point in given for part in point.parts}
-        if len(units) > 1 or "seconds" in units or any(len(p.parts) > 1 for p in given):
+        units |= {unit for point in given for unit in point.units}
+        if len(units) > 1 or not units <= _COUNTERS.keys() or not all(map(is_plain, given)):
             raise ScheduleError(
                 "a curve counts in one unit",
-                expected="steps, epochs, samples or batches",
+                expected="steps, epochs, samples, tokens or batches",
                 received=", ".join(str(point) for some in points.values() for point in some),
                 option=option,
             )
@@ -169,7 +170,9 @@ def _unit(points: Mapping[str, Sequence[Schedule]]) -> str:
 
 
 def _amount(point: Schedule | str) -> float:
-    return Every.parse(point).parts[0].amount
+    moment = Every.parse(point)
+    assert isinstance(moment, Every), "`_unit` has refused the others"
+    return float(moment.amount)
 
 
 def _check_number(parameter: str, value: object) -> None:

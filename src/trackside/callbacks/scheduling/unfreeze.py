@@ -72,7 +72,7 @@ class Unfreeze(Callback):
             n: None if at is None else Every.parse(at, option="groups") for n, at in groups.items()
         }
         times = [at for at in self.groups.values() if at is not None]
-        units = {part.unit for at in times for part in at.parts}
+        units = {unit for at in times for unit in at.units}
         if "seconds" in units:
             raise ScheduleError(
                 "layers can't be unfrozen by the clock", expected="epochs or steps", option="groups"
@@ -126,7 +126,7 @@ class Unfreeze(Callback):
         frozen = frozenset(
             pattern
             for pattern, at in self.groups.items()
-            if at is None or not reached(at, run.progress)
+            if at is None or not reached(at, run.progress, run.limit)
         )
         if frozen == self.frozen:
             return

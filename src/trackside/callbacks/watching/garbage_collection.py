@@ -51,7 +51,7 @@ class GarbageCollection(PeriodicCallback):
     ) -> None:
         schedule = Every.parse(every, option="every")
         super().__init__(schedule)
-        if any(part.unit == "seconds" for part in schedule.parts):
+        if "seconds" in schedule.units:
             raise ScheduleError(
                 "garbage can't be collected by the clock: it isn't the same on all ranks",
                 expected="a schedule such as '1000 steps'",

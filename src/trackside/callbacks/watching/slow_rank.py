@@ -54,7 +54,7 @@ class SlowRank(PeriodicCallback):
     def __init__(self, every: str | Schedule = "200 steps", *, warn_above: float = 1.3) -> None:
         schedule = Every.parse(every, option="every")
         super().__init__(schedule)
-        if any(part.unit == "seconds" for part in schedule.parts):
+        if "seconds" in schedule.units:
             raise ScheduleError(
                 "ranks can't be compared by the clock: it isn't the same on all of them",
                 expected="a schedule such as '200 steps'",

@@ -131,7 +131,7 @@ def _remedy(came: Any, wanted: Any, error: ValidationError) -> str | None:
     if isinstance(came, float) and came.is_integer() and "whole number" in describe(wanted):
         return f"write {int(came)}"
     if is_schedule(wanted):
-        if isinstance(came, dict) and len(came.keys() & set(get_args(Unit))) != 1:
+        if isinstance(came, dict) and len(came.keys() & {*get_args(Unit), "at"}) != 1:
             return "for several, join them: `100 steps or 10 minutes`"
         refusal = error.errors()[0].get("ctx", {}).get("error")
         reason = getattr(refusal, "__cause__", None)

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, PlainValidator, Strict
 
 from trackside.errors import ScheduleError
-from trackside.schedule import AnyOf, Every
+from trackside.schedule import AllOf, AnyOf, Every
 
 EXACT_TYPES = (int, float, bool, str)
 """Types that accept no other type; `float` also accepts a whole number."""
@@ -97,7 +97,7 @@ def _adapt_class(hint: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
 def is_schedule(hint: Any) -> bool:
     """Whether a value for `hint` is a schedule, such as `100 steps`."""
     members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return any(member in (Every, AnyOf) for member in members)
+    return any(member in (Every, AnyOf, AllOf) for member in members)
 
 
 def classes_in(hint: Any) -> list[type]:
@@ -114,7 +114,7 @@ def _is_opaque(hint: Any) -> bool:
 
 
 def _parse_schedule(value: Any) -> Any:
-    if isinstance(value, (Every, AnyOf)):
+    if isinstance(value, (Every, AnyOf, AllOf)):
         return value
     try:
         if isinstance(value, dict):

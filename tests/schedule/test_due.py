@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trackside.errors import ScheduleError
@@ -84,7 +84,7 @@ def test_a_resumed_schedule_fires_as_an_unbroken_one(
     sizes: list[int], schedule: Any, cut: int
 ) -> None:
     path = walk(sizes)
-    assume(cut <= len(path))
+    cut = min(cut, len(path))
     unbroken = Due(schedule)
     unbroken.start(Progress())
     expected = [p.steps_completed for p in path if unbroken.crossed(p)]
@@ -102,7 +102,7 @@ def test_last_fires_at_the_end_as_in_an_unbroken_run_wherever_it_was_resumed(
     amount: int, steps: int, cut: int
 ) -> None:
     path = walk([1] * steps)
-    assume(cut <= steps)
+    cut = min(cut, steps)
     due = Due(Every(steps=amount, last=True))
     due.start(path[cut - 1])
     for progress in path[cut:]:
@@ -260,7 +260,7 @@ def test_the_nearest_unit_is_named() -> None:
 def test_schedules_are_joined_with_a_bar() -> None:
     joined = Every(steps=1) | Every(epochs=2) | Every(samples=3)
 
-    assert [part.unit for part in joined.parts] == ["steps", "epochs", "samples"]
+    assert [set(part.units) for part in joined.parts] == [{"steps"}, {"epochs"}, {"samples"}]
     assert str(joined) == "1 step or 2 epochs or 3 samples"
 
 

@@ -55,9 +55,9 @@ def test_a_schedule_is_the_same_after_text_and_back(schedule: Any) -> None:
         (lambda: Every(steps=1, at=["2 steps"]), "a schedule has exactly one unit"),
         (lambda: Every(at=[]), "at=[] are no points"),
         (lambda: Every(at="100 steps"), "at='100 steps' are no points"),
-        (lambda: Every(at=["4 per epoch"]), "'4 per epoch' is no moment"),
-        (lambda: Every(steps=1, after="1 epoch or 2 steps"), "'1 epoch or 2 steps' is no moment"),
-        (lambda: Every(steps=1, after="1 minute"), "'60 seconds' is no moment"),
+        (lambda: Every(at=["4 per epoch"]), "'4 per epoch' isn't a moment"),
+        (lambda: Every(steps=1, after="1 epoch or 2 steps"), "'1 epoch or 2 steps' isn't a moment"),
+        (lambda: Every(steps=1, after="1 minute"), "'60 seconds' isn't a moment"),
         (lambda: Every.parse("first"), "'first' says nothing but first"),
         (lambda: Every.parse("at 10 % and 50 %"), "points can't be joined by `and`"),
         (

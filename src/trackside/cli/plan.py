@@ -101,7 +101,7 @@ def _times(number: int | None) -> str:
 
 
 def _at_steps(due: Planned) -> str:
-    """At which step it is due first; all of the first steps where the schedule doesn't tell."""
+    """At which step it is due first; all of the first steps where the schedule doesn't say."""
     if due.first_step is None:
         return ""
     if is_plain(due.schedule) and due.schedule.units <= {"steps", "epochs"}:

@@ -63,7 +63,7 @@ def count_tokens(training: Training, said: object, share: Share[Any] | None = No
         share: The part of this rank in the batch of all ranks.
 
     Raises:
-        UsageError: What the step said is no number of tokens.
+        UsageError: The step said something else than a number of tokens.
     """
     tokens = said
     if isinstance(said, Tensor) and said.numel() == 1 and not said.is_floating_point():

@@ -16,7 +16,7 @@ class SaveClock:
         every: When to save.
 
     Raises:
-        ScheduleError: It counts what the trainer doesn't tell.
+        ScheduleError: It counts what the trainer doesn't report.
     """
 
     def __init__(self, every: Schedule | str) -> None:

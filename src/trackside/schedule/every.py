@@ -328,7 +328,7 @@ def _moment(given: str | Every, option: str) -> Every:
     if isinstance(found, Every) and plain and found.unit not in unfit:
         return found
     raise ScheduleError(
-        f"{str(found)!r} is no moment",
+        f"{str(found)!r} isn't a moment",
         expected="a count that is reached once, such as '100 steps', '1 epoch' or '25 %'",
         option=option,
     )

@@ -45,7 +45,7 @@ class Grid:
         return math.ceil(point) if isinstance(point, Fraction) else point
 
     def is_on(self, progress: Progress) -> bool:
-        """Whether a point was come to with the last step, as far as the counter tells."""
+        """Whether a point was come to with the last step, as far as the counter says."""
         count = getattr(progress, self.counter)
         if not count:
             return False

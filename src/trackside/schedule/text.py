@@ -44,7 +44,7 @@ class Written:
 
 
 def read(text: str) -> Written:
-    """What `text` says. Raises `ScheduleError` for what is no schedule."""
+    """The schedule that `text` names. Raises `ScheduleError` for anything else."""
     found = Written()
     for alternative in re.split(r"\s+or\s+|\|", _without_brackets(text)):
         periods = []

@@ -84,7 +84,7 @@ def test_a_real_run_stops_there() -> None:
 def test_a_value_beyond_its_threshold_stops_the_run(
     options: dict[str, float], values: list[float], step: int, reason: str, status: str
 ) -> None:
-    run = script(StopAt("val/x", **options), [{"val/x": value} for value in values])
+    run = script(StopAt("val/x", **options), [{"val/x": one} for one in values], epoch_steps=1)
 
     assert run.outcome is not None
     assert (run.outcome.step, run.outcome.reason) == (step, reason)
@@ -94,7 +94,7 @@ def test_a_value_beyond_its_threshold_stops_the_run(
 def test_a_loss_that_is_never_positive_is_compared_with_nothing() -> None:
     values = [{"val/x": value} for value in (-1.0, 5.0, 50.0)]
 
-    assert not script(StopAt("val/x", times_best=2), values).stopped
+    assert not script(StopAt("val/x", times_best=2), values, epoch_steps=1).stopped
 
 
 def test_a_value_needs_no_hook_of_a_step() -> None:

@@ -10,13 +10,16 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Callback, Every, PeriodicCallback, Run
+from trackside.callbacks import Checkpoint
 from trackside.data.source import DataSource as Source
 from trackside.distributed import World
+from trackside.errors import ConfigurationError
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.planning.diagnostics import Diagnostic, findings, planned
 from trackside.progress import RunLimit
 from trackside.schedule import Schedule
 from trackside.step.optimization import Scheduler, Scheduling
+from trackside.testing import ScriptedRun, tiny_regression
 
 EPOCH = RunLimit(epochs=2, epoch_steps=10, epoch_samples=95)
 
@@ -242,3 +245,20 @@ def test_a_last_batch_of_one_sample_is_found_where_batch_norm_meets_it(
     run.data = {"train": Source("train", DataLoader(data, **loader), 1)}
     run.models = {"model": model}
     assert len([one for one in found(run) if "drop_last" in one.remedy]) == told
+
+
+def test_a_share_of_a_run_of_unknown_length_is_refused_before_the_first_step() -> None:
+    task = tiny_regression()
+    batches = iter(list(task.train))
+    trainer = task.trainer(callbacks=[Checkpoint("25 %")])
+
+    with pytest.raises(ConfigurationError, match="whose length in steps isn't known") as caught:
+        trainer.fit(batches, epochs=1)
+    assert (caught.value.callback, caught.value.option) == ("checkpoint", "every")
+
+
+def test_a_plan_has_the_steps_of_a_share() -> None:
+    run = ScriptedRun(Checkpoint("50 %"), epochs=2, epoch_steps=4)
+
+    (one,) = planned(run, {})
+    assert (one.times, one.steps) == (2, (4, 8))

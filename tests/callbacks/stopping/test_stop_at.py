@@ -82,7 +82,7 @@ def test_a_real_run_stops_there() -> None:
     ],
 )
 def test_a_value_beyond_its_threshold_stops_the_run(
-    options: dict[str, float], values: list[float], step: int, reason: str, status: str
+    options: dict[str, Any], values: list[float], step: int, reason: str, status: str
 ) -> None:
     run = script(StopAt("val/x", **options), [{"val/x": one} for one in values], epoch_steps=1)
 

@@ -159,8 +159,7 @@ def _thresholds(monitor: str | None, *bounds: float | None) -> dict[str, float]:
                 expected="the name of a value beside it, such as monitor='val/accuracy'",
                 option=name,
             )
-        is_number = isinstance(bound, (int, float)) and math.isfinite(bound)
-        if not is_number or (name == "times_best" and not bound > 1):
+        if not math.isfinite(bound) or (name == "times_best" and not bound > 1):
             raise ConfigurationError(
                 f"{name}={bound!r} can't be a threshold",
                 expected="a number above 1" if name == "times_best" else "a finite number",

@@ -278,6 +278,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
+def shortened(value: object, most: int = 60) -> str:
+    """The repr of a value on one line of at most `most` characters."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= most else f"{line[: most - 4].rstrip()} ..."
+
+
 def text_of(error: BaseException) -> str:
     """The text of `error`, printable; never raises."""
     try:

@@ -533,6 +533,45 @@ def test_the_class_of_a_module_is_refused() -> None:
         Trainer(Classifier)
 
 
+def test_hooks_and_callbacks_of_the_trainer_s_class_come_beside_those_of_the_module() -> None:
+    seen: list[str] = []
+
+    class Telling(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            seen.append("callback")
+
+    class Own(Trainer):
+        def configure_callbacks(self) -> Any:
+            return [Telling()]
+
+        def on_configure_start(self, run: Any) -> None:
+            seen.append(f"begun with {type(self.model.trainer).__name__}")
+
+        def on_close(self, run: Any, outcome: Any) -> None:
+            seen.append("closed")
+
+    kind = variant(
+        on_train_start=lambda self: seen.append("module"),
+        teardown=lambda self, stage: seen.append(f"torn down after {stage}"),
+    )
+    settings = Settings(device="cpu", directory="run")
+    Own(kind(), settings=settings, defaults=False).fit(modules.loader(), epochs=1, steps=1)
+    assert seen == [
+        "begun with TrainerView",
+        "module",
+        "callback",
+        "closed",
+        "torn down after fit",
+    ]
+
+
+@pytest.mark.parametrize("name", ["training_step", "predict_step", "configure_optimizers"])
+def test_a_step_of_the_trainer_s_class_that_nobody_would_call_is_refused(name: str) -> None:
+    own = type("Own", (Trainer,), {name: lambda self, *given: None})
+    with pytest.raises(ConfigurationError, match=f"`Own.{name}` would never be called"):
+        own(Classifier())
+
+
 def test_leaving_out_the_rest_of_an_epoch_is_refused() -> None:
     with pytest.raises(UsageError, match="BatchLimit"):
         fit(variant(on_train_batch_start=lambda self, batch, index: -1))

@@ -15,6 +15,7 @@ from trackside.data.seekable import ExcludingSampler, SeekableSampler
 from trackside.data.tensors import TensorLoader, as_dataset
 from trackside.distributed.sharding import RankBatches, RankRounds
 from trackside.errors import DataError
+from trackside.vocabulary.objects import place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ def loader_of(name: str, data: object, batching: Batching | int, shuffle: bool) 
     Raises:
         DataError: It is none of these, or empty.
     """
+    _refuse_several(name, data)
     data = as_dataset(name, data) or data
     batching = Batching(batching) if isinstance(batching, int) else batching
     size, drop_last = batching.samples, batching.drop_last
@@ -67,8 +69,20 @@ def loader_of(name: str, data: object, batching: Batching | int, shuffle: bool) 
         received=type(data).__name__,
         remedy="wrap tensors in `torch.utils.data.TensorDataset`"
         if isinstance(data, Tensor)
-        else None,
+        else place_of(data),
     )
+
+
+def _refuse_several(name: str, data: object) -> None:
+    """Refuse loaders in a list, which would be passed over as if each was a batch."""
+    if isinstance(data, (list, tuple)) and any(isinstance(one, DataLoader) for one in data):
+        raise DataError(
+            f"the data named {name!r} is a list of loaders",
+            expected="one loader",
+            received=f"a {type(data).__name__} of {len(data)}",
+            remedy="to train: one data set, `torch.utils.data.ConcatDataset`; to validate: several "
+            "by name, `{'near': ..., 'far': ...}`",
+        )
 
 
 def length_of(loader: object) -> int | None:

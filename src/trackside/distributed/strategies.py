@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from trackside.distributed.ddp import DDP
 from trackside.distributed.parallel import OneProcess, Parallel
-from trackside.errors import ConfigurationError, did_you_mean
+from trackside.errors import ConfigurationError, did_you_mean, shortened
+from trackside.vocabulary.objects import place_of
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -19,17 +20,26 @@ def choose(strategy: str | Parallel, world: World) -> Parallel:
     Raises:
         ConfigurationError: There is no strategy of that name.
     """
-    known: dict[str, Callable[[], Parallel]] = {"auto": DDP, "ddp": DDP, "fsdp": _fsdp}
-    if not isinstance(strategy, Parallel) and strategy not in known:
-        raise ConfigurationError(
-            f"there is no way to train in parallel called {strategy!r}",
-            expected="one of " + ", ".join(known) + ", DDP(...) or FSDP(...)",
-            remedy=did_you_mean(str(strategy), known),
-            option="strategy",
-        )
+    check_known(strategy)
     if world.size == 1:
         return OneProcess()
-    return strategy if isinstance(strategy, Parallel) else known[strategy]()
+    return strategy if isinstance(strategy, Parallel) else KNOWN[strategy]()
+
+
+def check_known(strategy: object) -> None:
+    """Refuse a word or an object that names no strategy, also where there is one process.
+
+    Raises:
+        ConfigurationError: It is one.
+    """
+    if isinstance(strategy, Parallel) or (isinstance(strategy, str) and strategy in KNOWN):
+        return
+    raise ConfigurationError(
+        f"there is no way to train in parallel called {shortened(strategy)}",
+        expected="one of " + ", ".join(KNOWN) + ", DDP(...) or FSDP(...)",
+        remedy=place_of(strategy) or did_you_mean(str(strategy), KNOWN),
+        option="strategy",
+    )
 
 
 def _fsdp() -> Parallel:
@@ -37,3 +47,7 @@ def _fsdp() -> Parallel:
     from trackside.distributed.fsdp import FSDP  # noqa: PLC0415
 
     return FSDP()
+
+
+KNOWN: dict[str, Callable[[], Parallel]] = {"auto": DDP, "ddp": DDP, "fsdp": _fsdp}
+"""Words, and what makes the strategy."""

@@ -150,6 +150,14 @@ def trainer_class(kind: type, model: object) -> type:
     return next(found, kind)
 
 
+def brings_steps(kind: object) -> bool:
+    """Whether a class is that of models which bring their steps and their optimizers."""
+    return isinstance(kind, type) and any(
+        cls.__name__ == "LightningModule" and cls.__module__.partition(".")[0] in WITH_STEPS
+        for cls in kind.__mro__
+    )
+
+
 def _import_dialects_of(kind: type) -> None:
     for cls in kind.__mro__:
         for package, dialect in DIALECTS.items():

@@ -14,6 +14,7 @@ from trackside.errors import (
     RegistrationError,
     UnknownHookError,
     did_you_mean,
+    shortened,
 )
 from trackside.lifecycle.declarations import check_declarations
 from trackside.lifecycle.hooks import CUSTOM_EVENTS, HOOKS, Callback, R
@@ -23,6 +24,7 @@ from trackside.run import Run
 from trackside.secret import keep_secret, secret_options
 from trackside.vocabulary import idioms, renamed
 from trackside.vocabulary.idioms import native_callback, package_of
+from trackside.vocabulary.objects import place_of
 
 
 def check_callback(callback: Callback[Any], run_class: type[Run]) -> None:
@@ -150,10 +152,12 @@ def not_ours(given: object) -> RegistrationError:
     remedy = None
     if package is not None:
         remedy = native_callback(given)
+    elif (place := place_of(given)) is not None:
+        remedy = place
     elif callable(given) and not isinstance(given, type):
         remedy = "say when it is called: `on(Callback.on_epoch_end)(function)`, or as a decorator"
     return RegistrationError(
-        f"{given!r} is not a callback",
+        f"{shortened(given)} is not a callback",
         expected="an instance of `trackside.Callback`",
         received=kind.__name__ if package is None else f"`{kind.__name__}`, made for {package}",
         remedy=remedy,

@@ -13,9 +13,11 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from trackside.errors import ConfigurationError, OptimizerError
+from trackside.distributed.strategies import check_known
+from trackside.errors import ConfigurationError, OptimizerError, shortened
 from trackside.planning.checks import check_trainer_declarations
 from trackside.step.optimization import Clip, Scheduler
+from trackside.vocabulary.objects import place_of
 
 _KINDS = {
     "model": "a module, or a function that makes one",
@@ -37,6 +39,7 @@ def check_parts(trainer: Any) -> None:
     _check_loss(trainer.loss)
     _check_model(trainer.model)
     _check_scheduler(trainer.scheduler)
+    check_known(trainer.settings.strategy)
     for name, expected in _KINDS.items():
         part = getattr(trainer, name)
         if part is None or callable(part) or isinstance(part, (Optimizer, Scheduler)):
@@ -44,10 +47,10 @@ def check_parts(trainer: Any) -> None:
         if name == "scheduler" and isinstance(part, Mapping):
             continue
         raise ConfigurationError(
-            f"{name}={part!r} can't be used",
+            f"{name}={shortened(part)} can't be used",
             expected=expected,
             received=type(part).__name__,
-            remedy=_named(name, part) if isinstance(part, str) else None,
+            remedy=_way(name, part),
             option=name,
         )
     if not isinstance(trainer.clip, Clip | None):
@@ -77,6 +80,18 @@ def _check_modes(trainer: Any) -> None:
             remedy="use bf16, or move it into the `step` of an optimizer",
             option="precision",
         )
+
+
+def _way(name: str, part: object) -> str | None:
+    """How something that can't be a part is given."""
+    if isinstance(part, str):
+        return _named(name, part)
+    if name == "model" and isinstance(part, Iterable):
+        return (
+            "several models: override `configure_model`, which returns them by name, and "
+            "`training_step`, in a subclass of `Trainer`"
+        )
+    return place_of(part)
 
 
 def _named(name: str, part: str) -> str | None:

@@ -26,6 +26,7 @@ from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.machine import randomness
 from trackside.models.compilation import compile_models
 from trackside.planning import checks, on_ranks
+from trackside.planning.own_steps import check_own_steps
 from trackside.planning.parts import check_closures, models_by_name
 from trackside.progress import RunLimit
 from trackside.run import Mode, Run
@@ -98,6 +99,7 @@ def assemble(
     events.fire(Callback.on_configure_start)
     made = models is None or training
     run.models = models_by_name(trainer.configure_model(run)) if made else dict(models or {})
+    check_own_steps(trainer, run.models)
     declared.join(trainer, run)
     run.data = sources = _sources(run, sets, batching)
     batch_limits.apply(run)

@@ -19,6 +19,7 @@ from trackside.config.text.problem import ExperimentError, Findings, Problem
 from trackside.data.loaders import Batching, is_cut_here
 from trackside.distributed.setup import RankInfo
 from trackside.errors import Interrupted, RegistrationError, Terminated, TracksideError
+from trackside.lifecycle.adoption import brings_steps
 from trackside.lifecycle.hooks import Callback
 from trackside.machine import randomness
 from trackside.outcome import Status
@@ -100,7 +101,7 @@ class Experiment:
         if self.seed is not None:
             arguments["seed"] = self.seed
         if self.model is not None:
-            arguments["model"] = self.make_model
+            arguments["model"] = self._model(findings)
         for section, blueprint in (("loss", self.loss), ("optimizer", self.optimizer)):
             if blueprint is not None:
                 arguments[section] = self._make(blueprint, findings)
@@ -130,6 +131,14 @@ class Experiment:
         if isinstance(self.model, Mapping):
             return {name: blueprint.build() for name, blueprint in self.model.items()}
         return None if self.model is None else self.model.build()
+
+    def _model(self, findings: Findings) -> Any:
+        """A function that makes the model; or a model with steps, which choose the trainer."""
+        if not (isinstance(self.model, Blueprint) and brings_steps(self.model.makes)):
+            return self.make_model
+        if self.seed is not None:
+            randomness.seed_everything(self.seed)
+        return self._make(self.model, findings)
 
     def make_data(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Data sets by name: those of `names`, or all.

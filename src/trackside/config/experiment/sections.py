@@ -23,6 +23,7 @@ from trackside.config.text.place import Path
 from trackside.config.text.problem import Findings
 from trackside.data.loaders import Batching
 from trackside.errors import did_you_mean, nearest
+from trackside.lifecycle.adoption import brings_steps
 from trackside.lifecycle.hooks import Callback
 from trackside.step.optimization import Scheduler
 from trackside.trainer import defaults
@@ -86,12 +87,13 @@ class Sections:
         trainer_class = self._trainer_class()
         keys = trainer_options(trainer_class)
         data, batching = self._data()
+        model = self._model(trainer_class)
         parts: dict[str, Any] = {
             "seed": self._fit("seed", int | None),
             "trainer_values": self._trainer(keys, set(data)),
-            "model": self._model(trainer_class),
+            "model": model,
             "loss": self._one("loss", kinds.LOSSES, called_later=2),
-            "optimizer": self._optimizer(),
+            "optimizer": self._optimizer(model),
             "metrics": self._metrics(),
             "callbacks": self._callbacks(),
             "evaluate": self._evaluate(set(data)),
@@ -189,11 +191,12 @@ class Sections:
             }
         return self._checked(value, path, kinds.MODELS, nn.Module)
 
-    def _optimizer(self) -> Blueprint | None:
+    def _optimizer(self, model: Any) -> Blueprint | None:
         value = self.value.get("optimizer")
         if value is None:
             trainer = self._trainer_class()
             own = trainer.configure_optimizers is not Trainer.configure_optimizers
+            own = own or (isinstance(model, Blueprint) and brings_steps(model.makes))
             if not own and "optimizer" not in self.misspelt:
                 self._add(
                     "there is no optimizer",

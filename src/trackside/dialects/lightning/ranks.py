@@ -1,4 +1,4 @@
-"""Ranks, as the views of `trainer`, its strategy and `pl_module` say them."""
+"""Ranks, as the views of `trainer`, its strategy and `pl_module` show them."""
 
 from __future__ import annotations
 

@@ -102,9 +102,12 @@ class ModuleSteps:
 
     # --- the life of a run ---------------------------------------------------------------------
 
-    def configure_callbacks(self) -> Iterable[Any]:
-        """The hooks of the module, before those of callbacks."""
-        return [self._hooks]
+    def configure_callbacks(self) -> Iterable[Any] | Mapping[str, Any]:
+        """The hooks of the module, before those of callbacks; then those of the trainer's class."""
+        own: Any = super().configure_callbacks()  # type: ignore[misc]
+        if isinstance(own, Mapping):
+            return {self._hooks.default_name: self._hooks, **own}
+        return [self._hooks, *own]
 
     def on_configure_start(self, run: Run) -> None:
         """Set the module and its data up; it sees its trainer from here on."""
@@ -128,6 +131,7 @@ class ModuleSteps:
         for name, data in self._sets.items():
             if isinstance(data, Later):
                 self._sets[name] = data.made((datamodule, module))
+        super().on_configure_start(run)  # type: ignore[misc]
 
     def _stage(self, run: Run) -> str:
         names = [name for name in self._sets if run.mode == "evaluate"]
@@ -135,6 +139,12 @@ class ModuleSteps:
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Tear the module and its data down, and let it go."""
+        try:
+            super().on_close(run, outcome)  # type: ignore[misc]
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = ()
@@ -144,7 +154,7 @@ class ModuleSteps:
         try:
             for part in (self.model, self._datamodule):
                 if part is not None:
-                    part.teardown(self._stage(run))
+                    part.teardown(self._stage(self._view.run))
         finally:
             vars(self.model).pop("log", None)
             self.model.trainer = None
@@ -153,6 +163,7 @@ class ModuleSteps:
         """Tell the module's data of an error, where it wants to know."""
         if self._datamodule is not None and hasattr(self._datamodule, "on_exception"):
             self._datamodule.on_exception(error)
+        super().on_exception(run, error)  # type: ignore[misc]
 
     # --- optimizers ----------------------------------------------------------------------------
 
@@ -274,6 +285,9 @@ def optimizer_step(steps: Any, run: Run, optimizer: Optimizer) -> None:
 BY_MODULE: Mapping[str, Any] = {"backward": backward, "optimizer_step": optimizer_step}
 """Steps that are the loop's own, unless the module overrides them."""
 
+STEPS = ("training_step", "evaluation_step", "predict_step", "configure_optimizers")
+"""Steps that are always the module's."""
+
 
 def trainer_class(kind: type, model: object) -> type | None:
     """A subclass of the trainer `kind` with the steps of `model`; None for other models.
@@ -294,7 +308,22 @@ def trainer_class(kind: type, model: object) -> type | None:
         return kind
     own = own_methods(model)
     steps = {name: step for name, step in BY_MODULE.items() if name in own}
+    _refuse_steps_of(kind, model, {*STEPS, *steps})
     return type(kind.__name__, (ModuleSteps, kind), {"__module__": kind.__module__, **steps})
+
+
+def _refuse_steps_of(kind: type, model: object, taken: set[str]) -> None:
+    """Refuse steps that a trainer's class has as well: those of the model are called."""
+    for cls in kind.__mro__:
+        ours = cls.__module__.partition(".")[0] in ("trackside", "builtins", "typing")
+        for name in () if ours else taken & vars(cls).keys():
+            raise ConfigurationError(
+                f"`{cls.__name__}.{name}` would never be called: the LightningModule "
+                f"`{type(model).__name__}` has its own steps",
+                remedy=f"move it into the module; or let it be a plain `nn.Module`, and "
+                f"`{cls.__name__}` have all steps",
+                option="model",
+            )
 
 
 def _is_module(kind: type) -> bool:

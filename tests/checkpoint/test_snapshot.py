@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from tests.checkpoint.states import equal, rank_state, small_state
-from trackside.checkpoint import snapshot as snapshots
+from trackside.checkpoint.host_buffers import HostBuffers
 from trackside.checkpoint.snapshot import (
-    HostBuffers,
-    allocate_for,
     size_estimate_bytes,
     take_snapshot,
 )
@@ -29,67 +26,6 @@ def test_a_snapshot_does_not_follow_what_the_loop_changes_in_place() -> None:
     assert equal(values(snapshot)["weight"], torch.zeros(3))
     assert equal(values(snapshot)["array"], torch.zeros(3, dtype=torch.float64))
     assert snapshot.state["history"] == [{"loss": 1.0}]  # type: ignore[index, call-overload]
-
-
-def test_the_next_snapshot_uses_the_same_memory() -> None:
-    buffers = HostBuffers()
-    state = small_state()
-    first = values(take_snapshot(state, None, buffers=buffers))
-    second = values(take_snapshot(state, None, buffers=buffers))
-    assert [t.data_ptr() for t in first.values()] == [t.data_ptr() for t in second.values()]
-
-
-def test_a_tensor_that_changed_its_shape_or_dtype_gets_new_memory() -> None:
-    buffers = HostBuffers()
-    for tensor in (torch.ones(2), torch.ones(3), torch.ones(3, dtype=torch.int64)):
-        assert equal(values(take_snapshot({"x": tensor}, None, buffers=buffers))["x"], tensor)
-
-
-def test_memory_of_a_tensor_that_is_gone_is_given_back() -> None:
-    buffers = HostBuffers()
-    take_snapshot({"x": torch.ones(2), "y": torch.ones(2)}, None, buffers=buffers)
-    take_snapshot({"y": torch.ones(2)}, None, buffers=buffers)
-    assert list(buffers._buffers) == ["y"]
-
-
-@pytest.fixture
-def slabs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the pieces of pinned memory that were asked for; the CPU counts as a device."""
-    sizes: list[int] = []
-
-    def some(count: int) -> torch.Tensor:
-        sizes.append(count)
-        return torch.empty(count, dtype=torch.uint8)
-
-    monkeypatch.setattr(snapshots, "pinned_bytes", some)
-    monkeypatch.setattr(snapshots, "WITH_PINNED_MEMORY", {"cpu"})
-    return sizes
-
-
-def test_memory_that_was_got_beforehand_holds_the_first_snapshot(slabs: list[int]) -> None:
-    buffers, state = HostBuffers(), {"x": torch.ones(3), "y": torch.ones(2, 5, dtype=torch.int64)}
-    allocate_for(state, 0, buffers)
-    copied = values(take_snapshot(state, None, buffers=buffers))
-    assert equal(copied, state)
-    assert len(slabs) == 1  # one piece for both, and none for the snapshot
-    assert len({tensor.untyped_storage().data_ptr() for tensor in copied.values()}) == 1
-
-
-def test_a_tensor_that_came_later_finds_room_beside_the_others(slabs: list[int]) -> None:
-    buffers = HostBuffers()
-    allocate_for({"x": torch.ones(3)}, 0, buffers)
-    state = {"x": torch.ones(3), "later": torch.full((4,), 2.0)}
-    assert equal(values(take_snapshot(state, None, buffers=buffers)), state)
-    assert len(slabs) == 1
-
-
-def test_a_tensor_larger_than_a_piece_has_one_of_its_own(
-    slabs: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshots, "_SLAB_BYTES", 64)
-    state = {"large": torch.ones(100), "small": torch.ones(2)}
-    assert equal(values(take_snapshot(state, None, buffers=HostBuffers())), state)
-    assert slabs == [400, 64]
 
 
 def test_turned_and_conjugated_tensors_are_copied_as_they_look() -> None:

@@ -22,6 +22,7 @@ TESTED_IN = {
     "by_hand/steps.py": "by_hand/test_attached.py",
     "callbacks/averaging/batch_norm.py": "callbacks/averaging/test_swa.py",
     "callbacks/evaluation/own_batches.py": "callbacks/evaluation/test_evaluate.py",
+    "callbacks/saving/state_of_run.py": "callbacks/saving/test_checkpoint.py",
     "resume/lightning_host.py": "resume/test_hosts.py",
     "resume/transformers_host.py": "resume/test_hosts.py",
     "schedule/grids.py": "schedule/test_forecast.py",

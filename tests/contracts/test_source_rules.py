@@ -137,7 +137,7 @@ def test_every_module_is_named_for_a_subject() -> None:
 NAMES_A_DEVICE = {
     "callbacks/performance/profiler.py": "its record of allocations is CUDA's",
     "callbacks/watching/device_stats.py": "pynvml asks NVIDIA's driver",
-    "checkpoint/snapshot.py": "the devices that copy to pinned memory by themselves",
+    "checkpoint/host_buffers.py": "the devices that copy to pinned memory by themselves",
     "data/prefetch.py": "the devices that copy while they compute",
     "machine/accelerator.py": "the module of such differences",
     "step/capturing.py": "graphs of whole steps, which torch offers for CUDA alone",

@@ -65,6 +65,14 @@ def test_all_of_it_can_be_switched_off(found: Found) -> None:
     assert set(found["switched off"]) <= {"written"}
 
 
+def test_the_process_that_writes_checkpoints_is_one_and_was_asked_for(found: Found) -> None:
+    heard = found["process"]
+    assert heard["process"] == [sys.executable]
+    assert set(heard) <= {"process", "thread", "written"}
+    threads = {re.sub(r" \d+$", "", name) for name in heard["thread"]}
+    assert threads == {"checkpoint of step", "memory for checkpoints"}
+
+
 def test_workers_are_the_processes_that_were_asked_for(found: Found) -> None:
     assert found["workers"]["process"] == ["os.fork"]
     assert set(found["workers"].get("socket", [])) <= {"AF_UNIX"}

@@ -13,11 +13,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trackside.checkpoint.delegation import WritePieces
 from trackside.checkpoint.errors import CheckpointWriteError
 from trackside.checkpoint.files import FileEntry, flush_folder, write_file
 from trackside.checkpoint.ledger import Entry, Ledger
@@ -82,6 +83,7 @@ def commit(
     ranks: Ranks,
     ledger: Ledger | None,
     records: RecordFile | None = None,
+    write: WritePieces | None = None,
 ) -> Saved:
     """Write a checkpoint. Called by every rank; each gets the same result or an error.
 
@@ -94,17 +96,22 @@ def commit(
         ranks: The processes that write it together.
         ledger: Of the run, on rank 0.
         records: The file of the run's records, on rank 0; needed where the state has a history.
+        write: Writes this rank's tensors; None: `storage.write_pieces`, in this thread.
 
     Raises:
         CheckpointWriteError: with the operating system's error as its cause.
     """
     started = time.perf_counter()
-    snapshot = _taken(snapshot, ranks)
+    taken = _taken(snapshot, ranks)
+
+    def write_part(folder: Path) -> _Part:
+        return _write_part(folder, taken, ranks.rank, records, write)
+
     if ranks.rank != 0:
-        path, sealed = _follow(snapshot, ranks)
+        path, sealed = _follow(write_part, ranks)
     else:
         assert ledger is not None, "rank 0 keeps the ledger"
-        path, sealed = _lead(snapshot, saving, root, run_id, sequence, ranks, ledger, records)
+        path, sealed = _lead(write_part, saving, root, run_id, sequence, ranks, ledger)
     manifest, _ = parse_manifest(sealed)
     return Saved(Path(path), manifest, time.perf_counter() - started)
 
@@ -123,14 +130,13 @@ def _taken(snapshot: Snapshot | Exception, ranks: Ranks) -> Snapshot:
 
 
 def _lead(
-    snapshot: Snapshot,
+    write_part: Callable[[Path], _Part],
     saving: Saving,
     root: Path,
     run_id: str,
     sequence: int,
     ranks: Ranks,
     ledger: Ledger,
-    records: RecordFile | None,
 ) -> tuple[str, bytes]:
     """Rank 0's way through a commit."""
     with contextlib.ExitStack() as stack:
@@ -143,7 +149,7 @@ def _lead(
 
         together(ranks, make)
         [folder] = made
-        parts = together(ranks, lambda: asdict(_write_part(folder.path, snapshot, 0, records)))
+        parts = together(ranks, lambda: asdict(write_part(folder.path)))
 
         def finish() -> tuple[str, bytes]:
             manifest = Manifest(
@@ -165,10 +171,10 @@ def _lead(
         return together(ranks, finish)[0]
 
 
-def _follow(snapshot: Snapshot, ranks: Ranks) -> tuple[str, bytes]:
+def _follow(write_part: Callable[[Path], _Part], ranks: Ranks) -> tuple[str, bytes]:
     """The way of the other ranks through a commit: the same three turns."""
     folder = Path(together(ranks, _listen)[0])
-    together(ranks, lambda: asdict(_write_part(folder, snapshot, ranks.rank)))
+    together(ranks, lambda: asdict(write_part(folder)))
     path, sealed = together(ranks, _listen)[0]
     return path, sealed
 
@@ -193,12 +199,16 @@ class _Part:
 
 
 def _write_part(
-    folder: Path, snapshot: Snapshot, rank: int, records: RecordFile | None = None
+    folder: Path,
+    snapshot: Snapshot,
+    rank: int,
+    records: RecordFile | None,
+    write: WritePieces | None,
 ) -> _Part:
     """Write one rank's files, each flushed."""
     from trackside.checkpoint.storage import write_pieces  # noqa: PLC0415 - start-up time
 
-    files = write_pieces(folder, snapshot.pieces, rank)
+    files = (write or write_pieces)(folder, snapshot.pieces, rank)
     if rank == 0:
         files.append(write_file(folder / STATE_NAME, _json(snapshot.state)))
     if snapshot.history is not None:
@@ -208,7 +218,7 @@ def _write_part(
         files.append(write_file(folder / rank_file_name(rank), _json(snapshot.rank_state)))
     held = {
         piece.key: (piece.tensor.numel(), math.prod(piece.whole_shape))
-        for piece in snapshot.pieces
+        for piece in snapshot.shards  # all others are whole
         if tuple(piece.tensor.shape) != piece.whole_shape
     }
     return _Part(tuple(files), held)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trackside.checkpoint.errors import UnsavableStateError
+from trackside.checkpoint.host_buffers import HostBuffers
 from trackside.checkpoint.splitting import Json, Split, split
 from trackside.checkpoint.tensors import Piece, is_sharded, local_part, offsets_of_part
 from trackside.history import HistorySnapshot
 
-_log = logging.getLogger(__name__)
-
-# Devices whose copies to pinned memory run by themselves, in the order of their stream.
-WITH_PINNED_MEMORY = frozenset({"cuda", "xpu"})
+_GROWTH_BYTES = 2**20
+"""Room for what the state had not before the first step, beside the large parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,104 +49,6 @@ class Snapshot:
     def size_bytes(self) -> int:
         """Bytes of this rank's tensors."""
         return sum(piece.size_bytes for piece in self.pieces)
-
-
-_SLAB_BYTES = 2**28
-"""Pinned memory comes in pieces of this size: torch rounds each up to a power of two, and a piece
-for every tensor would take a third more."""
-_ALIGNMENT = 512
-
-
-class _PinnedMemory:
-    """Room for tensors in memory that a device writes to by itself."""
-
-    def __init__(self) -> None:
-        self._slab: Tensor | None = None
-        self._used = 0
-
-    def room_for(self, source: Tensor) -> Tensor:
-        """Memory of the shape and dtype of `source`."""
-        size = source.nbytes
-        if self._slab is None or self._used + size > self._slab.nbytes:
-            self._slab, self._used = pinned_bytes(max(size, _SLAB_BYTES)), 0
-        part = self._slab[self._used : self._used + size]
-        self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
-        return part.view(source.dtype).view(source.shape)
-
-
-def pinned_bytes(count: int) -> Tensor:
-    """So many bytes of pinned memory."""
-    return torch.empty(count, dtype=torch.uint8, pin_memory=True)
-
-
-@final
-class HostBuffers:
-    """Host memory for one snapshot, used again for the next: pinned where a device copies to it.
-
-    Getting memory from the operating system costs more than filling it (pinned: thirty times as
-    much), so that `allocate` gets it before the first snapshot, beside the loop.
-    """
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Tensor] = {}
-        self._memory = _PinnedMemory()
-        self._cannot_pin = False
-        self._allocating: threading.Thread | None = None
-
-    def allocate(self, tensors: Mapping[str, Tensor]) -> None:
-        """Begin to get the memory for those of `tensors` that a device holds; returns at once."""
-        there = {key: t for key, t in tensors.items() if t.device.type in WITH_PINNED_MEMORY}
-        if not there or self._allocating is not None:
-            return
-        # Shapes only: the thread must not keep tensors that the loop drops meanwhile.
-        shapes = {key: torch.empty_like(t, device="meta") for key, t in there.items()}
-        thread = threading.Thread(
-            target=self._allocate_all, args=(shapes,), name="memory for checkpoints", daemon=True
-        )
-        thread.start()
-        self._allocating = thread
-
-    def _allocate_all(self, shapes: Mapping[str, Tensor]) -> None:
-        for key, shape in shapes.items():
-            self._buffers[key] = self._allocate(shape, pinned=True)
-
-    @torch.no_grad()
-    def copy(
-        self, tensors: Mapping[str, Tensor]
-    ) -> tuple[Mapping[str, Tensor], tuple[torch.Event, ...]]:
-        """The tensors with their values copied here, and what to wait for before they are read."""
-        if self._allocating is not None:
-            self._allocating.join()
-        former, self._buffers = self._buffers, {}
-        buffers: list[Tensor] = []
-        sources: list[Tensor] = []
-        streams: dict[torch.device, torch.Stream] = {}
-        for key, source in tensors.items():
-            buffer = former.get(key)
-            if buffer is None or buffer.dtype is not source.dtype or buffer.shape != source.shape:
-                buffer = self._allocate(source, pinned=source.device.type in WITH_PINNED_MEMORY)
-            self._buffers[key] = buffer
-            if source.is_cpu:
-                buffers.append(buffer)
-                sources.append(source)
-                continue
-            asynchronous = buffer.is_pinned()
-            buffer.copy_(source, non_blocking=asynchronous)
-            if asynchronous and source.device not in streams:
-                streams[source.device] = torch.accelerator.current_stream(source.device)
-        if sources:
-            torch._foreach_copy_(buffers, sources)
-        # What the loop queues after this moment runs after the copies, on the same stream.
-        return self._buffers, tuple(stream.record_event() for stream in streams.values())
-
-    def _allocate(self, source: Tensor, *, pinned: bool) -> Tensor:
-        if pinned and not self._cannot_pin and source.nbytes:
-            try:
-                return self._memory.room_for(source)
-            except RuntimeError as error:
-                self._cannot_pin = True
-                _log.warning("no more pinned memory, saving copies through ordinary: %s", error)
-        return torch.empty(source.shape, dtype=source.dtype)
 
 
 def take_snapshot(
@@ -188,9 +87,32 @@ def take_snapshot(
     )
 
 
-def allocate_for(state: Any, rank: int, buffers: HostBuffers) -> None:
-    """Begin to get the host memory that a snapshot of `state` will take; returns at once."""
-    buffers.allocate(_of_this_rank(split(state), split(None), rank)[0])
+def allocate_for(
+    state: Mapping[str, Any],
+    rank: int,
+    buffers: HostBuffers,
+    parts_bytes: Mapping[str, int] | None = None,
+) -> None:
+    """Begin to get the host memory that a snapshot will take; returns at once.
+
+    Args:
+        state: The parts of the state that hold most tensors.
+        rank: This rank.
+        buffers: Whose memory it is.
+        parts_bytes: Of the whole state, see `parts_bytes_of`.
+    """
+    others = sum(size for part, size in (parts_bytes or {}).items() if part not in state)
+    tensors = _of_this_rank(split(state), split(None), rank)[0]
+    buffers.allocate(tensors, reserve_bytes=others + _GROWTH_BYTES)
+
+
+def parts_bytes_of(state: Any) -> dict[str, int]:
+    """Bytes of the tensors in each part of a state: under each of its keys."""
+    sizes: dict[str, int] = {}
+    for key, tensor in split(state).tensors.items():
+        part = key.partition(".")[0]
+        sizes[part] = sizes.get(part, 0) + local_part(tensor).nbytes
+    return sizes
 
 
 def _of_this_rank(shared: Split, own: Split, rank: int) -> tuple[dict[str, Tensor], list[Piece]]:

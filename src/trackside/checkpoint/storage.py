@@ -54,13 +54,19 @@ def write_pieces(folder: Path, pieces: Sequence[Piece], rank: int) -> list[FileE
     """
     if not pieces:
         return []
-    # As safetensors orders them: by alignment, then by name.
-    ordered = sorted(pieces, key=lambda piece: (-piece.stored()[0].itemsize, piece.key))
+    header, ordered = header_and_order(pieces)
     with DigestWriter(folder / shard_file_name(rank + 1)) as file:
-        file.write(_header(ordered))
+        file.write(header)
         for piece in ordered:
             file.write(piece.bytes_view())
         return [file.finish()]
+
+
+def header_and_order(pieces: Sequence[Piece]) -> tuple[bytes, list[Piece]]:
+    """The beginning of the file that holds these pieces, and the order of their values after it."""
+    # As safetensors orders them: by alignment, then by name.
+    ordered = sorted(pieces, key=lambda piece: (-piece.stored()[0].itemsize, piece.key))
+    return _header(ordered), ordered
 
 
 def shard_file_name(index: int) -> str:

@@ -8,12 +8,20 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
 from trackside.checkpoint.commit import Saved, Saving, commit
+from trackside.checkpoint.delegation import (
+    WriterChoice,
+    WriterProcess,
+    check_choice,
+    shared_from_bytes,
+)
 from trackside.checkpoint.files import explain, flush_folder
+from trackside.checkpoint.host_buffers import HostBuffers
 from trackside.checkpoint.ledger import Ledger
 from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import is_run_id
@@ -23,9 +31,9 @@ from trackside.checkpoint.record_file import RecordFile
 from trackside.checkpoint.retention import Retention
 from trackside.checkpoint.selection import Candidate, candidates
 from trackside.checkpoint.snapshot import (
-    HostBuffers,
     Snapshot,
     allocate_for,
+    parts_bytes_of,
     size_estimate_bytes,
     take_snapshot,
 )
@@ -89,8 +97,11 @@ class CheckpointWriter:
     Args:
         root: Folder of the checkpoints; made if it doesn't exist.
         run_id: Of the run; a resumed run passes that of its checkpoint's manifest.
-        background: Whether to write in a thread. False writes before `save` returns, without a
-            second copy of the state in host memory.
+        background: Whether to write in the background. False writes before `save` returns, without
+            a second copy of the state in host memory.
+        writer: Which background writes the tensors: a thread of this process, another process that
+            is started once and ends with `end`, or by `auto` the process where this rank's tensors
+            have 32 MB or more. All else is written by a thread in any case.
         retention: Which checkpoints stay; applied after each save, on rank 0.
         resumed_from: Folder of the checkpoint that the run goes on from. Retention doesn't delete
             it before a newer one of this run verifies.
@@ -107,6 +118,7 @@ class CheckpointWriter:
         run_id: str,
         *,
         background: bool = True,
+        writer: WriterChoice = "auto",
         retention: Retention = KEEP_ALL,
         resumed_from: str | Path | None = None,
         ranks: Ranks = SINGLE_RANK,
@@ -117,6 +129,7 @@ class CheckpointWriter:
                 expected="1 to 64 letters, digits, `_` or `-`",
                 option="run_id",
             )
+        check_choice(writer, background=background)
         self.root = local_path(root, "root").absolute()
         self.run_id = run_id
         self.notes: tuple[str, ...] = ()
@@ -125,7 +138,10 @@ class CheckpointWriter:
         """How long `save` and `close` waited for a save under way, altogether."""
         self._retention = retention
         self._ranks = ranks
-        self._buffers = HostBuffers() if background else None
+        self._process = WriterProcess(alone=ranks.size == 1)
+        shared = shared_from_bytes(writer)
+        self._buffers = HostBuffers(shared, self._process.start) if background else None
+        self._parts_bytes: dict[str, int] = {}
         self._ledger: Ledger | None = None
         self._records: RecordFile | None = None
         self._sequence = 0
@@ -155,20 +171,21 @@ class CheckpointWriter:
             UnsavableStateError: names each leaf that can't be saved.
         """
         size_bytes = size_estimate_bytes(state, rank_state)
+        self._parts_bytes = parts_bytes_of(state)
         # Here and not beside the steps: an import holds the interpreter's lock.
         import trackside.checkpoint.storage  # noqa: F401, PLC0415
 
         return SizeEstimate(size_bytes, shutil.disk_usage(self.root).free)
 
-    def allocate(self, state: Any) -> None:
-        """Get the host memory for saves of tensors on a device, beside the loop.
+    def allocate(self, state: Mapping[str, Any]) -> None:
+        """Get the host memory for saves, and start the process that writes them, beside the loop.
 
         Args:
             state: The part of what will be given to `save` that holds most tensors, as it is after
                 the first step, when the optimizers have their own.
         """
         if self._buffers is not None:
-            allocate_for(state, self._ranks.rank, self._buffers)
+            allocate_for(state, self._ranks.rank, self._buffers, self._parts_bytes)
 
     def save(self, state: Any, saving: Saving, *, rank_state: Any = None) -> None:
         """Save a checkpoint; `poll` says when it is there.
@@ -245,6 +262,7 @@ class CheckpointWriter:
     def end(self) -> None:
         """After the last save: give up what only further saves would need."""
         self._wait()
+        self._process.end()
         if self._records is not None:
             self._records.discard()
 
@@ -308,6 +326,7 @@ class CheckpointWriter:
                 ranks=self._ranks,
                 ledger=self._ledger,
                 records=self._records,
+                write=self._process.write,
             )
             pruned = self._prune()
         except BaseException as error:  # raised by the next call in the loop's thread
@@ -316,7 +335,8 @@ class CheckpointWriter:
         blocked = job.seconds_blocked
         if blocked is None:
             blocked = time.perf_counter() - job.started
-        saved = replace(saved, deleted=pruned.deleted, notes=pruned.notes)
+        notes = (*self._process.take_notes(), *pruned.notes)
+        saved = replace(saved, deleted=pruned.deleted, notes=notes)
         self._saved.append(replace(saved, seconds_blocked=blocked))
 
     def _prune(self) -> Pruned:

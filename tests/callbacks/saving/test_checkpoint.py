@@ -17,11 +17,11 @@ from torch.utils.data import TensorDataset
 
 from trackside import Callback, Result, Run, Settings, Trainer
 from trackside.callbacks import BestCheckpoint, Checkpoint, SaveWeights, TerminateOnNonFinite
-from trackside.callbacks.saving import checkpoint as checkpoints
 from trackside.checkpoint import (
     CheckpointWriter,
     Retention,
     Saving,
+    host_buffers,
     open_checkpoint,
     snapshot,
     writer,
@@ -63,8 +63,7 @@ def saved(folder: str = "run/checkpoints") -> list[str]:
 def test_host_memory_for_the_first_save_is_got_after_the_first_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(snapshot, "WITH_PINNED_MEMORY", {"cpu"})
-    monkeypatch.setattr(checkpoints, "WITH_PINNED_MEMORY", {"cpu"})
+    monkeypatch.setattr(host_buffers, "WITH_PINNED_MEMORY", {"cpu"})
     pieces: list[int] = []
 
     def some(count: int) -> torch.Tensor:
@@ -79,7 +78,7 @@ def test_host_memory_for_the_first_save_is_got_after_the_first_step(
             seen.append(len(pieces))
 
     seen: list[int] = []
-    monkeypatch.setattr(snapshot, "pinned_bytes", some)
+    monkeypatch.setattr(host_buffers, "pinned_bytes", some)
     train({"saving": Checkpoint("8 steps"), "look": Look()})
 
     assert seen == [0, *[1] * 7]

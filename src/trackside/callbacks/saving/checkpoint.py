@@ -7,12 +7,10 @@ import errno
 import logging
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
-import torch
-
+from trackside.callbacks.saving.state_of_run import check_finite, metrics_of_this_step, stand
 from trackside.checkpoint import (
     CheckpointWriteError,
     CheckpointWriter,
@@ -20,20 +18,18 @@ from trackside.checkpoint import (
     SizeEstimate,
 )
 from trackside.checkpoint.commit import Saved, Saving
+from trackside.checkpoint.delegation import WriterChoice, check_choice
 from trackside.checkpoint.saver import Saver
-from trackside.checkpoint.snapshot import WITH_PINNED_MEMORY
-from trackside.errors import CheckpointError, ConfigurationError, NonFiniteError
+from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.machine.paths import local_path
-from trackside.models.naming import prefix
 from trackside.outcome import Outcome
 from trackside.run import Rollback, Run
 from trackside.run_folder.inside import folder_inside
 from trackside.schedule import Schedule
 from trackside.step.began_infinite import began_infinite
-from trackside.step.precision import non_finite
 from trackside.vocabulary.renamed import refuses_old_names
 
 logger = logging.getLogger("trackside")
@@ -70,15 +66,20 @@ class Checkpoint(PeriodicCallback, Saver):
             evaluation is repeated after a resume. An error in a step saves nothing, because half a
             step can't be resumed exactly; nor does an evaluation of several ranks.
         folder: Where, below the run's folder.
-        background: Whether a thread writes while training goes on. The loop waits for a copy in
-            host memory only.
+        background: Whether it is written while training goes on. The loop waits for a copy in host
+            memory only.
+        writer: What writes the tensors in the background: a `thread`, or a `process` that is
+            started once, after the first step, and takes no time of the interpreter that trains.
+            `auto` takes the process where a rank's tensors in host memory have 32 MB or more: below
+            that a thread is as fast. Tensors that an accelerator holds are written by the thread.
         on_save_error: `raise` ends the run when a checkpoint can't be saved, whatever the reason:
             the disk, memory, weights that aren't finite, state that can't be saved. `warn` goes on
             and tries again when the next one is due, and so does `on_error: warn`. The former
             checkpoints stay whole in any case.
 
     Raises:
-        ConfigurationError: `keep_best` without `monitor`, or the other way round.
+        ConfigurationError: `keep_best` without `monitor`, or the other way round; `writer` without
+            `background`.
 
     Example:
         >>> Checkpoint(every="10 minutes", keep_last=2, keep_best=1, monitor="val/loss")
@@ -102,6 +103,7 @@ class Checkpoint(PeriodicCallback, Saver):
         save_on_failure: bool = True,
         folder: str = "checkpoints",
         background: bool = True,
+        writer: WriterChoice = "auto",
         on_save_error: Literal["raise", "warn"] = "raise",
     ) -> None:
         super().__init__(every)
@@ -111,6 +113,7 @@ class Checkpoint(PeriodicCallback, Saver):
                 expected="'raise' or 'warn'",
                 option="on_save_error",
             )
+        check_choice(writer, background=background)
         if not min_seconds >= 0:
             raise ConfigurationError(
                 f"min_seconds={min_seconds!r} can't be used",
@@ -124,6 +127,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self.save_on_failure = save_on_failure
         self.folder = str(local_path(folder, "folder"))
         self.background = background
+        self.writer = writer
         self.on_save_error = on_save_error
         self.size: SizeEstimate | None = None
         """Bytes of one checkpoint, and free bytes; known once training starts."""
@@ -178,6 +182,7 @@ class Checkpoint(PeriodicCallback, Saver):
             self.root(run),
             run.id,
             background=self.background,
+            writer=self.writer,
             retention=self.retention,
             resumed_from=run.resumed_from,
             ranks=run.world.beside(),
@@ -185,7 +190,7 @@ class Checkpoint(PeriodicCallback, Saver):
         for note in self._writer.notes:
             logger.info("%s", note)
         self.size = self._writer.prepare(shared, own)
-        self._lacks_memory = self.background and run.device.type in WITH_PINNED_MEMORY
+        self._lacks_memory = self.background
         self.needs_attention = self._lacks_memory
         if self.size.free_bytes < 2 * self.size.size_bytes:
             logger.warning(
@@ -250,13 +255,13 @@ class Checkpoint(PeriodicCallback, Saver):
     def on_stop(self, run: Run, reason: str) -> None:
         # At the stop itself: what is recorded of an epoch that was cut short, or done for the end,
         # would be in the way of a run that goes on.
-        if self.at_end and self._saved_at != _stand(run):
+        if self.at_end and self._saved_at != stand(run):
             run.save(f"the stop: {reason}")
 
     def on_fit_end(self, run: Run) -> None:
         super().on_fit_end(run)
         asked = any(request.kind == "save" for request in run.requests)
-        if self.at_end and not asked and self._saved_at != _stand(run):
+        if self.at_end and not asked and self._saved_at != stand(run):
             run.save("the end of training")
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
@@ -273,7 +278,7 @@ class Checkpoint(PeriodicCallback, Saver):
         except Exception as error:  # of any kind: out of memory, no thread, a state, a disk
             self._failed(error)
         else:
-            self._saved_at, self._saved_seconds = _stand(run), run.progress.seconds
+            self._saved_at, self._saved_seconds = stand(run), run.progress.seconds
         if self.waits:
             self.finish_saves(run)
 
@@ -286,14 +291,14 @@ class Checkpoint(PeriodicCallback, Saver):
         reason: str,
     ) -> None:
         progress = run.progress
-        _check_finite(run, shared["models"], self._began_infinite)
-        stand = _stand(run)
-        at_this_step, same = self._saved_at[0] == stand[0], self._saved_at[2] == stand[2]
+        check_finite(run, shared["models"], self._began_infinite)
+        now = stand(run)
+        at_this_step, same = self._saved_at[0] == now[0], self._saved_at[2] == now[2]
         saving = Saving(
             step=progress.steps_completed,
             progress=progress.state_dict(),
             # Measured with other weights, when they have been changed since, say for the end.
-            metrics={} if at_this_step and not same else _metrics_of_this_step(run),
+            metrics={} if at_this_step and not same else metrics_of_this_step(run),
             reason=reason,
             pinned=self._pinned_step == progress.steps_completed,
             again=at_this_step and same,
@@ -316,7 +321,10 @@ class Checkpoint(PeriodicCallback, Saver):
             self._lacks_memory = False
             models = {name: model.state_dict() for name, model in run.models.items()}
             optimizers = {name: one.state_dict() for name, one in run.optimizers.items()}
-            self._writer.allocate({"models": models, "optimizers": optimizers})
+            try:
+                self._writer.allocate({"models": models, "optimizers": optimizers})
+            except Exception as error:  # as in a save, which would meet the same
+                self._failed(error)
 
     def finish_saves(self, run: Run) -> None:
         """Wait for the checkpoint that is being written, and report it."""
@@ -353,48 +361,3 @@ class Checkpoint(PeriodicCallback, Saver):
         if self._writer is not None:
             self._writer.end()
         self._writer = None
-
-
-def _stand(run: Run) -> tuple[int, int, int]:
-    """Position of the run: steps, epochs, and how often torch saw weights changed in place."""
-    weights = (tensor for model in run.models.values() for tensor in model.parameters())
-    changes = sum(tensor._version for tensor in weights)
-    return run.progress.steps_completed, run.progress.epochs_closed, changes
-
-
-def _metrics_of_this_step(run: Run) -> dict[str, float]:
-    """Metrics that were logged of the current weights."""
-    values: dict[str, float] = {}
-    for index in range(len(run.history) - 1, -1, -1):
-        record = run.history[index]
-        if record.step != run.progress.steps_completed:
-            break
-        values = {**record.values, **values}
-    return values
-
-
-def _check_finite(
-    run: Run, models: dict[str, dict[str, Any]], began_infinite: Mapping[str, Collection[str]]
-) -> None:
-    """Refuse to save weights that are NaN or infinite: they must never be the newest, or the best.
-
-    Raises:
-        NonFiniteError: On all ranks alike; names the step and the tensors.
-    """
-    bad = non_finite(
-        (prefix(name, models) + key, value)
-        for name, state in models.items()
-        for key, value in state.items()
-        if isinstance(value, torch.Tensor) and key not in began_infinite.get(name, ())
-    )
-    # Of shards, each rank has seen its own.
-    found = dict.fromkeys(name for names in run.world.gather(bad) for name in names)
-    if found:
-        shown = [repr(name) for name in list(found)[:5]]
-        raise NonFiniteError(
-            f"the weights after step {run.progress.steps_completed} are not finite and were not "
-            "saved",
-            received=", ".join(shown) + (f", and {len(found) - 5} more" if len(found) > 5 else ""),
-            remedy="resume from the last checkpoint with a lower learning rate or "
-            "clipping; `TerminateOnNonFinite` stops before such an update",
-        )

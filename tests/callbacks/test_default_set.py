@@ -80,6 +80,7 @@ def test_only_history_checkpoints_and_provenance_are_written_into_the_runs_folde
     others = [path for path in written if path.parts[:2] != ("run", "checkpoints")]
     others = [path for path in others if path.name != "changes.diff"]  # where git finds some
     assert sorted(path.name for path in others) == [
+        "defaults.json",
         "environment.json",
         "history.jsonl",
         "journal.jsonl",

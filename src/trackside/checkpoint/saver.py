@@ -23,6 +23,8 @@ class Saver(ABC):
     save_on_failure: bool = False
     """Whether to save when an evaluation or a callback fails, before the error ends the run."""
 
+    blocked_seconds: float = 0.0
+    """How long saves have kept the loop so far: copying, and waiting for the former one."""
     min_seconds: float = 0.0
     """How old the last checkpoint must be for the next to be due at an epoch's end."""
     waits: bool = False

@@ -80,7 +80,7 @@ def report(
 
         found = configurations([local_path(folder, "RUN") for folder in folders])
         read = _reader(found, with_changes)
-        runs = read()
+        runs = read(())
         page = None
         if live:
             _serve(read, port, title, browse)
@@ -101,14 +101,22 @@ def report(
 
 def _reader(
     found: dict[Path, dict[str, Any]], with_changes: bool
-) -> Callable[[], list[ReportedRun]]:
+) -> Callable[[Sequence[ReportedRun]], list[ReportedRun]]:
     from trackside.callbacks.reporting.report_page.reading import read_run
 
     names = _names(list(found))
 
-    def read() -> list[ReportedRun]:
+    def read(before: Sequence[ReportedRun]) -> list[ReportedRun]:
+        """The runs; of those that were read before, only what has come since."""
+        known = {one.folder: one for one in before}
         return [
-            read_run(folder, name=name, configuration=configuration, with_changes=with_changes)
+            read_run(
+                folder,
+                name=name,
+                configuration=configuration,
+                with_changes=with_changes,
+                before=known.get(folder),
+            )
             for name, (folder, configuration) in zip(names, found.items(), strict=True)
         ]
 
@@ -140,7 +148,10 @@ def _counted(runs: Sequence[ReportedRun]) -> str:
 
 
 def _serve(
-    read: Callable[[], list[ReportedRun]], port: int, title: str | None, browse: bool
+    read: Callable[[Sequence[ReportedRun]], list[ReportedRun]],
+    port: int,
+    title: str | None,
+    browse: bool,
 ) -> None:
     from trackside.callbacks.reporting.report_page.serving import ReportServer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 CONFIGURATION = "config.yaml"
 SETTINGS = "settings.json"
+DEFAULTS = "defaults.json"
 ENVIRONMENT = "environment.json"
 CHANGES = "changes.diff"
 OUTCOME = "outcome.json"

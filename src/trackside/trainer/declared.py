@@ -14,6 +14,7 @@ from trackside.lifecycle.adoption import adopt, original
 from trackside.lifecycle.collection import CallbackCollection, name_for
 from trackside.run import Run
 from trackside.trainer.current_model import given
+from trackside.trainer.default_settings import default_settings
 from trackside.trainer.defaults import add_non_finite, collect
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def collect_for(
     declared = _pairs(trainer.configure_callbacks(), "configure_callbacks")
     if isinstance(trainer.model, nn.Module):
         declared += declared_by(trainer.model)
-    found = collect(callbacks, trainer.run_class, defaults=defaults, declared=declared)
+    found = collect(
+        callbacks,
+        trainer.run_class,
+        defaults=defaults,
+        declared=declared,
+        settings=default_settings(type(trainer)),
+    )
     add_non_finite(found, trainer.settings.non_finite)
     found.check_requirements_of(trainer, "trainer")
     return found

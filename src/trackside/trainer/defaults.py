@@ -44,10 +44,18 @@ def collect(
     *,
     defaults: bool,
     declared: Iterable[tuple[str | None, Any]] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> CallbackCollection:
     """The given callbacks after the default ones and those that trainer and model declare.
 
     Both give way to a given callback of their class or their name; a name given as None is removed.
+
+    Args:
+        callbacks: Those that are given.
+        run_class: The kind of run that they see.
+        defaults: Whether the default ones are among them.
+        declared: Those of trainer and model, by name.
+        settings: Defaults of the trainer's settings, for those who write them down.
 
     Raises:
         ConfigurationError: It is a single one; or a name is to be removed, and no default has it.
@@ -84,8 +92,9 @@ def collect(
         for name, (module, class_name) in (DEFAULTS.items() if defaults else ())
         if name not in gone
     ]
+    options = {**_OPTIONS, "provenance": {"defaults": settings}}
     defaults_left = [
-        (name, kind(**_OPTIONS.get(name, {}))) for name, kind in kinds if kind not in classes
+        (name, kind(**options.get(name, {}))) for name, kind in kinds if kind not in classes
     ]
     collection = CallbackCollection(run_class=run_class)
     collection.extend([*defaults_left, *((name, one) for _, name, one in own), *given])

@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -15,13 +15,22 @@ from typing import Any, final
 from trackside.callbacks.reporting.decisions import decisions_of
 from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.journal import Journal, now
+from trackside.callbacks.reporting.phases import Phases
+from trackside.checkpoint import candidates
 from trackside.errors import printable
 from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
-from trackside.run import Run
+from trackside.run import Evaluation, Run
 from trackside.run_folder.inside import replace_inside
-from trackside.run_folder.names import CHANGES, CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
+from trackside.run_folder.names import (
+    CHANGES,
+    CONFIGURATION,
+    DEFAULTS,
+    ENVIRONMENT,
+    OUTCOME,
+    SETTINGS,
+)
 from trackside.secret import as_written
 from trackside.vocabulary.directions import direction
 
@@ -35,16 +44,19 @@ class Provenance(RankZeroCallback):
     `config.yaml` has the whole configuration of a run from a file, merged and filled in: it can be
     run again. `settings.json` has those of a run made in Python, and the function that made it,
     where that was marked with `@trackside.program`: the run can then be resumed and evaluated from
-    the command line.
+    the command line. `defaults.json` has the defaults of the options of both, those that were left
+    as they are among them, so that a report can mark what differs.
     `environment.json` has Python, the machine, the versions of all packages, and the git commit;
     `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
     ended, its best values, the time that each callback took, and updates that were not made; it is
     not there while the run goes on, and after a kill. `journal.jsonl` has a line for each session
-    (a resume begins another), its end, and each warning.
+    (a resume begins another), its end, each warning, and each checkpoint that was written or
+    deleted, with the seconds that each phase has taken so far.
 
     Args:
         configuration: The configuration as YAML; None for a run that was made in Python.
         search_path: Folders of its files, where the modules that it names may lie.
+        defaults: Defaults of its options, nested as the configuration is.
 
     Example:
         >>> Provenance()
@@ -55,11 +67,19 @@ class Provenance(RankZeroCallback):
     runs_in = ("fit",)
     on_error = "warn"  # what is lost is a note about the run, not the run
 
-    def __init__(self, configuration: str | None = None, search_path: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        configuration: str | None = None,
+        search_path: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         self.configuration = configuration
         self.search_path = tuple(search_path)
+        self.defaults = dict(defaults or {})
         self._journal: Journal | None = None
         self._git: GitState | None = None
+        self._phases = Phases()
+        self._checkpoints: dict[str, Path] = {}
 
     def __repr__(self) -> str:
         return "Provenance()" if self.configuration is None else "Provenance(...)"
@@ -67,17 +87,22 @@ class Provenance(RankZeroCallback):
     def on_attach(self, run: Run) -> None:
         """Let git answer while the run is set up."""
         self._git = GitState(Path.cwd())
+        self._phases = Phases()
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
+        self._phases.training_begins(run)
         (run.directory / OUTCOME).unlink(missing_ok=True)
         self._journal = _begun(run)
+        self._checkpoints = _kept_before(run)
         if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
         if self.configuration is None:
             replace_inside(run.directory, SETTINGS, json.dumps(dict(run.config), indent=2) + "\n")
         else:
             replace_inside(run.directory, CONFIGURATION, self.configuration)
+        if self.defaults:
+            replace_inside(run.directory, DEFAULTS, json.dumps(self.defaults, indent=2) + "\n")
         commit, changes = self._git.read() if self._git is not None else (None, "")
         environment = describe_environment(commit, changes)
         environment["search_path"] = list(self.search_path)
@@ -89,6 +114,29 @@ class Provenance(RankZeroCallback):
         if self._journal is not None:
             self._journal.step = record.step
 
+    def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        self._phases.evaluation_begins(run)
+
+    def on_evaluation_end(self, run: Run, evaluation: Evaluation) -> None:
+        self._phases.evaluation_ends(run)
+
+    def on_checkpoint_saved(self, run: Run, checkpoint: Path) -> None:
+        """Write that there is one more, and which are gone since the last."""
+        if self._journal is None:
+            return
+        phases = self._phases.seconds(run)
+        self._journal.write("checkpoint", name=checkpoint.name, phases=phases)
+        for name, path in list(self._checkpoints.items()):
+            if not path.is_dir():
+                del self._checkpoints[name]
+                self._journal.write("deleted", name=name)
+        self._checkpoints[checkpoint.name] = checkpoint
+
+    def on_fit_end(self, run: Run) -> None:
+        """Write the time of each phase, for reports that are made before the end."""
+        if self._journal is not None:
+            self._journal.write("phases", phases=self._phases.seconds(run))
+
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Write how it ended."""
         if self._git is not None:
@@ -98,7 +146,8 @@ class Provenance(RankZeroCallback):
         if journal is not None:
             journal.step = outcome.step
             reason, asked_by = printable(outcome.reason), outcome.asked_by
-            journal.end({"status": outcome.status.value, "reason": reason, "asked_by": asked_by})
+            ended = {"status": outcome.status.value, "reason": reason, "asked_by": asked_by}
+            journal.end({**ended, "phases": self._phases.seconds(run)})
         if not (run.directory / ENVIRONMENT).is_file():
             return
         written = {
@@ -133,6 +182,13 @@ def _begun(run: Run) -> Journal | None:
         logger.warning("the run has no journal of its sessions and warnings: %s", error)
         return None
     return journal
+
+
+def _kept_before(run: Run) -> dict[str, Path]:
+    """Checkpoints of earlier sessions, by name."""
+    if run.saver is None or run.resumed_from is None:
+        return {}
+    return {one.path.name: one.path for one in candidates(run.saver.root(run), run_id=run.id)}
 
 
 def describe_environment(commit: str | None, changes: str) -> dict[str, Any]:

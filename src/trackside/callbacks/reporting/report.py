@@ -6,11 +6,8 @@ from typing import final
 
 from trackside.callbacks.reporting.decisions import decisions_of
 from trackside.callbacks.reporting.report_page.page import render
-from trackside.callbacks.reporting.report_page.reading import (
-    UNFINISHED,
-    ReportedRun,
-    read_run,
-)
+from trackside.callbacks.reporting.report_page.reading import ReportedRun, read_run
+from trackside.callbacks.reporting.report_page.sessions import UNFINISHED
 from trackside.errors import ConfigurationError, printable
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.machine.paths import local_path

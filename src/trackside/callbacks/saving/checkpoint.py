@@ -340,7 +340,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self.poll(run)
 
     def _announce(self, run: Run, saved: Saved) -> None:
-        self.last = saved.path
+        self.last, self.blocked_seconds = saved.path, self.blocked_seconds + saved.seconds_blocked
         for note in saved.notes:
             logger.warning("%s", note)
         run.emit(Callback.on_checkpoint_saved, saved.path)

@@ -8,7 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -149,12 +149,15 @@ def _arguments(docstring: str) -> dict[str, str]:
 def attributes_of(target: type) -> dict[str, Option]:
     """Annotated attributes of a class with their defaults and the docstrings below them."""
     hints = get_type_hints(target, include_extras=True)
+    # A class with slots has its fields' descriptors in the place of their defaults.
+    made = inspect.signature(target).parameters if is_dataclass(target) else {}
     found: dict[str, Option] = {}
     tree: Any = ast.parse(textwrap.dedent(inspect.getsource(target)))
     for statement in tree.body[0].body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             name = statement.target.id
-            found[name] = Option(name, hints.get(name, Any), getattr(target, name, _EMPTY))
+            own = made[name].default if name in made else getattr(target, name, _EMPTY)
+            found[name] = Option(name, hints.get(name, Any), own)
         elif (
             isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and found
         ):

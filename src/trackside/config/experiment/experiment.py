@@ -12,6 +12,7 @@ import yaml
 from trackside.callbacks.reporting.provenance import Provenance
 from trackside.config.checking.blueprint import Blueprint, built
 from trackside.config.checking.trainer_options import TrainerOptions
+from trackside.config.experiment.default_options import default_options
 from trackside.config.experiment.steering import Steering
 from trackside.config.text.layers import Document
 from trackside.config.text.place import Path
@@ -76,6 +77,10 @@ class Experiment:
         """The whole configuration as one YAML file: merged and filled in, but for `oc.env`."""
         return yaml.safe_dump(self.document.kept(), sort_keys=False, allow_unicode=True)
 
+    def default_options(self) -> dict[str, Any]:
+        """Defaults of all options that the file could give, nested as it is."""
+        return default_options(self.keys.options.table, self.blueprints())
+
     def blueprints(self) -> Iterator[Blueprint]:
         """All that will be made, outermost first."""
         models = self.model.values() if isinstance(self.model, Mapping) else [self.model]
@@ -111,7 +116,7 @@ class Experiment:
         if self.metrics:
             arguments["metrics"] = self._make(dict(self.metrics), findings)
         callbacks: dict[str, Callback[Any] | None] = {
-            "provenance": Provenance(self.text(), self.search_path)
+            "provenance": Provenance(self.text(), self.search_path, self.default_options())
         }
         for name, one in self.callbacks.items():
             callbacks[name] = self._make(one, findings)

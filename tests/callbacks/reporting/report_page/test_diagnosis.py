@@ -21,7 +21,8 @@ from trackside import Settings, Trainer
 from trackside.callbacks import Checkpoint, EarlyStopping
 from trackside.callbacks.reporting.report_page.diagnosis import diagnose
 from trackside.callbacks.reporting.report_page.findings import Finding
-from trackside.callbacks.reporting.report_page.reading import ReportedRun, Session, read_run
+from trackside.callbacks.reporting.report_page.reading import ReportedRun, read_run
+from trackside.callbacks.reporting.report_page.sessions import Session
 from trackside.history import History, Record
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import on

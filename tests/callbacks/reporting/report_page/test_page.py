@@ -7,8 +7,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from trackside.callbacks.reporting.report_page.described import options_of
 from trackside.callbacks.reporting.report_page.page import ASSETS, differences, render, values
-from trackside.callbacks.reporting.report_page.reading import ReportedRun, Session, read_run
+from trackside.callbacks.reporting.report_page.reading import ReportedRun, read_run
+from trackside.callbacks.reporting.report_page.sessions import Session
 from trackside.history import History, Record
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\""
@@ -138,3 +140,19 @@ def test_the_library_for_plots_is_the_one_that_was_taken() -> None:
     assert len(digests) == 2
     for digest, name in digests.items():
         assert hashlib.sha256((ASSETS / "uplot" / name).read_bytes()).hexdigest() == digest
+
+
+def test_options_that_differ_from_their_defaults_are_marked() -> None:
+    defaults = {"a": "1", "b": "5", "d": "4"}
+    one = run(configuration={"a": "1", "b": "2", "c": "3"}, defaults=defaults)
+    page = render([one])
+    marked = [line.partition("</code>")[0] for line in page.split("<tr")]
+    assert any('class="as-default"' in row and row.endswith("<code>a") for row in marked)
+    assert not any('class="as-default"' in row and row.endswith("<code>b") for row in marked)
+    assert "<code>5</code>" in page
+    assert "1 options that were left as they are" in page
+    assert [(row["name"], row["mark"]) for row in options_of(one)] == [
+        ("a", "default"),
+        ("b", "differs"),
+        ("c", "given"),
+    ]

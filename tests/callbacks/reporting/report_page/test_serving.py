@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ def run() -> ReportedRun:
 
 @pytest.fixture
 def server(run: ReportedRun) -> Iterator[ReportServer]:
-    with ReportServer(lambda: [run]) as server:
+    with ReportServer(lambda before: [run]) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -59,6 +59,26 @@ def test_new_values_come_with_the_next_question(server: ReportServer, run: Repor
     assert before["data"]["panels"] == []
     assert [panel["title"] for panel in after["data"]["panels"]] == ["loss"]
     assert before["stamp"] != after["stamp"]
+
+
+def test_values_that_the_page_has_are_not_sent_again(server: ReportServer) -> None:
+    path = urlsplit(server.address).path + "data.json"
+    stamp = json.loads(get(server, path)[1])["stamp"]
+    again = json.loads(get(server, f"{path}?stamp={stamp}")[1])
+    assert (again["stamp"], again["data"]) == (stamp, None)
+
+
+def test_the_runs_are_read_with_what_was_read_before(run: ReportedRun) -> None:
+    seen: list[Sequence[ReportedRun]] = []
+
+    def read(before: Sequence[ReportedRun]) -> Sequence[ReportedRun]:
+        seen.append(before)
+        return [run]
+
+    with ReportServer(read) as server:
+        server.answer(lambda _: "")
+        server.answer(lambda _: "")
+    assert seen == [(), [run]]
 
 
 def test_it_listens_on_this_machine_only(server: ReportServer) -> None:

@@ -1,4 +1,4 @@
-"""Curves of a report: panels of values that belong together, thinned to what a page can show."""
+"""Curves of a report: panels of values that belong together."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trackside.callbacks.reporting.report_page.thinning import ThinnedHistory
 from trackside.history import History
 from trackside.outcome import Status
 from trackside.vocabulary.directions import Mode, direction
 
-POINTS_AT_MOST = 4000
-"""Points of one curve that the page holds."""
 _SETS = ("train", "train_recent", "val", "validation", "valid", "test", "eval")
 """Topics whose values of one measure are looked at together."""
-AXES = ("step", "epoch", "samples", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Panel:
     curves: list[Curve] = field(default_factory=list)
 
 
-def panels(histories: Sequence[History], limit: int = POINTS_AT_MOST) -> list[Panel]:
+def panels(histories: Sequence[ThinnedHistory]) -> list[Panel]:
     """Panels of several runs: losses and metrics first, then other values as they came.
 
     The same measure of several data sets shares a panel, and so does each value of several runs.
@@ -52,22 +50,21 @@ def panels(histories: Sequence[History], limit: int = POINTS_AT_MOST) -> list[Pa
     """
     found: dict[tuple[bool, str], Panel] = {}
     for run, history in enumerate(histories):
-        for name in history.names:
-            points = history.rows_of(name)
-            if len(points) < 2 or not any(math.isfinite(value) for _, value in points):
+        for name, thinning in history.curves().items():
+            kept = thinning.points()
+            if thinning.count < 2 or not any(math.isfinite(value) for _, value in kept):
                 continue
             is_metric, title = _place(name)
             panel = found.setdefault((is_metric, title), Panel(title, is_metric, direction(name)))
-            kept = thinned(points, limit)
             rows, values = tuple(row for row, _ in kept), tuple(value for _, value in kept)
-            panel.curves.append(Curve(run, name, rows, values, len(points)))
+            panel.curves.append(Curve(run, name, rows, values, thinning.count))
     return sorted(found.values(), key=lambda panel: not panel.is_metric)
 
 
-def recorded_once(history: History) -> dict[str, float]:
+def recorded_once(history: ThinnedHistory) -> dict[str, float]:
     """Values of which there is one record only: their value can be listed, and makes no curve."""
-    found = {name: history.rows_of(name) for name in history.names}
-    return {name: points[0][1] for name, points in found.items() if len(points) == 1}
+    found = history.curves().items()
+    return {name: one.points()[0][1] for name, one in found if one.count == 1}
 
 
 def _place(name: str) -> tuple[bool, str]:
@@ -75,41 +72,6 @@ def _place(name: str) -> tuple[bool, str]:
     topic, _, measure = name.partition("/")
     is_metric = bool(measure) and (topic in _SETS or direction(name) is not None)
     return is_metric, measure if is_metric else name
-
-
-def thinned(points: Sequence[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
-    """At most about `limit` of the points; of each stretch the lowest, the highest, a gap, the end.
-
-    Each point that is kept was recorded so: no value is averaged, and no outlier is lost.
-    """
-    if len(points) <= limit:
-        return list(points)
-    buckets = max(1, limit // 4)
-    kept: list[tuple[int, float]] = [points[0]]
-    for bucket in range(buckets):
-        start = 1 + bucket * (len(points) - 2) // buckets
-        stop = 1 + (bucket + 1) * (len(points) - 2) // buckets
-        stretch = points[start:stop]
-        if stretch:
-            kept += _extremes(stretch)
-    kept.append(points[-1])
-    return kept
-
-
-def _extremes(stretch: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    finite = [point for point in stretch if math.isfinite(point[1])]
-    chosen = {stretch[0][0]: stretch[0]}
-    if finite:
-        for point in (min(finite, key=_value), max(finite, key=_value)):
-            chosen[point[0]] = point
-    if len(finite) < len(stretch):
-        gap = next(point for point in stretch if not math.isfinite(point[1]))
-        chosen[gap[0]] = gap
-    return [chosen[row] for row in sorted(chosen)]
-
-
-def _value(point: tuple[int, float]) -> float:
-    return point[1]
 
 
 # --- as plain values for the page ----------------------------------------------------------------
@@ -142,7 +104,7 @@ def as_plain(shown: Sequence[Panel], histories: Sequence[History]) -> dict[str, 
 
 def _axes(history: History, rows: Sequence[int]) -> dict[str, list[float]]:
     columns = history.axes()
-    return {axis: [_plain_number(columns[axis][row]) for row in rows] for axis in AXES}
+    return {axis: [_plain_number(column[row]) for row in rows] for axis, column in columns.items()}
 
 
 def _plain_number(value: float) -> float:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trackside.callbacks.reporting.figures import duration, figure, share, size
+from trackside.callbacks.reporting.phases import PHASES
 from trackside.callbacks.reporting.report_page.curves import recorded_once, status_word
 from trackside.callbacks.reporting.report_page.diagnosis import diagnose
 from trackside.callbacks.reporting.report_page.pictures import pictures_of
-from trackside.callbacks.reporting.report_page.reading import (
-    UNFINISHED,
-    KeptCheckpoint,
-    ReportedRun,
-    Session,
-)
+from trackside.callbacks.reporting.report_page.reading import KeptCheckpoint, ReportedRun
+from trackside.callbacks.reporting.report_page.sessions import UNFINISHED, Session
+from trackside.callbacks.reporting.report_page.spent import spent
 from trackside.history import Mode
 from trackside.vocabulary.directions import direction
 
@@ -52,12 +50,17 @@ def describe(run: ReportedRun) -> dict[str, Any]:
         "decisions": list(_decisions(run)),
         "warnings": run.warnings[:_LISTED],
         "problems": run.problems,
-        "once": [(name, figure(value)) for name, value in recorded_once(run.history).items()],
+        "once": [
+            (name, _amount(name, value)) for name, value in recorded_once(run.thinned()).items()
+        ],
+        "spent": spent(run),
         "shares": list(_shares(run)),
         "checkpoints": [_checkpoint(one) for one in run.checkpoints],
+        "gone": [{"name": g.name, "step": f"{g.step:,}", "at": at(g.deleted_at)} for g in run.gone],
         "pictures": shown,
         "pictures_left_out": _left_out(left_out),
-        "configuration": sorted(run.configuration.items()),
+        "configuration": options_of(run),
+        "default_options": left_as_they_are(run),
         "environment": list(_environment(run)),
         "packages": [f"{n} {v}" for n, v in _mapping(run.environment.get("packages")).items()],
         "changes": run.changes,
@@ -83,21 +86,17 @@ def _facts(run: ReportedRun) -> Iterator[tuple[str, str]]:
     if run.seconds > 0 and run.samples:
         yield "samples per second", f"{run.samples / run.seconds:,.0f}"
     if run.goodput is not None:
-        yield "goodput", f"{share(run.goodput)} of the time since it was begun"
+        yield "goodput", f"{share(run.goodput)} of the time since it began"
     if len(run.sessions) > 1:
         yield "sessions", f"{len(run.sessions)}"
     if run.skipped_in_all:
         yield "updates skipped", f"{run.skipped_in_all:,}"
-    if run.data_wait_seconds is not None:
-        yield "waited for data", f"{duration(run.data_wait_seconds)} in the last session"
     memory = [n for n in run.history.names if n.startswith("memory/") and n.endswith("peak_bytes")]
     for name in memory:
         best = run.history.best(name, "max")
         if best is not None:
-            yield (
-                name.removeprefix("memory/").replace("_", " ").removesuffix(" bytes"),
-                size(best.value),
-            )
+            words = name.removeprefix("memory/").removesuffix("_peak_bytes").replace("_", " ")
+            yield f"memory at most, {words}", size(best.value)
     if run.started:
         yield "started", at(run.started)
     if run.ended:
@@ -118,6 +117,8 @@ def best_of(run: ReportedRun) -> dict[str, tuple[float, int, Mode]]:
 
 def _best_rows(run: ReportedRun) -> Iterator[_BestRow]:
     for name, (value, step, mode) in best_of(run).items():
+        if name.startswith("train_recent/"):
+            continue
         last = run.history.latest(name)
         better = "lower" if mode == "min" else "higher"
         yield _BestRow(
@@ -169,10 +170,8 @@ def _decisions(run: ReportedRun) -> Iterator[str]:
 def _shares(run: ReportedRun) -> Iterator[dict[str, Any]]:
     if run.seconds <= 0:
         return
-    parts = dict(sorted(run.callback_seconds.items(), key=lambda item: -item[1]))
-    if run.data_wait_seconds:
-        parts = {"waiting for data": run.data_wait_seconds, **parts}
-    for name, seconds in parts.items():
+    parts = sorted(run.callback_seconds.items(), key=lambda item: -item[1])
+    for name, seconds in parts:
         part = seconds / run.seconds
         yield {
             "name": name,
@@ -180,6 +179,38 @@ def _shares(run: ReportedRun) -> Iterator[dict[str, Any]]:
             "share": share(part),
             "width": f"{min(100.0, 100 * part):.2f}",
         }
+
+
+def options_of(run: ReportedRun) -> list[dict[str, str]]:
+    """Options that are given, by name, each with its default and whether it differs from that."""
+    return [
+        {
+            "name": name,
+            "value": value,
+            "default": run.defaults.get(name, ""),
+            "mark": _mark(value, run.defaults.get(name)),
+        }
+        for name, value in sorted(run.configuration.items())
+    ]
+
+
+def _mark(value: str, default: str | None) -> str:
+    if default is None:
+        return "given"
+    return "default" if value == default else "differs"
+
+
+def left_as_they_are(run: ReportedRun) -> list[tuple[str, str]]:
+    """Options that are not given, with their defaults."""
+    given = run.configuration
+    return sorted((name, value) for name, value in run.defaults.items() if name not in given)
+
+
+def _amount(name: str, value: float) -> str:
+    """A value that is recorded once: sizes and counts as such."""
+    if name.endswith("bytes"):
+        return size(value)
+    return f"{int(value):,}" if value.is_integer() and abs(value) < 1e15 else figure(value)
 
 
 def _checkpoint(one: KeptCheckpoint) -> dict[str, str]:
@@ -240,6 +271,13 @@ def summary(run: ReportedRun) -> dict[str, Any]:
             if (value := run.history.latest(name)) is not None and math.isfinite(value)
         },
         "callback_seconds": dict(run.callback_seconds),
+        "seconds_by_phase": {
+            name: sum(one.phases.get(name, 0.0) for one in run.sessions) for name in PHASES
+        },
         "checkpoints": [one.name for one in run.checkpoints],
+        "checkpoints_deleted": [one.name for one in run.gone],
+        "differs_from_defaults": {
+            row["name"]: row["value"] for row in options_of(run) if row["mark"] != "default"
+        },
         "problems": run.problems,
     }

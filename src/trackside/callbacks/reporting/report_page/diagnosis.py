@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trackside.callbacks.reporting.report_page.findings import Finding, Severity, remedy_for
-from trackside.callbacks.reporting.report_page.reading import UNFINISHED, ReportedRun
+from trackside.callbacks.reporting.report_page.reading import ReportedRun
+from trackside.callbacks.reporting.report_page.sessions import UNFINISHED
 from trackside.callbacks.reporting.report_page.time_rules import TIME_RULES
 from trackside.callbacks.reporting.report_page.value_rules import VALUE_RULES
 from trackside.outcome import Status

@@ -32,8 +32,7 @@ def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - start-up
     from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
 
-    histories = [run.history for run in runs]
-    shown = panels(histories)
+    shown = panels([run.thinned() for run in runs])
     script = _asset("uplot/uPlot.iife.min.js") + "\n" + _asset("page.js")
     style = _asset("uplot/uPlot.min.css") + "\n" + _asset("page.css")
     several = len(runs) > 1
@@ -57,6 +56,7 @@ def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool 
         single=None if several else described[0],
         runs=described,
         best_names=best_names(runs) if several else [],
+        axes=_axes(runs),
         panels=list(_described_panels(shown, runs, names)),
         different=differences(runs) if several else None,
         sections=list(_sections(runs, described)),
@@ -66,7 +66,7 @@ def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool 
 def values(runs: Sequence[ReportedRun], shown: Sequence[Panel] | None = None) -> dict[str, Any]:
     """Curves and names of runs as plain values, for the page's script."""
     histories = [run.history for run in runs]
-    drawn = panels(histories) if shown is None else shown
+    drawn = panels([run.thinned() for run in runs]) if shown is None else shown
     return {"runs": [{"name": run.name} for run in runs], **as_plain(drawn, histories)}
 
 
@@ -103,6 +103,16 @@ def _embedded(content: Any) -> str:
 @cache
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
+
+
+_AXIS_WORDS = {"step": "steps", "epoch": "epochs", "seconds": "time"}
+
+
+def _axes(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
+    """The axes that all runs have, and their words."""
+    of_runs = [run.history.axes() for run in runs]
+    shared = (axis for axis in of_runs[0] if all(axis in one for one in of_runs))
+    return [(axis, _AXIS_WORDS.get(axis, axis)) for axis in shared]
 
 
 # --- several runs, panels, sections --------------------------------------------------------------
@@ -154,8 +164,8 @@ def _sections(
             one["sessions"] or one["decisions"] or one["warnings"] or one["problems"],
         ),
         ("once", "Recorded once", one["once"]),
-        ("time", "Time", one["shares"]),
-        ("checkpoints", "Checkpoints", one["checkpoints"]),
+        ("time", "Time", one["spent"] or one["shares"]),
+        ("checkpoints", "Checkpoints", one["checkpoints"] or one["gone"]),
         ("pictures", "Pictures", one["pictures"]),
         ("configuration", "Configuration", one["configuration"]),
         ("environment", "Environment", one["environment"]),

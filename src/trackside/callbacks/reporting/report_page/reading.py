@@ -6,62 +6,48 @@ listed among `problems`.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from trackside.callbacks.reporting.report_page.plain_values import (
+    count_of,
+    number_of,
+    numbers_of,
+    objects_of,
+    shown,
+    text_of,
+)
+from trackside.callbacks.reporting.report_page.record_lines import RecordLines
+from trackside.callbacks.reporting.report_page.sessions import (
+    UNFINISHED,
+    GoneCheckpoint,
+    Session,
+    Warned,
+    read_journal,
+)
+from trackside.callbacks.reporting.report_page.thinning import ThinnedHistory
 from trackside.checkpoint import candidates, open_checkpoint
 from trackside.errors import TracksideError, printable
-from trackside.history import History, Record
+from trackside.history import History
 from trackside.outcome import Status
 from trackside.run_folder.claim import holder
-from trackside.run_folder.inside import open_inside, read_inside
+from trackside.run_folder.inside import read_inside
 from trackside.run_folder.names import (
     CHANGES,
     CHECKPOINTS,
+    DEFAULTS,
     ENVIRONMENT,
     HISTORY,
-    JOURNAL,
     OUTCOME,
     SETTINGS,
 )
 from trackside.run_folder.small_files import look_into
 from trackside.tracking.flat import flat
 
-UNFINISHED = "unfinished"
-"""Status of a run that goes on, or was killed."""
-_AXES = ("step", "epoch", "samples", "seconds")
 _DIFF_LIMIT_BYTES = 2 * 2**20
-_JOURNAL_LIMIT_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One process, or one job, of a run; a resumed run has several."""
-
-    begun: str
-    first_step: int
-    ended: str | None = None
-    """None while it goes on, and where it was killed."""
-    last_step: int | None = None
-    status: str = UNFINISHED
-    ranks: int = 1
-    host: str = ""
-    resumed_from: str | None = None
-    """Name of the checkpoint; its path, where it lies elsewhere than in the run's folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """One warning of a session."""
-
-    at: str
-    step: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +80,8 @@ class ReportedRun:
     history: History = field(default_factory=History)
     configuration: Mapping[str, str] = field(default_factory=dict)
     """Flat: `callbacks/checkpoint/every`."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Defaults of options by the same names, as the run wrote them down; also of others."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     changes: str | None = None
     """Uncommitted changes as a diff, where they were asked for."""
@@ -106,27 +94,39 @@ class ReportedRun:
     sessions: Sequence[Session] = ()
     warnings: Sequence[Warned] = ()
     checkpoints: Sequence[KeptCheckpoint] = ()
+    gone: Sequence[GoneCheckpoint] = ()
+    """Checkpoints that were deleted again."""
     problems: list[str] = field(default_factory=list)
     """Things in the folder that couldn't be read, and why."""
 
     holder: str | None = None
     """The process that has the folder now, in words; None where nobody has."""
+    lines: RecordLines | None = None
+    """The file that its records were read from."""
+    _thinned: ThinnedHistory | None = None
+
+    def thinned(self) -> ThinnedHistory:
+        """Its curves, thinned for a page."""
+        if self._thinned is None or self._thinned.history is not self.history:
+            self._thinned = ThinnedHistory(self.history)
+        return self._thinned
 
     def take_decisions(self, content: Mapping[str, Any]) -> None:
         """Take what `decisions_of` wrote down."""
-        self.skipped_steps = _objects(content.get("skipped_steps"))
+        self.skipped_steps = objects_of(content.get("skipped_steps"))
         listed = len(self.skipped_steps)
-        self.skipped_in_all = max(listed, _count(content.get("skipped_steps_in_all")))
-        self.rollbacks = _objects(content.get("rollbacks"))
+        self.skipped_in_all = max(listed, count_of(content.get("skipped_steps_in_all")))
+        self.rollbacks = objects_of(content.get("rollbacks"))
 
     @property
     def goodput(self) -> float | None:
         """Time of training that counts, as a share of the time since the run was begun first.
 
-        None where the folder doesn't say when it began or ended.
+        None where the folder doesn't say when it began, or when it was heard of last.
         """
         first = _time(self.sessions[0].begun if self.sessions else self.started)
-        last = _time(self.ended)
+        heard = self.sessions[-1].last_heard if self.sessions else None
+        last = _time(self.ended) or _time(heard)
         if first is None or last is None or last <= first:
             return None
         return min(1.0, self.seconds / (last - first).total_seconds())
@@ -139,6 +139,7 @@ def read_run(
     configuration: Mapping[str, Any] | None = None,
     history: History | None = None,
     with_changes: bool = False,
+    before: ReportedRun | None = None,
 ) -> ReportedRun:
     """Read a run from its folder.
 
@@ -149,15 +150,23 @@ def read_run(
         history: Its records; None reads them from `history.jsonl`, or else from the newest
             checkpoint.
         with_changes: Whether to include what was not committed. It may hold secrets.
+        before: The same run as it was read before: of its records only later ones are read.
     """
     run = ReportedRun(name or folder.resolve().name, folder)
+    if before is not None:
+        run.lines, run._thinned = before.lines, before._thinned
     outcome = _object(run, OUTCOME)
     run.environment = _object(run, ENVIRONMENT)
-    run.started = _text(run.environment.get("started"))
+    run.started = text_of(run.environment.get("started"))
     settings = _object(run, SETTINGS) if configuration is None else configuration
-    run.configuration = {key: _shown(value) for key, value in flat(settings).items()}
-    run.sessions, run.warnings = _read_journal(run)
+    run.configuration = {key: shown(value) for key, value in flat(settings).items()}
+    run.defaults = {key: shown(value) for key, value in flat(_object(run, DEFAULTS)).items()}
+    journal = read_journal(folder)
+    run.sessions, run.warnings = journal.sessions, journal.warnings
+    run.problems += journal.problems
     run.checkpoints = _checkpoints(run)
+    there = {one.name for one in run.checkpoints}
+    run.gone = [one for one in journal.gone if one.name not in there]
     run.history = _history(run) if history is None else history
     _take_outcome(run, outcome)
     process = holder(folder)
@@ -177,16 +186,16 @@ def _take_outcome(run: ReportedRun, outcome: Mapping[str, Any]) -> None:
         run.status = str(status)
     elif outcome:
         run.problems.append(f"{OUTCOME} names no status")
-    run.reason = _text(outcome.get("reason")) or ""
-    run.asked_by = _text(outcome.get("asked_by"))
-    run.ended = _text(outcome.get("ended"))
-    run.step = _count(outcome.get("step"), run.step)
-    run.epoch = _count(outcome.get("epoch"), run.epoch)
-    run.samples = _count(outcome.get("samples"), run.samples)
-    run.seconds = _number(outcome.get("seconds"), run.seconds)
-    run.callback_seconds = _numbers(outcome.get("callback_seconds"))
+    run.reason = text_of(outcome.get("reason")) or ""
+    run.asked_by = text_of(outcome.get("asked_by"))
+    run.ended = text_of(outcome.get("ended"))
+    run.step = count_of(outcome.get("step"), run.step)
+    run.epoch = count_of(outcome.get("epoch"), run.epoch)
+    run.samples = count_of(outcome.get("samples"), run.samples)
+    run.seconds = number_of(outcome.get("seconds"), run.seconds)
+    run.callback_seconds = numbers_of(outcome.get("callback_seconds"))
     if "data_wait_seconds" in outcome:
-        run.data_wait_seconds = _number(outcome["data_wait_seconds"], 0.0)
+        run.data_wait_seconds = number_of(outcome["data_wait_seconds"], 0.0)
     run.take_decisions(outcome)
 
 
@@ -194,41 +203,18 @@ def _take_outcome(run: ReportedRun, outcome: Mapping[str, Any]) -> None:
 
 
 def _history(run: ReportedRun) -> History:
-    history = History()
-    unread = 0
+    run.lines = lines = run.lines or RecordLines(run.folder)
     try:
-        with open_inside(run.folder, HISTORY) as file:
-            for line in file:
-                record = _record(line)
-                if record is None:
-                    unread += 1
-                else:
-                    history.append(record)
+        history = lines.read()
     except FileNotFoundError:
         return _history_of_a_checkpoint(run)
-    except (OSError, TracksideError) as error:
-        run.problems.append(f"{HISTORY} can't be read to its end ({printable(str(error))})")
-    if unread:
-        run.problems.append(f"{unread} lines of {HISTORY} hold no record")
+    run.problems += lines.problems
     return history
-
-
-def _record(line: bytes) -> Record | None:
-    try:
-        row = json.loads(line)
-        step, epoch, samples, seconds = (row.pop(axis) for axis in _AXES)
-        tokens = row.pop("tokens", None)
-        values = {str(name): float(value) for name, value in row.items() if value is not None}
-        return Record(values, int(step), int(epoch), int(samples), float(seconds), tokens)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-        return None
 
 
 def _history_of_a_checkpoint(run: ReportedRun) -> History:
     history = History()
     for one in candidates(run.folder / CHECKPOINTS):
-        if one.left_behind:
-            continue
         try:
             kept = open_checkpoint(one.path).records()
         except (OSError, TracksideError) as error:
@@ -243,47 +229,6 @@ def _history_of_a_checkpoint(run: ReportedRun) -> History:
     return history
 
 
-# --- sessions and warnings -----------------------------------------------------------------------
-
-
-def _read_journal(run: ReportedRun) -> tuple[list[Session], list[Warned]]:
-    sessions: list[Session] = []
-    warnings: list[Warned] = []
-    for line in _journal_lines(run):
-        event, at, step = line.get("event"), _text(line.get("at")) or "", _count(line.get("step"))
-        if event == "session":
-            ranks, host = _count(line.get("ranks"), 1), _text(line.get("host")) or ""
-            resumed = _text(line.get("resumed_from"))
-            sessions.append(Session(at, step, ranks=ranks, host=host, resumed_from=resumed))
-        elif event == "end" and sessions:
-            one = sessions[-1]
-            status = _text(line.get("status")) or UNFINISHED
-            sessions[-1] = Session(
-                one.begun, one.first_step, at, step, status, one.ranks, one.host, one.resumed_from
-            )
-        elif event == "warning":
-            warnings.append(Warned(at, step, _text(line.get("text")) or ""))
-    return sessions, warnings
-
-
-def _journal_lines(run: ReportedRun) -> Iterator[Mapping[str, Any]]:
-    try:
-        text = read_inside(run.folder, JOURNAL, limit_bytes=_JOURNAL_LIMIT_BYTES)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        run.problems.append(f"{JOURNAL} can't be read ({error.strerror})")
-        return
-    for line in text.splitlines():
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            run.problems.append(f"a line of {JOURNAL} is not JSON")
-            continue
-        if isinstance(content, dict):
-            yield content
-
-
 # --- checkpoints and changes ---------------------------------------------------------------------
 
 
@@ -293,7 +238,6 @@ def _checkpoints(run: ReportedRun) -> list[KeptCheckpoint]:
         manifest = one.manifest
         size = 0 if manifest is None else manifest.size_bytes
         reason = "" if manifest is None else manifest.reason
-        reason = f"{reason} (left behind)" if one.left_behind else reason
         found.append(KeptCheckpoint(one.path.name, one.step, size, reason, one.problem))
     return sorted(found, key=lambda one: one.step)
 
@@ -308,43 +252,11 @@ def _changes(folder: Path) -> str | None:
     return data.decode(errors="replace")
 
 
-# --- values of files, held to their type ---------------------------------------------------------
-
-
 def _object(run: ReportedRun, name: str) -> dict[str, Any]:
     content, problem = look_into(run.folder / name)
     if problem:
         run.problems.append(problem)
     return content
-
-
-def _text(value: Any) -> str | None:
-    return printable(value) if isinstance(value, str) else None
-
-
-def _count(value: Any, default: int = 0) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
-
-
-def _number(value: Any, default: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return default
-    return float(value) if math.isfinite(value) else default
-
-
-def _numbers(value: Any) -> dict[str, float]:
-    if not isinstance(value, Mapping):
-        return {}
-    return {printable(str(name)): _number(one, 0.0) for name, one in value.items()}
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    found: Iterable[Any] = value if isinstance(value, list) else ()
-    return [one for one in found if isinstance(one, Mapping)]
-
-
-def _shown(value: Any) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def _time(text: str | None) -> datetime | None:

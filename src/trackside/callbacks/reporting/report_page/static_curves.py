@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trackside.callbacks.reporting.figures import figure
-from trackside.callbacks.reporting.report_page.curves import Curve, Panel, thinned
+from trackside.callbacks.reporting.report_page.curves import Curve, Panel
+from trackside.callbacks.reporting.report_page.thinning import thinned
 from trackside.history import History, best_key
 
 WIDTH, HEIGHT, MARGIN = 400, 230, 8

@@ -153,12 +153,13 @@
   // A page that is served while the run goes on asks for new values; the file never does.
   async function follow() {
     try {
-      const answer = await fetch("data.json", { cache: "no-store" });
+      const answer = await fetch("data.json?stamp=" + encodeURIComponent(root.dataset.stamp), { cache: "no-store" });
       if (!answer.ok) throw new Error(answer.statusText);
       const next = await answer.json();
       document.getElementById("live").textContent = next.says;
-      if (next.data.panels.length !== data.panels.length) location.reload();
-      else if (next.stamp !== root.dataset.stamp) { root.dataset.stamp = next.stamp; data = next.data; redraw(); }
+      const ended = (stamp) => stamp.replace(/\d+\./g, ""); // the statuses alone
+      if (next.data && (next.data.panels.length !== data.panels.length || ended(next.stamp) !== ended(root.dataset.stamp))) location.reload();
+      else if (next.data) { root.dataset.stamp = next.stamp; data = next.data; redraw(); }
     } catch (error) {
       document.getElementById("live").textContent = `not live any more: ${error.message}`;
       return;
@@ -166,8 +167,27 @@
     setTimeout(follow, 2000);
   }
 
-  document.getElementById("controls").hidden = false;
-  listen();
+  // Options of the configuration: only those that differ, or have a word in their name.
+  function chooseOptions() {
+    const table = document.getElementById("options");
+    if (!table) return;
+    const only = document.getElementById("only-own"), word = document.getElementById("options-filter");
+    const left = document.getElementById("left");
+    const choose = () => {
+      const words = word.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of document.querySelectorAll(".options tbody tr")) {
+        const name = row.cells[0].textContent.toLowerCase();
+        row.hidden = (only.checked && row.className === "as-default") || !words.every((one) => name.includes(one));
+      }
+      if (left) { left.hidden = only.checked; if (words.length) left.open = true; }
+    };
+    only.addEventListener("change", choose);
+    word.addEventListener("input", choose);
+  }
+
+  for (const controls of document.querySelectorAll(".controls")) controls.hidden = false;
+  if (figures.length) listen();
+  chooseOptions();
   figures.forEach((figure) => near.observe(figure));
   if (root.dataset.live) follow();
 })();

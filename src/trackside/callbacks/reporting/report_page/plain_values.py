@@ -1,0 +1,45 @@
+"""Values of files that anybody may have written, held to their type."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trackside.errors import printable
+
+
+def text_of(value: Any) -> str | None:
+    """A text that can be printed; None for another value."""
+    return printable(value) if isinstance(value, str) else None
+
+
+def count_of(value: Any, default: int = 0) -> int:
+    """A whole number, or `default`."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def number_of(value: Any, default: float) -> float:
+    """A finite number, or `default`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    return float(value) if math.isfinite(value) else default
+
+
+def numbers_of(value: Any) -> dict[str, float]:
+    """Numbers by name; what is no number is 0."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {printable(str(name)): number_of(one, 0.0) for name, one in value.items()}
+
+
+def objects_of(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings in a list."""
+    found: Iterable[Any] = value if isinstance(value, list) else ()
+    return [one for one in found if isinstance(one, Mapping)]
+
+
+def shown(value: Any) -> str:
+    """Any value as one text: a string as it is, else JSON."""
+    return printable(value if isinstance(value, str) else json.dumps(value, default=str))

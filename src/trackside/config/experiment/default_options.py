@@ -1,0 +1,41 @@
+"""Defaults of all options of a configuration, nested as it is: a report marks what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trackside.config.checking.blueprint import Blueprint
+from trackside.config.checking.options import Option, options_of
+
+
+def default_options(trainer: Mapping[str, Option], made: Iterable[Blueprint]) -> dict[str, Any]:
+    """Defaults as plain values, by the place at which a file would give them.
+
+    Args:
+        trainer: Options of the section `trainer:`.
+        made: All that the configuration names by `kind:`.
+    """
+    found: dict[str, Any] = {"trainer": _plain(trainer)}
+    for outer in made:
+        for blueprint in outer.within():
+            place = found
+            for key in map(str, blueprint.path):
+                place = place.setdefault(key, {})
+            place |= _plain(options_of(blueprint.target).table)
+    return found
+
+
+def _plain(table: Mapping[str, Option]) -> dict[str, Any]:
+    options = {name: option for name, option in table.items() if not option.required}
+    return {name: _value(option.default) for name, option in options.items() if name[0] != "_"}
+
+
+def _value(default: Any) -> Any:
+    if default is None or isinstance(default, (bool, int, float, str)):
+        return default
+    if isinstance(default, (list, tuple)):
+        return [_value(one) for one in default]
+    if isinstance(default, Mapping):
+        return {str(key): _value(one) for key, one in default.items()}
+    return str(default)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
-from functools import cache
 from typing import Any
 
 from trackside.trainer.settings import Settings
@@ -13,7 +12,6 @@ _OF_THE_TRAINER = ("seed", "precision", "accumulate", "clip")
 _OF_SETTINGS = ("device", "compile", "step", "log_every", "deterministic")
 
 
-@cache
 def default_settings(trainer: type) -> dict[str, Any]:
     """Defaults by the names of `run.config`.
 

@@ -56,7 +56,7 @@ class Provenance(RankZeroCallback):
     Args:
         configuration: The configuration as YAML; None for a run that was made in Python.
         search_path: Folders of its files, where the modules that it names may lie.
-        defaults: Defaults of its options, nested as the configuration is.
+        defaults: Defaults of its options, by their places: `optimizer/lr`.
 
     Example:
         >>> Provenance()

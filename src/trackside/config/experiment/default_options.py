@@ -1,4 +1,4 @@
-"""Defaults of all options of a configuration, nested as it is: a report marks what differs."""
+"""Defaults of all options of a configuration: a report marks what differs."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from typing import Any
 
 from trackside.config.checking.blueprint import Blueprint
 from trackside.config.checking.options import Option, options_of
+from trackside.config.text.place import Path
 
 
 def default_options(trainer: Mapping[str, Option], made: Iterable[Blueprint]) -> dict[str, Any]:
-    """Defaults as plain values, by the place at which a file would give them.
+    """Defaults as plain values, by the place at which a file gives them: `optimizer/lr`.
 
     Args:
         trainer: Options of the section `trainer:`.
         made: All that the configuration names by `kind:`.
     """
-    found: dict[str, Any] = {"trainer": _plain(trainer)}
+    found = _plain(trainer, ("trainer",))
     for outer in made:
         for blueprint in outer.within():
-            place = found
-            for key in map(str, blueprint.path):
-                place = place.setdefault(key, {})
-            place |= _plain(options_of(blueprint.target).table)
+            found |= _plain(options_of(blueprint.target).table, blueprint.path)
     return found
 
 
-def _plain(table: Mapping[str, Option]) -> dict[str, Any]:
+def _plain(table: Mapping[str, Option], path: Path) -> dict[str, Any]:
     options = {name: option for name, option in table.items() if not option.required}
-    return {name: _value(option.default) for name, option in options.items() if name[0] != "_"}
+    return {
+        "/".join(map(str, (*path, name))): _value(option.default)
+        for name, option in options.items()
+        if not name.startswith("_")
+    }
 
 
 def _value(default: Any) -> Any:

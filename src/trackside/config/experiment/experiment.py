@@ -78,7 +78,7 @@ class Experiment:
         return yaml.safe_dump(self.document.kept(), sort_keys=False, allow_unicode=True)
 
     def default_options(self) -> dict[str, Any]:
-        """Defaults of all options that the file could give, nested as it is."""
+        """Defaults of all options that the file could give, by their places."""
         return default_options(self.keys.options.table, self.blueprints())
 
     def blueprints(self) -> Iterator[Blueprint]:

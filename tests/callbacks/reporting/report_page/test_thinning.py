@@ -32,7 +32,8 @@ def test_thinning_keeps_order_ends_extremes_and_gaps(values: list[float], limit:
 
 @given(st.lists(st.integers(0, 60), max_size=8), st.integers(min_value=8, max_value=60))
 def test_points_that_come_in_parts_keep_extremes_and_the_end(parts: list[int], limit: int) -> None:
-    thinning, points = Thinning(limit), []
+    thinning = Thinning(limit)
+    points: list[tuple[int, float]] = []
     for part in parts:
         more = [(len(points) + i, math.sin(7.0 * (len(points) + i))) for i in range(part)]
         points += more

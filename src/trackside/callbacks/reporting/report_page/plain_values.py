@@ -28,7 +28,7 @@ def number_of(value: Any, default: float) -> float:
 
 
 def numbers_of(value: Any) -> dict[str, float]:
-    """Numbers by name; what is no number is 0."""
+    """Numbers by name; other values are 0."""
     if not isinstance(value, Mapping):
         return {}
     return {printable(str(name)): number_of(one, 0.0) for name, one in value.items()}

@@ -103,13 +103,14 @@ class ReportedRun:
     """The process that has the folder now, in words; None where nobody has."""
     lines: RecordLines | None = None
     """The file that its records were read from."""
-    _thinned: ThinnedHistory | None = None
+    curves: ThinnedHistory | None = None
+    """Its curves, as they were thinned last."""
 
     def thinned(self) -> ThinnedHistory:
         """Its curves, thinned for a page."""
-        if self._thinned is None or self._thinned.history is not self.history:
-            self._thinned = ThinnedHistory(self.history)
-        return self._thinned
+        if self.curves is None or self.curves.history is not self.history:
+            self.curves = ThinnedHistory(self.history)
+        return self.curves
 
     def take_decisions(self, content: Mapping[str, Any]) -> None:
         """Take what `decisions_of` wrote down."""
@@ -154,7 +155,7 @@ def read_run(
     """
     run = ReportedRun(name or folder.resolve().name, folder)
     if before is not None:
-        run.lines, run._thinned = before.lines, before._thinned
+        run.lines, run.curves = before.lines, before.curves
     outcome = _object(run, OUTCOME)
     run.environment = _object(run, ENVIRONMENT)
     run.started = text_of(run.environment.get("started"))

@@ -42,7 +42,7 @@ class RecordLines:
         """The records so far.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: The run has left none.
         """
         self._error = None
         try:

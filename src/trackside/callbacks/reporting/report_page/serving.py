@@ -90,7 +90,6 @@ class _Handler(BaseHTTPRequestHandler):
 def _values(runs: Sequence[ReportedRun], known: str) -> str:
     """Status and curves as JSON; no curves where the page has them already."""
     newest = "; ".join(f"{run.name}: step {run.step:,}, {run.status}" for run in runs)
-    content = {"stamp": stamp(runs), "says": f"live · {newest} · {at(now())}", "data": None}
-    if content["stamp"] != known:
-        content["data"] = values(runs)
-    return json.dumps(content)
+    new = stamp(runs)
+    data = None if new == known else values(runs)
+    return json.dumps({"stamp": new, "says": f"live · {newest} · {at(now())}", "data": data})

@@ -1,4 +1,4 @@
-"""Sessions, warnings and checkpoints of a run as its journal tells of them."""
+"""Sessions, warnings and checkpoints of a run, read from its journal."""
 
 from __future__ import annotations
 

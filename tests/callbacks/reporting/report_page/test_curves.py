@@ -71,3 +71,12 @@ def test_every_status_has_its_mark() -> None:
         "diverged": "bad",
         "failed": "bad",
     }
+
+
+def test_tokens_are_an_axis_where_records_have_them() -> None:
+    counted = History()
+    for step, tokens in ((1, None), (2, 640)):
+        counted.append(Record({"val/loss": 1.0}, step, 0, step, 0.0, tokens))
+    plain = as_plain(panels([ThinnedHistory(counted)]), [counted])
+    assert plain["axes"][0]["tokens"] == [None, 640]
+    assert [panel["title"] for panel in plain["panels"]] == ["loss"]

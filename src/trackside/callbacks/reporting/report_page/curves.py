@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,8 @@ def _place(name: str) -> tuple[bool, str]:
 
 def as_plain(shown: Sequence[Panel], histories: Sequence[History]) -> dict[str, Any]:
     """Panels, and the axes that their curves share, as the page's script reads them."""
-    axes: list[dict[str, list[float]]] = []
+    axes: list[dict[str, list[float | None]]] = []
+    columns = [history.axes() for history in histories]
     known: dict[tuple[int, tuple[int, ...]], int] = {}
     plain = []
     for panel in shown:
@@ -88,7 +89,7 @@ def as_plain(shown: Sequence[Panel], histories: Sequence[History]) -> dict[str, 
             key = (curve.run, curve.rows)
             if key not in known:
                 known[key] = len(axes)
-                axes.append(_axes(histories[curve.run], curve.rows))
+                axes.append(_axes(columns[curve.run], curve.rows))
             curves.append(
                 {
                     "run": curve.run,
@@ -102,12 +103,16 @@ def as_plain(shown: Sequence[Panel], histories: Sequence[History]) -> dict[str, 
     return {"panels": plain, "axes": axes}
 
 
-def _axes(history: History, rows: Sequence[int]) -> dict[str, list[float]]:
-    columns = history.axes()
+def _axes(
+    columns: Mapping[str, Sequence[float]], rows: Sequence[int]
+) -> dict[str, list[float | None]]:
     return {axis: [_plain_number(column[row]) for row in rows] for axis, column in columns.items()}
 
 
-def _plain_number(value: float) -> float:
+def _plain_number(value: float) -> float | None:
+    """None where a record has no place on the axis: tokens that weren't counted yet."""
+    if not math.isfinite(value):
+        return None
     return int(value) if value == int(value) else round(value, 3)
 
 

@@ -83,7 +83,8 @@ def _record(line: bytes) -> Record | None:
     try:
         row = json.loads(line)
         step, epoch, samples, seconds = (row.pop(axis) for axis in _AXES)
+        tokens = row.pop("tokens", None)
         values = {str(name): float(value) for name, value in row.items() if value is not None}
-        return Record(values, int(step), int(epoch), int(samples), float(seconds))
+        return Record(values, int(step), int(epoch), int(samples), float(seconds), tokens)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None

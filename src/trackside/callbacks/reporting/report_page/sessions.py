@@ -31,6 +31,7 @@ class Session:
     ranks: int = 1
     host: str = ""
     resumed_from: str | None = None
+    """Name of the checkpoint; its path, where it lies elsewhere than in the run's folder."""
     last_heard: str = ""
     """Time of the last line that it wrote."""
     phases: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
   const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9"];
   const RECENT = "#8f98a3"; // training values since the record before: behind those of whole epochs
   const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
-  const LABELS = { step: "step", epoch: "epoch", samples: "samples", seconds: "time of training" };
+  const LABELS = { step: "step", epoch: "epoch", samples: "samples", tokens: "tokens", seconds: "time of training" };
   const root = document.documentElement;
   let data = JSON.parse(document.getElementById("data").textContent);
   const choice = { axis: "step", smoothing: 0, log: false, wanted: "" };
@@ -49,6 +49,7 @@
     const axis = data.axes[curve.axes][choice.axis];
     const xs = [], ys = [];
     curve.values.forEach((value, index) => {
+      if (axis[index] == null) return;
       const usable = value != null && choice.log && value <= 0 ? null : value;
       if (xs.length && axis[index] <= xs[xs.length - 1]) ys[ys.length - 1] = usable;
       else { xs.push(axis[index]); ys.push(usable); }

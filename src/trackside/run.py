@@ -51,7 +51,8 @@ class Evaluation:
     results: dict[str, Any] = field(default_factory=dict)
     """Metrics that aren't single numbers (a confusion matrix, say), by full name."""
     batches_completed: int = 0
-    samples_completed: int = 0
+    samples_completed: float = 0
+    """Of this rank; nan where a batch of another trainer's evaluation can't be counted."""
     sanity: bool = False
     """Whether it only tries a few batches before training: nothing of it counts."""
     average: str | bool | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from trackside.guests.evaluation import named, numbers
+from trackside.guests.evaluation import GuestEvaluation, named, numbers
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,13 @@ def test_only_single_numbers_are_taken() -> None:
 def test_a_value_that_is_not_finite_is_kept_as_such() -> None:
     assert math.isnan(numbers({"a": math.nan})["a"])
     assert numbers({"a": math.inf})["a"] == math.inf
+
+
+def test_samples_that_cannot_be_counted_are_unknown_and_not_none() -> None:
+    training: Any = SimpleNamespace(fire=lambda *heard: None)
+    one = GuestEvaluation(training, "val")
+    one.batch_end((torch.ones(4, 2), torch.ones(4)), None)
+    assert one.evaluation.samples_completed == 4
+    one.batch_end(object(), None)
+    one.batch_end(torch.ones(4, 2), None)
+    assert math.isnan(one.evaluation.samples_completed)

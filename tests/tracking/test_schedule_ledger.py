@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,74 @@ def test_a_ledger_that_cannot_be_written_raises_once_and_where_it_is_asked(
     with pytest.raises(OSError):
         broken.raise_error()
     broken.raise_error()
+
+
+# --- memory doesn't grow with the run ----------------------------------------------------------
+
+
+def known(one: ScheduleLedger) -> int:
+    """Pieces of work that it holds in memory."""
+    return len(one._open) + len(one._done) + len(one._done_before)
+
+
+def test_records_of_a_long_run_are_not_all_held_in_memory(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    for step in range(1, 3001):
+        first.note("begun", "record a", step)
+        first.note("done", "record a", step)
+        if step % 500 == 0:
+            first.settle(step)
+    assert known(first) <= 1000
+    assert known(ledger(tmp_path)) == 1, "that of the checkpoint's own step"
+
+
+def test_each_record_has_one_line_and_a_medium_three(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    first.note("begun", "record a", 4)
+    first.note("done", "record a", 4)
+    first.note("due", "picture", 4)
+    first.note("begun", "picture", 4)
+    first.note("done", "picture", 4)
+    lines = (tmp_path / SCHEDULE).read_text().splitlines()
+    states = [json.loads(line)["state"] for line in lines]
+    assert states == ["done", "due", "begun", "done"]
+
+
+@pytest.mark.parametrize("lives", [1, 2])
+def test_of_settled_records_those_that_failed_are_still_to_be_done(
+    tmp_path: Path, lives: int
+) -> None:
+    first = ledger(tmp_path)
+    first.note("begun", "record a", 2)  # fails, and is put by
+    first.note("done", "record a", 3)
+    first.note("done", "record a", 5)
+    first.note("due", "picture", 3)
+    first.settle(5)
+    one = first if lives == 1 else ledger(tmp_path)
+
+    assert not one.is_done("record a", 2)
+    assert not one.is_done("picture", 3), "only records are settled"
+    assert one.is_done("record a", 3)
+    assert one.is_done("record a", 5)
+    assert not one.is_done("record b", 5), "the step of the checkpoint may still get records"
+    one.note("done", "record a", 2)
+    assert ledger(tmp_path).is_done("record a", 2)
+
+
+@pytest.mark.parametrize("lives", [1, 2])
+def test_settled_records_after_the_step_that_a_run_went_back_to_are_not_done(
+    tmp_path: Path, lives: int
+) -> None:
+    first = ledger(tmp_path)
+    first.settle(9)
+    first.rewind(4)
+    one = first if lives == 1 else ledger(tmp_path)
+
+    assert one.is_done("record a", 4)
+    assert not one.is_done("record a", 5)
+
+
+def test_a_ledger_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    (tmp_path / SCHEDULE).mkdir()
+    with pytest.raises(OSError, match="not a plain file"):
+        ledger(tmp_path).raise_error()

@@ -26,6 +26,7 @@ from trackside.tracking.media import (
     Text,
     Video,
 )
+from trackside.tracking.schedule_ledger import ScheduleLedger
 from trackside.tracking.tracker import TrackedRun, Tracker
 
 
@@ -409,3 +410,35 @@ def test_a_medium_that_no_checkpoint_held_is_named(caplog: pytest.LogCaptureFixt
         script([second, GoesOn(kept, second)], lambda run: None)
 
     assert "was not given, before a kill: text notes of step 3" in caplog.text
+
+
+def test_records_that_a_checkpoint_holds_are_settled_when_it_is_whole(tmp_path: Path) -> None:
+    store = Store()
+
+    def story(run: ScriptedRun) -> None:
+        for step in range(1, 5):
+            run.progress.steps_completed = step
+            run.record({"a": float(step)})
+        run.emit(Callback.on_checkpoint_saved, tmp_path / "step-0000000004")
+        assert store._queue is not None
+        assert store._queue.flush(30)
+
+    run = script(store, story)
+
+    ledger = ScheduleLedger(run.directory, run.id, "store")
+    assert [ledger.is_done("record of any name", step) for step in (3, 4)] == [True, False]
+
+
+def test_nothing_is_settled_where_records_were_dropped(tmp_path: Path) -> None:
+    store = Store()
+
+    def story(run: ScriptedRun) -> None:
+        assert store._queue is not None
+        store._queue.dropped = 1
+        run.emit(Callback.on_checkpoint_saved, tmp_path / "step-0000000004")
+        assert store._queue.flush(30)
+        store._queue.dropped = 0
+
+    run = script(store, story)
+
+    assert not ScheduleLedger(run.directory, run.id, "store").is_done("record a", 3)

@@ -178,7 +178,7 @@ def _text(found: Replay) -> str:
     way, seen = found.way, found.observation
     origin = "the start" if way.checkpoint is None else way.checkpoint.name
     lines = [
-        f"step {way.step}, epoch {seen.epoch + 1}; {way.steps} steps trained from {origin}",
+        f"step {way.step}; {way.steps} steps trained from {origin}",
         f"verdict: {found.verdict}",
     ]
     if found.error is not None:

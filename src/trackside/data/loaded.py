@@ -6,10 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count, repeat
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from trackside.data.batches import Batch
 from trackside.distributed.sharding import Round, Share
+
+Remember = Literal["always", "when asked", "now", "not now"]
+"""When the samples of the newest batches are noted: in every pass, from the next on; in passes from
+the next on in which that is asked for; from this batch on; no more (but for `always`)."""
 
 
 class Turn(tuple[Any, ...]):

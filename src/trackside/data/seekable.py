@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from trackside.data.loaded import Origin, unwrap
+from trackside.data.loaded import Origin, Remember, unwrap
 from trackside.distributed.sharding import fresh
 from trackside.machine import randomness
 
@@ -36,8 +36,10 @@ class ExcludingSampler:
         """Number of a batch, and how many samples at its beginning are done and left out."""
         self.remembers = False
         """Whether to note the indices of the newest batches."""
-        self.notes: bool | None = None
-        """Whether to do so for the moment; None: it is never asked within a pass."""
+        self.may_note = False
+        """Whether a pass lets itself be asked for it on its way."""
+        self.notes = False
+        """Whether to do so for the moment."""
         self.first_batch: Any = None
         """The first batch of the newest pass, once it is drawn; None before, and without any."""
         self._held: dict[int, Any] = {}
@@ -54,7 +56,7 @@ class ExcludingSampler:
     def __iter__(self) -> Iterator[Any]:
         batches = self._noting_first()
         self._held.clear()
-        if self.left_out or self.remembers or self.notes is not None or self.begun[1]:
+        if self.left_out or self.remembers or self.may_note or self.begun[1]:
             return self._chosen(batches, self.left_out)
         return batches
 
@@ -77,14 +79,16 @@ class ExcludingSampler:
                 self._held.pop(number - REMEMBERED, None)
             yield batch
 
-    def remember(self, briefly: bool | None) -> None:
-        """Note the indices of batches: from the next pass on (None), for the moment, or no more."""
-        if briefly is None:
+    def remember(self, when: Remember) -> None:
+        """Note the indices of batches; see `Remember`."""
+        if when == "always":
             self.remembers = True
-            return
-        self.notes = briefly
-        if not briefly and not self.remembers:
-            self._held.clear()
+        elif when == "when asked":
+            self.may_note = True
+        else:
+            self.notes = when == "now"
+            if not self.notes and not self.remembers:
+                self._held.clear()
 
     def samples_of(self, number: int) -> tuple[int, ...]:
         """Indices of the samples of a batch of this pass; empty when they aren't remembered."""

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from trackside.data.generators import DataGenerators
 from trackside.data.left_out import ExcludedBatches
-from trackside.data.loaded import LoadedBatch, Origin, numbered, with_origins
+from trackside.data.loaded import LoadedBatch, Origin, Remember, numbered, with_origins
 from trackside.data.loaders import Batching, length_of, loader_of
 from trackside.data.recognition import check_draws, plain
 from trackside.data.seekable import (
@@ -141,10 +141,10 @@ class DataSource:
         """
         self._excluded.add(batches)
 
-    def remember(self, briefly: bool | None = None) -> None:
-        """From the next pass on, or `briefly`, note the samples of the newest batches."""
+    def remember(self, when: Remember = "always") -> None:
+        """Note the samples of the newest batches; see `Remember`."""
         if self._seekable is not None:
-            self._seekable.chosen.remember(briefly)
+            self._seekable.chosen.remember(when)
 
     def identify(self, epoch: int, batches_done: int) -> TrainingBatch:
         """Identity of the batch after `batches_done` others of a pass, as far as known."""

@@ -24,7 +24,7 @@ from torch.utils.data import (
 )
 from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
-from trackside.data.loaded import LoadedBatch, unwrap
+from trackside.data.loaded import LoadedBatch, Remember, unwrap
 from trackside.errors import DataError
 
 
@@ -196,7 +196,7 @@ class TensorLoader:
         """The sampler that excludes batches: itself."""
         return self
 
-    def remember(self, briefly: bool | None) -> None:
+    def remember(self, when: Remember) -> None:
         """Do nothing: the order of a pass is known as a whole."""
 
     def samples_of(self, number: int) -> tuple[int, ...]:

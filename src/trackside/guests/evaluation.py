@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -48,7 +49,8 @@ class GuestEvaluation:
     def batch_end(self, batch: Any, returned: Any) -> None:
         """A batch is evaluated."""
         self.evaluation.batches_completed += 1
-        self.evaluation.samples_completed += counted(batch) or 0
+        samples = counted(batch)
+        self.evaluation.samples_completed += math.nan if samples is None else samples
         self._training.fire(Callback.on_evaluation_batch_end, self.evaluation, batch, returned)
 
     def end(self, metrics: Mapping[str, Any]) -> None:

@@ -145,7 +145,7 @@ class Following:
 
     def _switch(self, training: Training, *, on: bool) -> None:
         self.active = on
-        training.setup.sources["train"].remember(briefly=on)
+        training.setup.sources["train"].remember("now" if on else "not now")
         training.refresh_listeners()
 
     def _conditions(self) -> list[int]:

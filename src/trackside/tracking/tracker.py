@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
+from trackside.checkpoint.manifest import parse_folder_name
 from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
@@ -20,7 +20,7 @@ from trackside.run import Rollback, Run
 from trackside.tracking.background import BackgroundQueue
 from trackside.tracking.flat import flat
 from trackside.tracking.media import Audio, File, Histogram, Picture, Table, Text, Video
-from trackside.tracking.schedule_ledger import ScheduleLedger
+from trackside.tracking.schedule_ledger import ScheduleLedger, is_record, name_of
 from trackside.tracking.undelivered import WRITERS, Numbers, Waiting, state_of, waiting_in
 
 logger = logging.getLogger("trackside")
@@ -209,7 +209,7 @@ class Tracker(RankZeroCallback[Run], ABC):
             ledger.begin(len(run.history))
         numbers = Numbers()
         for record in run.history.since(ledger.begins_with or 0):
-            what = numbers.name(_named(record), record.step)
+            what = numbers.name(name_of(record), record.step)
             if not ledger.is_done(what, record.step):
                 self._send_record(record, what)
         waiting = {(one.what, one.step) for one in self._waiting.values()}
@@ -218,13 +218,13 @@ class Tracker(RankZeroCallback[Run], ABC):
         lost = [
             f"{what} of step {step}"
             for what, step in ledger.open_work()
-            if step <= self._resumed_at and (what, step) not in waiting and "record " not in what
+            if step <= self._resumed_at and (what, step) not in waiting and not is_record(what)
         ]
         if lost:
             logger.warning("%s was not given, before a kill: %s", self._title, ", ".join(lost))
 
     def on_log(self, run: Run, record: Record) -> None:
-        self._send_record(record, self._numbers.name(_named(record), record.step))
+        self._send_record(record, self._numbers.name(name_of(record), record.step))
 
     def _send_record(self, record: Record, what: str) -> None:
         portions = _portions({**record.values, "epoch": float(record.epoch)}, self.metrics_at_once)
@@ -297,6 +297,11 @@ class Tracker(RankZeroCallback[Run], ABC):
 
         self._put(send)
 
+    def on_checkpoint_saved(self, run: Run, path: Path) -> None:
+        place = parse_folder_name(path.name)
+        if place is not None:
+            self._put(partial(self._settle, place[0]))
+
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._put(partial(self._go_back, rollback.to_step))
 
@@ -339,6 +344,12 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     # --- in the thread -------------------------------------------------------------------------
 
+    def _settle(self, step: int) -> None:
+        """Note that the records of a checkpoint were tried: each came before in the queue."""
+        ledger, queue = self._ledger, self._queue
+        if ledger is not None and queue is not None and not queue.dropped:  # else some never were
+            ledger.settle(step)
+
     def _once(self, what: str, step: int, send: Callable[[], object]) -> None:
         """Send a piece, unless the ledger says that it was sent; note it there."""
         ledger = self._ledger
@@ -378,11 +389,6 @@ class Tracker(RankZeroCallback[Run], ABC):
         if (kind, name) not in self._suspects:
             self._suspects |= {(kind, name)}
             logger.warning("%s refuses the %s %r: %s", self._title, kind, name, error)
-
-
-def _named(record: Record) -> str:
-    """The record as the ledger names it: those of one step mostly have other values."""
-    return f"record {crc32(','.join(sorted(record.values)).encode()):08x}"
 
 
 def _portions(values: Mapping[str, Any], at_once: int | None) -> deque[dict[str, Any]]:

@@ -172,7 +172,7 @@ def _following(run: Run, settings: Settings, log: MetricLog) -> Following | None
     exact = settings.deterministic or run.device.type == "cpu"
     keep = log.mean("train/loss").keep
     if run.saver is not None:
-        run.data[TRAIN].remember(briefly=False)
+        run.data[TRAIN].remember("when asked")
     return Following(run, keep, settings.on_resume_differs, exact=exact)
 
 

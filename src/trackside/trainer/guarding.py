@@ -17,6 +17,7 @@ from trackside.machine import randomness
 from trackside.machine.waits import watched_waits
 from trackside.requests import SIGNAL
 from trackside.run import Run
+from trackside.step.copies import copied
 
 logger = logging.getLogger("trackside")
 _NAMED = 3
@@ -94,20 +95,20 @@ def _state(run: Run, args: tuple[Any, ...]) -> dict[str, Any]:
     for name, model in models.items():
         found[f"the modes of {name}"] = [module.training for module in model.modules()]
         for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            found[f"{path} of {name}"] = _copy(tensor)
-            found[f"the gradient of {path} of {name}"] = _copy(tensor.grad)
+            found[f"{path} of {name}"] = copied(tensor)
+            found[f"the gradient of {path} of {name}"] = copied(tensor.grad)
             found[f"whether {path} of {name} wants a gradient"] = tensor.requires_grad
     for name, optimizer in (getattr(run, "optimizers", None) or {}).items():
         for number, group in enumerate(optimizer.param_groups):
             options = {key: value for key, value in group.items() if key != "params"}
-            found[f"options of group {number} of {name}"] = _copies(options)
-        state = [_copies(dict(one)) for one in optimizer.state.values()]
+            found[f"options of group {number} of {name}"] = copied(options)
+        state = [copied(dict(one)) for one in optimizer.state.values()]
         found[f"the state of {name}"] = state
     for name, generator in randomness.capture().items():
-        found[f"the random generator of {name}"] = _copies(generator)
+        found[f"the random generator of {name}"] = copied(generator)
     for number, argument in enumerate(args[1:], 1):
         found[f"a tensor of its argument {number}"] = [
-            _copy(part) for part in parts_of(argument) if isinstance(part, Tensor)
+            copied(part) for part in parts_of(argument) if isinstance(part, Tensor)
         ]
     found["the requests of the run: it asked for something"] = [
         one for one in run.requests.asked if one.asked_by != SIGNAL
@@ -138,21 +139,6 @@ def _same(one: Any, other: Any) -> bool:
 def _bits(tensor: Tensor) -> Tensor:
     whole = tensor.to_dense() if tensor.layout is not torch.strided else tensor
     return whole.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
-
-
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().clone()
-
-
-def _copies(value: Any) -> Any:
-    """The value with copies of its tensors, in nested containers as well."""
-    if isinstance(value, Tensor):
-        return _copy(value)
-    if isinstance(value, Mapping):
-        return {key: _copies(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copies(one) for one in value]
-    return value.copy() if hasattr(value, "tobytes") else value
 
 
 class WaitGuard:

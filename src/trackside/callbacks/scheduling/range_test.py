@@ -16,6 +16,7 @@ from trackside.data.counting import samples_in
 from trackside.distributed.state import is_sharded
 from trackside.machine import randomness
 from trackside.run import Run
+from trackside.step.copies import copied
 from trackside.step.output import as_output
 
 
@@ -143,10 +144,10 @@ def as_it_was(run: Run, optimizer: Optimizer) -> Iterator[None]:
     ]
     kept = [tensor.clone() for tensor in tensors]
     options = [
-        {name: _copied(value) for name, value in group.items() if name != "params"}
+        {name: copied(value) for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups
     ]
-    state = {tensor: _copied(values) for tensor, values in optimizer.state.items()}
+    state = {tensor: copied(values) for tensor, values in optimizer.state.items()}
     scaler = run.precision.scaler
     scale = None if scaler is None else scaler.state_dict()
     try:
@@ -164,14 +165,6 @@ def as_it_was(run: Run, optimizer: Optimizer) -> Iterator[None]:
             other.zero_grad()
         if scaler is not None and scale is not None:
             scaler.load_state_dict(scale)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {name: _copied(part) for name, part in value.items()}
-    return value
 
 
 def _set_rate(group: dict[str, Any], rate: float) -> None:

@@ -18,6 +18,7 @@ from trackside.machine import randomness
 from trackside.models.naming import named_parameters
 from trackside.run import Run
 from trackside.step.accumulation import Parts
+from trackside.step.copies import copied
 from trackside.step.optimization import Clip
 from trackside.step.output import as_output
 
@@ -144,11 +145,6 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
         for parameter, values in run.optimizers[name].state.items()
         for key, value in values.items()
     }
-
-
-def copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with copies of the tensors among them."""
-    return {n: v.detach().clone() if isinstance(v, Tensor) else v for n, v in values.items()}
 
 
 def _process(run: Run, clip: Clip | None) -> None:

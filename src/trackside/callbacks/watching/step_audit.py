@@ -11,7 +11,6 @@ import torch
 from trackside.callbacks.watching.bits import Difference, differences
 from trackside.callbacks.watching.kept_step import (
     KeptStep,
-    copied,
     parameters_of,
     state_of,
     update_again,
@@ -23,6 +22,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.schedule import Schedule
+from trackside.step.copies import copied
 from trackside.step.optimization import Clip
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import copy
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -210,12 +210,11 @@ class _Pass(Iterator[Any]):
         return batch
 
 
-class _Seeded(list[Any]):
+class _Seeded(NamedTuple):
     """Indices of one batch, with the seed that its loading begins with."""
 
-    def __init__(self, indices: Iterable[Any], seed: int) -> None:
-        super().__init__(indices)
-        self.seed = seed
+    indices: Any
+    seed: int
 
 
 class SeededDataset:
@@ -235,7 +234,8 @@ class SeededDataset:
 
     def __getitems__(self, indices: Any) -> list[Any]:
         if isinstance(indices, _Seeded):
-            randomness.seed_worker(indices.seed)
+            indices, seed = indices
+            randomness.seed_worker(seed)
         many = getattr(self._dataset, "__getitems__", None)
         return list(many(indices)) if many is not None else [self._dataset[i] for i in indices]
 

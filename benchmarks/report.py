@@ -20,6 +20,8 @@ import torch
 T = TypeVar("T")
 
 RESULTS = Path(__file__).parent / "results"
+MOST_ROUNDS: int | None = None
+"""At most so many rounds, to try a benchmark; None: as many as it has."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def ratios(
         rounds: How often; the figures are medians over the rounds.
         budgets: Of some of the figures, by name.
     """
+    if MOST_ROUNDS is not None:
+        rounds = min(rounds, MOST_ROUNDS)
     found: dict[str, list[float]] = {name: [] for name in variants}
     plain()
     for variant in variants.values():
@@ -133,7 +137,12 @@ def main(name: str, measure: Callable[[], list[Figure]], *, versions: str = "") 
     """
     parser = argparse.ArgumentParser(description=f"Benchmark: {name}")
     parser.add_argument("--keep", action="store_true", help="keep the result in the repository")
+    parser.add_argument("--rounds", type=int, metavar="N", help="at most N rounds, to try it")
     arguments = parser.parse_args()
+    if arguments.keep and arguments.rounds is not None:
+        parser.error("a result is kept of all rounds: leave out --rounds, or --keep")
+    global MOST_ROUNDS
+    MOST_ROUNDS = arguments.rounds
     figures = measure()
     load = f"load {os.getloadavg()[0]:.1f} at the end"
     where = ", ".join(filter(None, (machine(), versions, load)))

@@ -79,11 +79,11 @@ def outcomes(report: str) -> dict[str, Any]:
 
 
 def measured() -> list[dict[str, Any]]:
-    """The figures of `benchmarks.accelerator`, printed as a table too."""
-    from benchmarks.accelerator import measure
+    """The figures of `benchmarks.accelerator` and `benchmarks.graphs`, printed as a table too."""
+    from benchmarks import accelerator, graphs
     from benchmarks.report import table
 
-    figures = measure()
+    figures = [*accelerator.measure(), *graphs.measure()]
     print(f"\n{machine()}\n\n{table(figures)}")
     return [asdict(figure) for figure in figures]
 

@@ -1,7 +1,8 @@
 """One function per trainer: the same model, batches, optimizer and steps, as bare as it can be set.
 
-Each gets a DataLoader that hands out ready batches, trains one epoch, and returns the model. Bars,
-logging, checkpoints and clipping are off where they can be switched off; nothing else is changed.
+Each gets a DataLoader that hands out ready batches, and what makes the model, its loss and its
+optimizer; it trains one epoch, and returns the model. Bars, logging, checkpoints and clipping are
+off where they can be switched off; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from benchmarks.task import build
+from benchmarks.task import Task
 
 Loader = DataLoader[Any]
 
 
-def raw(loader: Loader) -> nn.Module:
+def raw(loader: Loader, task: Task) -> nn.Module:
     """The loop that everybody writes by hand."""
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
     optimizer = optimizer_of(model.parameters())
     model.train()
     for inputs, target in loader:
@@ -33,10 +34,10 @@ def raw(loader: Loader) -> nn.Module:
     return model
 
 
-def _trackside(loader: Loader, *, defaults: bool) -> nn.Module:
+def _trackside(loader: Loader, task: Task, *, defaults: bool) -> nn.Module:
     from trackside import Settings, Trainer
 
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model,
@@ -48,20 +49,20 @@ def _trackside(loader: Loader, *, defaults: bool) -> nn.Module:
     return model
 
 
-def trackside(loader: Loader) -> nn.Module:
+def trackside(loader: Loader, task: Task) -> nn.Module:
     """Without callbacks."""
-    return _trackside(loader, defaults=False)
+    return _trackside(loader, task, defaults=False)
 
 
-def trackside_with_defaults(loader: Loader) -> nn.Module:
+def trackside_with_defaults(loader: Loader, task: Task) -> nn.Module:
     """As it comes: progress, table, history file, checkpoints, throughput and more."""
-    return _trackside(loader, defaults=True)
+    return _trackside(loader, task, defaults=True)
 
 
-def _lightning(loader: Loader, **options: Any) -> nn.Module:
+def _lightning(loader: Loader, task: Task, **options: Any) -> nn.Module:
     import lightning
 
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -83,22 +84,22 @@ def _lightning(loader: Loader, **options: Any) -> nn.Module:
     return model
 
 
-def lightning_barebones(loader: Loader) -> nn.Module:
+def lightning_barebones(loader: Loader, task: Task) -> nn.Module:
     """`barebones=True`: its own setting for measuring its overhead."""
-    return _lightning(loader, barebones=True)
+    return _lightning(loader, task, barebones=True)
 
 
-def lightning_as_it_comes(loader: Loader) -> nn.Module:
+def lightning_as_it_comes(loader: Loader, task: Task) -> nn.Module:
     """With its bar, checkpoint and model summary; without a logger, which it may not find."""
-    return _lightning(loader, logger=False)
+    return _lightning(loader, task, logger=False)
 
 
-def accelerate(loader: Loader) -> nn.Module:
+def accelerate(loader: Loader, task: Task) -> nn.Module:
     """A loop written by hand around `prepare` and `backward`."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
     prepared, optimizer, batches = accelerator.prepare(
         model, optimizer_of(model.parameters()), loader
     )
@@ -112,11 +113,11 @@ def accelerate(loader: Loader) -> nn.Module:
     return model
 
 
-def pytorch_accelerated(loader: Loader) -> nn.Module:
+def pytorch_accelerated(loader: Loader, task: Task) -> nn.Module:
     """Without callbacks, so without a bar."""
     import pytorch_accelerated as pa
 
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
 
     class Bare(pa.Trainer):  # type: ignore[misc]
         def create_train_dataloader(self, *args: Any, **kwargs: Any) -> Loader:
@@ -130,11 +131,11 @@ def pytorch_accelerated(loader: Loader) -> nn.Module:
     return model
 
 
-def hugging_face(loader: Loader) -> nn.Module:
+def hugging_face(loader: Loader, task: Task) -> nn.Module:
     """Without reports, saves, clipping and bar; its logging waits for the end."""
     import transformers
 
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
     optimizer = optimizer_of(model.parameters())
     constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
@@ -167,22 +168,22 @@ def hugging_face(loader: Loader) -> nn.Module:
     return model
 
 
-def ignite(loader: Loader) -> nn.Module:
+def ignite(loader: Loader, task: Task) -> nn.Module:
     """`create_supervised_trainer`, without handlers."""
     from ignite.engine import create_supervised_trainer
 
-    model, loss_function, optimizer_of = build()
+    model, loss_function, optimizer_of = task()
     engine = create_supervised_trainer(model, optimizer_of(model.parameters()), loss_function)
     engine.run(loader, max_epochs=1)
     return model
 
 
-def keras(loader: Loader) -> nn.Module:
+def keras(loader: Loader, task: Task) -> nn.Module:
     """Keras' own layers and AdamW on torch, with the same weights at the start; no bar."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras as package
 
-    model, _, _ = build()
+    model, _, _ = task()
     first, last = model[0], model[2]  # type: ignore[index]
     made = package.Sequential(
         [
@@ -205,7 +206,7 @@ def keras(loader: Loader) -> nn.Module:
     return model
 
 
-PEERS: dict[str, Callable[[Loader], nn.Module]] = {
+PEERS: dict[str, Callable[[Loader, Task], nn.Module]] = {
     "Trackside, bare": trackside,
     "Trackside, as it comes": trackside_with_defaults,
     "Accelerate": accelerate,
@@ -217,6 +218,10 @@ PEERS: dict[str, Callable[[Loader], nn.Module]] = {
     "Keras (torch)": keras,
 }
 """By name, as the figures call them."""
+
+
+MLP_ONLY = ("Keras (torch)",)
+"""Those that train the MLP only: their layers are their own."""
 
 
 class Batches(torch.utils.data.Dataset[Any]):

@@ -321,6 +321,33 @@ def test_a_skipped_step_and_a_changed_window_go_the_eager_way(
     assert agree(recorded, lambda: [Asks()]).replays == STEPS - EAGER - 1
 
 
+def test_torch_lets_a_fused_optimizer_be_recorded(
+    recorded: list[RecordedGraphs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CUDA, Adam refuses to be recorded unless its groups are `capturable`."""
+    seen: list[Any] = []
+    capture, step = RecordedGraphs.capture, AdamW.step
+    recording = False
+
+    def noted(self: RecordedGraphs, *arguments: Any) -> Any:
+        nonlocal recording
+        recording = True
+        try:
+            return capture(self, *arguments)
+        finally:
+            recording = False
+
+    def checked(self: AdamW, *arguments: Any) -> Any:
+        seen.append((recording, self.param_groups[0]["capturable"]))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(RecordedGraphs, "capture", noted)
+    monkeypatch.setattr(AdamW, "step", checked)
+    fitted(optimizer=lambda p: AdamW(p, lr=0.01, fused=True))
+
+    assert seen == [(False, False)] * EAGER + [(True, True)]
+
+
 def test_losses_that_are_kept_are_copies(recorded: list[RecordedGraphs]) -> None:
     values: list[list[float]] = []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -142,6 +142,7 @@ class CapturedSteps:
         try:
             with (
                 self._lent(*setup.optimizers),
+                _capturable(setup.optimizers),
                 _alone(run),
                 capturing.draws_nothing_on_the_host(),
             ):
@@ -174,6 +175,23 @@ class CapturedSteps:
             drop_gradients(optimizer)
         weight = output.weight.detach() if isinstance(output.weight, Tensor) else output.weight
         return Output(output.loss.detach(), weight=weight, samples=output.samples)
+
+
+@contextmanager
+def _capturable(optimizers: Iterable[Optimizer]) -> Iterator[None]:
+    """Inside, torch lets fused optimizers be recorded: their numbers are on the device as they are.
+
+    Without `capturable`, Adam and its like refuse it, fused or not.
+    """
+    groups = [group for one in optimizers for group in one.param_groups]
+    lent = [g for g in groups if g.get("fused") and g.get("capturable") is False]
+    try:
+        for group in lent:
+            group["capturable"] = True
+        yield
+    finally:
+        for group in lent:
+            group["capturable"] = False
 
 
 @contextmanager

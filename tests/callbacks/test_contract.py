@@ -38,6 +38,7 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "export_model": {"options": {"try_first": False, "check": False}},  # tracing takes long
     "feature_maps": {"task": tiny_pictures},
     "gradient_noise": {"trainer": {"accumulate": 2}},
+    "loss_spikes": {"skip": {"waits": "it decides before each update"}},
     "lr_finder": {"options": {"steps": 3, "plot": False}},
     "lr_scheduler": {
         "options": {"scheduler": "StepLR", "options": {"step_size": 1}},

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     )
     from trackside.callbacks.scheduling.unfreeze import Unfreeze as Unfreeze
     from trackside.callbacks.stopping.early_stopping import EarlyStopping as EarlyStopping
+    from trackside.callbacks.stopping.loss_spikes import LossSpikes as LossSpikes
     from trackside.callbacks.stopping.metric_plateau import MetricPlateau as MetricPlateau
     from trackside.callbacks.stopping.overfit_guard import OverfitGuard as OverfitGuard
     from trackside.callbacks.stopping.stop_at import StopAt as StopAt
@@ -165,6 +166,7 @@ else:
             "scheduling.parameter_schedule": ("ParameterSchedule",),
             "scheduling.unfreeze": ("Unfreeze",),
             "stopping.early_stopping": ("EarlyStopping",),
+            "stopping.loss_spikes": ("LossSpikes",),
             "stopping.metric_plateau": ("MetricPlateau",),
             "stopping.overfit_guard": ("OverfitGuard",),
             "stopping.stop_at": ("StopAt",),
@@ -218,6 +220,7 @@ __all__ = [
     "LRScheduler",
     "LearningRate",
     "LoadWeights",
+    "LossSpikes",
     "MLflow",
     "MetricPlateau",
     "ModelSummary",

@@ -31,6 +31,7 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "best_metric": {"options": {"source": "val/loss", "targets": ["val/accuracy"]}},
     "checkpoint": {"options": {"every": "1 step", "keep_last": None}},
     "clip_gradients": {"options": {"norm": 0.1}, "observer": False},
+    "cut_mix": {"options": {"classes": 3}, "task": tiny_pictures, "observer": False},
     "device_stats": {"measured": ["device/*"]},
     "evaluate": {
         "options": {"data": "val", "every": "2 steps", "record_as": "own", "batch_size": 3}
@@ -44,6 +45,7 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
         "options": {"scheduler": "StepLR", "options": {"step_size": 1}},
         "observer": False,
     },
+    "mix_up": {"options": {"classes": 3}, "observer": False},
     "move_modules": {"options": {"modules": {"model.0": "cpu"}}},
     "notify": {"options": {"command": ["true"]}},
     "offline_loss": {"options": {"data": "val"}},  # that of training: on one rank only

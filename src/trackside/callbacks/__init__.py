@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from trackside.imports.lazy import lazily
 
 if TYPE_CHECKING:
+    from trackside.callbacks.augmentation.cut_mix import CutMix as CutMix
+    from trackside.callbacks.augmentation.mix_up import MixUp as MixUp
     from trackside.callbacks.averaging.ema import EMA as EMA
     from trackside.callbacks.averaging.swa import SWA as SWA
     from trackside.callbacks.devices.move_modules import MoveModules as MoveModules
@@ -104,6 +106,8 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "augmentation.cut_mix": ("CutMix",),
+            "augmentation.mix_up": ("MixUp",),
             "averaging.ema": ("EMA",),
             "averaging.swa": ("SWA",),
             "devices.move_modules": ("MoveModules",),
@@ -203,6 +207,7 @@ __all__ = [
     "ConfigLogger",
     "ConfusionMatrix",
     "CrashCapsule",
+    "CutMix",
     "DatasetStats",
     "DeviceStats",
     "EarlyStopping",
@@ -223,6 +228,7 @@ __all__ = [
     "LossSpikes",
     "MLflow",
     "MetricPlateau",
+    "MixUp",
     "ModelSummary",
     "MoveModules",
     "Notify",

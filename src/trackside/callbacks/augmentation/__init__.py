@@ -1,0 +1,1 @@
+"""Training batches that are changed: samples mixed with each other."""

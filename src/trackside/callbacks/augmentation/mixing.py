@@ -17,7 +17,7 @@ from trackside.run import Run
 from trackside.step.output import TARGETS
 
 SHARES = ([0.5, 0.5], [0.9, 0.1])
-"""Of two classes in two targets that a loss has to tell apart."""
+"""Of two classes in two targets whose losses must differ."""
 
 
 class Mixture(NamedTuple):
@@ -52,7 +52,7 @@ def check_loss(run: Run, classes: int, name: str) -> None:
     A trainer that overrides `training_step`, or a model that has its own loss, isn't tried.
 
     Raises:
-        ConfigurationError: The loss fails on soft targets, or doesn't tell them apart.
+        ConfigurationError: The loss fails on soft targets, or is the same for all of them.
     """
     loss = getattr(run.steps, "loss", None)
     own_step = not run.steps.training_step.__module__.startswith("trackside.")

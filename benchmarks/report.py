@@ -127,13 +127,20 @@ def ratios(
     ]
 
 
-def main(name: str, measure: Callable[[], list[Figure]], *, versions: str = "") -> None:
+def main(
+    name: str,
+    measure: Callable[[], list[Figure]],
+    *,
+    versions: str = "",
+    write: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     """Measure, print the table, and with --keep write it to `benchmarks/results/`.
 
     Args:
         name: Of the benchmark.
         measure: Returns its figures.
         versions: Of other packages that were measured.
+        write: Writes a kept result into a page, too.
     """
     parser = argparse.ArgumentParser(description=f"Benchmark: {name}")
     parser.add_argument("--keep", action="store_true", help="keep the result in the repository")
@@ -158,3 +165,5 @@ def main(name: str, measure: Callable[[], list[Figure]], *, versions: str = "") 
             "figures": [asdict(figure) for figure in figures],
         }
         (RESULTS / f"{today}-{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        if write is not None:
+            write(record)

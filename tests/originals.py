@@ -58,7 +58,11 @@ ALL = (
         "frameworks",
         HOME,
         ("pytorch-accelerated", "keras", "transformers"),
-        ("tests/dialects/test_originals.py", "tests/dialects/test_side_by_side.py"),
+        (
+            "tests/dialects/test_originals.py",
+            "tests/dialects/test_side_by_side.py",
+            "tests/dialects/test_their_hooks.py",
+        ),
     ),
     Environment(
         "lightning",
@@ -69,7 +73,7 @@ ALL = (
             *("optuna-integration", "pytorch-lightning-spells", "mlcolvar"),
             "lightning-trainer-utils",
         ),
-        ("tests/dialects/test_lightning_originals.py",),
+        ("tests/dialects/test_lightning_originals.py", "tests/dialects/test_their_hooks.py"),
     ),
     Environment(
         "hosts",

@@ -15,25 +15,15 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
-from tests.dialects.proof import PROMISES, lines
+from tests.dialects.host_mutants import OF_HOSTS, Mutant
+from tests.dialects.proof import HOSTS, PROMISES, lines
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "src/trackside/dialects"
 
 
-class Mutant(NamedTuple):
-    """One break: `old`, which is there once, becomes `new`."""
-
-    promise: str
-    file: str
-    """In the folder of the dialects."""
-    old: str
-    new: str
-
-
-MUTANTS = (
+OF_SYSTEMS = (
     Mutant("NN-1", "translation.py", "if not self.overrides(name):", "if False:"),
     Mutant(
         "NN-2",
@@ -330,13 +320,16 @@ MUTANTS = (
 )
 
 
-ORDER = [line.number for line in lines(PROMISES)]
+MUTANTS = (*OF_SYSTEMS, *OF_HOSTS)
+ALL = (*lines(PROMISES), *lines(HOSTS))
+ORDER = [line.number for line in ALL]
 PAGE = ROOT / "docs" / "coming-from" / "breaks.md"
 RESULT = re.compile(r"^Run whole on .*$", re.M)
 PAGE_HEAD = """# Breaks that a test has to notice
 
-For each promise of the five systems' documents, one break of its behaviour. `make mutants` (part of
-`make faults`) makes each in a copy of the source and runs the test of that promise: it has to fail.
+For each promise of the five systems' documents, and of modules, guests and hosts, one break of its
+behaviour. `make mutants` (part of `make faults`) makes each in a copy of the source and runs the test
+of that promise: it has to fail.
 Written by `python -m tests.dialects.mutants --page`.
 
 {result}
@@ -348,7 +341,7 @@ Written by `python -m tests.dialects.mutants --page`.
 
 def noticed(mutant: Mutant) -> bool | None:
     """Whether the test of the promise fails when the break is there; None where it is skipped."""
-    line = next(one for one in lines(PROMISES) if one.number == mutant.promise)
+    line = next(one for one in ALL if one.number == mutant.promise)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "src")
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -390,7 +383,7 @@ def page(result: str = "") -> str:
     Args:
         result: How a whole run went; empty: as the page says.
     """
-    tests = {line.number: line for line in lines(PROMISES)}
+    tests = {line.number: line for line in ALL}
     text = PAGE_HEAD.format(result=result or kept_result())
     for mutant in sorted(MUTANTS, key=lambda one: ORDER.index(one.promise)):
         line = tests[mutant.promise]

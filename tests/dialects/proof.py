@@ -1,4 +1,4 @@
-"""What the five systems can do and promise, row by row, with the test that shows it here.
+"""Tables of abilities and promises, of the five systems and of hosts, each with its test here.
 
 python -m tests.dialects.proof      writes the tables into docs/coming-from/README.md
 """
@@ -14,8 +14,8 @@ PAGE = TESTS.parent / "docs" / "coming-from" / "README.md"
 NOT_YET = "not yet"
 HEADING = "## Row by row"
 _, *_PARTS = re.split(r"^# \w+\n", (TESTS / "dialects" / "proof.txt").read_text(), flags=re.M)
-CAN_DO, PROMISES, DOCUMENTS = _PARTS
-"""Rows of the three tables: a number, words, and the test as file and name or `not yet`."""
+CAN_DO, PROMISES, DOCUMENTS, HOSTS = _PARTS
+"""Rows of the four tables: a number, words, and the test as file and name or `not yet`."""
 
 
 class Line(NamedTuple):
@@ -70,6 +70,10 @@ def section() -> str:
             markdown(("row", "what they can do"), CAN_DO),
             markdown(("promise", "of the documents"), PROMISES),
             markdown(("document", "names and sentences"), DOCUMENTS),
+            "Lightning (LI), Keras (KE), transformers (TR), guests (GU), exact resume as a library "
+            + "(RE), loops by hand (HA):",
+            "",
+            markdown(("promise", "of modules, guests and hosts"), HOSTS),
         ]
     )
 

@@ -8,6 +8,7 @@ from tests.dialects.proof import (
     CAN_DO,
     DOCUMENTS,
     HEADING,
+    HOSTS,
     PAGE,
     PROMISES,
     TESTS,
@@ -17,7 +18,7 @@ from tests.dialects.proof import (
     section,
 )
 
-ALL = [line for table in (CAN_DO, PROMISES, DOCUMENTS) for line in lines(table)]
+ALL = [line for table in (CAN_DO, PROMISES, DOCUMENTS, HOSTS) for line in lines(table)]
 
 
 @pytest.mark.parametrize("line", [one for one in ALL if one.file], ids=lambda one: one.number)

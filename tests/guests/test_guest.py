@@ -156,6 +156,20 @@ def test_a_block_closes_what_a_trainer_has_left_open() -> None:
     assert [str(one) for one in closed] == ["failed at step 0: ValueError: theirs"]
 
 
+def test_a_block_that_ends_before_the_trainer_has_said_so_closes_as_failed() -> None:
+    closed: list[str] = []
+
+    class Sees(Callback[Any]):
+        def on_close(self, run: Any, outcome: Any) -> None:
+            closed.append(str(outcome))
+
+    with guest_of(Sees()) as guest:
+        guest.attach(nn.Linear(1, 1))
+
+    assert len(closed) == 1
+    assert "has not said how its training ended" in closed[0]
+
+
 def test_a_second_training_closes_the_first() -> None:
     outcomes: list[Any] = []
 

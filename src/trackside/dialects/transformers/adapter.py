@@ -177,7 +177,9 @@ TABLE: dict[str, Row] = {
         "after the last checkpoint; also when training fails",
         turn=1,
     ),
-    "on_push_begin": not_supported("nothing is pushed to a hub during training"),
+    "on_push_begin": not_supported(
+        "nothing is pushed to a hub during training; `on_save` has the folder to push"
+    ),
 }
 """Their events, in the order in which they come."""
 

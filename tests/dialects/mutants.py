@@ -328,8 +328,8 @@ RESULT = re.compile(r"^Run whole on .*$", re.M)
 PAGE_HEAD = """# Breaks that a test has to notice
 
 For each promise of the five systems' documents, and of modules, guests and hosts, one break of its
-behaviour. `make mutants` (part of `make faults`) makes each in a copy of the source and runs the test
-of that promise: it has to fail.
+behaviour. `make mutants` (part of `make faults`) makes each in a copy of the source and runs the
+test of that promise: it has to fail.
 Written by `python -m tests.dialects.mutants --page`.
 
 {result}

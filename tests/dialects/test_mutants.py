@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.dialects.mutants import ALL, MUTANTS, PACKAGE, PAGE, ROOT, Mutant, broken, page
+from tests.dialects.host_mutants import Mutant
+from tests.dialects.mutants import ALL, MUTANTS, PACKAGE, PAGE, ROOT, broken, page
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.promise)

@@ -42,7 +42,8 @@ def calls_in_a_run(dialect: str, hooks: set[str]) -> dict[str, list[dict[str, An
     Raises:
         TypeError: A hook doesn't take the arguments of a call.
     """
-    base, seen = base_of(dialect), {}
+    base = base_of(dialect)
+    seen: dict[str, list[dict[str, Any]]] = {}
 
     def note(name: str) -> Any:
         signature = inspect.signature(getattr(base, name))

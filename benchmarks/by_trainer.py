@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.task import build
@@ -25,10 +24,8 @@ class Listening(Callback[Any]):
         """Nothing."""
 
 
-def fit(
-    data: list[Any], callbacks: Iterable[Callback[Any]] = (), *, defaults: bool = False
-) -> None:
-    """The same steps by the trainer."""
+def fit(data: list[Any], callbacks: Any = (), *, defaults: bool = False, **settings: Any) -> None:
+    """The same steps by the trainer, with `settings` beside the device and the folder."""
     model, loss_function, optimizer_of = build()
     with tempfile.TemporaryDirectory() as directory:
         trainer = Trainer(
@@ -37,6 +34,6 @@ def fit(
             optimizer=optimizer_of,
             callbacks=callbacks,
             defaults=defaults,
-            settings=Settings(device="cpu", directory=directory),
+            settings=Settings(device="cpu", directory=directory, **settings),
         )
         trainer.fit(data, epochs=1)

@@ -193,3 +193,13 @@ def _returns(content: Mapping[str, Any]) -> tuple[Return, ...]:
     if any(type(number) is not int for one in found for number in one):
         raise ValueError("a return isn't two numbers")
     return found
+
+
+def names_listed(root: Path, run_id: str) -> frozenset[str] | None:
+    """Names of the checkpoints in a run's ledger; None where none can be read. Changes nothing."""
+    try:
+        sealed = read_regular(root / f"ledger.{run_id}.json", limit_bytes=LIMIT_BYTES)
+        content, _ = unseal(sealed)
+        return frozenset(str(entry["name"]) for entry in content["entries"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

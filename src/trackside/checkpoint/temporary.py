@@ -104,12 +104,13 @@ def clean_leftovers(root: Path, run_id: str) -> tuple[str, ...]:
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
             removed.append(path.name)
-        elif not _has_writer(path) and remove_folder(path) is None:
+        elif not has_writer(path) and remove_folder(path) is None:
             removed.append(path.name)
     return tuple(removed)
 
 
-def _has_writer(folder: Path) -> bool:
+def has_writer(folder: Path) -> bool:
+    """Whether a living process, this one or another, is writing the folder."""
     if folder in _written_here:
         return True
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trackside.cli.running import reported_errors
+from trackside.cli.running import AsJson, reported_errors
 from trackside.errors import UsageError, printable
 
 PROJECT = Path(__file__).parent / "project"
@@ -19,6 +20,7 @@ def init(
         Path,
         typer.Argument(metavar="FOLDER", help="The new folder; it may exist.", show_default=False),
     ],
+    as_json: AsJson = False,
 ) -> None:
     r"""Make a project that trains within a minute: a file, data and model, a test.
 
@@ -29,7 +31,7 @@ def init(
       trackside init mine
       cd mine && trackside train train.yaml
     """
-    with reported_errors(False, False):
+    with reported_errors(as_json, False):
         from trackside.config.schema import as_text, file_schema
         from trackside.machine.paths import local_path
         from trackside.run_folder.inside import replace_inside
@@ -45,6 +47,9 @@ def init(
         for name, text in files.items():
             replace_inside(folder, name, text)
         replace_inside(folder, SCHEMA, as_text(file_schema()))
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": [*files, SCHEMA]}))
+        return
     print(printable(f"{folder}: {', '.join([*files, SCHEMA])}"))
     print(printable(f"next: cd {folder} && trackside train train.yaml"))
 

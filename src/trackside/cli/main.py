@@ -16,6 +16,7 @@ from trackside.cli.ask import ask
 from trackside.cli.blame import blame
 from trackside.cli.callbacks import callbacks
 from trackside.cli.evaluate import evaluate
+from trackside.cli.gc import gc
 from trackside.cli.init import init
 from trackside.cli.inspect import inspect
 from trackside.cli.observe import observe
@@ -66,6 +67,7 @@ _COMMANDS = (
     inspect,
     verify,
     observe,
+    gc,
     callbacks,
     schema,
     init,

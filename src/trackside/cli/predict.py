@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trackside.cli.running import Folder, Overrides, Traceback, reported_errors
+from trackside.cli.running import AsJson, Folder, Overrides, Traceback, reported_errors
 
 
 def predict(
@@ -23,6 +24,7 @@ def predict(
     checkpoint: Annotated[
         str, typer.Option(help="auto (the newest that is whole), best, a step, or a path.")
     ] = "auto",
+    as_json: AsJson = False,
     traceback: Traceback = False,
 ) -> None:
     r"""Predict a data set of RUN, in its order, and write the predictions as NumPy arrays.
@@ -32,7 +34,7 @@ def predict(
       trackside predict runs/mine test
       trackside predict runs/mine test --checkpoint best --output predictions.npz
     """
-    with reported_errors(False, traceback):
+    with reported_errors(as_json, traceback):
         import numpy as np
 
         from trackside.callbacks.evaluation.prediction_files import arrays
@@ -43,5 +45,11 @@ def predict(
         made = predict_kept(experiment, name, find_checkpoint(experiment, run, checkpoint))
         path = local_path(output or local_path(run) / f"{name}.npz", "output")
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays(made))
-    print(path)
+        made_of = arrays(made)
+        np.savez(path, **made_of)
+    if as_json:
+        shapes = {name: list(one.shape) for name, one in made_of.items()}
+        samples = min((shape[0] for shape in shapes.values() if shape), default=0)
+        print(json.dumps({"file": str(path), "samples": samples, "arrays": shapes}))
+    else:
+        print(path)

@@ -9,7 +9,13 @@ import pytest
 
 from trackside import Callback, Run, Secret, Trainer
 from trackside.errors import TracksideError
-from trackside.secret import as_written, keep_secret, secret_options
+from trackside.secret import (
+    as_written,
+    environment_secrets,
+    has_secret_name,
+    keep_secret,
+    secret_options,
+)
 from trackside.testing import tiny_regression
 
 if TYPE_CHECKING:
@@ -102,3 +108,27 @@ def test_an_error_about_a_callback_does_not_tell_it() -> None:
     with pytest.raises(TracksideError) as info:
         tiny_regression().trainer(callbacks=[Misspelt(KEY)])
     assert KEY not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, True) for name in ("password", "db_password", "api_key", "token", "HF_TOKEN")),
+        *((name, True) for name in ("client_secret", "access_key", "auth_token", "credentials")),
+        *((name, False) for name in ("pad_token", "tokens", "sort_key", "key", "max_token")),
+    ],
+)
+def test_an_option_is_secret_by_its_name(name: str, expected: bool) -> None:
+    assert has_secret_name(name) is expected
+
+
+def test_keys_of_services_in_the_environment_are_secret_and_paths_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_SERVICE_KEY", KEY)
+    monkeypatch.setenv("MY_CREDENTIALS", "/home/somebody/credentials.json")
+    monkeypatch.setenv("MY_SHORT_TOKEN", "training")
+    monkeypatch.setenv("MY_FOLDER", "runs/of/somebody")
+    found = {value: shown for value, shown in environment_secrets().items() if "MY_" in shown}
+    assert found == {KEY: "${oc.env:MY_SERVICE_KEY}"}
+    assert as_written(f"no service for {KEY}") == "no service for ${oc.env:MY_SERVICE_KEY}"

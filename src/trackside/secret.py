@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -13,6 +14,20 @@ HIDDEN = "(secret)"
 """Stands for a secret in messages."""
 _SHORTEST = 8
 """Characters of a value that is looked for in every message: shorter ones are in many words."""
+
+
+_NAME = re.compile(
+    r"(?:^|_)(?:password|passwd|passphrase|secret|credentials?)$"
+    r"|(?:^|_)(?:api|access|secret|private|license|signing)_?key$"
+    r"|^(?:\w+_)?(?:api|auth|access|bearer|refresh|hf|hub|github|gitlab|slack|wandb|bot)_?token$"
+    r"|^token$",
+    re.IGNORECASE,
+)
+"""Names of options whose texts are secrets; `pad_token` and `sort_key` are not among them."""
+_VARIABLE = re.compile(r"(?:TOKEN|KEY|PASSWORD|PASSWD|SECRET|CREDENTIALS?)$", re.IGNORECASE)
+"""Names of environment variables that hold secrets."""
+_SHORTEST_OUTSIDE = 12
+"""Characters of a value in the environment: shorter ones, and paths, are no keys of services."""
 
 
 class _Mark:
@@ -47,10 +62,28 @@ def keep_secret(value: Any, written: str = HIDDEN) -> None:
 
 
 def as_written(text: str) -> str:
-    """`text` with what must stay secret as it was written in the configuration."""
-    for value in sorted(_values, key=len, reverse=True):
-        text = text.replace(value, _values[value])
+    """`text` with what must stay secret as it was written in the configuration.
+
+    Values of environment variables whose names say so (`HF_TOKEN`, `SERVICE_KEY`) are among it.
+    """
+    values = {**environment_secrets(), **_values}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, values[value])
     return text
+
+
+def has_secret_name(name: str) -> bool:
+    """Whether an option of that name holds a secret: `password`, `api_key`, `auth_token`."""
+    return _NAME.search(name) is not None
+
+
+def environment_secrets() -> dict[str, str]:
+    """Secrets that stand in the environment, each with what is shown for it."""
+    return {
+        value: f"${{oc.env:{name}}}"
+        for name, value in os.environ.items()
+        if len(value) >= _SHORTEST_OUTSIDE and value[0] not in "/~." and _VARIABLE.search(name)
+    }
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -84,7 +117,7 @@ def _marked(function: Any) -> Iterator[str]:
     function = unwrap(function)
     names = getattr(function, "__globals__", {})
     for name, annotation in getattr(function, "__annotations__", {}).items():
-        if _is_marked(annotation, names):
+        if _is_marked(annotation, names) or has_secret_name(name):
             yield name
 
 

@@ -33,6 +33,12 @@ def train(folder: Path, epochs: int, resume: int | None = None) -> Path:
     return folder
 
 
+def id_of(folder: Path) -> str:
+    found = identity(folder)
+    assert found is not None
+    return found.run_id
+
+
 def names(found: list[Path]) -> list[str]:
     return sorted(path.name for path in found)
 
@@ -65,7 +71,7 @@ def test_a_folder_that_is_being_written_stays(run: Path) -> None:
 
 
 def test_looking_changes_nothing_even_where_the_ledger_is_damaged(run: Path) -> None:
-    ledger = run / "checkpoints" / f"ledger.{identity(run).run_id}.json"
+    ledger = run / "checkpoints" / f"ledger.{id_of(run)}.json"
     ledger.write_text("damaged")
     before = everything(run)
     found = leftovers(run, former=True)
@@ -80,7 +86,7 @@ def test_checkpoints_of_a_former_run_are_removed_only_where_asked(run: Path) -> 
     assert leftovers(run).found == []
     removed = [one.path.name for one in remove_leftovers(run, former=True).removed]
     assert set(former) <= set(removed)
-    own = {entry.name for entry in Ledger(run / "checkpoints", identity(run).run_id).entries}
+    own = {entry.name for entry in Ledger(run / "checkpoints", id_of(run)).entries}
     assert {path.name for path in (run / "checkpoints").glob("step-*")} == own
 
 

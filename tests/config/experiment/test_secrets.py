@@ -16,6 +16,7 @@ from trackside import Callback, Run, Secret
 from trackside.cli.main import run
 from trackside.config.experiment.changes import with_option
 from trackside.config.experiment.inbox import Command, Inbox, Reply
+from trackside.config.experiment.loading import load
 from trackside.errors import UsageError
 
 SECRET = "hunter2-and-more"
@@ -44,6 +45,14 @@ class Declares(Uses):
 
     def __init__(self, key: Secret, says_it: bool = False) -> None:
         super().__init__(key, says_it)
+
+
+class UsesByName(Uses):
+    """As `Uses`, with an option whose name says that it is secret."""
+
+    def __init__(self, api_key: str, says_it: bool = False) -> None:
+        super().__init__(api_key, says_it)
+        self.api_key = api_key
 
 
 class DeclaresParts(Uses):
@@ -97,6 +106,21 @@ WAYS = {
         "secrets: [callbacks.uses.key]",
         "(secret)",
     ),
+    "by what its key is called": (
+        f"kind: {__name__}.UsesByName, api_key: {SECRET}",
+        "",
+        "(secret)",
+    ),
+    "by a key of headers": (
+        f"kind: {__name__}.Uses, key: {{access_token: {SECRET}}}",
+        "",
+        "(secret)",
+    ),
+    "as the environment has it": (
+        f"kind: {__name__}.Uses, key: {SECRET}",
+        "environment",
+        "(secret)",
+    ),
     "in a reference to it": (
         f"kind: {__name__}.Uses, key: 'x-${{data.extra.token}}'",
         f"secrets: [data.extra.token]\ndata: {{extra: {{kind: {__name__}.private_points, "
@@ -109,9 +133,16 @@ WAYS = {
 @pytest.mark.parametrize(("says_it", "code"), [("false", 0), ("true", 1)])
 @pytest.mark.parametrize("way", WAYS)
 def test_it_is_in_no_file_and_no_message(
-    way: str, says_it: str, code: int, capsys: pytest.CaptureFixture[str]
+    way: str,
+    says_it: str,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     option, more, shown = WAYS[way]
+    if more == "environment":
+        monkeypatch.setenv("MY_SERVICE_TOKEN", SECRET)
+        more = ""
     write(good(more=f"callbacks:\n  uses: {{{option}, says_it: {says_it}}}{OTHERS}"))
     write(more, "more.yaml")
 
@@ -231,3 +262,23 @@ def test_a_value_that_does_not_fit_is_refused_without_being_shown(
     assert run(["train", "run.yaml", override]) == 2
     captured = capsys.readouterr()
     assert SECRET not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("options", ["pad_token: '<pad>padding'", "sort_key: longest_first"])
+def test_keys_of_data_and_models_are_kept_as_they_are(options: str) -> None:
+    write(good(more=f"callbacks:\n  uses: {{kind: {__name__}.Uses, key: {{{options}}}}}{OTHERS}"))
+    with pytest.raises(AssertionError):  # the callback looks for a secret, and there is none
+        load("run.yaml").run()
+    kept = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert kept["callbacks"]["uses"]["key"] == yaml.safe_load(f"{{{options}}}")
+
+
+def test_a_secret_of_the_environment_is_not_in_the_kept_command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_PASSWORD", SECRET)
+    monkeypatch.setattr("sys.argv", ["train.py", "--password", SECRET])
+    write(good(more=f"callbacks:\n {OTHERS}"))
+    assert run(["train", "run.yaml"]) == 0
+    nowhere(Path("run"), capsys.readouterr().out)
+    assert "${oc.env:OTHER_PASSWORD}" in Path("run/environment.json").read_text()

@@ -1,4 +1,4 @@
-"""What lies in a run's folder that no ledger needs: what killed writers left, and former lives.
+"""Leftovers in a run's folder, which no ledger needs: of killed writers, and of former lives.
 
 Nothing that a live run or a resume needs is among it: a folder that a process has is left alone,
 and so is every checkpoint that the run's ledger lists and that counts. Links are neither followed
@@ -46,7 +46,7 @@ class Leftovers:
     found: list[Leftover] = field(default_factory=list)
     removed: list[Leftover] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What was left alone, and why."""
+    """Things that were left alone, and why."""
 
 
 def leftovers(folder: Path, *, former: bool = False) -> Leftovers:
@@ -162,7 +162,7 @@ def _is_newest(one: Candidate, all_of_them: list[Candidate]) -> bool:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without links."""
+    """Files and folders in a folder, by name, without links."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path for path in found if not path.is_symlink()]
 

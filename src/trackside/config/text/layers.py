@@ -27,7 +27,13 @@ from trackside.config.text.naming import SECTION, callbacks_by_name
 from trackside.config.text.overrides import SOURCE, Override, is_override, parse_override
 from trackside.config.text.place import Path, Place, dotted
 from trackside.config.text.problem import Findings
-from trackside.config.text.secrets import hide, keep_secrets, kept_values, named_secrets
+from trackside.config.text.secrets import (
+    hide,
+    keep_secrets,
+    kept_values,
+    named_secrets,
+    secrets_by_name,
+)
 from trackside.errors import did_you_mean
 
 
@@ -135,7 +141,8 @@ def read(files: Sequence[str | FilePath], overrides: Iterable[str], findings: Fi
     filled = fill_in(value, document.place, findings)
     keep_secrets(filled, value)
     document = Document(filled, value, tuple(layers))
-    for path in named_secrets(filled, document.place, findings):
+    named = named_secrets(filled, document.place, findings)
+    for path in [*named, *secrets_by_name(filled)]:
         document.hide(path)
     return document
 

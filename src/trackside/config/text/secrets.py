@@ -16,7 +16,13 @@ from omegaconf import MISSING
 from trackside.config.text.place import Path, Place, dotted
 from trackside.config.text.problem import Findings
 from trackside.errors import did_you_mean
-from trackside.secret import HIDDEN, keep_secret, texts
+from trackside.secret import (
+    HIDDEN,
+    environment_secrets,
+    has_secret_name,
+    keep_secret,
+    texts,
+)
 
 SECTION = "secrets"
 _SOURCE = "oc.env"
@@ -70,6 +76,22 @@ def named_secrets(
                 remedy=did_you_mean(str(name), known),
             )
     return [known[str(name)] for name in names if str(name) in known]
+
+
+def secrets_by_name(value: dict[str, Any]) -> list[Path]:
+    """Where texts stand that are secrets by their key, or that the environment has as secrets."""
+    outside = environment_secrets()
+    return [
+        path
+        for path, leaf in _leaves(value, ())
+        if isinstance(leaf, str)
+        and (has_secret_name(_key(path)) or any(secret in leaf for secret in outside))
+        and len(leaf) >= _SHORTEST
+    ]
+
+
+def _key(path: Path) -> str:
+    return next((step for step in reversed(path) if isinstance(step, str)), "")
 
 
 def at(value: Any, path: Path) -> Any:

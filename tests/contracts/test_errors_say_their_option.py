@@ -19,7 +19,8 @@ CONSTRUCTED = (
     "step/evaluation.py",
     "lifecycle/periodic.py",
     "checkpoint/retention.py",
-    "schedule.py",
+    "schedule/every.py",
+    "schedule/text.py",
     "progress.py",
     "history.py",
 )
@@ -30,7 +31,9 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("callbacks/reporting/notify.py", "Notify.__init__"): "neither of two options was given",
     ("callbacks/stopping/stop_at.py", "StopAt.__init__"): "none of five options was given",
     ("imports/extras.py", "optional_package"): "a package that isn't installed",
-    ("schedule.py", "Every.__post_init__"): "`Every.parse` says for which option it was written",
+    ("schedule/every.py", "AllOf.__post_init__"): "`Every.parse` says for which option",
+    ("schedule/every.py", "Every.__post_init__"): "`Every.parse` says for which option",
+    ("schedule/every.py", "_check_amount"): "`Every.parse` says for which option",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -19,7 +19,7 @@ CONTRACTS = {contract["id"]: contract["name"] for contract in SETTINGS["contract
 VIOLATIONS = {
     "layers": ("progress.py", "import trackside.lifecycle.dispatch"),
     "no-cycles": ("errors.py", "import trackside.lifecycle.collection"),
-    "torch-free": ("schedule.py", "import torch"),
+    "torch-free": ("schedule/every.py", "import torch"),
     "front-ends": ("history.py", "import rich"),
     "no-trainer-below": ("lifecycle/hooks.py", "import trackside.trainer.trainer"),
     "callbacks-see-a-run": ("callbacks/planted/one.py", "import trackside.loop.evaluate"),
@@ -88,7 +88,7 @@ def test_a_contract_breaks_when_it_is_violated(contract: str, tmp_path: Path) ->
 def test_torch_is_found_behind_another_module(tmp_path: Path) -> None:
     source = copy_with(
         tmp_path,
-        [("schedule.py", "import trackside.somewhere"), ("somewhere.py", "import torch")],
+        [("schedule/every.py", "import trackside.somewhere"), ("somewhere.py", "import torch")],
     )
 
     result = lint(source, "--contract", "torch-free")

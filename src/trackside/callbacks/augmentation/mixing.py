@@ -21,7 +21,7 @@ SHARES = ([0.5, 0.5], [0.9, 0.1])
 
 
 class Mixture(NamedTuple):
-    """What a batch is mixed by."""
+    """Inputs of a batch that is mixed, and the share of each sample."""
 
     inputs: Tensor
     """The mixed inputs, as the batch has them."""

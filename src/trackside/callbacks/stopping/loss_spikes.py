@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from trackside.callbacks.stopping.robust import deviations_above
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.accelerator import exact_dtype
 from trackside.progress import whole_number
 from trackside.run import Rollback, Run
 from trackside.saved import checked
@@ -156,7 +157,7 @@ class LossSpikes(Callback):
     def on_backward_start(self, run: Run, loss: Tensor) -> None:
         # Scaled as it goes into the gradients: the sum over a step, and the mean over ranks, is
         # the mean loss of the whole step.
-        part = loss.detach().double() if loss.device.type != "mps" else loss.detach().float()
+        part = loss.detach().to(exact_dtype(loss.device))
         self._sum = part if self._sum is None else self._sum + part
 
     def on_optimizer_step_start(self, run: Run, optimizer: Optimizer) -> None:

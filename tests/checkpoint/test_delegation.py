@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.checkpoint.states import equal, rank_state, small_state
+import trackside.checkpoint.writer
+from tests.checkpoint.states import ThreadRanks, equal, on_ranks, rank_state, small_state
 from trackside.checkpoint import (
     CheckpointWriteError,
     CheckpointWriter,
@@ -132,6 +134,38 @@ def test_a_process_that_cannot_start_is_replaced_by_a_thread(
     assert "no process could start: [Errno 2] No such file" in note
 
 
+def test_an_interpreter_that_is_not_known_is_replaced_by_a_thread(
+    writer: CheckpointWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", None)
+    [note] = save(writer, 1)
+    assert "no process could start" in note
+
+
+def test_an_order_that_was_interrupted_is_not_answered_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(thread: threading.Thread) -> bool:
+        return False
+
+    writer = CheckpointWriter(tmp_path, "run", writer="process")
+    save(writer, 1)
+    monkeypatch.setattr(trackside.checkpoint.writer, "_started", no_thread)
+    ask = delegation._Line.ask
+
+    def interrupted(line: Any, order: dict[str, Any]) -> dict[str, Any]:
+        monkeypatch.setattr(delegation._Line, "ask", ask)
+        os.kill(line.process.pid, signal.SIGSTOP)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(delegation._Line, "ask", interrupted)
+    writer.save(small_state(2), Saving(step=2))
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    assert save(writer, 3) == ()
+    writer.end()
+
+
 def test_a_module_that_cannot_be_imported_is_replaced_by_a_thread(
     writer: CheckpointWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,11 +211,9 @@ def test_a_forked_child_does_not_keep_it_alive(writer: CheckpointWriter) -> None
         os.read(reading, 1)  # until the parent has seen
         os._exit(0)
     try:
-        pid = process_of(writer)
-        writer.end()  # would wait for ten seconds, and kill it
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-        assert writer._process.pid is None
+        process = writer._process._line.process  # type: ignore[union-attr]
+        writer.end()
+        assert process.returncode == 0  # it was not waited for in vain, and killed
     finally:
         os.close(writing)
         os.close(reading)
@@ -234,6 +266,39 @@ def test_a_system_without_shared_memory_is_told_and_a_thread_writes(
     monkeypatch.setattr(os, "memfd_create", refuse)
     assert save(writer, 1) == ()
     assert "no shared memory, a thread writes the checkpoints" in caplog.text
+
+
+def test_each_rank_has_a_process_for_its_part(tmp_path: Path) -> None:
+    def work(ranks: ThreadRanks) -> int:
+        writer = CheckpointWriter(tmp_path, "run", ranks=ranks, writer="process")
+        writer.save(small_state(), Saving(step=1), rank_state=rank_state(ranks.rank))
+        writer.close()
+        pid = process_of(writer)
+        writer.end()
+        return pid
+
+    assert len({*map(str, on_ranks(2, work))}) == 2
+    checkpoint = open_checkpoint(tmp_path / "step-0000000001")
+    assert equal(checkpoint.rank_state(1), rank_state(1))
+
+
+def test_an_error_of_one_rank_s_process_is_raised_on_all(tmp_path: Path) -> None:
+    def work(ranks: ThreadRanks) -> None:
+        writer = CheckpointWriter(tmp_path, "run", ranks=ranks, writer="process")
+        try:
+            writer.save(small_state(), Saving(step=1), rank_state=rank_state(ranks.rank))
+            writer.close()
+            if ranks.rank == 1:
+                resource.prlimit(process_of(writer), resource.RLIMIT_FSIZE, (100, 100))
+            writer.save(small_state(), Saving(step=2), rank_state=rank_state(ranks.rank))
+            writer.close()
+        finally:
+            writer.end()
+
+    results = on_ranks(2, work)
+    assert all(isinstance(result, CheckpointWriteError) for result in results), results
+    assert all("File too large" in str(result) for result in results)
+    assert [each.step for each in candidates(tmp_path)] == [1]
 
 
 def test_a_rank_s_own_tensors_are_in_the_file(writer: CheckpointWriter) -> None:

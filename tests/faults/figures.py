@@ -40,7 +40,7 @@ class Figure(Protocol):
         """Tell a figure of this test.
 
         Args:
-            row: Which line of the suite, `R1` to `R23`.
+            row: Which line of the suite, `R1` to `R24`.
             what: What is counted or measured. Figures of the same name are added up.
             passed: How many passed; None when the test itself tells, by passing or failing.
             of: Of how many.

@@ -43,6 +43,12 @@ TRAININGS: dict[str, tuple[str, str, Options, int]] = {
         Training("", workers=2),
         2 * SAVE_INTERVAL,
     ),
+    "process": (
+        "R2b",
+        "no workers, saved by another process",
+        Training("", workers=0, writer="process"),
+        2 * SAVE_INTERVAL,
+    ),
     "control": ("R2b", "control: a loop written by hand", ControlOptions(""), SAVE_INTERVAL),
 }
 

@@ -34,6 +34,9 @@ What holds:
 * What a file says is not believed: names can't lead out of the folder, links and pipes are not
   followed, no tensor is allocated that the file doesn't hold, no type is looked up by its name.
   Files that the manifest doesn't list are not opened.
+* A checkpoint doesn't depend on who wrote its tensors: the writer's thread, or, for large ones, a
+  process that is started once (`delegation`). The thread does all else, and the tensors, too, when
+  that process dies.
 * Newest is what was saved last (`Manifest.sequence`), whatever its step.
 * Retention deletes what the run's own ledger lists, when the folder still is what the run wrote,
   after a newer one is there; not the one the run went on from, before a newer one verifies; and

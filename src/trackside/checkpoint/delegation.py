@@ -8,6 +8,7 @@ run: if the process dies, the run writes the file itself, and starts another pro
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -125,7 +126,6 @@ class WriterProcess:
     def end(self) -> None:
         """End the process: it has nothing to do."""
         line, self._line = self._line, None
-        self._sent = []
         if line is not None:
             line.close()
 
@@ -159,7 +159,14 @@ class WriterProcess:
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         if self._line is None:
             raise _Died("it could not be started")
-        answer = self._line.ask(order)
+        try:
+            answer = self._line.ask(order)
+        except _Died:
+            raise
+        except BaseException as error:  # the next order would get the answer to this one
+            self._line.end_at_once(repr(error))
+            self._line = None
+            raise
         if "errno" in answer:
             raise OSError(answer["errno"], answer["reason"], answer["file"])
         if "failed" in answer:
@@ -169,7 +176,6 @@ class WriterProcess:
     def _bury(self, death: _Died) -> None:
         line, self._line = self._line, None
         how = str(death) if line is None else line.end_at_once(str(death))
-        self._sent = []
         self._deaths += 1
         then = "the next one has a new process" if self._deaths < MOST_DEATHS else "so do the next"
         self._notes.append(
@@ -186,6 +192,8 @@ class _Line:
     """A process, and the pipes to it and from it."""
 
     def __init__(self, memory: int) -> None:
+        if not sys.executable:
+            raise FileNotFoundError(errno.ENOENT, "where Python is was not found out")
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
         inherited = (orders, answers, memory)

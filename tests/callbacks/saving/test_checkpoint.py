@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,32 @@ def test_host_memory_for_the_first_save_is_got_after_the_first_step(
     assert seen == [0, *[1] * 7]
     assert saved()
     assert len(pieces) == 1
+
+
+def test_the_process_is_there_after_the_first_step_and_gone_after_a_failed_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saving = Checkpoint("8 steps", writer="process")
+    pids: list[int] = []
+
+    class Look(Callback):
+        def on_step_end(self, run: Run) -> None:
+            for thread in threading.enumerate():
+                if thread.name == "memory for checkpoints":
+                    thread.join()
+            assert saving._writer is not None
+            if (pid := saving._writer._process.pid) is not None:
+                pids.append(pid)
+
+        def on_fit_end(self, run: Run) -> None:
+            resource.prlimit(pids[0], resource.RLIMIT_FSIZE, (10, 10))
+
+    with pytest.raises(CheckpointWriteError, match="File too large"):
+        train({"saving": saving, "look": Look()})
+
+    assert len(pids) == 7
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
 
 
 # --- what was never finite ---------------------------------------------------------------------

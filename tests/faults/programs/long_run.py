@@ -43,6 +43,7 @@ class Options:
     precision: Literal["fp32", "bf16"] = "fp32"
     scheduler: Literal["none", "step", "epoch", "plateau"] = "step"
     background: bool = True
+    writer: Literal["auto", "process", "thread"] = "auto"
     epochs: int = 6
     end_after_epoch: int | None = None
     """Ask for the end once so many epochs are done."""
@@ -162,7 +163,9 @@ def make(options: Options, tell: Tell) -> Trainer:
             Report(tell, options.end_after_epoch),
             EMA(0.9),
             EarlyStopping("val/loss", patience=50),
-            Checkpoint(every=options.save_every, background=options.background),
+            Checkpoint(
+                every=options.save_every, background=options.background, writer=options.writer
+            ),
         ],
         defaults=False,
         seed=11,

@@ -357,7 +357,9 @@ class Checkpoint(PeriodicCallback, Saver):
         )
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        self.finish_saves(run)
-        if self._writer is not None:
-            self._writer.end()
-        self._writer = None
+        try:
+            self.finish_saves(run)
+        finally:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.end()

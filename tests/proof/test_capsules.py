@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.proof.crashes import KINDS, crashing
+from trackside.callbacks import Watchdog
 from trackside.cli.main import run as command
 from trackside.errors import UsageError
 from trackside.proof.capsules import capsule_way, is_capsule, read_capsule, replay_capsule
+from trackside.testing import SpyCallback
 
 
 def crash(folder: Path, how: str, **options: Any) -> Path:
@@ -39,6 +41,20 @@ def test_a_crash_of_each_kind_leaves_a_capsule_that_replays_to_it(tmp_path: Path
     assert found.same_batch is (True if capsule.content["within_the_step"] else None)
     size = sum(file.stat().st_size for file in place.iterdir())
     assert size <= capsule.content["limit_bytes"]
+
+
+def test_the_capsule_of_an_alarm_replays_to_the_end_of_its_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, watchdog = crashing(str(tmp_path / "run"), "step", at=999), Watchdog(timeout_seconds=600)
+    alarm = SpyCallback("on_batch_end", lambda run: watchdog._report(run, 601.0), when=9, counts=())
+    made.trainer.callbacks.append(watchdog)
+    made.trainer.callbacks.append(alarm)
+    made.fit()
+    (place,) = (tmp_path / "run" / "capsules").iterdir()
+
+    assert command(["replay", str(place), "--yes"]) == 0
+    assert "an alarm has no error to compare; the step comes to its end" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def replay(
         crash = _of_capsule(run, overrides or [], step, yes=yes, as_json=as_json)
     if crash is not None:
         print(json.dumps(crash.as_dict()) if as_json else printable(_about_capsule(crash)))
-        raise typer.Exit(0 if crash.same else 1)
+        raise typer.Exit(1 if crash.same is False else 0)
     with reported_errors(as_json, traceback):
         if step is None:
             raise UsageError("which step of the run?", expected="--step N, from 1 on")
@@ -131,7 +131,12 @@ def _about_capsule(found: CapsuleReplay) -> str:
     if found.same_batch is not None:
         words = "bitwise that of the capsule" if found.same_batch else "another one"
         lines.append(f"batch: {words}")
-    lines.append("verdict: it ends the same way" if found.same else "verdict: it ends otherwise")
+    verdicts = {
+        True: "it ends the same way",
+        False: "it ends otherwise",
+        None: "an alarm has no error to compare; the step comes to its end",
+    }
+    lines.append(f"verdict: {verdicts[found.same]}")
     return "\n".join(lines)
 
 

@@ -107,11 +107,16 @@ class CapsuleReplay:
     """Tensors of the step that aren't finite."""
 
     @property
-    def same(self) -> bool:
-        """Whether the step ended as it did: with the same error, or numbers that went wrong."""
+    def same(self) -> bool | None:
+        """Whether the step ended as it did: with the same error, or numbers that went wrong.
+
+        None after an alarm, which has no end to compare, where the step now comes to one.
+        """
         recorded = self.capsule.error
+        if recorded is None and self.capsule.content["reason"] == "non-finite":
+            return bool(self.non_finite)
         if recorded is None:
-            return self.capsule.content["reason"] == "non-finite" and bool(self.non_finite)
+            return None if self.error is None else False
         if self.error is None:
             return False
         found = about_error(self.error)

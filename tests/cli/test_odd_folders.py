@@ -70,7 +70,7 @@ def test_an_odd_run_is_listed_beside_the_good_ones(
 
     assert run(["runs", str(tmp_path)]) == 0
 
-    good, odd = sorted(runs_in(tmp_path), key=lambda one: one.folder.name)
+    good, odd = sorted(runs_in(tmp_path), key=lambda one: str(one.folder))
     assert (good.status, good.step, good.problem) == ("completed", 8, "")
     assert problem in odd.problem
     assert bool(problem) == bool(odd.problem)

@@ -87,7 +87,7 @@ def _pass_to(function: Any, *arguments: Any, **keywords: Any) -> Any:
 
 
 TAKERS = {
-    "Settings": lambda written: Settings(directory=written),
+    "Settings": lambda written: Settings(directory="memory://bucket/run", mirror=written),
     "planning": checks.directory,
     "open_checkpoint": checkpoint.open_checkpoint,
     "verify": checkpoint.verify,

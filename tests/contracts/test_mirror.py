@@ -12,6 +12,7 @@ TESTS = REPOSITORY / "tests"
 COMMANDS = "cli/test_commands.py"  # runs each command, as a person types it
 REPORTS = "callbacks/reporting/report_page/"
 KEPT_RUNS = "cli/test_kept_runs.py"  # the commands that read runs which are over
+UPLOADS = "remote/test_uploads.py"
 REPLAY = "proof/test_replay.py"
 WRONG_FILES = "config/test_wrong_files.py"  # holds every message about a file, word for word
 
@@ -74,6 +75,7 @@ TESTED_IN = {
     "config/experiment/kept.py": KEPT_RUNS,
     "config/experiment/loading.py": "config/experiment/test_experiment.py",
     "config/experiment/programs.py": "trainer/test_program.py",
+    "config/experiment/remotely.py": "remote/test_copies.py",
     "config/experiment/sections.py": "config/experiment/test_experiment.py",
     "callbacks/watching/capsule_files.py": "proof/test_capsules.py",
     "callbacks/watching/event_ring.py": "callbacks/watching/test_crash_capsule.py",
@@ -106,6 +108,16 @@ TESTED_IN = {
     "guests/in_keras.py": "guests/test_hosts.py",
     "guests/in_lightning.py": "guests/test_hosts.py",
     "guests/in_transformers.py": "guests/test_hosts.py",
+    "callbacks/saving/upload.py": UPLOADS,
+    "cli/copies.py": "remote/test_copies.py",
+    "remote/bringing.py": UPLOADS,
+    "remote/fetching.py": UPLOADS,
+    "remote/joining.py": UPLOADS,
+    "remote/mirror.py": UPLOADS,
+    "remote/patience.py": UPLOADS,
+    "remote/sending.py": UPLOADS,
+    "remote/store.py": UPLOADS,
+    "trainer/remote_folder.py": UPLOADS,
     "lifecycle/ordering.py": "lifecycle/test_collection.py",
     "loop/evaluate.py": "loop/test_fit.py",
     "loop/recording.py": "loop/test_fit.py",

@@ -121,6 +121,8 @@ BESIDE: dict[str, dict[str, Any]] = {"Trainer.metrics": VALIDATED, "fit.evaluate
 """What else the run needs for the option to have a meaning."""
 HELD = {
     "Trainer.settings": "trainer/test_options_have_an_effect.py::test_an_option_has_an_effect",
+    "Settings.mirror": "remote/test_uploads.py::"
+    "test_a_run_goes_on_bitwise_from_its_remote_folder_in_another_place",
     "Settings.device": "test_standin.py",
     "Settings.step": "loop/test_ways.py::test_auto_compiles_where_that_can_be_done",
     "Settings.strategy": "distributed",
@@ -252,7 +254,8 @@ MEANINGLESS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: made().fit(DATA, epochs=1, evaluate_every="1 step"),
         "evaluate_every",
     ),
-    "an address as a folder": (lambda: Settings(directory="s3://bucket/run"), "directory"),
+    "an address of nothing": (lambda: Settings(directory="nowhere://bucket/run"), "directory"),
+    "a mirror of a local folder": (lambda: Settings(directory="run", mirror="other"), "mirror"),
     "precision 16": (lambda: made(precision=16), "precision"),
     "keep_best without a monitor": (lambda: Checkpoint(keep_best=1), "keep_best"),
     "a monitor without keep_best": (lambda: Checkpoint(monitor="val/loss"), "monitor"),

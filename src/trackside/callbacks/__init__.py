@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         StableDecayCheckpoints as StableDecayCheckpoints,
     )
     from trackside.callbacks.saving.transfer_weights import TransferWeights as TransferWeights
+    from trackside.callbacks.saving.upload import Upload as Upload
     from trackside.callbacks.scheduling.accumulation_schedule import (
         AccumulationSchedule as AccumulationSchedule,
     )
@@ -163,6 +164,7 @@ else:
             "saving.save_weights": ("SaveWeights",),
             "saving.stable_decay_checkpoints": ("StableDecayCheckpoints",),
             "saving.transfer_weights": ("TransferWeights",),
+            "saving.upload": ("Upload",),
             "scheduling.accumulation_schedule": ("AccumulationSchedule",),
             "scheduling.batch_limit": ("BatchLimit",),
             "scheduling.lr_finder": ("LRFinder",),
@@ -268,6 +270,7 @@ __all__ = [
     "TransferWeights",
     "TuneFSDP",
     "Unfreeze",
+    "Upload",
     "WandB",
     "Watchdog",
 ]

@@ -15,6 +15,7 @@ import typer
 from trackside.cli.ask import ask
 from trackside.cli.blame import blame
 from trackside.cli.callbacks import callbacks
+from trackside.cli.copies import download, upload
 from trackside.cli.evaluate import evaluate
 from trackside.cli.gc import gc
 from trackside.cli.init import init
@@ -68,6 +69,8 @@ _COMMANDS = (
     verify,
     observe,
     gc,
+    upload,
+    download,
     callbacks,
     schema,
     init,

@@ -27,11 +27,14 @@ def resume(
 ) -> None:
     r"""Go on with the run in the folder RUN, from its newest checkpoint that is whole.
 
+    RUN may be the address of a remote folder: what is needed is brought here first.
+
     \b
     Examples:
       trackside resume runs/2026-11-22_08-30-25
       trackside resume runs/mine trainer.epochs=40
       trackside resume runs/mine --checkpoint 1200
+      trackside resume s3://bucket/run
     """
     changes = [*(overrides or ()), f"trainer.resume={checkpoint}"]
     if processes is not None:
@@ -45,7 +48,6 @@ def resume(
 
 
 def _load(run: str, overrides: list[str]) -> Experiment | KeptProgram:
-    from trackside.config.experiment.kept import check_overrides, load_kept
+    from trackside.config.experiment.remotely import load_to_go_on
 
-    check_overrides(run, overrides)
-    return load_kept(run, overrides)
+    return load_to_go_on(run, overrides)

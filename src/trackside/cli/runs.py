@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = Path("runs"),
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder, or address.")] = "runs",
     as_json: AsJson = False,
 ) -> None:
     r"""List runs with outcome, best values and duration, oldest first.
@@ -28,18 +27,19 @@ def runs(
     Examples:
       trackside runs
       trackside runs experiments --json
+      trackside runs s3://bucket
     """
     with reported_errors(as_json, False):
-        from trackside.config.experiment.kept import runs_in
+        from trackside.config.experiment.remotely import runs_at
 
-        found = runs_in(folder)
+        found = runs_at(folder)
     if as_json:
         print(json.dumps([one.as_dict() for one in found]))
     else:
         print(layout.folded(_table(found, folder), layout.width(), hang=4))
 
 
-def _table(found: list[KeptRun], folder: Path) -> str:
+def _table(found: list[KeptRun], folder: str) -> str:
     if not found:
         return f"no runs in {folder}"
     rows: list[tuple[str, ...]] = [("run", "status", "step", "took", "best")]

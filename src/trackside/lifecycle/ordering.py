@@ -72,9 +72,18 @@ class _Graph:
             matching = self._matching[key]
             if node in matching:  # it comes after the others of its kind, not after itself
                 for other in matching - {node}:
-                    self._edge(node, other, side)
+                    if not self._insists(other, node, key, side, members):
+                        self._edge(node, other, side)
             elif matching:
                 self._edge(node, self._place(key, side, matching), side)
+
+    def _insists(self, other: int, node: int, key: Key, side: Side, members: Members) -> bool:
+        """Whether another that comes before (or after) all names this one: then it is first."""
+        callback = self.members[other].callback
+        keys = callback.runs_after if side == "after" else callback.runs_before
+        if key not in keys:
+            return False
+        return any(self.members[node] in members.matching(one) for one in keys if one != key)
 
     def _place(self, key: Key, side: Side, matching: set[int]) -> int:
         place = self._places.get((key, side))

@@ -15,6 +15,12 @@ from trackside.errors import ConfigurationError
 
 # Two letters or more before the colon; one slash, because `Path` has taken the second one away.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_CREDENTIALS = re.compile(r"(?<=:/)/?[^/@\s]*@|\?.*", re.DOTALL)
+
+
+def is_address(given: str) -> bool:
+    """Whether `given` is written as an address, such as `s3://bucket/run`, and not as a path."""
+    return _ADDRESS.match(given) is not None
 
 
 def local_path(given: str | os.PathLike[str], option: str | None = None) -> Path:
@@ -32,13 +38,14 @@ def local_path(given: str | os.PathLike[str], option: str | None = None) -> Path
         PosixPath('runs/mine')
     """
     text, name = os.fspath(given), option or "path"
-    if _ADDRESS.match(text):
+    if is_address(text):
+        text = _CREDENTIALS.sub("", text)
         raise ConfigurationError(
             f"{name}={text!r} is an address, not a path",
-            expected="a path on this machine; remote storage is not supported",
+            expected="a path on this machine: only the folder of a run may be an address, as text",
             received=text,
             option=option,
-            remedy="mount the storage, or write to a local folder and copy it afterwards",
+            remedy="`trackside download ADDRESS FOLDER` copies a run from remote storage",
         )
     if not text or "\0" in text:
         raise ConfigurationError(

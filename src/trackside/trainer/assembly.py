@@ -37,6 +37,7 @@ from trackside.step.precision import Precision
 from trackside.trainer import batch_limits, declared, own_modules
 from trackside.trainer.frozen import Frozen
 from trackside.trainer.guarding import GuardKind, guard_of
+from trackside.trainer.remote_folder import local_directory
 
 if TYPE_CHECKING:
     from trackside.distributed.replicas import Replicas
@@ -48,7 +49,7 @@ def start(trainer: Trainer, mode: Mode, limit: RunLimit) -> Run:
     """Return a new run, whose rank, folder, device and limit are known."""
     checks.check_trainer_declarations(trainer)
     declared.introduce(trainer)
-    directory = checks.directory(trainer.settings.directory)
+    directory = checks.directory(local_directory(trainer.settings))
     run = trainer.run_class(mode, directory, events=trainer.make_events)
     place = RankInfo.from_environment()
     # Until `on_launch_start` is over there are no process groups: a world of one, of this rank.

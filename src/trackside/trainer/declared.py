@@ -16,6 +16,7 @@ from trackside.run import Run
 from trackside.trainer.current_model import given
 from trackside.trainer.default_settings import default_settings
 from trackside.trainer.defaults import add_non_finite, collect
+from trackside.trainer.remote_folder import add_upload
 
 if TYPE_CHECKING:
     from trackside.trainer.trainer import Trainer
@@ -74,6 +75,7 @@ def join(trainer: Trainer, run: Run) -> None:
 
 def introduce(trainer: Trainer) -> None:
     """Call `trainer_made` of the callbacks that haven't heard of this trainer yet."""
+    add_upload(trainer.callbacks, trainer.settings)
     trainer.callbacks.introduce(trainer, RankInfo.from_environment().rank)
 
 

@@ -17,6 +17,7 @@ from trackside.loop.ways import StepWay
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
 from trackside.progress import SkippedStep
+from trackside.remote.address import address_in
 from trackside.run import Rollback
 from trackside.schedule import Every, Schedule
 from trackside.vocabulary.idioms import refuses_idioms
@@ -39,7 +40,12 @@ class Settings:
     `captured` repeats it as a CUDA graph where no callback listens in its inside; `auto` takes the
     one of its device where that can be done, and says why where it can't."""
     directory: str | Path | None = None
-    """The run's folder; None makes a new one under `runs/`, named by date and time."""
+    """The run's folder; None makes a new one under `runs/`, named by date and time. An address
+    that fsspec knows (`s3://bucket/run`) is a remote folder: the run is written to `mirror`, and
+    uploaded while it goes on."""
+    mirror: str | Path | None = None
+    """The folder on this machine in which a run with an address as its `directory` is written. None
+    takes `runs/<scheme>/<bucket>/<path>`; it belongs to that address."""
     log_every: Schedule | str = "50 steps"
     """How often values are brought to the host and recorded."""
     strategy: str | Parallel = "auto"
@@ -114,7 +120,18 @@ class Settings:
                 expected="seconds, 0 or more",
             )
         if self.directory is not None:
-            object.__setattr__(self, "directory", local_path(self.directory, "directory"))
+            address = address_in(self.directory, "directory")
+            directory = local_path(self.directory, "directory") if address is None else str(address)
+            object.__setattr__(self, "directory", directory)
+        if self.mirror is not None:
+            object.__setattr__(self, "mirror", local_path(self.mirror, "mirror"))
+            if not isinstance(self.directory, str):
+                raise ConfigurationError(
+                    "`mirror` has no effect: the run's folder is on this machine",
+                    expected="an address as `directory`, such as 's3://bucket/run'",
+                    received=f"directory={str(self.directory)!r}",
+                    option="mirror",
+                )
 
 
 @dataclass(frozen=True, slots=True)

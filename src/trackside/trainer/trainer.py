@@ -35,7 +35,7 @@ from trackside.step.metrics import metrics_by_name
 from trackside.step.optimization import Clip, Scheduler, trainable
 from trackside.step.output import Loss, Output, compare, default_step, joined, predict
 from trackside.step.precision import Precision, PrecisionName
-from trackside.trainer import assembly, declared, trained_before
+from trackside.trainer import assembly, declared, remote_folder, trained_before
 from trackside.trainer.chosen_class import ChosenByModel
 from trackside.trainer.current_model import CurrentModel
 from trackside.trainer.ending import run_to_its_end
@@ -191,7 +191,7 @@ class Trainer(ChosenByModel):
         def body(training: Training) -> Outcome:
             run = training.run
             self._folder.take(run, is_new=(is_new := self.settings.directory is None))
-            resuming.resume(training, resume, is_new_directory=is_new)
+            resuming.resume(training, remote_folder.bring(run, resume), is_new_directory=is_new)
             self._folder.sign(run)
             trained_before.tell(run)
             training.fire(Callback.on_setup_end)

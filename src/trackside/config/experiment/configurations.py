@@ -24,7 +24,7 @@ def configurations(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     found: dict[Path, dict[str, Any]] = {}
     for folder in folders:
         # A run's own folder may hold others, of a search say: it alone was asked for.
-        own = [folder] if _is_run(folder) else [one.folder for one in runs_in(folder)]
+        own = [folder] if _is_run(folder) else [Path(one.folder) for one in runs_in(folder)]
         if not own:
             raise UsageError(
                 f"there is no run in {folder}",

@@ -217,7 +217,8 @@ class Experiment:
             return Finished(trainer, ended_by.result, metrics, ended_by)
         except TracksideError as error:
             raise self.located(error) from error
-        trainer.settings = replace(trainer.settings, directory=result.directory)
+        if folder is None:
+            trainer.settings = replace(trainer.settings, directory=result.directory)
         if result.outcome.status in (Status.COMPLETED, Status.STOPPED):
             try:
                 for name in self.evaluate:

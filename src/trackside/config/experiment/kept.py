@@ -20,6 +20,8 @@ from trackside.lifecycle.hooks import Callback
 from trackside.machine.paths import local_path
 from trackside.outcome import Status
 from trackside.progress import is_count
+from trackside.remote.address import Address
+from trackside.remote.mirror import recorded_address
 from trackside.run import Run
 from trackside.run_folder.identity import identity
 from trackside.run_folder.names import CONFIGURATION, ENVIRONMENT, OUTCOME, SETTINGS
@@ -27,12 +29,20 @@ from trackside.run_folder.small_files import look_into, read_json
 from trackside.trainer.trainer import Trainer
 
 
-def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment | KeptProgram:
+def load_kept(
+    folder: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    address: Address | None = None,
+    mirror: Path | None = None,
+) -> Experiment | KeptProgram:
     """The experiment that a run's folder describes, to resume or evaluate there.
 
     Args:
         folder: The run's folder, with the `config.yaml` that `trackside train` left in it.
         overrides: `key=value` and `~key`, on top of it.
+        address: Of its remote folder, where it goes on there as well.
+        mirror: Its folder on this machine then; None takes the one of the address.
 
     Raises:
         UsageError: The folder holds no run.
@@ -40,7 +50,7 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment |
     """
     folder = local_path(folder, "run")
     if is_of_python(folder):
-        return load_program(folder, overrides)
+        return load_program(folder, overrides, address, mirror)
     if not (folder / CONFIGURATION).is_file():
         raise UsageError(
             f"there is no run in {folder}",
@@ -48,8 +58,11 @@ def load_kept(folder: str | Path, overrides: Iterable[str] = ()) -> Experiment |
             remedy="`trackside runs` lists them",
         )
     known = search_path(folder, ENVIRONMENT, read_json(folder / ENVIRONMENT).get("search_path"))
-    place = json.dumps(str(folder))  # YAML reads JSON: no character of a path is misread
+    # YAML reads JSON: no character of a path is misread
+    place = json.dumps(str(address or folder))
     changes = [*overrides, f"trainer.directory={place}"]
+    if address is not None or recorded_address(folder) is not None:
+        changes.append(f"trainer.mirror={json.dumps(None if mirror is None else str(mirror))}")
     return load(folder / CONFIGURATION, changes, search_path=known)
 
 
@@ -180,7 +193,8 @@ def _check_names(names: list[str], experiment: Experiment | KeptProgram) -> None
 class KeptRun:
     """One run, as its folder describes it."""
 
-    folder: Path
+    folder: Path | str
+    """Of a remote run, its address."""
     status: str
     """An outcome's status; `unfinished` while it goes on, or when it was killed; `unknown` where
     the folder says what can't be read."""

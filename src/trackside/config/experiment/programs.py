@@ -17,6 +17,7 @@ from trackside.config.experiment.experiment import Finished
 from trackside.config.experiment.trusted import search_path
 from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
+from trackside.remote.address import Address
 from trackside.run_folder.names import SETTINGS
 from trackside.secret import secret_options
 from trackside.trainer.program import MAKERS, NOT_KEPT, Program
@@ -72,12 +73,19 @@ def is_of_python(folder: Path) -> bool:
     return (folder / SETTINGS).is_file()
 
 
-def load_program(folder: Path, overrides: Iterable[str]) -> KeptProgram:
+def load_program(
+    folder: Path,
+    overrides: Iterable[str],
+    address: Address | None = None,
+    mirror: Path | None = None,
+) -> KeptProgram:
     """The program of a run's folder, to go on in that folder.
 
     Args:
         folder: The run's folder.
         overrides: `name=value` for arguments of the function, and `trainer.resume=...`.
+        address: Of its remote folder, where it goes on there as well.
+        mirror: Its folder on this machine then; None takes the one of the address.
 
     Raises:
         UsageError: No function is known that made the run, or it can't be imported.
@@ -105,7 +113,8 @@ def load_program(folder: Path, overrides: Iterable[str]) -> KeptProgram:
         )
     program = make(**arguments)
     trainer = program.trainer
-    trainer.settings = replace(trainer.settings, directory=folder)
+    directory = folder if address is None else str(address)
+    trainer.settings = replace(trainer.settings, directory=directory, mirror=mirror)
     return KeptProgram(program, resume)
 
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from trackside.checkpoint import load_model
 from trackside.config.experiment.kept import checkpoint_of, load_kept
+from trackside.config.experiment.remotely import brought, local_copy
 from trackside.errors import UnknownModelError, UsageError
 from trackside.machine import randomness
-from trackside.machine.paths import local_path
 from trackside.planning.parts import models_by_name
 from trackside.progress import RunLimit
 from trackside.trainer.assembly import start
@@ -38,7 +38,7 @@ def load(
     function marked with `@trackside.program`, which is called. Nothing is unpickled.
 
     Args:
-        run: The run's folder.
+        run: The run's folder, or the address of a remote one: it is brought here first.
         checkpoint: `auto` for the newest that is whole, `best`, a step, or a checkpoint's path.
         name: Which model, where the run has several.
         into: The model, or a function that makes it, for a run whose model can't be made again.
@@ -52,9 +52,10 @@ def load(
     Example:
         >>> model = trackside.load("runs/digits", "best")  # doctest: +SKIP
     """
-    folder = local_path(os.fspath(run), "run")
+    folder, address = local_copy(run)
     which = checkpoint if isinstance(checkpoint, (str, int)) else Path(checkpoint)
     trainer = _trainer(folder, which) if into is None else None
+    which = brought(address, folder, trainer, which)
     state = checkpoint_of(trainer, folder, which).state()
     name = _chosen(state["models"], name)
     with randomness.preserved():

@@ -1,0 +1,120 @@
+"""Joining: a session in a remote folder, from its claim to its end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from trackside.checkpoint.retention import Retention
+from trackside.errors import UsageError
+from trackside.remote.bringing import Resume
+from trackside.remote.claim import RemoteClaim
+from trackside.remote.contents import Contents
+from trackside.remote.fetching import Fetcher, fetch, read_contents
+from trackside.remote.mirror import Mirror
+from trackside.remote.patience import GivenUpError, Patience
+from trackside.remote.store import Store
+
+logger = logging.getLogger("trackside")
+
+START_SECONDS = 60.0
+"""How long a store may be away while a run begins."""
+
+
+class RemoteUnreachableError(UsageError):
+    """The store doesn't answer while a run begins."""
+
+
+@final
+@dataclass(slots=True)
+class Joined:
+    """A session in a remote folder."""
+
+    store: Store
+    session: str
+    contents: Contents = field(default_factory=Contents)
+    claim: RemoteClaim | None = None
+    """On rank 0."""
+
+    def leave(self) -> None:
+        """Let others have the folder; a store that is away keeps its claim until it is stale."""
+        if self.claim is None:
+            return
+        try:
+            self.claim.release()
+        except Exception as error:
+            logger.debug("the claim of %s stays: %s", self.store.address, type(error).__name__)
+
+
+def join(
+    store: Store,
+    session: str,
+    mirror: Mirror,
+    run_id: str,
+    which: Resume,
+    retention: Retention | None,
+) -> tuple[Path | None, Joined]:
+    """Claim a remote folder, bring its files into the mirror, and the checkpoint that is asked for.
+
+    Args:
+        store: The remote folder.
+        session: Name of this session.
+        mirror: The run's folder here, which is claimed already.
+        run_id: Of the new run, for people who find the claim.
+        which: `auto`, `best`, a step; the path of a checkpoint or None bring none.
+        retention: Knows the metric of the best.
+
+    Returns:
+        The checkpoint, in the mirror and verified; None where there is none.
+
+    Raises:
+        RemoteClaimedError: Another run has the remote folder.
+        RemoteUnreachableError: The store doesn't answer, or refuses.
+    """
+    patience = Patience(str(store.address), "the run waits for it", START_SECONDS)
+    claim = RemoteClaim(store, session, run_id)
+    joined = Joined(store, session, claim=claim)
+    try:
+        claim.acquire(patience)
+        claim.keep()
+        try:
+            joined.contents = contents = read_contents(store, patience)
+            found = _bring(store, mirror, contents, which, retention, patience)
+            mirror.let_all_go()
+            mirror.record(str(store.address), [contents.session, session])
+        except BaseException:
+            joined.leave()
+            raise
+    except GivenUpError as error:
+        raise RemoteUnreachableError(
+            f"{store.address} can't be used: {error}",
+            expected=f"an answer within {START_SECONDS:g} s",
+            remedy="check the address, the network and the credentials; the run has not begun",
+        ) from error
+    return found, joined
+
+
+def _bring(
+    store: Store,
+    mirror: Mirror,
+    contents: Contents,
+    which: Resume,
+    retention: Retention | None,
+    patience: Patience,
+) -> Path | None:
+    fetcher = Fetcher(store, mirror, patience)
+    run_id = contents.run_id
+    if contents.session and not mirror.knows(contents.session):  # it went on elsewhere
+        uploaded = {kept.entry.manifest_digest for kept in contents.of_run(run_id)}
+        for aside in mirror.set_aside(run_id, uploaded) if run_id else ():
+            logger.warning(
+                "the run went on elsewhere: what was saved here and not uploaded is now %s", aside
+            )
+        fetcher.files(contents)
+    if not run_id or which is None or isinstance(which, Path):
+        return None
+    if which not in ("auto", "best") and not str(which).isdecimal():
+        return None  # the path of a checkpoint
+    return fetch(which, contents, run_id, retention, fetcher, mirror)

@@ -24,7 +24,7 @@ from trackside import Settings, Trainer
 
 SAMPLES = 20_000
 BATCH = 32
-ROUNDS = 7
+ROUNDS = 9
 
 
 def tensors() -> tuple[torch.Tensor, torch.Tensor]:

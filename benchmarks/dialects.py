@@ -40,7 +40,7 @@ from trackside.dialects import (
 from trackside.lifecycle import dispatch
 
 STEPS = 300
-ROUNDS = 7
+ROUNDS = 9
 
 
 class NNHandler(nn_handler.Callback):

@@ -95,7 +95,9 @@ def measure() -> list[Figure]:
         *distance(MLP),
         *speed(SMALL_GPT, None),
         *distance(SMALL_GPT),
-        *speed(RESNET9, None, compiles=False),  # whose graphs take minutes to be made
+        *speed(
+            RESNET9, None, compiles=False
+        ),  # whose graphs take a minute to be made, for what a library computes anyway
     ]
 
 

@@ -47,7 +47,9 @@ def test_the_capsule_of_an_alarm_replays_to_the_end_of_its_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, watchdog = crashing(str(tmp_path / "run"), "step", at=999), Watchdog(timeout_seconds=600)
-    alarm = SpyCallback("on_batch_end", lambda run: watchdog._report(run, 601.0), when=9, counts=())
+    alarm = SpyCallback(
+        "on_batch_end", lambda run, *_: watchdog._report(run, 601), when=9, counts=()
+    )
     made.trainer.callbacks.append(watchdog)
     made.trainer.callbacks.append(alarm)
     made.fit()

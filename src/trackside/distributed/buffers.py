@@ -65,6 +65,9 @@ def _alike(tensors: list[Tensor]) -> Iterable[list[Tensor]]:
 @contextmanager
 def buffers_of_rank_zero(world: World, models: Mapping[str, nn.Module]) -> Iterator[None]:
     """Inside, buffers are those of rank 0; afterwards each rank has its own again, bit by bit."""
+    if world.size == 1:  # comes several times in an epoch
+        yield
+        return
     buffers = [buffer for buffer in buffers_of(models.values()) if buffer.numel()]
     kept = take_from_rank_zero(world, buffers)
     try:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trackside import Callback as Ours
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming-from" / "lightning.md"
 LIST = Path(__file__).with_suffix(".txt")
 HEAD = "| callback | repository | uses | here |\n|---|---|---|---|\n"
@@ -36,6 +38,19 @@ class Public:
     def row(self) -> str:
         here = f"no: {self.refused}" if self.refused else "runs"
         return f"| `{self.name}` | {self.repository} | {self.uses} | {here} |\n"
+
+
+class Tracker(Ours):
+    """Takes what callbacks show."""
+
+    def on_picture(self, run: Any, name: str, picture: Any) -> None:
+        """Nothing."""
+
+    def on_histogram(self, run: Any, name: str, histogram: Any) -> None:
+        """Nothing."""
+
+    def on_text(self, run: Any, name: str, text: Any) -> None:
+        """Nothing."""
 
 
 class Worked:

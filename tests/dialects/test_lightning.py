@@ -508,6 +508,15 @@ def test_what_a_logger_gets_reaches_the_records_and_the_trackers() -> None:
     assert hasattr(Media, "on_picture")
 
 
+def test_pictures_that_no_tracker_takes_are_told_once() -> None:
+    def show(trainer: Any, module: Any, *given: Any) -> None:
+        trainer.logger.experiment.add_image("made", torch.zeros(3, 2, 2))
+
+    with pytest.warns(UserWarning, match="'made' is shown to nobody") as told:
+        fit(at("on_train_batch_end", show), epochs=1)
+    assert len(told) == 1
+
+
 def test_an_object_of_another_client_is_refused_with_the_native_way() -> None:
     def look(trainer: Any, module: Any) -> None:
         trainer.logger.experiment.log({"picture": object()})
@@ -624,6 +633,16 @@ def test_a_built_in_that_works_inside_their_loop_is_refused_with_ours(
     with pytest.raises(RegistrationError) as refused:
         trainer_of([mine()])
     assert NATIVE[name] in str(refused.value)
+
+
+def test_their_checkpoints_are_refused_with_ours_and_the_same_options() -> None:
+    base = type("Callback", (), {"__module__": "lightning.pytorch.callbacks.callback"})
+    module = "lightning.pytorch.callbacks.model_checkpoint"
+    options = {"monitor": "val_acc", "mode": "max", "save_top_k": 3}
+    theirs = type("ModelCheckpoint", (base,), {"__module__": module, **options})
+    with pytest.raises(RegistrationError) as refused:
+        trainer_of([theirs()])
+    assert "`Checkpoint(keep_best=3, monitor='val/acc', mode='max')`" in str(refused.value)
 
 
 @pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])

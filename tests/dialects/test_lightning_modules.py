@@ -435,6 +435,33 @@ def test_a_scheduler_moves_at_each_of_few_intervals_and_is_resumed() -> None:
     assert again.last_epoch == 1
 
 
+def test_callbacks_see_a_scheduler_as_the_module_has_described_it() -> None:
+    seen: list[Any] = []
+
+    class Looking(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            (config,) = trainer.lr_scheduler_configs
+            seen.extend([config.name, config.frequency, type(config.scheduler).__name__])
+
+    def optimizers(self: Any) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        moved = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+        how = {"scheduler": moved, "interval": "step", "frequency": 2, "name": "falling"}
+        return {"optimizer": optimizer, "lr_scheduler": how}
+
+    fit(variant(configure_optimizers=optimizers), callbacks=[Looking()], steps=1)
+    assert seen == ["falling", 2, "StepLR"]
+
+
+def test_an_evaluation_whose_steps_have_no_loss_is_not_told_to_lack_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kind = variant(validation_step=lambda self, batch, index: self.log("val_acc", 0.5))
+    _, result = fit(kind, modules.loader(), modules.loader(1))
+    assert "val/loss" not in result.history.names
+    assert "weigh nothing" not in caplog.text
+
+
 def test_a_plateau_watches_what_the_module_logs() -> None:
     def configure(self: Any) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=1e-3)

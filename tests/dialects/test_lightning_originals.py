@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tests.dialects import lightning_modules as modules
-from tests.dialects.lightning_public import KINDS, PAGE, made
+from tests.dialects.lightning_public import KINDS, PAGE, Tracker, made
 from tests.dialects.lightning_stand_in import parameters, same
 from tests.dialects.training import fit, trainer_of
 from trackside import Callback as Ours
@@ -325,7 +325,7 @@ def test_a_callback_that_does_what_public_ones_do_runs_on_their_base_class(
             return {"loss": self(batch[0]).sum()}
 
     callback = made(kind, package.Callback)
-    trainer = Trainer(Module(), callbacks=[callback], defaults=False)
+    trainer = Trainer(Module(), callbacks=[callback, Tracker()], defaults=False)
     trainer.fit(modules.loader(), modules.loader(1), epochs=2)
     trainer.evaluate(modules.loader())
     trainer.predict(modules.loader())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.dialects import lightning_modules as modules
-from tests.dialects.lightning_public import KINDS, PAGE, PUBLIC, made, with_table
+from tests.dialects.lightning_public import KINDS, PAGE, PUBLIC, Tracker, made, with_table
 from tests.dialects.lightning_stand_in import LightningModule
 from tests.dialects.training import fit, trainer_of
 from trackside import Settings, Trainer
@@ -29,7 +29,8 @@ def all_runs(callback: Any, module: Any, data: Any = modules.loader) -> None:
     """Train, test and predict with a callback, saving checkpoints."""
     saver = Checkpoint(every="3 steps", background=False)
     settings = Settings(device="cpu", directory="run")
-    trainer = Trainer(module, callbacks=[callback, saver], settings=settings, defaults=False)
+    callbacks = [callback, saver, Tracker()]
+    trainer = Trainer(module, callbacks=callbacks, settings=settings, defaults=False)
     trainer.fit(data(), data(), epochs=2)
     trainer.evaluate(data())
     trainer.predict(data())

@@ -53,8 +53,9 @@ def evaluate(training: Training, name: str) -> Evaluation | None:
         training.setup.agreement.compare_now()
         log = training.setup.log
         evaluation.metrics.update(log.end_evaluation())
-        if log.of_nothing and training.run.world.is_global_zero:
-            nothing = ", ".join(log.of_nothing)
+        may_lack = getattr(training.setup.steps, "may_lack", ())
+        nothing = ", ".join(name for name in log.of_nothing if name not in may_lack)
+        if nothing and training.run.world.is_global_zero:
             logger.warning("the evaluation has no %s: its batches weigh nothing", nothing)
         _compute_metrics(training, evaluation)
         for metric in training.setup.mean_check.finish():

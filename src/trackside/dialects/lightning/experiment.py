@@ -6,7 +6,8 @@ are not taken: a value belongs to the progress of now.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Experiment(View):
         self, tag: str, img_tensor: Any, *args: Any, dataformats: str = "CHW", **kwargs: Any
     ) -> None:
         """Show a picture, shape `(channels, height, width)`, from 0 to 1 or of whole numbers."""
-        self.run.emit(Media.on_picture, tag, Picture(pixels_of(img_tensor, dataformats)))
+        self._show(Media.on_picture, tag, Picture(pixels_of(img_tensor, dataformats)))
 
     def add_images(
         self, tag: str, img_tensor: Any, *args: Any, dataformats: str = "NCHW", **kwargs: Any
@@ -84,13 +85,13 @@ class Experiment(View):
         """Show pictures beside each other, shape `(pictures, channels, height, width)`."""
         one = dataformats.replace("N", "")
         rows = [pixels_of(image, one) for image in img_tensor]
-        self.run.emit(Media.on_picture, tag, Picture(np.concatenate(rows, axis=1)))
+        self._show(Media.on_picture, tag, Picture(np.concatenate(rows, axis=1)))
 
     def add_figure(self, tag: str, figure: Any, *args: Any, **kwargs: Any) -> None:
         """Show a figure of matplotlib."""
         figure.canvas.draw()
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-        self.run.emit(Media.on_picture, tag, Picture(pixels))
+        self._show(Media.on_picture, tag, Picture(pixels))
 
     def add_histogram(self, tag: str, values: Any, *args: Any, **kwargs: Any) -> None:
         """Show how values are distributed."""
@@ -98,11 +99,28 @@ class Experiment(View):
         finite = flat[np.isfinite(flat)]
         counts, edges = np.histogram(finite, bins=64)
         histogram = Histogram(counts, edges.astype(np.float64), len(flat) - len(finite))
-        self.run.emit(Media.on_histogram, tag, histogram)
+        self._show(Media.on_histogram, tag, histogram)
 
     def add_text(self, tag: str, text_string: str, *args: Any, **kwargs: Any) -> None:
         """Show a text."""
-        self.run.emit(Media.on_text, tag, Text(text_string))
+        self._show(Media.on_text, tag, Text(text_string))
+
+    def _show(self, event: Callable[..., None], name: str, shown: object) -> None:
+        """Give something to see to every tracker; say it once where there is none."""
+        self.run.emit(event, name, shown)
+        kind = event.__name__
+        if not any(hasattr(callback, kind) for callback in self.run.callbacks):
+            self._tell_once(kind, name)
+
+    def _tell_once(self, kind: str, name: str) -> None:
+        told = self.shared.setdefault("__told_unseen__", set())
+        if kind not in told and self.run.world.is_global_zero:
+            told.add(kind)
+            warnings.warn(
+                f"lightning: {name!r} is shown to nobody, as no callback has `{kind}`: add a "
+                "tracker, `TensorBoard()`, `WandB()` or `MLflow()`",
+                stacklevel=4,
+            )
 
     def flush(self) -> None:
         """Do nothing: trackers write as they go."""

@@ -25,6 +25,19 @@ NATIVE: dict[str, str] = {
 """Their class, and ours."""
 
 
+def _ours(name: str, callback: Any) -> str:
+    """Our callback in the place of theirs; of a `ModelCheckpoint`, with its options."""
+    monitor = getattr(callback, "monitor", None)
+    if name != "ModelCheckpoint" or not isinstance(monitor, str):
+        return NATIVE[name]
+    place, _, value = monitor.replace("/", "_", 1).partition("_")
+    best = callback.save_top_k if callback.save_top_k > 0 else 1
+    kept = f"keep_best={best}, monitor={(f'{place}/{value}' if value else monitor)!r}"
+    return (
+        f"`Checkpoint({kept}, mode={callback.mode!r})`; afterwards `trackside.load(folder, 'best')`"
+    )
+
+
 def refuse_built_in(callback: Any, bases: tuple[type, ...]) -> None:
     """Refuse a callback of a class, or a subclass of one, that can't run here.
 
@@ -42,5 +55,5 @@ def refuse_built_in(callback: Any, bases: tuple[type, ...]) -> None:
                 f"`{type(callback).__name__}` works on the inside of Lightning's loop, "
                 "which isn't here",
                 received=f"a `{base.__name__}` of {package}",
-                remedy=f"ours: {NATIVE[base.__name__]}",
+                remedy=f"ours: {_ours(base.__name__, callback)}",
             )

@@ -19,6 +19,7 @@ from trackside.dialects.lightning.trainer import (
     DATAMODULE,
     MODULE,
     RETURNED,
+    SCHEDULER_SETTINGS,
     SCHEDULERS,
     TrainerView,
 )
@@ -69,6 +70,11 @@ class ModuleSteps:
         super().__init__(model, **options)  # type: ignore[call-arg]
         if self.manual_optimization:
             refuse_by_hand(self.clip, self.precision)
+
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """Values that nobody misses: a step of an evaluation may have no loss."""
+        return tuple(f"{name}/loss" for name in self._sets if name != "train")
 
     # --- data and the three runs ---------------------------------------------------------------
 
@@ -175,6 +181,7 @@ class ModuleSteps:
     def configure_optimizers(self, run: Run) -> Mapping[str, Optimizer]:
         """The optimizers of the module; its schedulers are kept for the loop."""
         made = configured(self.model.configure_optimizers())
+        self._view.shared[SCHEDULER_SETTINGS] = made.schedulers
         if self.manual_optimization:
             refuse_ranks_by_hand(run.world.size)
             self._by_hand(run, made.optimizers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,8 @@ PREDICT_LOOP = "__predict_loop__"
 """Where they keep the predictions of a pass."""
 SCHEDULERS = "__schedulers__"
 """Where they keep those that a `LightningModule` moves by hand."""
+SCHEDULER_SETTINGS = "__scheduler_settings__"
+"""Where they keep what a `LightningModule` said of all of its schedulers."""
 DATAMODULE = "__datamodule__"
 """Where they keep the data, if it is a `LightningDataModule`."""
 
@@ -256,19 +259,23 @@ class TrainerView(TrainerSettings, Ranks):
     @property
     def lr_scheduler_configs(self) -> list[Any]:
         """All schedulers: `scheduler`, `interval`, `frequency`, `monitor`, `name`."""
-        by_hand = self.shared.get(SCHEDULERS, ())
-        return [SimpleNamespace(scheduler=one, interval="epoch", name=None) for one in by_hand] + [
-            SimpleNamespace(
-                scheduler=one.scheduler,
-                interval=one.interval,
-                frequency=1,
-                monitor=one.monitor,
-                reduce_on_plateau=one.plateau,
-                strict=True,
-                name=None,
+        said = {id(one["scheduler"]): one for one in self.shared.get(SCHEDULER_SETTINGS, ())}
+        configs = []
+        for one in self.shared.get(SCHEDULERS, ()):
+            configs.append(SimpleNamespace(scheduler=one, interval="epoch", **_named(said, one)))
+        for moved in so_far(self.run, "schedulings").values():
+            scheduler = getattr(moved.scheduler, "scheduler", moved.scheduler)
+            configs.append(
+                SimpleNamespace(
+                    scheduler=scheduler,
+                    interval=moved.interval,
+                    monitor=moved.monitor,
+                    reduce_on_plateau=moved.plateau,
+                    strict=True,
+                    **_named(said, scheduler),
+                )
             )
-            for one in so_far(self.run, "schedulings").values()
-        ]
+        return configs
 
     @property
     def datamodule(self) -> Any:
@@ -369,3 +376,9 @@ class TrainerView(TrainerSettings, Ranks):
         """Print on rank 0."""
         if self.is_global_zero:
             print(*args, **kwargs)  # noqa: T201 - the callback asks for it
+
+
+def _named(said: Mapping[int, Mapping[str, Any]], scheduler: Any) -> dict[str, Any]:
+    """Name and frequency of a scheduler, where a module has said them."""
+    settings = said.get(id(scheduler), {})
+    return {"name": settings.get("name"), "frequency": settings.get("frequency", 1)}

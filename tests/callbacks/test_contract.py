@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from safetensors.torch import save_file
 
@@ -103,6 +104,10 @@ def told(name: str, weights: Path) -> dict[str, Any]:
     skip_without_package(name)
     if name == "load_weights":
         return {"options": {"source": str(weights)}, "observer": False}
+    if name == "optuna_pruning":
+        options = {"trial": optuna.create_study().ask()}
+        aside = {"configuration": "a trial is an object of a study, not a value in a file"}
+        return {"options": options, "observer": False, "skip": aside}
     return EXPECTED_NOTES.get(name, {})
 
 

@@ -63,6 +63,8 @@ TESTED_IN = {
     "cli/running.py": COMMANDS,
     "cli/runs.py": KEPT_RUNS,
     "cli/schema.py": "config/test_schema.py",
+    "cli/sweep.py": "search/test_sweep.py",
+    "search/store.py": "search/test_sweep.py",
     "cli/train.py": COMMANDS,
     "config/checking/blueprint.py": WRONG_FILES,
     "config/checking/hints.py": "config/checking/test_kinds.py",

@@ -71,3 +71,12 @@ def test_a_kept_loop_that_is_killed_goes_on_with_the_same_weights(
 
     assert kept_loop.train(tmp_path / "killed") == whole
     assert "went on from step-0000000030" in capsys.readouterr().out
+
+
+def test_the_search_by_optuna_ends_with_its_trials(tmp_path: Path) -> None:
+    import optuna_search
+
+    study = optuna_search.main(trials=2, epochs=1, folder=str(tmp_path / "search"))
+
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
+    assert set(study.best_params) == {"lr", "width"}

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.stopping.early_stopping import EarlyStopping as EarlyStopping
     from trackside.callbacks.stopping.loss_spikes import LossSpikes as LossSpikes
     from trackside.callbacks.stopping.metric_plateau import MetricPlateau as MetricPlateau
+    from trackside.callbacks.stopping.optuna_pruning import OptunaPruning as OptunaPruning
     from trackside.callbacks.stopping.overfit_guard import OverfitGuard as OverfitGuard
     from trackside.callbacks.stopping.stop_at import StopAt as StopAt
     from trackside.callbacks.stopping.terminate_on_non_finite import (
@@ -174,6 +175,7 @@ else:
             "stopping.early_stopping": ("EarlyStopping",),
             "stopping.loss_spikes": ("LossSpikes",),
             "stopping.metric_plateau": ("MetricPlateau",),
+            "stopping.optuna_pruning": ("OptunaPruning",),
             "stopping.overfit_guard": ("OverfitGuard",),
             "stopping.stop_at": ("StopAt",),
             "stopping.terminate_on_non_finite": ("TerminateOnNonFinite",),
@@ -236,6 +238,7 @@ __all__ = [
     "Notify",
     "OfflineLoss",
     "OnlineLoss",
+    "OptunaPruning",
     "OverfitGuard",
     "ParameterCount",
     "ParameterNorm",

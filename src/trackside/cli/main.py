@@ -28,6 +28,7 @@ from trackside.cli.report import report
 from trackside.cli.resume import resume
 from trackside.cli.runs import runs
 from trackside.cli.schema import schema
+from trackside.cli.sweep import sweep
 from trackside.cli.train import train
 from trackside.cli.verify import verify
 from trackside.cli.why import why
@@ -59,6 +60,7 @@ _COMMANDS = (
     evaluate,
     predict,
     plan,
+    sweep,
     runs,
     report,
     why,

@@ -1,0 +1,159 @@
+"""`trackside sweep`: train what a file describes with many values, and find the best."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trackside.cli.running import AsJson, Files, Traceback, reported_errors, split
+from trackside.errors import printable
+
+if TYPE_CHECKING:
+    from trackside.search.store import Trial
+    from trackside.search.sweep import Sweep
+
+SHOWN = 10
+"""Trials in the table at the end, and in the report."""
+
+
+def sweep(
+    arguments: Files,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, over all calls.")] = 20,
+    monitor: Annotated[
+        str, typer.Option(help="The metric that trials are compared by, at its best.")
+    ] = "val/loss",
+    mode: Annotated[
+        str | None,
+        typer.Option(help="min or max; else the name of the metric says it.", show_default=False),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process.")] = 1,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="End a trial that is worse than the median of others."),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the values that are tried.")] = 0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Of the sweep; else runs/sweep-FILE.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    r"""Train what FILE describes with many values, and find the best of them.
+
+    A value such as log(1e-4, 1e-1), range(0, 0.5), int(1, 8), int(16, 256, log) or
+    choice(a, b), in a file or an override, is varied by Optuna. Trials are in a
+    database in the folder of the sweep, each run in a folder below. After a kill,
+    the same command goes on: with each trial from its checkpoint, to exactly as
+    many as were asked for.
+
+    \b
+    Examples:
+      trackside sweep run.yaml 'optimizer.lr=log(1e-4, 1e-1)'
+      trackside sweep run.yaml space.yaml --trials 50 --processes 2
+      trackside sweep run.yaml 'model.width=choice(16, 32)' --monitor val/accuracy
+      trackside sweep run.yaml 'model.dropout=range(0, 0.5)' --prune
+    """
+    with reported_errors(as_json, traceback):
+        from trackside.machine.paths import local_path
+        from trackside.search.sweep import plan, work, work_in_processes
+
+        files, overrides = split(arguments)
+        place = Path("runs", f"sweep-{Path(files[0]).stem}") if folder is None else folder
+        asked = plan(
+            files,
+            overrides,
+            local_path(place, "--folder"),
+            trials,
+            monitor=monitor,
+            mode=mode,
+            seed=seed,
+            prune=prune,
+        )
+        say = _print_aside if as_json else _print
+        if processes > 1:
+            work_in_processes(asked, processes, say)
+        else:
+            work(asked, say)
+        found = asked.store().trials()
+        page = _report(asked, found)
+    print(_as_json(asked, found, page) if as_json else _summary(asked, found, page))
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _print_aside(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _report(asked: Sweep, found: Sequence[Trial]) -> Path | None:
+    """The page of the best trials over each other; None where none is complete."""
+    from trackside.callbacks.reporting.report_page.page import render
+    from trackside.callbacks.reporting.report_page.reading import read_run
+    from trackside.config.experiment.configurations import configuration
+    from trackside.run_folder.inside import replace_inside
+    from trackside.search.sweep import ranked
+
+    store, runs = asked.store(), []
+    for trial in ranked(found, asked.mode)[:SHOWN]:
+        place = store.place(trial.number)
+        name = f"trial {trial.number}: {asked.monitor} {trial.value:.4g}"
+        runs.append(read_run(place, name=name, configuration=configuration(place)))
+    if not runs:
+        return None
+    title = f"The best {len(runs)} of {len(found)} trials"
+    replace_inside(asked.folder.resolve(), "report.html", render(runs, title=title))
+    return asked.folder / "report.html"
+
+
+def _summary(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
+    from trackside.search.sweep import ranked, short
+
+    best = ranked(found, asked.mode)[:SHOWN]
+    keys = [one.key for one in asked.space]
+    rows = [["trial", asked.monitor, *keys]]
+    for trial in best:
+        values = [short(trial.parameters[key]) for key in keys]
+        rows.append([str(trial.number), f"{trial.value:.4g}", *values])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    counts = [f"{sum(one.state == state for one in found)} {state}" for state in STATES]
+    lines = ["", *lines, f"{len(found)} trials: {', '.join(counts)}"]
+    return printable("\n".join([*lines, *([f"report: {page}"] if page else [])]))
+
+
+STATES = ("complete", "pruned", "failed")
+
+
+def _as_json(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
+    from trackside.search.sweep import ranked
+
+    store = asked.store()
+    trials = [
+        {
+            "number": one.number,
+            "state": one.state,
+            "value": one.value,
+            "parameters": one.parameters,
+            "why": one.why,
+            "directory": str(store.place(one.number)),
+        }
+        for one in found
+    ]
+    best = [one.number for one in ranked(found, asked.mode)[:1]]
+    return json.dumps(
+        {
+            "monitor": asked.monitor,
+            "mode": asked.mode,
+            "best": best[0] if best else None,
+            "trials": trials,
+            "report": None if page is None else str(page),
+        }
+    )

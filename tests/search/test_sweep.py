@@ -1,0 +1,194 @@
+"""A sweep ends with exactly the trials that were asked for, whatever kills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.forks import FORKS, start_server
+from tests.search.small_search import FILE
+from trackside.cli.main import run
+from trackside.errors import ConfigurationError
+from trackside.search.store import Trial
+from trackside.search.sweep import Sweep, line, plan, ranked, work, work_in_processes
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A sweep of one option, with its module beside it."""
+    shutil.copy(Path(__file__).with_name("small_search.py"), tmp_path)
+    (tmp_path / "small.yaml").write_text(FILE)
+    return tmp_path / "small.yaml"
+
+
+def sweep_of(file: Path, name: str = "sweep", trials: int = 3, **options: Any) -> Sweep:
+    return plan([str(file)], [], file.parent / name, trials, **options)
+
+
+def _work(sweep: Sweep) -> None:
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        work(sweep, print)
+
+
+def begin(sweep: Sweep) -> BaseProcess:
+    start_server()
+    process = FORKS.Process(target=_work, args=(sweep,))
+    process.start()
+    return process
+
+
+def ends(sweep: Sweep) -> list[tuple[int, str, dict[str, Any], float | None]]:
+    trials = sweep.store().trials()
+    return [(one.number, one.state, one.parameters, one.value) for one in trials]
+
+
+def test_killed_in_a_trial_the_same_sweep_ends_as_an_unbroken_one(file: Path) -> None:
+    unbroken, broken = sweep_of(file, "unbroken"), sweep_of(file, "broken")
+    work(unbroken, lambda text: None)
+    broken.folder.mkdir()
+    (broken.folder / "kill").write_text("trial-0001")
+
+    first = begin(broken)
+    first.join()
+    left = [one.state for one in broken.store().trials()]
+    said: list[str] = []
+    work(broken, said.append)
+
+    assert (first.exitcode, left) == (-signal.SIGKILL, ["complete", "unfinished"])
+    assert ends(broken) == ends(unbroken)
+    assert len(said) == 2  # the one that was killed, and the last
+    lines = map(json.loads, (broken.store().place(1) / "journal.jsonl").read_text().splitlines())
+    begun = [one["step"] for one in lines if one["event"] == "session"]
+    assert begun == [0, 3]  # it goes on from its checkpoint: the fourth step was not whole
+
+
+@pytest.mark.slow
+def test_processes_share_the_trials_and_finish_those_of_one_that_is_killed(file: Path) -> None:
+    sweep = sweep_of(file, trials=5)
+    sweep.store()
+    (sweep.folder / "kill").write_text("trial-0002")
+
+    workers = [begin(sweep), begin(sweep)]
+    for worker in workers:
+        worker.join()
+
+    assert sorted(worker.exitcode or 0 for worker in workers) == [-signal.SIGKILL, 0]
+    assert [one[:2] for one in ends(sweep)] == [(n, "complete") for n in range(5)]
+    assert len({str(one[2]) for one in ends(sweep)}) == 5
+
+
+def test_more_trials_can_be_asked_for_later_and_none_is_done_again(file: Path) -> None:
+    work(sweep_of(file, trials=1), lambda text: None)
+    said: list[str] = []
+    work(sweep_of(file, trials=2), said.append)
+    work(sweep_of(file, trials=2), said.append)
+
+    assert len(said) == 1
+    assert [one[0] for one in ends(sweep_of(file))] == [0, 1]
+
+
+def test_another_search_in_the_same_folder_is_refused(file: Path) -> None:
+    sweep_of(file).store()
+
+    with pytest.raises(ConfigurationError, match="holds another search"):
+        sweep_of(file, monitor="val/error").store()
+
+
+def test_errors_of_trials_count_and_the_third_in_a_row_ends_the_sweep(file: Path) -> None:
+    sweep = plan([str(file)], ["data.train.samples=choice(0, -1)"], file.parent / "bad", 9)
+    said: list[str] = []
+
+    with pytest.raises(Exception, match="is empty"):
+        work(sweep, said.append)
+
+    assert len(said) == 3
+    assert all("failed" in one for one in said)
+
+
+def test_a_metric_whose_direction_is_unknown_needs_a_mode(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--mode min"):
+        sweep_of(file, monitor="val/kappa")
+    assert sweep_of(file, monitor="val/kappa", mode="max").mode == "max"
+
+
+def test_a_mistake_in_the_file_is_told_before_any_trial(file: Path) -> None:
+    with pytest.raises(Exception, match="epochz"):
+        plan([str(file)], ["trainer.epochz=3"], file.parent / "sweep", 1)
+    assert not (file.parent / "sweep").exists()
+
+
+def test_a_line_tells_how_far_the_sweep_is_and_the_best() -> None:
+    trials = [
+        Trial(0, "complete", 0.5, {"lr": 0.25}),
+        Trial(1, "failed", None, {"lr": 0.125}, "ValueError: x"),
+    ]
+    sweep: Any = type("Asked", (), {"trials": 4, "monitor": "val/loss", "mode": "min"})
+
+    said = line(trials, 1, sweep)
+
+    assert said == "2/4  trial 1 failed  lr=0.125  (best 0.5, trial 0)  ValueError: x"
+
+
+def test_the_best_come_first_and_those_that_are_not_complete_not_at_all() -> None:
+    given = [Trial(0, "complete", 1.0, {}), Trial(1, "complete", 2.0, {})]
+    given += [Trial(2, "pruned", 3.0, {}), Trial(3, "complete", 2.0, {})]
+
+    assert [one.number for one in ranked(given, "max")] == [1, 3, 0]
+    assert [one.number for one in ranked(given, "min")] == [0, 1, 3]
+
+
+def test_the_command_prints_the_best_and_writes_their_report(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = file.parent / "sweep"
+    asked = ["sweep", str(file), "--trials", "2", "--folder", str(folder)]
+
+    assert run(asked) == 0
+    printed = capsys.readouterr().out
+    assert run([*asked, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+
+    best = content["trials"][content["best"]]
+    head, first = printed.partition("trial  val/loss  optimizer.lr\n")[1:]
+    assert head
+    assert first.split()[:2] == [str(best["number"]), f"{best['value']:.4g}"]
+    assert "2 trials: 2 complete, 0 pruned, 0 failed" in printed
+    page = (folder / "report.html").read_text()
+    assert f"trial {best['number']}: val/loss {best['value']:.4g}" in page
+    assert content["report"] == str(folder / "report.html")
+
+
+def test_a_trial_that_optuna_prunes_is_counted_as_such(file: Path) -> None:
+    asked = sweep_of(file, trials=1, prune=True)
+    store = asked.store()
+    for number in range(6):  # after five that are complete, one far behind is pruned
+        trial, _ = store.take(number + 1) or (None, None)
+        assert trial is not None
+        if number < 5:
+            trial.report(-1.0, 1)
+            store.record(trial, -1.0, "made up")
+        else:
+            store.leave(trial)
+
+    work(replace(asked, trials=6), lambda text: None)
+
+    assert [one.state for one in store.trials()] == ["complete"] * 5 + ["pruned"]
+    assert store.trials()[5].why.startswith("stopped at step 3: pruned by Optuna")
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_sweep_train_all_trials(file: Path) -> None:
+    sweep = sweep_of(file, trials=4)
+
+    work_in_processes(sweep, 2, print)
+
+    assert [one[:2] for one in ends(sweep)] == [(n, "complete") for n in range(4)]

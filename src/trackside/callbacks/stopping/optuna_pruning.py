@@ -37,10 +37,7 @@ class OptunaPruning(RankZeroCallback[Run]):
             trial.
 
     Example:
-        >>> import optuna
-        >>> trial = optuna.create_study(direction="maximize").ask()
-        >>> OptunaPruning(trial, "val/accuracy")
-        OptunaPruning(monitor='val/accuracy', axis='epoch')
+        >>> pruning = lambda trial: OptunaPruning(trial, "val/accuracy")
     """
 
     effect = "steers"

@@ -125,3 +125,45 @@ def test_texts_tables_sounds_and_films_are_shown(tmp_path: Path) -> None:
     assert b"| first |" in rows.tensor_proto.string_val[0]
     assert [one.sample_rate for one in events.Audio("sound")] == [4.0]
     assert events.Images("film")[0].encoded_image_string.startswith(b"GIF89a")
+
+
+def hyper_parameters(folder: Path) -> dict[str, Any]:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    events, found = read(folder), {}
+    for tag in events.summary_metadata:
+        if tag.startswith("_hparams_/"):
+            content = events.SummaryMetadata(tag).plugin_data.content
+            found[tag.partition("/")[2]] = HParamsPluginData.FromString(content)
+    return found
+
+
+def test_settings_are_hyper_parameters_beside_the_metrics_at_the_end(tmp_path: Path) -> None:
+    run = ScriptedRun(TensorBoard(), directory=tmp_path)
+    run.config = {"optimizer": {"lr": 0.5, "kind": "sgd"}, "seed": None, "layers": []}
+
+    run.play([{"val/loss": 0.5}])
+
+    found = hyper_parameters(tmp_path / "tensorboard")
+    start = found["session_start_info"].session_start_info.hparams
+    assert (start["optimizer/lr"].number_value, start["optimizer/kind"].string_value) == (
+        0.5,
+        "sgd",
+    )
+    assert "seed" not in start
+    metrics = {one.name.tag for one in found["experiment"].experiment.metric_infos}
+    assert metrics == {"val/loss", "train_recent/loss"}
+    assert "session_end_info" in found
+
+
+def test_a_run_that_failed_is_no_finished_one_among_the_hyper_parameters(tmp_path: Path) -> None:
+    run = ScriptedRun(TensorBoard(), directory=tmp_path)
+    run.config = {"seed": 7}
+
+    def story(run: ScriptedRun) -> None:
+        raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        run.play(story)
+
+    assert set(hyper_parameters(tmp_path / "tensorboard")) == {"experiment", "session_start_info"}

@@ -13,7 +13,7 @@ import torch
 from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.machine.paths import local_path
-from trackside.outcome import Outcome
+from trackside.outcome import Outcome, Status
 from trackside.tracking.media import Audio, Histogram, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
 
@@ -23,9 +23,10 @@ class TensorBoard(Tracker):
     """Writes records and media as TensorBoard event files.
 
     Look at them with `tensorboard --logdir runs`. The horizontal axis is steps; the time of each
-    value is when it was recorded. The configuration is written as text. A resumed run goes on in
-    the same folder, and TensorBoard drops what the interrupted run wrote after the checkpoint. A
-    thread writes: training doesn't wait for the disk.
+    value is when it was recorded. The configuration is written as text, and with the metrics for
+    the page of hyper-parameters when the run ends. A resumed run goes on in the same folder, and
+    TensorBoard drops what the interrupted run wrote after the checkpoint. A thread writes: training
+    doesn't wait for the disk.
 
     Needs `pip install 'trackside[tensorboard]'`.
 
@@ -53,6 +54,8 @@ class TensorBoard(Tracker):
         self._make_writer = module.SummaryWriter
         self._folder = Path()
         self._writer: Any = None
+        self._parameters: dict[str, Any] = {}
+        self._metrics: set[str] = set()
 
     def rehearse_in(self, folder: Path) -> bool:
         """Take part: what it writes is in the run's folder."""
@@ -61,6 +64,7 @@ class TensorBoard(Tracker):
     def open(self, run: TrackedRun) -> None:
         """Begin a file of events, with the configuration as text."""
         self._folder = run.directory / self.folder
+        self._parameters, self._metrics = run.parameters, set()
         self._begin_after(run.step)
         text = json.dumps(run.config, indent=2, default=str)
         self._writer.add_text("config", f"```json\n{text}\n```", run.step)
@@ -75,6 +79,7 @@ class TensorBoard(Tracker):
 
     def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
         """Write values under their step."""
+        self._metrics.update(values)
         for name, value in values.items():
             self._writer.add_scalar(name, value, record.step, walltime=unix_time)
 
@@ -116,9 +121,31 @@ class TensorBoard(Tracker):
         self._writer.flush()
 
     def close(self, outcome: Outcome) -> None:
-        """Write what is left, and close the file."""
+        """Write the hyper-parameters and what is left, and close the file."""
+        if self._parameters:
+            self._write_hyper_parameters(outcome)
         self._writer.close()
         self._writer = None
+
+    def _write_hyper_parameters(self, outcome: Outcome) -> None:
+        """Name the settings and the metrics, whose last values that page looks up by itself."""
+        module = optional_package(
+            "torch.utils.tensorboard.summary", needed_by="TensorBoard", extra="tensorboard"
+        )
+        names = dict.fromkeys(sorted(self._metrics - {"epoch"}), 0.0)
+        experiment, start, end = module.hparams(plain_parameters(self._parameters), names)
+        succeeded = outcome.status not in (Status.FAILED, Status.DIVERGED)
+        for summary in (experiment, start, end) if succeeded else (experiment, start):
+            self._writer.file_writer.add_summary(summary)
+
+
+def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Settings as TensorBoard's page of hyper-parameters takes them, without those of None."""
+    return {
+        name: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for name, value in parameters.items()
+        if value is not None
+    }
 
 
 def raw_histogram(histogram: Histogram) -> dict[str, Any]:

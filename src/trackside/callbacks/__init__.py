@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.gradients.parameter_norm import ParameterNorm as ParameterNorm
     from trackside.callbacks.performance.benchmark import Benchmark as Benchmark
     from trackside.callbacks.performance.graph_breaks import GraphBreaks as GraphBreaks
+    from trackside.callbacks.performance.model_flops import ModelFlops as ModelFlops
     from trackside.callbacks.performance.profiler import Profiler as Profiler
     from trackside.callbacks.performance.tune_fsdp import TuneFSDP as TuneFSDP
     from trackside.callbacks.pictures.attention_maps import AttentionMaps as AttentionMaps
@@ -128,6 +129,7 @@ else:
             "gradients.parameter_norm": ("ParameterNorm",),
             "performance.benchmark": ("Benchmark",),
             "performance.graph_breaks": ("GraphBreaks",),
+            "performance.model_flops": ("ModelFlops",),
             "performance.profiler": ("Profiler",),
             "performance.tune_fsdp": ("TuneFSDP",),
             "pictures.attention_maps": ("AttentionMaps",),
@@ -233,6 +235,7 @@ __all__ = [
     "MLflow",
     "MetricPlateau",
     "MixUp",
+    "ModelFlops",
     "ModelSummary",
     "MoveModules",
     "Notify",

@@ -26,6 +26,12 @@ def is_in_use(device: torch.device) -> bool:
     return asked is None or bool(asked())
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a device as its maker has it, else its kind: `cpu`."""
+    named = getattr(torch.get_device_module(device), "get_device_name", None)
+    return device.type if named is None else str(named(device))
+
+
 def generator_states(device: torch.device) -> list[Tensor]:
     """The states of the default generators of all devices of this kind.
 

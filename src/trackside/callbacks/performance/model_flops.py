@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, final
 
@@ -68,6 +69,7 @@ class ModelFlops(Callback):
         self.step = whole_number(step, "step", at_least=1)
         self._peak = peak_tflops
         self._counter: FlopCounterMode | None = None
+        self._counting = ExitStack()
         self._forget()
 
     def _forget(self) -> None:
@@ -99,7 +101,7 @@ class ModelFlops(Callback):
             self._is_counted = True
             self._samples_before = run.progress.samples_completed
             self._counter = FlopCounterMode(display=False)
-            self._counter.__enter__()
+            self._counting.enter_context(self._counter)
 
     def on_step_end(self, run: Run) -> None:
         if self._counter is None:
@@ -147,7 +149,7 @@ class ModelFlops(Callback):
         counter, self._counter = self._counter, None
         if counter is None:
             return 0
-        counter.__exit__(None, None, None)
+        self._counting.close()
         return int(counter.get_total_flops())
 
     def _seconds(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from trackside.callbacks import Checkpoint, JSONLinesLogger
 from trackside.errors import ScheduleError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import on
+from trackside.loop.counting import count_tokens
+from trackside.progress import Progress
 from trackside.run import Run
 from trackside.testing import tiny_regression
 
@@ -103,3 +106,14 @@ def test_a_schedule_in_tokens_without_any_is_refused_after_the_first_step() -> N
 
     with pytest.raises(ScheduleError, match="no step says how many it has"):
         trainer.fit(task.train, steps=3)
+
+
+@pytest.mark.parametrize(("share", "counted"), [(None, 15), (SimpleNamespace(samples=0), 0)])
+def test_on_several_ranks_they_are_summed_and_a_filler_has_none(share: Any, counted: int) -> None:
+    world = SimpleNamespace(all_reduce=lambda tokens, op: {"sum": 3 * tokens}[op])
+    run = SimpleNamespace(world=world, progress=Progress())
+    training: Any = SimpleNamespace(run=run, setup=SimpleNamespace(replicas=object()))
+
+    count_tokens(training, 5, share)
+
+    assert run.progress.tokens_completed == counted

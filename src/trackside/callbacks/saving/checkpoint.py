@@ -71,7 +71,8 @@ class Checkpoint(PeriodicCallback, Saver):
         writer: What writes the tensors in the background: a `thread`, or a `process` that is
             started once, after the first step, and takes no time of the interpreter that trains.
             `auto` takes the process where a rank's tensors in host memory have 32 MB or more: below
-            that a thread is as fast. Tensors that an accelerator holds are written by the thread.
+            that it spares some milliseconds. Tensors that an accelerator holds are written by the
+            thread.
         on_save_error: `raise` ends the run when a checkpoint can't be saved, whatever the reason:
             the disk, memory, weights that aren't finite, state that can't be saved. `warn` goes on
             and tries again when the next one is due, and so does `on_error: warn`. The former

@@ -268,8 +268,7 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     """Forward and backward of one batch: a step of its own (None), or one part of a step."""
     run, setup, listeners = training.run, training.setup, training.listeners
     batch, (_, samples, share, _, _, _) = loaded
-    plain = listeners.plain_forward
-    if not plain:
+    if not listeners.plain_forward:
         batch = prepared(training, batch, loaded.origin)
     if samples is None:
         samples = counted(batch)
@@ -277,18 +276,19 @@ def train_batch(training: Training, loaded: LoadedBatch, parts: Parts | None) ->
     several = listeners.several
     if several:
         returned, output = replicated(training, batch)
-    elif setup.precision.autocast is None:
-        returned = setup.training_step(run, batch)
     else:
-        with setup.precision.autocast:
+        if setup.precision.autocast is None:
             returned = setup.training_step(run, batch)
-    if not several:
+        else:
+            with setup.precision.autocast:
+                returned = setup.training_step(run, batch)
         output = returned if type(returned) is Output else as_output(returned)
     loss, _, _, weight, said, tokens = output
     if samples is None or (said is not None and share is None):
         samples = settle(training, setup.sources[TRAIN], batch, samples, said)
     try:
-        mean, total = loss.detach(), None
+        mean = loss.detach()
+        total = None
         if several:
             loss, weight, total = weigh(run.world, share, loss, weight)
         if weight is None:

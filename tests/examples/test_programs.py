@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,3 +81,47 @@ def test_the_search_by_optuna_ends_with_its_trials(tmp_path: Path) -> None:
 
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
     assert set(study.best_params) == {"lr", "width"}
+
+
+def test_shifted_digits_are_learnt_in_half_precision() -> None:
+    import digits_augmented
+
+    image, _ = digits_augmented.Augmented(digits_augmented.digits("train"))[0]
+    result, accuracy = digits_augmented.main(epochs=2)
+
+    assert image.shape == (1, 8, 8)
+    assert result.outcome.status is Status.COMPLETED
+    assert accuracy > 0.5
+
+
+def test_folds_that_are_over_take_no_step_when_the_program_is_begun_again(tmp_path: Path) -> None:
+    import folds
+
+    found = folds.main(epochs=1, folder=tmp_path)
+    records = [path.read_text() for path in sorted(tmp_path.rglob("history.jsonl"))]
+
+    assert len(found) == len(records) == folds.FOLDS
+    assert folds.main(epochs=1, folder=tmp_path) == found
+    assert [path.read_text() for path in sorted(tmp_path.rglob("history.jsonl"))] == records
+
+
+def test_the_cells_of_the_notebook_run_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    notebook = json.loads((EXAMPLES / "digits.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    result = names["result"]
+    assert getattr(result, "outcome").status is Status.COMPLETED  # noqa: B009 - of any type
+    assert "completed at step 80" in capsys.readouterr().out
+
+
+@pytest.mark.peers
+def test_a_model_of_transformers_is_fine_tuned() -> None:
+    pytest.importorskip("transformers")
+    import finetune_text
+
+    result = finetune_text.main(steps=2)
+
+    assert result.outcome.status is Status.COMPLETED
+    assert result.history.values("val/loss")

@@ -52,7 +52,7 @@ def test_loading_and_planning_draw_nothing_from_the_generators() -> None:
 
 def test_a_plan_has_the_hooks_in_order_with_the_callbacks_under_each() -> None:
     plan = planned()
-    assert plan.hooks["on_fit_end"] == ["ticker", "checkpoint"]
+    assert plan.hooks["on_fit_end"] == ["provenance", "ticker", "checkpoint"]
     assert list(plan.hooks).index("on_fit_start") < list(plan.hooks).index("on_close")
 
 
@@ -146,7 +146,7 @@ def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None
     assert "chosen once\n  batches: " in shown
     assert "data     test: 3 samples, 1 batches; evaluated after it\n" in shown
     assert "  checkpoint every: 1 epoch: once, first at step 2\n" in shown
-    assert "  on_fit_end: ticker, checkpoint\n" in shown
+    assert "  on_fit_end: provenance, ticker, checkpoint\n" in shown
     assert (
         "  run.yaml:18:3: warning: ticker: `every: 3 steps` is never due in a run of 2 steps\n"
         in shown

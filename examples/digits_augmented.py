@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from digits_data import SmallCNN, digits
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import Dataset
 
 from trackside import Result, Trainer, accuracy
@@ -49,9 +50,7 @@ def main(epochs: int = 15) -> tuple[Result, float]:
         SmallCNN,
         loss=nn.CrossEntropyLoss(label_smoothing=0.05),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.05),
-        scheduler=lambda optimizer, run: torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=1e-2, total_steps=run.limit.total_steps
-        ),
+        scheduler=lambda optimizer: CosineAnnealingLR(optimizer, epochs),
         metrics={"accuracy": accuracy},
         callbacks=[EMA(0.98)],
         precision="bf16",

@@ -17,7 +17,7 @@ import textwrap
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset, random_split
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -42,7 +42,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return {"input_ids": window, "labels": window}
 
 
-def tiny() -> nn.Module:
+def tiny() -> Any:
     """A GPT-2 of 72,000 weights."""
     config = GPT2Config(vocab_size=256, n_positions=WINDOW, n_embd=48, n_layer=2, n_head=4)
     return GPT2LMHeadModel(config)
@@ -70,5 +70,5 @@ def main(name: str | None = None, epochs: int = 3, steps: int | None = None) -> 
 
 
 if __name__ == "__main__":
-    result = main(*sys.argv[1:2])
+    result = main(sys.argv[1] if len(sys.argv) > 1 else None)
     print(f"loss {result.history.latest('val/loss'):.3f} per byte")

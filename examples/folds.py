@@ -14,12 +14,13 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 from digits_data import SmallCNN, digits
-from torch import nn
-from torch.utils.data import ConcatDataset, Subset
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from trackside import Settings, Trainer, accuracy
 
 FOLDS = 5
+SAMPLES = 1797
 
 
 def accuracy_of(fold: int, epochs: int, folder: Path) -> float:
@@ -30,8 +31,10 @@ def accuracy_of(fold: int, epochs: int, folder: Path) -> float:
         epochs: Of training.
         folder: Where the folders of the runs are.
     """
-    data = ConcatDataset([digits("train"), digits("val"), digits("test")])
-    order = np.random.default_rng(0).permutation(len(data))
+    data: Dataset[tuple[Tensor, ...]] = ConcatDataset(
+        [digits("train"), digits("val"), digits("test")]
+    )
+    order = np.random.default_rng(0).permutation(SAMPLES)
     held_out = order[fold::FOLDS].tolist()
     kept = np.setdiff1d(order, held_out).tolist()
     trainer = Trainer(

@@ -85,8 +85,9 @@ def test_the_search_by_optuna_ends_with_its_trials(tmp_path: Path) -> None:
 
 def test_shifted_digits_are_learnt_in_half_precision() -> None:
     import digits_augmented
+    from digits_data import digits
 
-    image, _ = digits_augmented.Augmented(digits_augmented.digits("train"))[0]
+    image, _ = digits_augmented.Augmented(digits("train"))[0]
     result, accuracy = digits_augmented.main(epochs=2)
 
     assert image.shape == (1, 8, 8)

@@ -25,6 +25,7 @@ from tests.interpreters import interpreter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "coming-from" / "originals.md"
+REMOTE = REPOSITORY / "docs" / "how-to" / "remote-storage.md"
 TRACKERS = REPOSITORY / "docs" / "trackers.md"
 ENVIRONMENTS = REPOSITORY / ".dialects"
 MARK = "<!-- results -->"
@@ -84,6 +85,14 @@ ALL = (
             "tests/resume/test_hosts.py",
             "tests/faults/test_kept_runs.py",
         ),
+    ),
+    Environment(
+        "s3",
+        HOME,
+        # A server that speaks S3; its packages want other versions of botocore than s3fs elsewhere.
+        ("s3fs", "moto[server]", "tenacity"),
+        ("tests/remote/test_s3.py",),
+        page=REMOTE,
     ),
     Environment(
         "noether-dream",

@@ -132,6 +132,7 @@ def test_what_is_left_at_the_limit_is_named_with_the_command(
     train(tmp_path / "here", 2, None, Upload(drain_seconds=0.2))
     assert f"trackside upload {tmp_path / 'here'}" in caplog.text
     assert "not all of the run is in faulty://bucket/run" in caplog.text
+    assert ": 0 files" not in caplog.text
     assert kept() == []
     faulty.fault = staticmethod(lambda call, path: None)
     train(tmp_path / "here", 3, "auto")

@@ -73,6 +73,8 @@ class Uploads:
         self._changed = threading.Condition()
         self.problem: str | None = None
         """Why uploads have ended before all was sent; None while they go on, or all was sent."""
+        self.unsent = (0, 0)
+        """Files of checkpoints that `close` has left behind, and their bytes."""
         self._thread = threading.Thread(
             target=self._work, name=f"uploads to {store.address}", daemon=True
         )
@@ -112,6 +114,7 @@ class Uploads:
                 self._thread.join(min(0.2, max(0.0, until - monotonic())))
         finally:
             finished = not self._thread.is_alive()
+            self.unsent = self.left()
             self.patience.give_up()
         if not finished and self.problem is None:
             self.problem = f"not all was uploaded in {limit_seconds:g} s"

@@ -164,7 +164,7 @@ class Upload(Callback, Bringer):
         if whole:
             logger.info("uploaded to %s", self.to)
             return
-        files, size_bytes = uploads.left()
+        files, size_bytes = uploads.unsent
         logger.warning(
             "not all of the run is in %s (%s): %s, %s of checkpoints are left; all is in %s\n"
             "  to upload it later: trackside upload %s",

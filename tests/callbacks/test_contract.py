@@ -66,6 +66,10 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "swa": {"options": {"start": "1 epoch"}, "observer": False},
     "sync_batch_norm": {"observer": False},
     "terminate_on_non_finite": {"skip": {"waits": "on a CPU it looks at once; see `chosen_way`"}},
+    "upload": {
+        "options": {"to": "memory://contract/run"},
+        "skip": {"failing_disk": "files of the run that lie there are brought before it begins"},
+    },
     "unfreeze": {"options": {"groups": {"0": "1 epoch"}}, "observer": False},
     "wandb": {"options": {"project": "contract", "mode": "offline"}},
 }

@@ -83,7 +83,7 @@ def join(
             joined.contents = contents = read_contents(store, patience)
             found = _bring(store, mirror, contents, which, retention, patience)
             mirror.let_all_go()
-            mirror.record(str(store.address), [contents.session, session])
+            _record(mirror, store, [contents.session, session])
         except BaseException:
             joined.leave()
             raise
@@ -94,6 +94,13 @@ def join(
             remedy="check the address, the network and the credentials; the run has not begun",
         ) from error
     return found, joined
+
+
+def _record(mirror: Mirror, store: Store, sessions: list[str]) -> None:
+    try:
+        mirror.record(str(store.address), sessions)
+    except OSError as error:  # a later start sets aside what isn't uploaded by then, and says so
+        logger.warning("where %s is uploaded to can't be written: %s", mirror.folder, error)
 
 
 def _bring(

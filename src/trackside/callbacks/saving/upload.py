@@ -57,6 +57,7 @@ class Upload(Callback, Bringer):
 
     effect = "observes"
     runs_in = ("fit",)
+    on_error = "warn"
     runs_before = (Callback, "receipt")  # closed after all others: their files are written then
 
     def __init__(

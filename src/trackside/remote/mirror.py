@@ -76,8 +76,7 @@ class Mirror:
             return None
         if entry is None or entry.manifest_digest != digest:
             entry = Entry.of(path.name, manifest, digest, pinned=False)
-        folder = self.folder / HELD / f"{path.name}.{self.rank}"
-        remove_folder(folder)
+        folder = self.folder / HELD / f"{path.name}.{self.rank}.{secrets.token_hex(4)}"
         try:
             folder.mkdir(parents=True)
             for name in (MANIFEST_NAME, *(file.name for file in manifest.files)):

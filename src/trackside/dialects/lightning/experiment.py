@@ -113,9 +113,9 @@ class Experiment(View):
             self._tell_once(kind, name)
 
     def _tell_once(self, kind: str, name: str) -> None:
-        told = self.shared.setdefault("__told_unseen__", set())
-        if kind not in told and self.run.world.is_global_zero:
-            told.add(kind)
+        reported = self.shared.setdefault("__reported_unseen__", set())
+        if kind not in reported and self.run.world.is_global_zero:
+            reported.add(kind)
             warnings.warn(
                 f"lightning: {name!r} is shown to nobody, as no callback has `{kind}`: add a "
                 "tracker, `TensorBoard()`, `WandB()` or `MLflow()`",

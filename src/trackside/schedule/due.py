@@ -12,7 +12,7 @@ from trackside.schedule.grids import COUNTERS, Grid, grid
 
 
 class Due:
-    """Where a schedule stands: asked after each step or epoch, it tells whether something is due.
+    """Where a schedule stands: asked after each step or epoch, it says whether something is due.
 
     Args:
         schedule: When; None is never.

@@ -28,9 +28,11 @@ class FaultyFileSystem(MemoryFileSystem):  # type: ignore[misc]
         return type(self).fault(call, path)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
-        if self._meet("put", path) == "torn":
+        if (fault := self._meet("put", path)) is not None:
             super().pipe_file(path, value[: len(value) // 2], mode=mode)
-            raise ConnectionError("the connection broke in the middle")
+            if fault == "torn":
+                raise ConnectionError("the connection broke in the middle")
+            return
         super().pipe_file(path, value, mode=mode)
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:

@@ -126,7 +126,7 @@ def test_keys_of_services_in_the_environment_are_secret_and_paths_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MY_SERVICE_KEY", KEY)
-    monkeypatch.setenv("MY_CREDENTIALS", "/home/somebody/credentials.json")
+    monkeypatch.setenv("MY_CREDENTIALS", "/srv/keys/credentials.json")
     monkeypatch.setenv("MY_SHORT_TOKEN", "training")
     monkeypatch.setenv("MY_FOLDER", "runs/of/somebody")
     found = {value: shown for value, shown in environment_secrets().items() if "MY_" in shown}

@@ -105,7 +105,7 @@ class RunLimit:
     """How far a run goes: epochs, steps, or whichever comes first.
 
     `None` means unlimited in that unit. `epoch_steps` is the length of an epoch in steps where the
-    data tells its length, `epoch_samples` its number of items.
+    data says its length, `epoch_samples` its number of items.
     """
 
     epochs: int | None = None

@@ -45,7 +45,7 @@ class Evaluation:
     name: str
     """Name of the data: `val`, `test`, or any key of `run.data`."""
     batches: int | None = None
-    """Batches of this rank in the pass, when the data tells its length."""
+    """Batches of this rank in the pass, when the data says its length."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Final values by full name (`val/loss`), over all ranks; filled before `on_evaluation_end`."""
     results: dict[str, Any] = field(default_factory=dict)

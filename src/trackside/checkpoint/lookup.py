@@ -53,7 +53,7 @@ def find(
     Args:
         which: `auto` for the newest that is whole, `best`, a step, or a path.
         root: The folder that holds the run's checkpoints.
-        retention: Of the run's saver: it knows which metric tells the best.
+        retention: Of the run's saver: it knows which metric says the best.
         run_id: Only those of this run; None takes any.
         ranks: Who looks together; None: this process alone.
 

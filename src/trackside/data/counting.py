@@ -16,7 +16,7 @@ _PAIR = (Tensor, Tensor)
 
 
 def counted(batch: Batch) -> int | None:
-    """How many samples a batch has, as far as its structure tells.
+    """How many samples a batch has, as far as its structure says.
 
     Tensors have samples along their first dimension, lists of numbers or texts one entry per
     sample. A list inside of the batch may be one entry per sample or several parts: what agrees
@@ -38,7 +38,7 @@ def counted(batch: Batch) -> int | None:
 
 
 def samples_in(batch: Batch) -> int:
-    """How many samples a batch has, as `counted` tells.
+    """How many samples a batch has, as `counted` says.
 
     Raises:
         DataError: Its parts don't agree, or say nothing.

@@ -242,7 +242,7 @@ class DataSource:
         rank gets its part of the same batches.
 
         Args:
-            remember: Whether `samples_aside` tells which samples the newest batches hold.
+            remember: Whether `samples_aside` says which samples the newest batches hold.
             whole: Whether ranks take turns with whole batches of training data too. Data that is
                 split already, or has no sampler, is each rank's own.
             limit: Batches at most, of all ranks together where they take turns.

@@ -15,7 +15,7 @@ def begin_training(models: Mapping[str, nn.Module], *, tell: bool = True) -> Non
     """Put models into training mode, and leave parts alone that were put into evaluation mode.
 
     A model that stands in evaluation mode as a whole (as some libraries give them) is put into
-    training mode as a whole: nothing in it tells which part was meant.
+    training mode as a whole: nothing in it says which part was meant.
 
     Args:
         models: By name.

@@ -44,7 +44,7 @@ def test_what_is_settable_is_a_number_a_choice_or_a_schedule(kind: Any, option: 
         Literal,
     }
     assert {getattr(one, "__name__", str(one)) for one in members} <= (
-        {"Schedule", "str", "Every", "AnyOf"} if option == "every" else set()
+        {"Schedule", "str", "Every", "AnyOf", "AllOf"} if option == "every" else set()
     )
 
 

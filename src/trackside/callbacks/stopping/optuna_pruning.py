@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 from trackside.errors import ConfigurationError
 from trackside.history import Record
@@ -13,6 +13,20 @@ from trackside.outcome import Outcome
 from trackside.run import Run
 
 PRUNED = "pruned by Optuna"
+
+
+class Trial(Protocol):
+    """A trial, as far as it is used here."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def study(self) -> Any: ...
+
+    def report(self, value: float, step: int) -> Any: ...
+
+    def should_prune(self) -> bool: ...
 
 
 @final
@@ -44,7 +58,11 @@ class OptunaPruning(RankZeroCallback[Run]):
     runs_in = ("fit",)
 
     def __init__(
-        self, trial: Any, monitor: str = "val/loss", *, axis: Literal["epoch", "step"] = "epoch"
+        self,
+        trial: Trial | None,
+        monitor: str = "val/loss",
+        *,
+        axis: Literal["epoch", "step"] = "epoch",
     ) -> None:
         optional_package("optuna", needed_by="OptunaPruning", extra="search")
         self.trial = trial
@@ -78,6 +96,7 @@ class OptunaPruning(RankZeroCallback[Run]):
 
     def _report(self, run: Run, value: float, at: int) -> None:
         newest = max(self._reported, default=-1)
+        assert self.trial is not None, "refused before"
         if at not in self._reported:
             self._reported.add(at)
             self.trial.report(value, at)

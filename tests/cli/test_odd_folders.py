@@ -102,7 +102,7 @@ def test_a_refusal_is_escaped(
     def refuse(folder: object) -> None:
         raise UsageError("no \x1b[2J run")
 
-    monkeypatch.setattr("trackside.config.experiment.kept.runs_in", refuse)
+    monkeypatch.setattr("trackside.config.experiment.remotely.runs_in", refuse)
     run(["runs"])
     assert capsys.readouterr().err == "no \\x1b[2J run\n"
 

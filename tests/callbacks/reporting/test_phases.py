@@ -21,6 +21,7 @@ def test_phases_do_not_overlap_and_sum_up_to_the_time_that_went_by() -> None:
         saver=SimpleNamespace(blocked_seconds=7.0),
         data_wait_seconds=0.0,
     )
+    phases.session_begins()
     phases.training_begins(run)
     phases.evaluation_begins(run)
     run.callback_seconds = {"a": 3.0}

@@ -42,7 +42,7 @@ class CutMix(Callback):
 
     Example:
         >>> CutMix(classes=10, probability=0.5)
-        CutMix(classes=10, probability=0.5)
+        CutMix(10, probability=0.5)
 
     Source: Yun et al., 2019 (https://arxiv.org/abs/1905.04899).
     """

@@ -38,7 +38,7 @@ class MixUp(Callback):
 
     Example:
         >>> MixUp(classes=10, alpha=0.4)
-        MixUp(classes=10, alpha=0.4)
+        MixUp(10, alpha=0.4)
 
     Source: Zhang et al., 2018 (https://arxiv.org/abs/1710.09412).
     """

@@ -25,13 +25,17 @@ class Phases:
 
     def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
         self._timer = timer
-        self._began = timer()
+        self._began = 0.0
         self._setup = 0.0
         self._seconds_before = 0.0
         self._callbacks_before = 0.0
         self._saving_before = 0.0
         self._evaluations = 0.0
         self._open: tuple[float, float] | None = None
+
+    def session_begins(self) -> None:
+        """The run is being set up."""
+        self._began = self._timer()
 
     def training_begins(self, run: Run) -> None:
         """Set-up is over."""

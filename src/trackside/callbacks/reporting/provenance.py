@@ -88,6 +88,7 @@ class Provenance(RankZeroCallback):
         """Let git answer while the run is set up."""
         self._git = GitState(Path.cwd())
         self._phases = Phases()
+        self._phases.session_begins()
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""

@@ -57,7 +57,7 @@ class LossSpikes(Callback):
 
     Example:
         >>> LossSpikes("skip", threshold=8, max_spikes=20)
-        LossSpikes('skip', threshold=8, max_spikes=20)
+        LossSpikes('skip', threshold=8, min_steps=50, max_spikes=20)
 
     Skipping the batches of a spike after a restart from before it is how PaLM was trained
     (https://arxiv.org/abs/2204.02311, section 5.1).

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,11 +112,12 @@ def test_the_first_difference_is_reported_though_its_note_is_made_last(
     note, compare = Following._note, Following._compare
     second, last = threading.Event(), threading.Event()
 
-    def noted(self: Following, step: Any, conditions: list[int], saver: Any) -> None:
-        if step.number == 8:
+    def noted(self: Following, steps: Any, conditions: list[int], saver: Any) -> None:
+        numbers = [step.number for step in steps]
+        if 8 in numbers:
             last.wait()
-        note(self, step, conditions, saver)
-        if step.number == 9:
+        note(self, steps, conditions, saver)
+        if 9 in numbers:
             second.set()
 
     def compared(self: Following, *, wait: bool) -> None:
@@ -129,6 +131,23 @@ def test_the_first_difference_is_reported_though_its_note_is_made_last(
     monkeypatch.setattr(Following, "_compare", compared)
     [said] = resumed(tmp_path, programs.points(64, 1), caplog, steps=24)
     assert "(step 8)" in said
+
+
+class Fails(Callback):
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed == 9:
+            raise RuntimeError("planted")
+
+
+def test_what_followed_a_checkpoint_before_an_error_is_noted(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="planted"):
+        train(tmp_path, programs.points(64, 0), callbacks={"fails": Fails()})
+    for thread in threading.enumerate():
+        if thread.name == "trackside-following":
+            thread.join()
+    [file] = (tmp_path / "checkpoints").glob("following.*.jsonl")
+    notes = [json.loads(line) for line in file.read_text().splitlines()]
+    assert 8 in [note["step"] for note in notes if note["after"].startswith("7:")]
 
 
 def test_a_run_that_goes_on_in_another_folder_is_compared_too(

@@ -8,6 +8,7 @@ checkpoints, the end. Nothing here knows a callback by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import chain, islice
 
 from trackside.data.batches import Batch, move
@@ -56,7 +57,8 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
     begin_training(training.setup.modules, tell=run.world.rank == 0)
     if run.saver is not None:
         run.saver.prepare(run, shared_state(training), rank_state(training))
-    with FitSpan(training):
+    following = training.setup.following
+    with nullcontext() if following is None else following, FitSpan(training):
         report_untrained(training)
         safe_point(training)
         take(training)
@@ -64,8 +66,6 @@ def fit(training: Training, take: Callable[[Training], None] | None = None) -> O
             roll_back(training)
             safe_point(training)
             take(training)
-    if training.setup.following is not None:
-        training.setup.following.finish()
     safe_point(training)
     # After the last save, which keeps each rank's own for a run that is prolonged.
     take_from_rank_zero(run.world, buffers_of(training.setup.modules.values()))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 from torch import Tensor
 
@@ -33,6 +33,8 @@ STEPS = 3
 """Steps after a checkpoint that are noted and compared."""
 WHOLE_BYTES = 64 * 2**20
 """Size up to which all of a batch goes into its digest; of a larger one, a few entries."""
+TOGETHER_BYTES = 2**20
+"""Size of batches up to which one thread notes all steps after a checkpoint, once they are over."""
 Policy = Literal["warn", "raise"]
 
 
@@ -51,6 +53,8 @@ class _Step:
     batches: list[Any] = field(default_factory=list)
     """Copies; or digests, of batches that are too large."""
     losses: list[Tensor] = field(default_factory=list)
+    size_bytes: int = 0
+    """Of the copies."""
 
 
 @final
@@ -75,6 +79,8 @@ class Following:
         self._expected: dict[int, Note] = {}
         self._compares_losses = False
         self._step: _Step | None = None
+        self._over: list[_Step] = []
+        """Steps that are over, and that no thread notes yet."""
         self._threads: list[threading.Thread] = []
         self._noted: dict[int, Note] = {}
         self._wrote_nothing = False
@@ -112,6 +118,7 @@ class Following:
         self._windows.clear()
         self._expected.clear()
         self._step = None
+        self._note_beside()
         self._switch(training, on=False)
 
     def batch(self, training: Training, batch: Any, origin: Origin) -> None:
@@ -122,13 +129,17 @@ class Following:
             self._compare(wait=self._when_differs == "raise")
             self._windows = {k: s for k, s in self._windows.items() if number <= s + STEPS}
             if not self._windows:
-                self.finish()
+                if self._expected:
+                    self.finish()
+                self._note_beside()
                 self._switch(training, on=False)
                 return
             self._step = _Step(number, tuple(self._windows))
-        progress = run.progress
-        self._step.samples.append(_samples(training, progress, origin))
-        self._step.batches.append(_held(batch))
+        step, progress = self._step, run.progress
+        step.samples.append(_samples(training, progress, origin))
+        size = sum(part.nbytes for part in parts_of(batch) if isinstance(part, Tensor))
+        step.batches.append(glimpse(batch) if size > WHOLE_BYTES else changed(batch, _copy))
+        step.size_bytes += size
 
     def loss(self, pair: tuple[Tensor, Any]) -> None:
         """Note a loss on its way to the mean of the epoch."""
@@ -136,9 +147,20 @@ class Following:
             self._step.losses.append(pair[0])
         self._record_loss(pair)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """The steps are over; after an error, they are noted all the same."""
+        if kind is None:
+            self.finish()
+        else:
+            self._note_beside()
+
     def finish(self) -> None:
         """Wait for what is being noted, and compare the rest."""
         self._hand_over()
+        self._note_beside()
         self._compare(wait=True)
         self._expected.clear()
         self._noted.clear()
@@ -157,22 +179,38 @@ class Following:
         return f"following.{self._run.id}.{self._run.world.rank}.jsonl"
 
     def _hand_over(self) -> None:
-        """Let a thread make the note of the step that is over."""
+        """The step is over: a thread can note it, at once where it is compared or large."""
         step, self._step = self._step, None
         if step is None or not step.losses:
             return
-        arguments = (step, self._conditions(), self._run.saver)
+        self._over.append(step)
+        if self._expected or sum(one.size_bytes for one in self._over) > TOGETHER_BYTES:
+            self._note_beside()
+
+    def _note_beside(self) -> None:
+        """Let a thread note the steps that are over."""
+        steps, self._over = self._over, []
+        if not steps:
+            return
+        arguments = (steps, self._conditions(), self._run.saver)
         thread = threading.Thread(target=self._note, args=arguments, name="trackside-following")
+        self._threads = [one for one in self._threads if one.is_alive()]
         self._threads.append(thread)
         thread.start()
 
-    def _note(self, step: _Step, conditions: list[int], saver: Any) -> None:
-        contents = [one if isinstance(one, int) else digest(one) for one in step.batches]
-        losses = [float(loss) for loss in step.losses]
-        note = Note(step.number, step.samples, contents, losses, conditions)
-        self._noted[step.number] = note
-        if saver is not None and self._expected.get(step.number) != note:
-            self._write(saver.root(self._run), (note.line(key) for key in step.keys))
+    def _note(self, steps: Sequence[_Step], conditions: list[int], saver: Any) -> None:
+        lines: list[str] = []
+        for step in steps:
+            contents = [one if isinstance(one, int) else digest(one) for one in step.batches]
+            losses = [float(loss) for loss in step.losses]
+            note = Note(step.number, step.samples, contents, losses, conditions)
+            before = self._expected.get(step.number)
+            if before is not None:
+                self._noted[step.number] = note
+            if before != note:
+                lines += [note.line(key) for key in step.keys]
+        if saver is not None and lines:
+            self._write(saver.root(self._run), lines)
 
     def _write(self, folder: Path, lines: Iterable[str]) -> None:
         try:
@@ -232,14 +270,6 @@ def _samples(training: Training, progress: Any, origin: Origin) -> list[int] | N
     source = training.setup.sources["train"]
     known = source.identify(progress.epochs_completed, progress.epoch_batches_completed).samples
     return list(known) or None
-
-
-def _held(batch: Any) -> Any:
-    """A copy on the host; of a batch that is too large, its digest from a few entries."""
-    tensors = [part for part in parts_of(batch) if isinstance(part, Tensor)]
-    if sum(tensor.nbytes for tensor in tensors) > WHOLE_BYTES:
-        return glimpse(batch)
-    return changed(batch, _copy)
 
 
 def _copy(part: Any) -> Any:

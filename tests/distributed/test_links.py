@@ -3,9 +3,11 @@ from __future__ import annotations
 import gc
 import socket
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from tests.distributed.conftest import StartTorchrun
 from trackside.distributed import abandoned
@@ -119,6 +121,30 @@ def test_a_group_that_something_holds_stays() -> None:
     gc.collect()  # whoever held it does not wait
     may_end.set()
     assert not ended.is_set()
+
+
+class Work:
+    """A collective that is over, or fails when it is waited for."""
+
+    def __init__(self, error: str = "") -> None:
+        self.error = error
+
+    def is_completed(self) -> bool:
+        return True
+
+    def wait(self, timeout: object = None) -> None:
+        if self.error:
+            raise RuntimeError(self.error)
+
+
+def test_tensors_of_a_collective_that_failed_are_kept_for_gloo() -> None:
+    connections, done, failed = Connections(), torch.ones(1), torch.ones(1)
+    group: Any = object()
+    connections.wait_for(cast("dist.Work", Work()), group, done)
+    assert connections.under_way == set()
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        connections.wait_for(cast("dist.Work", Work("closed by peer")), group, failed)
+    assert connections.under_way == {failed}
 
 
 @pytest.mark.distributed

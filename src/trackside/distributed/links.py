@@ -50,7 +50,7 @@ class Connections:
         yield
         self._sockets += [found for found in _sockets() if found not in before]
 
-    def wait_for(self, work: Work, group: ProcessGroup) -> None:
+    def wait_for(self, work: Work, group: ProcessGroup, *tensors: Tensor) -> None:
         """Wait until a collective over them is done, but not after they are cut.
 
         Gloo forgets a sender that writes to a broken connection in the moment before it notices
@@ -59,10 +59,13 @@ class Connections:
         Args:
             work: The collective.
             group: Of which it is one.
+            tensors: Its own. After an error they stay `under_way`: a thread of gloo may still hold
+                them, see `abandoned`.
 
         Raises:
             RuntimeError: It failed, or it isn't done and the connections have been cut.
         """
+        self.under_way.update(tensors)
         while not work.is_completed():
             try:
                 work.wait(_LOOK_EVERY)
@@ -71,6 +74,7 @@ class Connections:
                     abandoned.keep(group)
                     raise RuntimeError("gloo: the connections to the other ranks are cut") from None
         work.wait()  # raises what went wrong
+        self.under_way.difference_update(tensors)
         self.finished += 1
 
     def abandon(self, groups: Iterable[ProcessGroup]) -> None:

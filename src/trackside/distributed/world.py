@@ -121,7 +121,7 @@ class World:
         by = {"mean": dist.ReduceOp.SUM, "sum": dist.ReduceOp.SUM}
         by |= {"min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
         group = self._group_for(x)
-        self._finish(dist.all_reduce(result, op=by[op], group=group, async_op=True), x.device)
+        self._finish(dist.all_reduce(result, op=by[op], group=group, async_op=True), result)
         if op == "mean":
             return result / self.size
         return result.to(torch.bool) if x.dtype is torch.bool and op != "sum" else result
@@ -224,13 +224,14 @@ class World:
         if isinstance(x, Tensor):
             copy = x.detach().clone()
             group = self._group_for(x)
-            self._finish(dist.broadcast(copy, src=source, group=group, async_op=True), x.device)
+            self._finish(dist.broadcast(copy, src=source, group=group, async_op=True), copy)
             return cast("T", copy)
         data = wire.pack(x) if self.rank == source else b""
         length = torch.tensor([len(data)])
-        self._finish(dist.broadcast(length, src=source, group=self._side, async_op=True))
+        self._finish(dist.broadcast(length, src=source, group=self._side, async_op=True), length)
         message = _as_bytes(data, int(length))
-        self._finish(dist.broadcast(message, src=source, group=self._side, async_op=True))
+        work = dist.broadcast(message, src=source, group=self._side, async_op=True)
+        self._finish(work, message)
         value: T = wire.unpack(message.numpy().tobytes())
         return value
 
@@ -286,12 +287,12 @@ class World:
     def _group_for(self, x: Tensor) -> dist.ProcessGroup | None:
         return self._side if x.device.type == "cpu" else None
 
-    def _finish(self, work: dist.Work | None, device: torch.device = _CPU) -> None:
-        """Wait until a collective is done; for one of an accelerator, its stream does."""
+    def _finish(self, work: dist.Work | None, *tensors: Tensor) -> None:
+        """Wait until a collective of `tensors` is done; an accelerator has its stream do so."""
         assert self.links is not None
         assert work is not None  # what torch returns to ranks that aren't of the group
-        if device.type == "cpu":
-            self.links.connections.wait_for(work, self.links.side)
+        if all(tensor.device.type == "cpu" for tensor in tensors):
+            self.links.connections.wait_for(work, self.links.side, *tensors)
         else:
             work.wait()
 
@@ -314,7 +315,8 @@ class World:
         """Every rank's `data`, filled up to `length` bytes."""
         gathered = [torch.empty(length, dtype=torch.uint8) for _ in range(self.size)]
         sent = _as_bytes(data, length)
-        self._finish(dist.all_gather(gathered, sent, group=self._side, async_op=True))
+        work = dist.all_gather(gathered, sent, group=self._side, async_op=True)
+        self._finish(work, sent, *gathered)
         return [part.numpy().tobytes() for part in gathered]
 
 

@@ -35,9 +35,10 @@ class Collectives(threading.Thread):
         try:
             while True:
                 parts = [torch.zeros(50) for _ in range(dist.get_world_size())]
-                work = dist.all_gather(parts, torch.ones(50), group=self._group, async_op=True)
+                own = torch.ones(50)
+                work = dist.all_gather(parts, own, group=self._group, async_op=True)
                 assert work is not None
-                self._connections.wait_for(work, self._group)
+                self._connections.wait_for(work, self._group, own, *parts)
                 done += 1
                 if done == self._several:
                     self.under_way.set()
@@ -67,6 +68,7 @@ def main() -> None:
             dist.barrier()
         collectives.join()
         errors.append(collectives.error)
+        connections.abandon([group])  # as a run does: a thread of gloo may still hold its tensors
         dist.barrier()
     claim("ended", sum(bool(error) for error in errors))
     leave_one_behind()

@@ -59,7 +59,8 @@ class Life:
                 if len(self.lines) == kill_after:
                     # A worker that has just been forked never sees that its parent died, and would
                     # keep the pipe open: what starts jobs kills their group.
-                    os.killpg(process.pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # it came to its end just now
+                        os.killpg(process.pid, signal.SIGKILL)
                 if tuple(self.lines[-1][:2]) == at and not self.signalled:
                     self.signalled = True
                     for number in send:

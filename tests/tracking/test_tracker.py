@@ -330,6 +330,9 @@ def killed(hangs: Hangs) -> Kept:
         script([hangs, kept], story)
     finally:
         hangs.let_go.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("delivery to"):
+                thread.join()  # its end belongs to this test
     return kept
 
 

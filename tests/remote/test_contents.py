@@ -58,6 +58,8 @@ def _changed(change: Any) -> bytes:
         lambda c: c.update(folder="../.."),
         lambda c: c.update(run_id="a/b"),
         lambda c: c.update(written="7"),
+        lambda c: c.update(returns=[["1", 2]]),
+        lambda c: c.update(returns=7),
         lambda c: c.update(format_version=99),
         lambda c: c.pop("files"),
     ],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -133,6 +133,11 @@ class Ledger:
             self._returns = (*self._returns, taken_back)
         self._store()
 
+    def adopt(self, returns: Iterable[Return]) -> None:
+        """Take these for the returns of the run, which went on in another folder meanwhile."""
+        self._returns = tuple(returns)
+        self._store()
+
     def _load(self) -> None:
         try:
             content = _content(self.root, self.run_id)
@@ -189,7 +194,12 @@ def _content(root: Path, run_id: str) -> dict[str, Any]:
 
 
 def _returns(content: Mapping[str, Any]) -> tuple[Return, ...]:
-    found = tuple(Return(*one) for one in content.get("returns", ()))  # older ledgers have none
+    return parse_returns(content.get("returns", ()))  # older ledgers have none
+
+
+def parse_returns(listed: Iterable[Any]) -> tuple[Return, ...]:
+    """Returns as JSON has them. Raises `TypeError` or `ValueError` for anything else."""
+    found = tuple(Return(*one) for one in listed)
     if any(type(number) is not int for one in found for number in one):
         raise ValueError("a return isn't two numbers")
     return found

@@ -277,7 +277,10 @@ class CheckpointWriter:
         notes = [f"removed what a killed save left behind: {name}" for name in removed]
         self.notes = (*notes, self._ledger.note) if self._ledger.note else tuple(notes)
         found = candidates(self.root)
-        self._sequence = max((each.manifest.sequence for each in found if each.manifest), default=0)
+        numbers = [each.manifest.sequence for each in found if each.manifest]
+        # Those that the run has left behind may lie in another folder; their numbers are taken.
+        numbers += [one.after for one in self._ledger.returns]
+        self._sequence = max(numbers, default=0)
         origin = None if resumed_from is None else local_path(resumed_from).absolute()
         is_here = origin is not None and origin.parent.resolve() == self.root.resolve()
         name = origin.name if origin is not None and is_here else None

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from trackside.checkpoint.ledger import Entry
+from trackside.checkpoint.ledger import Entry, parse_returns
+from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import is_run_id, parse_folder_name
 from trackside.checkpoint.sealed import seal, unseal
 
@@ -73,6 +74,8 @@ class Contents:
     """Files of the run by their path, without its checkpoints."""
     checkpoints: Mapping[str, Kept] = field(default_factory=dict)
     """By name of their folder."""
+    returns: tuple[Return, ...] = ()
+    """Where the run that was begun last was taken back to an earlier checkpoint, oldest first."""
 
     def stored(self) -> Iterator[Stored]:
         """All files."""
@@ -102,7 +105,8 @@ def parse(data: bytes) -> Contents:
     try:
         files = {_path(name): _stored(one) for name, one in content.pop("files").items()}
         kept = {_folder(name): _kept(one) for name, one in content.pop("checkpoints").items()}
-        found = Contents(**content, files=files, checkpoints=kept)
+        returns = parse_returns(content.pop("returns", ()))
+        found = Contents(**content, files=files, checkpoints=kept, returns=returns)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it has not the entries of format {FORMAT_VERSION}: {error}") from error
     texts = (found.session, found.run_id, found.folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ import xxhash
 
 from trackside.checkpoint.files import digest_of
 from trackside.checkpoint.ledger import Entry, Ledger
-from trackside.checkpoint.manifest import folder_name, read_manifest
+from trackside.checkpoint.lineage import Return, left_behind
+from trackside.checkpoint.manifest import folder_name
 from trackside.checkpoint.reader import verify
 from trackside.checkpoint.retention import Retention, best_first
 from trackside.checkpoint.temporary import TemporaryFolder
@@ -70,18 +71,15 @@ class Fetcher:
     def __init__(self, store: Store, mirror: Mirror, patience: Patience) -> None:
         self._store, self._mirror, self._patience = store, mirror, patience
 
-    def files(self, contents: Contents, names: Iterable[str] | None = None) -> None:
-        """Bring files of the run, where they aren't there as they are.
-
-        Args:
-            contents: The ledger.
-            names: Which; None brings all.
+    def files(self, contents: Contents) -> None:
+        """Bring the files of the run, where they aren't there as they are, and its lineage.
 
         Raises:
             RemoteError: One isn't what was uploaded.
         """
-        for name in contents.files if names is None else names:
-            stored = contents.files[name]
+        if contents.run_id:
+            self._mirror.adopt(contents.run_id, contents.returns)
+        for name, stored in contents.files.items():
             if not self._is_there(name, stored):
                 write_inside(self._mirror.folder, name, partial(self._write, stored))
 
@@ -152,26 +150,33 @@ class Fetcher:
 
 
 def newest_first(
-    which: str | int, contents: Contents, run_id: str, retention: Retention | None
-) -> list[Kept]:
+    which: str | int,
+    entries: Iterable[Entry],
+    returns: Sequence[Return],
+    retention: Retention | None,
+) -> list[Entry]:
     """The checkpoints of a run that `which` can mean, the one that is meant first.
+
+    As for a folder of this machine: what the run has left behind, when it was taken back to an
+    earlier one, is only meant by its step.
 
     Args:
         which: `auto`, `best`, or a step.
-        contents: The ledger.
-        run_id: Of the run.
+        entries: Its checkpoints.
+        returns: Where it was taken back.
         retention: Knows the metric of the best; without one, none is the best.
     """
-    kept = contents.of_run(run_id)[::-1]
+    newest = sorted(entries, key=lambda one: one.sequence, reverse=True)
+    left = left_behind((one.sequence for one in newest), returns)
+    if which not in ("auto", "best"):
+        at_step = [one for one in newest if one.step == int(which)]
+        return sorted(at_step, key=lambda one: one.sequence in left)
+    of_the_line = [one for one in newest if one.sequence not in left]
     if which == "auto":
-        return kept
-    if which != "best":
-        return [one for one in kept if one.entry.step == int(which)]
+        return of_the_line
     if retention is None or retention.monitor is None:
         return []
-    by_name = {one.entry.name: one for one in kept}
-    ranked = best_first([one.entry for one in kept], retention.monitor, retention.mode)
-    return [by_name[entry.name] for entry in ranked]
+    return best_first(of_the_line, retention.monitor, retention.mode)
 
 
 def fetch(
@@ -185,31 +190,27 @@ def fetch(
     """The checkpoint that `which` means, here or there, verified; None where there is none.
 
     One that is in the mirror, whole, is not fetched; one that isn't what was uploaded is passed
-    over.
+    over. Where the mirror has all that is there, it may have more: saved, and not uploaded when the
+    process was killed.
     """
-    here = {digest: path for path, digest in mirror.digests(run_id)}
-    wanted = newest_first(which, contents, run_id, retention)
-    there = {kept.entry.manifest_digest for kept in wanted}
-    if which == "auto":  # saved here, and not uploaded when the process was killed
-        ahead = [path for path, digest in mirror.digests(run_id) if digest not in there]
-        for path in reversed(ahead):
-            if not wanted or _sequence(path) > wanted[0].entry.sequence:
-                if (report := verify(path)).ok:
-                    return path
-                logger.warning("passed over %s", report)
-    for kept in wanted:
-        there_too = here.get(kept.entry.manifest_digest)
-        if there_too is not None and verify(there_too).ok:
-            return there_too
+    there = {kept.entry.manifest_digest: kept for kept in contents.of_run(run_id)}
+    here = {entry.manifest_digest: (path, entry) for path, entry in mirror.saved(run_id)}
+    entries, returns = [kept.entry for kept in there.values()], contents.returns
+    if mirror.knows(contents.session):
+        entries += [entry for digest, (_, entry) in here.items() if digest not in there]
+        returns = mirror.returns(run_id)
+    for wanted in newest_first(which, entries, returns, retention):
+        digest = wanted.manifest_digest
+        report = verify(here[digest][0]) if digest in here else None
+        if report is not None and report.ok:
+            return report.path
         try:
-            return fetcher.checkpoint(kept)
+            if digest in there:
+                return fetcher.checkpoint(there[digest])
+            logger.warning("passed over %s", report)
         except RemoteError as error:
-            logger.warning("passed over %s: %s", kept.entry.name, error)
+            logger.warning("passed over %s: %s", wanted.name, error)
     return None
-
-
-def _sequence(path: Path) -> int:
-    return read_manifest(path)[0].sequence
 
 
 def _renamed(kept: Kept, name: str) -> Entry:

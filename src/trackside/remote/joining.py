@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from trackside.checkpoint.lineage import Return
+from trackside.checkpoint.manifest import read_manifest
 from trackside.checkpoint.retention import Retention
 from trackside.errors import UsageError
 from trackside.remote.bringing import Resume
 from trackside.remote.claim import RemoteClaim
 from trackside.remote.contents import Contents
-from trackside.remote.fetching import Fetcher, fetch, read_contents
+from trackside.remote.fetching import Fetcher, fetch, newest_first, read_contents
 from trackside.remote.mirror import Mirror
 from trackside.remote.patience import GivenUpError, Patience
 from trackside.remote.store import Store
@@ -46,6 +48,20 @@ class Joined:
             self.claim.release()
         except Exception as error:
             logger.debug("the claim of %s stays: %s", self.store.address, type(error).__name__)
+
+    def return_to(self, path: Path, mirror: Mirror) -> Return | None:
+        """The return that going on from a checkpoint is; None from the newest that is there.
+
+        Args:
+            path: Folder of the checkpoint.
+            mirror: The run's folder here.
+        """
+        manifest = read_manifest(path)[0]
+        saved = [kept.entry for kept in self.contents.of_run(manifest.run_id)]
+        newest = newest_first("auto", saved, mirror.returns(manifest.run_id), None)
+        if not newest or newest[0].sequence <= manifest.sequence:
+            return None
+        return Return(manifest.sequence, saved[-1].sequence)
 
 
 def join(

@@ -7,13 +7,14 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from trackside.checkpoint.errors import DamagedCheckpointError
-from trackside.checkpoint.ledger import Entry, Ledger
+from trackside.checkpoint.ledger import Entry, Ledger, returns_of
+from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -104,9 +105,22 @@ class Mirror:
         found = candidates(self.checkpoints, run_id=run_id)
         return [one.path for one in reversed(found) if one.manifest is not None]
 
-    def digests(self, run_id: str) -> list[tuple[Path, str]]:
-        """Folders of this run's checkpoints, oldest first, with digests of their manifests."""
-        return [(path, read_manifest(path)[1]) for path in self.whole(run_id)]
+    def saved(self, run_id: str) -> list[tuple[Path, Entry]]:
+        """Folders of this run's checkpoints, oldest first, and what a ledger says of them."""
+        return [
+            (path, Entry.of(path.name, *read_manifest(path), pinned=False))
+            for path in self.whole(run_id)
+        ]
+
+    def returns(self, run_id: str) -> tuple[Return, ...]:
+        """Where the run was taken back to an earlier checkpoint, oldest first."""
+        return returns_of(self.checkpoints, run_id)
+
+    def adopt(self, run_id: str, returns: Sequence[Return]) -> None:
+        """Take these for the returns of the run. Raises `OSError`."""
+        if tuple(returns) != self.returns(run_id):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            Ledger(self.checkpoints, run_id).adopt(returns)
 
     def set_aside(self, run_id: str, known: Collection[str]) -> list[Path]:
         """Rename checkpoints of a run that are not `known` (digests of manifests): no candidates.

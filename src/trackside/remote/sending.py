@@ -10,6 +10,7 @@ from typing import final
 
 import xxhash
 
+from trackside.checkpoint import lineage
 from trackside.checkpoint.files import digest_of_bytes, open_regular
 from trackside.checkpoint.manifest import MANIFEST_NAME, folder_name
 from trackside.checkpoint.retention import Retention, to_delete
@@ -260,6 +261,7 @@ def with_checkpoint(contents: Contents, kept: Kept, retention: Retention) -> Con
     entry = replace(kept.entry, name=name)
     checkpoints = {**contents.checkpoints, name: replace(kept, entry=entry)}
     mine = [one.entry for one in checkpoints.values() if one.run_id == kept.run_id]
-    gone = {one.name for one in to_delete(mine, retention)}
+    left_behind = lineage.left_behind((one.sequence for one in mine), contents.returns)
+    gone = {one.name for one in to_delete(mine, retention, left_behind=left_behind)}
     left = {name: one for name, one in checkpoints.items() if name not in gone}
     return replace(contents, checkpoints=left)

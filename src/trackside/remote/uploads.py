@@ -10,6 +10,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import final
 
+from trackside.checkpoint.lineage import left_behind
 from trackside.checkpoint.retention import Retention, to_delete
 from trackside.remote.claim import RemoteClaim
 from trackside.remote.contents import Contents, Part, object_name
@@ -184,7 +185,7 @@ class Uploads:
         while not last:
             held, last = self._next()
             if held is None:
-                new = replace(sender.contents, files=sender.files())
+                new = replace(self._of_now(sender.contents), files=sender.files())
                 if new != sender.contents:
                     sender.publish(new, claim)
             elif self._stays(held, sender.contents):
@@ -198,8 +199,12 @@ class Uploads:
         except LocalChangeError as error:
             logger.warning("the checkpoint %s is not uploaded: %s", held.name, error)
             return
-        new = with_checkpoint(sender.contents, kept, self._retention)
+        new = with_checkpoint(self._of_now(sender.contents), kept, self._retention)
         sender.publish(replace(new, files=sender.files()), claim)
+
+    def _of_now(self, contents: Contents) -> Contents:
+        """The contents, with the lineage of the run as it is here."""
+        return replace(contents, returns=self._mirror.returns(self._run_id))
 
     def _stays(self, held: Held, contents: Contents) -> bool:
         """Whether retention would keep it beside those that are there and those that follow it."""
@@ -209,7 +214,9 @@ class Uploads:
         with self._changed:
             waiting = [one.entry for one in self._queue]
         known = [replace(one.entry, name=f"there {one.entry.name}") for one in there]
-        gone = to_delete([*known, held.entry, *waiting], self._retention)
+        entries = [*known, held.entry, *waiting]
+        left = left_behind((one.sequence for one in entries), self._mirror.returns(self._run_id))
+        gone = to_delete(entries, self._retention, left_behind=left)
         return all(one is not held.entry for one in gone)
 
     def _done_with(self, held: Held) -> None:

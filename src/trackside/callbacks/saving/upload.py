@@ -76,6 +76,7 @@ class Upload(Callback, Bringer):
         self.to: str | None = None if to is None else str(Address(to, "to"))
         self.storage_options = storage_options
         self.drain_seconds = drain_seconds
+        self._asked: Resume = None
         self._joined: Joined | None = None
         self._mirror: Mirror | None = None
         self._uploads: Uploads | None = None
@@ -92,6 +93,7 @@ class Upload(Callback, Bringer):
                 expected="the address of a folder: Upload('s3://bucket/run')",
                 option="to",
             )
+        self._asked = which
         session = run.world.broadcast(secrets.token_hex(4))
         checkpoints = run.directory / "checkpoints" if run.saver is None else run.saver.root(run)
         self._mirror = Mirror(run.directory, checkpoints, run.world.rank)
@@ -115,6 +117,7 @@ class Upload(Callback, Bringer):
         joined, mirror, saver = self._joined, self._mirror, run.saver
         if joined is None or mirror is None or saver is None:
             return
+        run.taken_back |= run.world.on_rank_zero(lambda: self._takes_back(run, joined, mirror))
         self._uploads = Uploads(
             joined.store,
             joined.session,
@@ -129,6 +132,14 @@ class Upload(Callback, Bringer):
         if joined.claim is not None:
             for path in mirror.whole(run.id):
                 self._put(run, path)
+
+    def _takes_back(self, run: Run, joined: Joined, mirror: Mirror) -> bool:
+        """Note a resume from an earlier checkpoint than the newest there; whether it was asked."""
+        origin = run.resumed_from
+        back = None if origin is None else joined.return_to(origin, mirror)
+        if back is not None:
+            mirror.adopt(run.id, [*mirror.returns(run.id), back])
+        return back is not None and self._asked != "auto"
 
     def on_checkpoint_saved(self, run: Run, path: Path) -> None:
         self._put(run, path)

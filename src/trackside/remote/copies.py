@@ -162,7 +162,11 @@ def checkpoint_in(
 
 def runs_below(address: Address) -> list[Address]:
     """Remote folders of runs, at or below an address."""
-    found = {place for name in LEDGERS for place in Store(address).find(name)}
+    store = Store(address)
+    try:
+        found = {place for name in LEDGERS for place in _patience(store)(store.find, name)}
+    except GivenUpError as error:
+        raise _unreachable(store, error) from error
     return [Address(place) for place in sorted(found)]
 
 

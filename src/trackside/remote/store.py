@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
@@ -42,12 +43,25 @@ class Store:
             for name, value in source.items():
                 if source is options or any(word in name.lower() for word in _SENSITIVE):
                     keep_secret(value)
+        self._options = dict(options or {})
+        self._made: set[str] = set()
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        """The file system, and the path in it; some connect as they are made: by a first call."""
+        package = optional_package("fsspec", needed_by="Upload", extra="remote")
         # An instance of its own: one that is kept for others would keep the credentials, too.
         own: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-        fs, root = package.core.url_to_fs(str(address), **own, **(options or {}))
-        self._fs: Any = fs
-        self._root: str = root.rstrip("/")
-        self._made: set[str] = set()
+        fs, root = package.core.url_to_fs(str(self.address), **own, **self._options)
+        return fs, root.rstrip("/")
+
+    @property
+    def _fs(self) -> Any:
+        return self._place[0]
+
+    @property
+    def _root(self) -> str:
+        return self._place[1]
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object, in the place of one of that name."""

@@ -19,6 +19,7 @@ from trackside.callbacks import (
     EarlyStopping,
     GradientNorm,
     TerminateOnNonFinite,
+    Upload,
 )
 from trackside.testing import Recorder, check_grammar
 
@@ -363,6 +364,12 @@ def test_a_process_among_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(UsageError, match="several processes"):
         parts().attach()
+
+
+def test_an_upload_is_refused_with_the_way_to_do_it_later() -> None:
+    upload = Upload("memory://bucket/by-hand")
+    with pytest.raises(UsageError, match=r"(?s)`Upload` can't upload.*trackside upload RUN --to"):
+        parts().attach(upload).__enter__()
 
 
 def test_a_model_of_another_kind_is_refused() -> None:

@@ -21,6 +21,7 @@ from trackside.lifecycle.dispatch import Dispatcher
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.state import TRAIN, Options, Position, Setup, Training
 from trackside.planning import checks
+from trackside.remote.bringing import Bringer
 from trackside.run import Run
 from trackside.schedule import Every, Schedule
 from trackside.step.metrics import MetricLog
@@ -64,13 +65,23 @@ def refuse_several_ranks() -> None:
 def start(
     run: Run, models: Mapping[str, nn.Module], callbacks: Iterable[Any] | Mapping[str, Any]
 ) -> Dispatcher:
-    """Give the run the parts that `on_attach` sees; return the dispatcher of its callbacks."""
+    """Give the run the parts that `on_attach` sees; return the dispatcher of its callbacks.
+
+    Raises:
+        UsageError: A callback uploads the run, for which a trainer has to claim the remote folder.
+    """
     first = next((p for model in models.values() for p in model.parameters()), None)
     run.world = World()
     run.device = torch.device("cpu") if first is None else first.device
     given = callbacks.items() if isinstance(callbacks, Mapping) else ((None, c) for c in callbacks)
     run.callbacks = CallbackCollection(run_class=type(run))
     run.callbacks.extend(given)
+    for one in run.callbacks:
+        if isinstance(one, Bringer):
+            raise UsageError(
+                f"`{type(one).__name__}` can't upload a run whose loop isn't Trackside's",
+                remedy="`trackside upload RUN --to ADDRESS` does it, once the run is over",
+            )
     return Dispatcher(run, partial(torch.set_grad_enabled, False))
 
 

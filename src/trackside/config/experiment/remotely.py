@@ -11,6 +11,7 @@ from trackside.checkpoint.saver import saver_among
 from trackside.config.experiment.experiment import Experiment
 from trackside.config.experiment.kept import KeptRun, check_overrides, load_kept, runs_in
 from trackside.config.experiment.programs import KeptProgram
+from trackside.errors import TracksideError
 from trackside.machine.paths import local_path
 from trackside.remote.address import Address, address_in
 from trackside.remote.copies import checkpoint_in, described, runs_below
@@ -65,7 +66,11 @@ def runs_at(place: str) -> list[KeptRun]:
         return runs_in(place)
     found = []
     for one in runs_below(address):
-        folder = described(one)
+        try:
+            folder = described(one)
+        except TracksideError as error:
+            found.append(KeptRun(str(one), "unknown", problem=error.message))
+            continue
         kept = next((kept for kept in runs_in(folder) if kept.folder == folder), None)
         if kept is not None:
             found.append(replace(kept, folder=str(one)))

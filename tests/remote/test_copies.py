@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import trackside
 from tests.remote.faulty import FaultyFileSystem
-from tests.remote.runs import ADDRESS, train, unbroken
+from tests.remote.runs import ADDRESS, DATA, train, trainer, unbroken
 from trackside import checkpoint
 from trackside.callbacks import Upload
 from trackside.cli.main import run as command
 from trackside.remote.address import Address
-from trackside.remote.copies import runs_below
+from trackside.remote.copies import download, runs_below
+from trackside.remote.fetching import read_contents
+from trackside.remote.patience import Patience
+from trackside.remote.store import Store
 
 Faulty = type[FaultyFileSystem]
 
 
-def cut_off(faulty: Faulty, folder: Path) -> None:
+def cut_off(faulty: Faulty, mirror: Path, **options: Any) -> None:
     """A run whose uploads never arrived."""
 
     def fault(call: str, path: str) -> None:
@@ -29,7 +33,7 @@ def cut_off(faulty: Faulty, folder: Path) -> None:
             raise ConnectionError("away")
 
     faulty.fault = staticmethod(fault)
-    train(folder, 2, None, Upload(drain_seconds=0.0))
+    train(mirror, 2, None, Upload(drain_seconds=0.0), **options)
     faulty.fault = staticmethod(lambda call, path: None)
 
 
@@ -66,6 +70,54 @@ def test_a_download_is_the_folder_of_the_run(
 def test_a_download_does_not_mix_with_what_is_there(faulty: Faulty, tmp_path: Path) -> None:
     train(tmp_path / "here")
     assert command(["download", ADDRESS, str(tmp_path / "here")]) == 2
+
+
+def test_checkpoints_in_another_folder_of_the_run_are_uploaded_and_go_on_from_there(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    made = trainer(None, address=str(tmp_path / "plain"), folder="mine/kept")
+    made.fit(DATA, batch_size=2, epochs=2)
+    assert command(["upload", str(tmp_path / "plain"), "--to", ADDRESS]) == 0
+    assert download(Address(ADDRESS), tmp_path / "copy", "all") == 2
+    assert checkpoint.newest_valid(tmp_path / "copy/mine/kept") is not None
+
+
+def test_checkpoints_outside_the_folder_of_a_run_that_was_cut_off_are_uploaded_later(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    cut_off(faulty, tmp_path / "here", folder=str(tmp_path / "large disk"))
+    assert command(["upload", str(tmp_path / "here")]) == 0
+    assert download(Address(ADDRESS), tmp_path / "copy", "all") == 2
+
+
+def test_the_newest_to_download_is_of_the_run_that_was_begun_last(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    train(tmp_path / "long", 3)
+    train(tmp_path / "short", 1)
+    assert download(Address(ADDRESS), tmp_path / "copy", "auto") == 1
+    found = checkpoint.newest_valid(tmp_path / "copy/checkpoints")
+    assert found is not None
+    assert found.checkpoint.manifest.step == 6
+
+
+def test_a_run_that_is_damaged_there_is_listed_beside_the_others(
+    faulty: Faulty, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(EXPERIMENT)
+    for name in ("run", "other"):
+        place = f"trainer.directory=faulty://bucket/{name}"
+        assert command(["train", "run.yaml", place]) == 0
+    (tmp_path / "runs").rename(tmp_path / "gone")
+    store = Store(Address(ADDRESS))
+    described = read_contents(store, Patience(ADDRESS, "", 1.0)).files["config.yaml"]
+    store.remove([described.parts[0].name])
+    capsys.readouterr()
+    assert command(["runs", "faulty://bucket", "--json"]) == 0
+    listed = {run["folder"]: run for run in json.loads(capsys.readouterr().out)}
+    assert listed["faulty://bucket/other"]["status"] == "completed"
+    assert listed[ADDRESS]["status"] == "unknown"
+    assert "is missing" in listed[ADDRESS]["problem"]
 
 
 def test_runs_below_an_address_are_found(faulty: Faulty, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.remote.faulty import FaultyFileSystem
-from tests.remote.runs import ADDRESS, train, unbroken
-from trackside import UsageError
+from tests.remote.runs import ADDRESS, DATA, train, unbroken
+from trackside import Settings, Trainer, UsageError
 from trackside.callbacks import Upload
 from trackside.remote import joining
 from trackside.remote.address import Address
@@ -210,6 +211,18 @@ def test_a_store_that_refuses_is_met_before_the_first_step(
     faulty.fault = staticmethod(fault)
     with pytest.raises(UsageError, match="can't be used: PermissionError: access denied"):
         train(tmp_path / "here")
+
+
+def test_a_run_that_saves_no_checkpoints_uploads_its_files(faulty: Faulty, tmp_path: Path) -> None:
+    made = Trainer(
+        torch.nn.Linear(3, 1),
+        loss=torch.nn.MSELoss(),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
+        defaults=False,
+        settings=Settings(directory=ADDRESS, mirror=tmp_path / "here"),
+    )
+    made.fit(DATA, batch_size=2, epochs=1)
+    assert "run.json" in contents().files
 
 
 def test_another_run_in_the_folder_keeps_its_checkpoints(faulty: Faulty, tmp_path: Path) -> None:

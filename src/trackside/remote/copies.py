@@ -13,9 +13,9 @@ from trackside.remote.address import Address
 from trackside.remote.bringing import Resume
 from trackside.remote.claim import RemoteClaim
 from trackside.remote.contents import LEDGERS, Contents
-from trackside.remote.fetching import Fetcher, fetch, read_contents
+from trackside.remote.fetching import Fetcher, fetch, newest_first, read_contents
 from trackside.remote.joining import START_SECONDS, RemoteUnreachableError, join
-from trackside.remote.mirror import Mirror, recorded_address
+from trackside.remote.mirror import Mirror, checkpoints_of, recorded_address
 from trackside.remote.patience import GivenUpError, Patience
 from trackside.remote.store import Store
 from trackside.remote.uploads import Uploads
@@ -59,7 +59,7 @@ def upload(
     address, session = Address(address_text, "to"), secrets.token_hex(4)
     store = Store(address)
     contents = _contents(store)
-    mirror = Mirror(folder, folder / contents.folder)
+    mirror = Mirror(folder, checkpoints_of(folder, known.run_id))
     if contents.session and not mirror.knows(contents.session):
         raise CheckpointError(
             f"{address} holds what {folder} doesn't know: the run went on elsewhere, or it is "
@@ -77,7 +77,6 @@ def upload(
             Retention(),
             joined.contents,
             joined.claim,
-            contents.folder,
         )
         for path in mirror.whole(known.run_id):
             held = mirror.hold(path, known.run_id)
@@ -110,7 +109,9 @@ def download(address: Address, folder: Path, which: str) -> int:
     fetcher = Fetcher(store, Mirror(folder, folder / contents.folder), patience)
     wanted = sorted(contents.checkpoints.values(), key=lambda kept: kept.entry.sequence)
     if which == "auto":
-        wanted = wanted[-1:]
+        mine = [kept.entry for kept in contents.of_run(contents.run_id)]
+        newest = newest_first("auto", mine, contents.returns, None)[:1]
+        wanted = [contents.checkpoints[entry.name] for entry in newest]
     elif which != "all":
         wanted = [kept for kept in wanted if str(kept.entry.step) == which]
     if not wanted and which not in ("all", "auto"):

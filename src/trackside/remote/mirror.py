@@ -25,6 +25,7 @@ from trackside.checkpoint.selection import candidates
 from trackside.checkpoint.temporary import remove_folder
 from trackside.remote.contents import is_path_inside
 from trackside.run_folder.inside import replace_inside
+from trackside.run_folder.names import CHECKPOINTS
 from trackside.run_folder.small_files import read_json
 
 logger = logging.getLogger("trackside")
@@ -64,6 +65,13 @@ class Mirror:
 
     def __init__(self, folder: Path, checkpoints: Path, rank: int = 0) -> None:
         self.folder, self.checkpoints, self.rank = folder, checkpoints, rank
+
+    @property
+    def place(self) -> str:
+        """Where the checkpoints lie below the run's folder; the name of a folder elsewhere."""
+        if self.checkpoints.is_relative_to(self.folder):
+            return self.checkpoints.relative_to(self.folder).as_posix()
+        return self.checkpoints.name
 
     # --- checkpoints on their way --------------------------------------------------------------
 
@@ -174,8 +182,22 @@ class Mirror:
 
     def record(self, address: str, sessions: list[str]) -> None:
         """Write down where the run is uploaded to, and the sessions that it knows. `OSError`."""
-        content = {"address": address, "sessions": [one for one in sessions if one]}
+        is_inside = self.checkpoints.is_relative_to(self.folder)
+        content = {
+            "address": address,
+            "checkpoints": self.place if is_inside else str(self.checkpoints.absolute()),
+            "sessions": [one for one in sessions if one],
+        }
         replace_inside(self.folder, RECORD, json.dumps(content, indent=1) + "\n")
+
+
+def checkpoints_of(folder: Path, run_id: str) -> Path:
+    """The folder of a run's checkpoints: the one that was recorded, or that holds its ledger."""
+    recorded = read_json(folder / RECORD).get("checkpoints")
+    if isinstance(recorded, str):
+        return folder / recorded
+    found = sorted(folder.rglob(f"ledger.{run_id}.json"))
+    return found[0].parent if found else folder / CHECKPOINTS
 
 
 def recorded_address(folder: Path) -> str | None:

@@ -44,7 +44,6 @@ class Uploads:
         retention: Which checkpoints stay there.
         contents: The ledger as it is there.
         claim: Of the remote folder, on rank 0; None on other ranks.
-        checkpoints: Name of the folder of checkpoints below the run's.
         ranks: How many processes upload together.
     """
 
@@ -57,13 +56,12 @@ class Uploads:
         retention: Retention,
         contents: Contents,
         claim: RemoteClaim | None,
-        checkpoints: str = "checkpoints",
         ranks: int = 1,
     ) -> None:
         self._ranks = ranks
         self._store, self._session, self._mirror = store, session, mirror
         self._run_id, self._retention, self._claim = run_id, retention, claim
-        self._contents = replace(contents, run_id=run_id, folder=checkpoints)
+        self._contents = replace(contents, run_id=run_id, folder=mirror.place)
         self.patience = Patience(
             str(store.address),
             f"training goes on, all is kept in {mirror.folder}, and uploads are tried again",

@@ -12,6 +12,7 @@ from typing import final
 from rich.console import Console
 
 from trackside.checkpoint.ranks import together
+from trackside.checkpoint.retention import Retention
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome
@@ -114,8 +115,8 @@ class Upload(Callback, Bringer):
 
     def on_setup_end(self, run: Run) -> None:
         """Begin to upload: first what a former process has saved and not uploaded."""
-        joined, mirror, saver = self._joined, self._mirror, run.saver
-        if joined is None or mirror is None or saver is None:
+        joined, mirror = self._joined, self._mirror
+        if joined is None or mirror is None:
             return
         run.taken_back |= run.world.on_rank_zero(lambda: self._takes_back(run, joined, mirror))
         self._uploads = Uploads(
@@ -123,10 +124,9 @@ class Upload(Callback, Bringer):
             joined.session,
             mirror,
             run.id,
-            saver.retention,
+            Retention() if run.saver is None else run.saver.retention,
             joined.contents,
             joined.claim,
-            mirror.checkpoints.name,
             run.world.size,
         )
         if joined.claim is not None:

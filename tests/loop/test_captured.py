@@ -22,7 +22,7 @@ from torch.utils.data import TensorDataset
 
 from tests.device import NAME
 from tests.recorded_graphs import RecordedGraphs
-from trackside import Callback, Run, Settings, Trainer
+from trackside import Callback, Output, Run, Settings, Trainer
 from trackside.callbacks import EMA, Checkpoint, TerminateOnNonFinite
 from trackside.step import capturing
 
@@ -187,6 +187,27 @@ def test_averages_are_those_of_eager_steps(recorded: list[RecordedGraphs]) -> No
     agree(recorded, lambda: [EMA(0.5), Keeps()])
     first, second = (tree_leaves(one) for one in averages)
     assert [str(one) for one in first] == [str(one) for one in second]
+
+
+class OfTokens(Trainer):
+    """Counts the positive inputs of each batch on the device."""
+
+    def training_step(self, run: Run, batch: Any) -> Output:
+        output = super().training_step(run, batch)
+        assert isinstance(output, Output)
+        return output._replace(tokens=(batch[0] > 0).sum())
+
+
+def test_tokens_are_counted_in_replayed_steps_too(recorded: list[RecordedGraphs]) -> None:
+    counted: list[int] = []
+
+    class Keeps(Callback[Run]):
+        def on_fit_end(self, run: Run) -> None:
+            counted.append(run.progress.tokens_completed)
+
+    assert agree(recorded, lambda: [Keeps()], kind=OfTokens).replays == STEPS - EAGER
+    in_all = int((samples().tensors[0] > 0).sum())
+    assert counted == [4 * in_all] * 2
 
 
 def test_accumulated_steps_go_the_eager_way(recorded: list[RecordedGraphs]) -> None:

@@ -174,7 +174,9 @@ class CapturedSteps:
             optimizer.step()
             drop_gradients(optimizer)
         weight = output.weight.detach() if isinstance(output.weight, Tensor) else output.weight
-        return Output(output.loss.detach(), weight=weight, samples=output.samples)
+        return Output(
+            output.loss.detach(), weight=weight, samples=output.samples, tokens=output.tokens
+        )
 
 
 @contextmanager

@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from trackside import Output, Settings, Trainer, UsageError
-from trackside.callbacks import Checkpoint, JSONLinesLogger
+from trackside.callbacks import (
+    EMA,
+    Checkpoint,
+    JSONLinesLogger,
+    ParameterSchedule,
+    StopAt,
+    Unfreeze,
+)
 from trackside.errors import ScheduleError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import on
@@ -100,12 +107,30 @@ def test_what_is_no_number_of_tokens_is_refused(said: Any) -> None:
         own.fit(tiny_regression().train, epochs=1)
 
 
-def test_a_schedule_in_tokens_without_any_is_refused_after_the_first_step() -> None:
+@pytest.mark.parametrize(
+    "counts",
+    [
+        lambda: Checkpoint("10 tokens"),
+        lambda: Checkpoint("2 steps after 10 tokens"),
+        lambda: StopAt(tokens=10),
+        lambda: EMA(start="10 tokens"),
+        lambda: Unfreeze({"*bias": "10 tokens"}),
+        lambda: ParameterSchedule("optimizer.lr", "linear", 0.1, 0.0, length="10 tokens"),
+    ],
+    ids=["period", "warm-up", "limit", "start", "groups", "curve"],
+)
+def test_tokens_that_no_step_says_are_refused_wherever_they_are_counted(counts: Any) -> None:
     task = tiny_regression()
-    trainer = task.trainer(callbacks=[Checkpoint("10 tokens")])
+    trainer = task.trainer(callbacks=[counts()])
 
     with pytest.raises(ScheduleError, match="no step says how many it has"):
         trainer.fit(task.train, steps=3)
+
+
+def test_a_run_stops_at_its_tokens() -> None:
+    outcome = trainer(callbacks=[StopAt(tokens=30)]).fit(tiny_regression().train, epochs=2).outcome
+
+    assert (outcome.step, outcome.reason) == (2, "reached tokens 30")  # 16, 32
 
 
 @pytest.mark.parametrize(("share", "counted"), [(None, 15), (SimpleNamespace(samples=0), 0)])

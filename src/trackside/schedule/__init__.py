@@ -8,6 +8,7 @@ one does.
 from __future__ import annotations
 
 from trackside.schedule.due import Due as Due
+from trackside.schedule.due import count_of as count_of
 from trackside.schedule.due import reached as reached
 from trackside.schedule.every import AllOf as AllOf
 from trackside.schedule.every import AnyOf as AnyOf

@@ -106,16 +106,14 @@ class _Watch:
         if self._counter is not None:
             count = getattr(progress, self._counter)
             if count < self._next and not self._first:
-                if not count and self._counter == "tokens_completed":
-                    _refuse_uncounted(self._part, progress)
+                if not count:
+                    count_of(progress, self._counter, self._part)
                 return False
             due = bool(count >= self._next)
             if due:
                 self._next = self._grids[0].following(count)
         else:
-            counts = [getattr(progress, one.counter) for one in self._grids]
-            if not progress.tokens_completed and "tokens" in self._part.units:
-                _refuse_uncounted(self._part, progress)
+            counts = [count_of(progress, one.counter, self._part) for one in self._grids]
             count = min(counts)
             passed = min(map(Grid.passed, self._grids, counts))
             due, self._passed = passed > self._passed, passed
@@ -130,7 +128,7 @@ class _Watch:
         return self._next if exact else progress.steps_completed + 1
 
     def _is_open(self, progress: Progress) -> bool:
-        return all(_is_passed(gate, progress) for gate in self._gates)
+        return all(_is_passed(gate, progress, self._part) for gate in self._gates)
 
 
 def reached(moment: Schedule, progress: Progress, limit: RunLimit | None = None) -> bool:
@@ -145,7 +143,7 @@ def reached(moment: Schedule, progress: Progress, limit: RunLimit | None = None)
 
     Raises:
         ScheduleError: It counts seconds: a resumed run, or another rank, would decide otherwise. Or
-            it is a share of a run whose length isn't known.
+            it is a share of a run whose length isn't known, or counts tokens that no step says.
     """
     if "seconds" in moment.units or "per_epoch" in moment.units:
         raise ScheduleError(
@@ -154,23 +152,35 @@ def reached(moment: Schedule, progress: Progress, limit: RunLimit | None = None)
             received=str(moment),
         )
     return any(
-        all(_is_passed(grid(one, limit), progress) for one in _periods(part))
+        all(_is_passed(grid(one, limit), progress, moment) for one in _periods(part))
         for part in moment.parts
     )
 
 
-def _refuse_uncounted(part: Every | AllOf, progress: Progress) -> None:
-    if progress.steps_completed:
+def count_of(progress: Progress, counter: str, said: object) -> float:
+    """How far a counter has come.
+
+    Args:
+        progress: The counters of a run.
+        counter: Name of one of them.
+        said: The schedule, or the option, that counts so.
+
+    Raises:
+        ScheduleError: It counts tokens, and the steps so far said none.
+    """
+    count: float = getattr(progress, counter)
+    if not count and counter == "tokens_completed" and progress.steps_completed:
         raise ScheduleError(
-            f"{str(part)!r} counts tokens, and no step says how many it has",
+            f"{str(said)!r} counts tokens, and no step says how many it has",
             expected="steps that return `Output(loss, ..., tokens=n)`",
             received=f"{progress.steps_completed} steps without",
             remedy="return `tokens` from `training_step`, or count samples or steps",
         )
+    return count
 
 
-def _is_passed(one: Grid, progress: Progress) -> bool:
-    return bool(getattr(progress, one.counter) >= one.amount)
+def _is_passed(one: Grid, progress: Progress, said: object) -> bool:
+    return bool(count_of(progress, one.counter, said) >= one.amount)
 
 
 def _periods(part: Every | AllOf) -> tuple[Every, ...]:

@@ -10,7 +10,7 @@ from trackside.errors import ConfigurationError, ScheduleError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import HasSchedulers
 from trackside.run import Rollback, Run
-from trackside.schedule import Every, Schedule, is_plain
+from trackside.schedule import Every, Schedule, count_of, is_plain
 
 _COUNTERS = {
     "steps": "steps_completed",
@@ -140,7 +140,7 @@ class _Decay:
         """The count now."""
         if self._scheduler is not None:
             return int(self._scheduler.last_epoch)
-        return int(getattr(run.progress, self._counter))
+        return int(count_of(run.progress, self._counter, "decay_start"))
 
 
 def schedulers(run: Run) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from trackside.errors import ConfigurationError, ScheduleError, about
 from trackside.lifecycle.hooks import Callback
 from trackside.models.attribute_paths import Attribute, places
 from trackside.run import Rollback, Run
-from trackside.schedule import Every, Schedule, is_plain
+from trackside.schedule import Every, Schedule, count_of, is_plain
 
 _COUNTERS = {
     "steps": "steps_completed",
@@ -129,7 +129,7 @@ class ParameterSchedule(Callback):
         values[f"schedule/{self.parameter}"] = self.value
 
     def _set(self, run: Run) -> None:
-        position = getattr(run.progress, _COUNTERS[self.unit])
+        position = count_of(run.progress, _COUNTERS[self.unit], f"a curve in {self.unit}")
         self.value = self._curve.at(position)
         for place in self._places:
             whole = isinstance(place.get(), int)

@@ -11,6 +11,15 @@ from trackside.errors import ConfigurationError
 from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
+from trackside.schedule import count_of
+
+_COUNTERS = {
+    "epoch": "epochs_completed",
+    "step": "steps_completed",
+    "samples": "samples_completed",
+    "tokens": "tokens_completed",
+    "seconds": "seconds",
+}
 
 
 @final
@@ -30,7 +39,8 @@ class StopAt(Callback):
         epoch: Epochs completed.
         step: Steps completed.
         samples: Samples completed, over all ranks; looked at after each step.
-        tokens: Tokens completed, over all ranks, as steps return them; looked at after each step.
+        tokens: Tokens completed, over all ranks, as steps return them; looked at after each step,
+            and refused after the first if that says none.
         seconds: Wall-clock seconds of training, over all resumes; looked at after each step.
         date: A moment, such as `2026-12-31 18:00`; local time unless it names a zone
             (`2026-12-31T18:00+00:00`).
@@ -38,6 +48,7 @@ class StopAt(Callback):
     Raises:
         ConfigurationError: Nothing given, a count that isn't positive, no date, or a threshold
             without a monitor.
+        ScheduleError: `tokens`, and no step says how many it has.
 
     Example:
         >>> StopAt("val/accuracy", above=0.99)
@@ -48,7 +59,7 @@ class StopAt(Callback):
 
     effect = "steers"
     runs_in = ("fit",)
-    settable = ("epoch", "step", "samples", "seconds")
+    settable = ("epoch", "step", "samples", "tokens", "seconds")
 
     def __init__(
         self,
@@ -132,16 +143,8 @@ class StopAt(Callback):
             run.stop(reason)
 
     def _reached(self, run: Run) -> str | None:
-        progress = run.progress
-        done = {
-            "epoch": progress.epochs_completed,
-            "step": progress.steps_completed,
-            "samples": progress.samples_completed,
-            "tokens": progress.tokens_completed,
-            "seconds": progress.seconds,
-        }
         for name, count in self._counts.items():
-            if done[name] >= count:
+            if count_of(run.progress, _COUNTERS[name], f"{name}={count!r}") >= count:
                 return f"reached {name} {count:,}"
         if self._timestamp is not None and time.time() >= self._timestamp:
             return f"it is {self._date}"

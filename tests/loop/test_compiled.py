@@ -168,6 +168,21 @@ def test_listeners_inside_of_a_step_are_called_in_order_and_change_nothing() -> 
     assert watching.rates == {float}
 
 
+def test_losses_of_accumulated_batches_are_heard_as_they_go_into_the_gradients() -> None:
+    class Hears(Callback[Run]):
+        def __init__(self) -> None:
+            self.losses: list[float] = []
+
+        def on_backward_start(self, run: Run, loss: Tensor) -> None:
+            self.losses.append(float(loss))
+
+    compiled, eager = Hears(), Hears()
+    fitted(accumulate=2, callbacks=[compiled], fit={"epochs": 1, "batch_size": 4})
+    fitted("eager", accumulate=2, callbacks=[eager], fit={"epochs": 1, "batch_size": 4})
+
+    assert compiled.losses == pytest.approx(eager.losses)
+
+
 def test_the_run_counts_the_time_of_all_its_compilations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

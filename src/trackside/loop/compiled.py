@@ -72,7 +72,9 @@ class CompiledSteps:
             weight = samples
         listeners.record_loss((loss, weight))
         if parts is not None:
-            _scale(gradients, parts.scale(torch.ones_like(loss), weight))
+            factor = parts.scale(torch.ones_like(loss), weight)
+            _scale(gradients, factor)
+            loss = loss * factor
         if listeners.plain_backward:
             self._gradients.add(gradients)
         else:

@@ -38,11 +38,13 @@ class Bad(Trainer):
         return output
 
 
-def trainer(watch: Callback | None, *others: Callback, **options: Any) -> Bad:
+def trainer(
+    watch: Callback | None, *others: Callback, kind: type[Bad] = Bad, **options: Any
+) -> Bad:
     task = tiny_regression(samples=12)
     own: dict[str, Any] = {"loss": task.loss, "optimizer": task.optimizer, "defaults": False}
     callbacks = [*others, *([watch] if watch is not None else [])]
-    return Bad(task.model, callbacks=callbacks, seed=0, **{**own, **options})
+    return kind(task.model, callbacks=callbacks, seed=0, **{**own, **options})
 
 
 def fit(made: Bad, **limit: Any) -> Result:
@@ -170,6 +172,22 @@ def test_a_step_of_several_batches_is_judged_by_its_mean() -> None:
 
     first, second, third = made.losses[:3]
     assert watch.state_dict()["losses"] == pytest.approx([(first + second) / 2, third])
+
+
+def test_its_batches_weigh_what_the_step_returns_as_their_weight() -> None:
+    class Heavier(Bad):
+        def training_step(self, run: Run, batch: Any) -> Output:
+            output = super().training_step(run, batch)
+            return output._replace(weight=float(len(self.losses)))
+
+    watch = LossSpikes(window=10, min_steps=10)
+    made = trainer(watch, kind=Heavier, accumulate=3)
+    made.bad = set()
+    fit(made, steps=1)
+
+    first, second, third = made.losses
+    mean = (first + 2 * second + 3 * third) / 6
+    assert watch.state_dict()["losses"] == pytest.approx([mean])
 
 
 @pytest.mark.parametrize(

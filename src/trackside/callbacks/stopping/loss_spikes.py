@@ -7,6 +7,9 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, final
 
+import torch
+from torch import Tensor
+
 from trackside.callbacks.stopping.robust import deviations_above
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.hooks import Callback
@@ -14,9 +17,9 @@ from trackside.machine.accelerator import exact_dtype
 from trackside.progress import whole_number
 from trackside.run import Rollback, Run
 from trackside.saved import checked
+from trackside.step.output import Output, as_output
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.optim import Optimizer
 
 _log = logging.getLogger(__name__)
@@ -118,7 +121,8 @@ class LossSpikes(Callback):
         self._begin_step()
 
     def _begin_step(self) -> None:
-        self._sum: Tensor | None = None
+        self._sums: Tensor | None = None
+        """Of its batches so far: loss times weight, and weight, shape `(2,)`."""
         self._places: list[tuple[int, int]] = []
         self._is_judged = False
 
@@ -155,15 +159,15 @@ class LossSpikes(Callback):
         self._places.append((progress.epochs_completed, progress.epoch_batches_completed))
 
     def on_backward_start(self, run: Run, loss: Tensor) -> None:
-        # Scaled as it goes into the gradients: the sum over a step, and the mean over ranks, is
-        # the mean loss of the whole step.
-        part = loss.detach().to(exact_dtype(loss.device))
-        self._sum = part if self._sum is None else self._sum + part
+        part = _weighed(run, loss)
+        self._sums = part if self._sums is None else self._sums + part
 
     def on_optimizer_step_start(self, run: Run, optimizer: Optimizer) -> None:
-        if not self._is_judged and self._sum is not None:
+        if not self._is_judged and self._sums is not None:
             self._is_judged = True
-            self._judge(run, float(run.world.all_reduce(self._sum.reshape(()), "mean")))
+            total, weight = run.world.all_reduce(self._sums, "sum").tolist()
+            if weight:
+                self._judge(run, total / weight)
         if self._rate_factor != 1.0:
             for group in optimizer.param_groups:
                 self._rates.append((group, group["lr"]))
@@ -238,3 +242,18 @@ class LossSpikes(Callback):
         for group, rate in self._rates:
             group["lr"] = rate
         self._rates = []
+
+
+def _weighed(run: Run, loss: Tensor) -> Tensor:
+    """Loss of the batch under way times its weight, and that weight, shape `(2,)`.
+
+    Weighed as in records: by samples, or by what the step returns as `weight`. Not as the loss goes
+    into the gradients, which are put right with the last batch of a step only. A loop by hand
+    returns nothing: its losses all weigh 1.
+    """
+    made = Output(loss, weight=1.0) if run.output is None else as_output(run.output)
+    weight = run.batch_samples if made.weight is None else made.weight
+    like = made.loss.detach().reshape(()).to(exact_dtype(loss.device))
+    # A rank without a part in the batch has a filler.
+    heavy = torch.as_tensor(weight).detach().reshape(()).to(like) * float(run.batch_samples != 0)
+    return torch.stack([like * heavy, heavy])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +20,6 @@ from trackside.callbacks import (
 from trackside.errors import ScheduleError
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import on
-from trackside.loop.counting import count_tokens
-from trackside.progress import Progress
 from trackside.run import Run
 from trackside.testing import tiny_regression
 
@@ -131,14 +128,3 @@ def test_a_run_stops_at_its_tokens() -> None:
     outcome = trainer(callbacks=[StopAt(tokens=30)]).fit(tiny_regression().train, epochs=2).outcome
 
     assert (outcome.step, outcome.reason) == (2, "reached tokens 30")  # 16, 32
-
-
-@pytest.mark.parametrize(("share", "counted"), [(None, 15), (SimpleNamespace(samples=0), 0)])
-def test_on_several_ranks_they_are_summed_and_a_filler_has_none(share: Any, counted: int) -> None:
-    world = SimpleNamespace(all_reduce=lambda tokens, op: {"sum": 3 * tokens}[op])
-    run = SimpleNamespace(world=world, progress=Progress())
-    training: Any = SimpleNamespace(run=run, setup=SimpleNamespace(replicas=object()))
-
-    count_tokens(training, 5, share)
-
-    assert run.progress.tokens_completed == counted

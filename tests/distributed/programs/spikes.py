@@ -15,7 +15,7 @@ from trackside import Output, Settings, Trainer
 from trackside.callbacks import LossSpikes
 from trackside.run import Run
 
-SAMPLES, SIZE, BAD = 33, 4, 25
+SAMPLES, SIZE, BAD = 37, 4, 25
 
 
 class OfTokens(Trainer):
@@ -31,12 +31,13 @@ if __name__ == "__main__":
     inputs = torch.rand(SAMPLES, 3, generator=torch.Generator().manual_seed(1))
     target = inputs.sum(1, keepdim=True)
     target[BAD] = 1000.0
-    watch = LossSpikes("skip", window=6, min_steps=4, threshold=50)
+    watch = LossSpikes("skip", window=6, min_steps=3, threshold=50)
     trainer = OfTokens(
         lambda: nn.Linear(3, 1),
         loss=nn.MSELoss(),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.01),
         callbacks=[watch],
+        accumulate=2,
         seed=2,
         defaults=False,
         settings=Settings(directory=Path(sys.argv[1]), device="cpu"),

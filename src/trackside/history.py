@@ -98,7 +98,17 @@ class Columns:
     read is copied out: memory in use by a reader can't grow.
     """
 
-    __slots__ = ("_known", "epochs", "kinds", "samples", "seconds", "steps", "tables", "tables_of")
+    __slots__ = (
+        "_known",
+        "_tokens",
+        "epochs",
+        "kinds",
+        "samples",
+        "seconds",
+        "steps",
+        "tables",
+        "tables_of",
+    )
 
     def __init__(self) -> None:
         self.steps = array("q")
@@ -112,6 +122,7 @@ class Columns:
         self.tables_of: dict[str, list[Table]] = {}
         """For each name, in order of first use, the tables that have it."""
         self._known: dict[tuple[str, ...], int] = {}
+        self._tokens: Sequence[float] = ()
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -171,6 +182,13 @@ class Columns:
             found += zip(table.rows, table.column(name), strict=True)
         found.sort(key=itemgetter(0))
         return found
+
+    def tokens(self) -> Sequence[float]:
+        """Tokens of each record, NaN where it has none; empty where no record has any."""
+        if _TOKENS in self.tables_of and len(self._tokens) != len(self):
+            held = dict(self.points(_TOKENS))
+            self._tokens = [held.get(row, math.nan) for row in range(len(self))]
+        return self._tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +302,13 @@ class History:
     def axes(self) -> dict[str, Sequence[float]]:
         """`step`, `epoch`, `samples`, `seconds` of all records, and `tokens` where they count."""
         columns = self._columns
-        held = dict(columns.points(_TOKENS))
-        tokens = [held.get(row, math.nan) for row in range(len(columns))] if held else []
+        tokens = columns.tokens()
         return {
             "step": columns.steps,
             "epoch": columns.epochs,
             "samples": columns.samples,
             "seconds": columns.seconds,
-            **({"tokens": tokens} if held else {}),
+            **({"tokens": tokens} if tokens else {}),
         }
 
     def best(self, name: str, mode: Mode = "min") -> Best | None:

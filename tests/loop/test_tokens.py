@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ def test_they_are_an_axis_of_records_only_where_they_are_counted() -> None:
     ]
     assert "tokens" not in uncounted.axes()
     assert "tokens" not in uncounted.rows()[0]
+
+
+def test_their_column_is_made_once_for_all_who_read_it() -> None:
+    history = trainer().fit(tiny_regression().train, epochs=2).history
+
+    assert history.axes()["tokens"] is history.axes()["tokens"]
+    history.append(replace(history[-1], tokens=None))
+    assert str(history.axes()["tokens"]) == "[36.0, 72.0, nan]"
 
 
 def test_a_schedule_in_tokens_is_due_when_they_are_crossed(tmp_path: Path) -> None:

@@ -53,7 +53,6 @@ def raw(data: Iterable[Any]) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    synchronize()
 
 
 def ours(data: Iterable[Any], *, fused: bool = False, **settings: Any) -> None:
@@ -69,7 +68,6 @@ def ours(data: Iterable[Any], *, fused: bool = False, **settings: Any) -> None:
             defaults=False,
             settings=Settings(directory=folder, device=DEVICE, log_every="10000 steps", **settings),
         ).fit(data, epochs=1)
-    synchronize()
 
 
 def steps() -> list[Figure]:
@@ -86,8 +84,8 @@ def steps() -> list[Figure]:
         f"step, batches of 8 KiB, {name}, over a raw loop": one for name, one in variants.items()
     }
     return ratios(
-        {name: partial(time_of, loop, data) for name, loop in names.items()},
-        lambda: time_of(raw, data),
+        {name: partial(time_of, loop, data, wait=synchronize) for name, loop in names.items()},
+        lambda: time_of(raw, data, wait=synchronize),
         rounds=ROUNDS,
         budgets={
             name: budget

@@ -10,11 +10,9 @@ elsewhere there is nothing to measure.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -22,7 +20,8 @@ from torch import Tensor, nn
 
 from benchmarks.accelerator import DEVICE, synchronize
 from benchmarks.report import Figure, main, quiet, ratios
-from benchmarks.task import batches
+from benchmarks.step import time_of
+from benchmarks.task import batches, build
 from benchmarks.workloads import GPT, Workload, task_of, texts
 from trackside import Settings, Trainer
 from trackside.step.capturing import GRAPHS, Graphs, buffers_for, fill
@@ -49,62 +48,21 @@ class Case:
         return torch.autocast(DEVICE.type, torch.bfloat16)
 
 
-def mlp() -> nn.Module:
-    """64-128-10."""
-    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+def gpt(layers: int, width: int, length: int, steps: int) -> Workload:
+    """A GPT with a fused AdamW, on batches of 16 texts."""
+    return Workload(
+        f"GPT of {layers} layers, {width} wide, 16 texts of {length}",
+        task_of(partial(GPT, layers, width, length), fused=True),
+        partial(texts, size=16, length=length),
+        steps,
+    )
 
 
 CASES = (
-    Case(Workload("MLP", task_of(mlp, fused=True), batches, 500), "fp32", 0.25),
-    Case(
-        Workload(
-            "GPT of 6 layers, 384 wide, 16 texts of 256",
-            task_of(partial(GPT, 6, 384, 256), fused=True),
-            partial(texts, size=16, length=256),
-            100,
-        ),
-        "bf16",
-        0.35,
-    ),
-    Case(
-        Workload(
-            "GPT of 12 layers, 768 wide, 16 texts of 512",
-            task_of(partial(GPT, 12, 768, 512), fused=True),
-            partial(texts, size=16, length=512),
-            60,
-        ),
-        "bf16",
-        1.0,
-    ),
+    Case(Workload("MLP", task_of(lambda: build()[0], fused=True), batches, 500), "fp32", 0.25),
+    Case(gpt(6, 384, 256, 100), "bf16", 0.35),
+    Case(gpt(12, 768, 512, 60), "bf16", 1.0),
 )
-
-
-class Timed:
-    """Batches in host memory; the device has done all before the clock is read, at both ends."""
-
-    def __init__(self, data: list[Any]) -> None:
-        self._data = data
-        self.seconds = 0.0
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __iter__(self) -> Iterator[Any]:
-        started = 0.0
-        for index, batch in enumerate(self._data):
-            if index == len(self._data) // 5:  # graphs are made before
-                synchronize()
-                started = perf_counter()
-            yield batch
-        synchronize()
-        self.seconds = perf_counter() - started
-
-
-def seconds(loop: Callable[[Any], object], data: list[Any]) -> float:
-    """Seconds of the steps after the first fifth."""
-    timed = Timed(data)
-    loop(timed)
-    return timed.seconds
 
 
 class ByHand:
@@ -174,10 +132,11 @@ def ours(case: Case, way: Literal["eager", "captured"], data: Any) -> nn.Module:
 def of_case(case: Case) -> list[Figure]:
     """All figures of one workload."""
     data, name = case.load.data(case.load.steps), case.load.name
-    turn = partial(partial, seconds)
-    captured = turn(quiet(partial(ours, case, "captured")), data)
-    eager = turn(quiet(partial(ours, case, "eager")), data)
-    graph = turn(partial(raw_graph, case), data)
+    # Graphs are made in the first fifth.
+    turn = partial(partial, time_of, data=data, warm_up=0.2, wait=synchronize)
+    captured = turn(quiet(partial(ours, case, "captured")))
+    eager = turn(quiet(partial(ours, case, "eager")))
+    graph = turn(partial(raw_graph, case))
     return [
         *ratios(
             {
@@ -185,7 +144,7 @@ def of_case(case: Case) -> list[Figure]:
                 f"{name}, captured, over a raw loop": captured,
                 f"{name}, a graph by hand, over a raw loop": graph,
             },
-            turn(partial(raw, case), data),
+            turn(partial(raw, case)),
             rounds=ROUNDS,
             budgets={f"{name}, captured, over a raw loop": case.budget},
         ),

@@ -42,12 +42,20 @@ VARIANTS: dict[str, Callable[[Any], None]] = {
 BUDGETS = {"bare trainer": 1.03, "with default callbacks": 1.06}
 
 
-class Timed:
-    """Batches in memory; notes when the first one after a warm-up, and the end, was asked for."""
+def nothing() -> None:
+    """A CPU has done everything that it was asked for: there is nothing to wait for."""
 
-    def __init__(self, data: list[Any], warm_up: int) -> None:
+
+class Timed:
+    """Batches in memory; notes when the first one after a warm-up, and the end, was asked for.
+
+    Before the clock is read, `wait` lets a device come to the end of its work.
+    """
+
+    def __init__(self, data: list[Any], warm_up: int, wait: Callable[[], object] = nothing) -> None:
         self._data = data
         self._warm_up = warm_up
+        self._wait = wait
         self.seconds = 0.0
 
     def __len__(self) -> int:
@@ -56,14 +64,22 @@ class Timed:
     def __iter__(self) -> Iterator[Any]:
         for index, batch in enumerate(self._data):
             if index == self._warm_up:
+                self._wait()
                 started = perf_counter()
             yield batch
+        self._wait()
         self.seconds = perf_counter() - started
 
 
-def time_of(loop: Callable[[Any], object], data: list[Any]) -> float:
-    """Seconds for the steps after the first tenth."""
-    timed = Timed(data, len(data) // 10)
+def time_of(
+    loop: Callable[[Any], object],
+    data: list[Any],
+    *,
+    warm_up: float = 0.1,
+    wait: Callable[[], object] = nothing,
+) -> float:
+    """Seconds for the steps after the warm-up, which is that share of all."""
+    timed = Timed(data, int(len(data) * warm_up), wait)
     loop(timed)
     return timed.seconds
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from benchmarks import graphs
 from benchmarks.task import batches
-from benchmarks.workloads import Workload, task_of
 from tests.recorded_graphs import RecordedGraphs
 from trackside.step import capturing
 
-CASE = graphs.Case(Workload("MLP", task_of(graphs.mlp, fused=True), batches, 10), "fp32", 1)
+CASE = replace(graphs.CASES[0], load=replace(graphs.CASES[0].load, steps=10))
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,8 @@ that is there already, and to writing (with a flush) or reading the same bytes a
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, thread_time
@@ -22,15 +21,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.report import Figure, main
+from benchmarks.report import Figure, at_most, main, median
 from trackside.checkpoint import CheckpointWriter, Retention, Saving, newest_valid
 from trackside.data.source import DataSource
 
-Clock = Callable[[], float]
+Reading = Sequence[float]
+"""Seconds by one clock or several."""
 
 ROUNDS = 7
 TURNS = 3
-STEPS = 400
 LAST = Retention(keep_last=1)
 
 
@@ -69,15 +68,23 @@ def against(
     budget: float | None = None,
 ) -> Figure:
     """The ratio of the one to the other, and its spread."""
+    found = in_turns(lambda: [mine()], lambda: [plain()])
+    return median(name, found[0], budget=budget)
+
+
+def in_turns(mine: Callable[[], Reading], plain: Callable[[], Reading]) -> list[list[float]]:
+    """By clock: the ratio of the one to the other in each round."""
     mine(), plain()  # what is done once is done
     ratios = []
-    for _ in range(ROUNDS):
+    for _ in range(at_most(ROUNDS)):
         # The least of a few turns: what another process takes away is not what this is about.
-        turns = [(plain(), mine(), plain()) for _ in range(TURNS)]
-        own = min(turn[1] for turn in turns)
-        ratios.append(own / min(min(turn[0], turn[2]) for turn in turns))
-    spread = (min(ratios), max(ratios))
-    return Figure(name, statistics.median(ratios), "ratio", budget, spread)
+        others, owns = [plain()], []
+        for _ in range(TURNS):
+            owns.append(mine())
+            others.append(plain())
+        least = (map(min, zip(*turns, strict=True)) for turns in (owns, others))
+        ratios.append([own / other for own, other in zip(*least, strict=True)])
+    return [list(found) for found in zip(*ratios, strict=True)]
 
 
 class Files:
@@ -102,63 +109,40 @@ class Files:
         return perf_counter() - started
 
 
+def now() -> Reading:
+    """The clock on the wall, and the processor time of this thread."""
+    return perf_counter(), thread_time()
+
+
+def since(started: Reading) -> Reading:
+    """Seconds since then, by both."""
+    return [b - a for a, b in zip(started, now(), strict=True)]
+
+
 def blocking(folder: Path, state: dict[str, Any]) -> list[Figure]:
     """How long an asynchronous save keeps the loop."""
     writer = CheckpointWriter(folder, "blocking", retention=LAST)
     tensors = tensors_of(state)
     buffers = [torch.empty_like(tensor) for tensor in tensors]
 
-    def copy(clock: Clock = perf_counter) -> float:
-        started = clock()
+    def copy() -> Reading:
+        started = now()
         for buffer, tensor in zip(buffers, tensors, strict=True):
             buffer.copy_(tensor)
-        return clock() - started
+        return since(started)
 
-    def save(clock: Clock = perf_counter) -> float:
-        started = clock()
+    def save() -> Reading:
+        started = now()
         writer.save(state, Saving(step=1))
-        seconds = clock() - started
+        took = since(started)
         writer.close()
-        return seconds
+        return took
 
-    small, optimizer = build(64, 2)
-    inputs = torch.randn(32, 64)
-
-    def steps(saving: bool) -> float:
-        """Seconds for some steps of a small model, with a save in the first of them."""
-        started = perf_counter()
-        for step in range(STEPS):
-            if saving and step == 0:
-                writer.save(state, Saving(step=1))
-            small(inputs).sum().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        seconds = perf_counter() - started
-        writer.close()
-        return seconds
-
-    steps(False), steps(True), copy()
-    delays = []
-    for _ in range(ROUNDS):
-        undisturbed = steps(False)
-        disturbed = steps(True)
-        undisturbed = (undisturbed + steps(False)) / 2
-        delays.append((disturbed - undisturbed) / copy())
-    middle = statistics.median(delays)
+    wall, thread = in_turns(save, copy)
     return [
-        against("loop blocked by an asynchronous save, over one copy", save, copy, budget=1.3),
+        median("loop blocked by an asynchronous save, over one copy", wall, budget=1.3),
         # The call waits for nothing but the processor: on a busy machine this is the truer figure.
-        against(
-            "the same in processor time of the loop's thread",
-            lambda: save(thread_time),
-            lambda: copy(thread_time),
-        ),
-        Figure(
-            "loop delayed by it in all (one core beside the loop's own writes), over one copy",
-            middle,
-            "ratio",
-            spread=(min(delays), max(delays)),
-        ),
+        median("the same in processor time of the loop's thread", thread),
     ]
 
 
@@ -194,9 +178,7 @@ def small_saves(folder: Path) -> list[Figure]:
         with timed(all_seconds):
             writer.save(state, Saving(step=step))
     milliseconds = [1000 * seconds for seconds in all_seconds[5:]]
-    spread = (min(milliseconds), max(milliseconds))
-    middle = statistics.median(milliseconds)
-    return [Figure("save of 0.1 MB with digest and flush", middle, "ms", spread=spread)]
+    return [median("save of 0.1 MB with digest and flush", milliseconds, "ms")]
 
 
 class Million(Dataset[int]):

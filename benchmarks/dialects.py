@@ -12,7 +12,6 @@ Python bytecodes per step beyond the trainer without it are counted, free of noi
 from __future__ import annotations
 
 import re
-import statistics
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,7 +23,7 @@ import torch
 
 from benchmarks.by_trainer import Listening, fit
 from benchmarks.counting import per_step
-from benchmarks.report import Figure, main
+from benchmarks.report import Figure, at_most, main, median
 from benchmarks.task import batches, build
 from trackside import Settings, Trainer
 from trackside.dialects import (
@@ -147,8 +146,8 @@ def costs(rounds: int, data: list[Any]) -> dict[str, list[tuple[Cost, Cost]]]:
     found: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in (OURS, *VARIANTS)}
     for make in (Listening, *VARIANTS.values()):
         cost_of(make(), data)  # nothing is measured while something is imported
+    before = cost_of(Listening(), data)
     for _ in range(rounds):
-        before = cost_of(Listening(), data)
         for name, make in VARIANTS.items():
             own = cost_of(make(), data)
             after = cost_of(Listening(), data)
@@ -168,22 +167,24 @@ def measure() -> list[Figure]:
     dispatch.perf_counter = thread_time  # type: ignore[attr-defined]
     figures = []
     bare = per_step(fit)
-    for name, rounds in costs(ROUNDS, batches(STEPS)).items():
+    for name, rounds in costs(at_most(ROUNDS), batches(STEPS)).items():
         make = VARIANTS.get(name, Listening)
         beyond = per_step(partial(fit, callbacks=[make()])).beyond(bare)
         figures += [
-            figure(name, "microseconds", [own.callback for own, _ in rounds]),
-            figure(name, "of a native callback", [own.callback / o.callback for own, o in rounds]),
-            figure(name, "of a step with one", [own.step / o.step for own, o in rounds]),
+            median(f"{name}: microseconds", [own.callback for own, _ in rounds], "microseconds"),
+            median(
+                f"{name}: of a native callback",
+                [own.callback / o.callback for own, o in rounds],
+                "of a native callback",
+            ),
+            median(
+                f"{name}: of a step with one",
+                [own.step / o.step for own, o in rounds],
+                "of a step with one",
+            ),
             Figure(f"{name}: bytecodes", beyond.bytecodes, "bytecodes"),
         ]
     return figures
-
-
-def figure(name: str, unit: str, values: list[float]) -> Figure:
-    """The median of some values, with the least and the most."""
-    spread = (min(values), max(values))
-    return Figure(f"{name}: {unit}", statistics.median(values), unit, spread=spread)
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "coming-from" / "README.md"

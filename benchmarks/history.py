@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import Figure, main
+from benchmarks.report import Figure, at_most, main, median
 from trackside.checkpoint import CheckpointWriter, Retention, Saving
 from trackside.history import History, Record
 
@@ -73,14 +73,14 @@ def blocked(name: str, records: int, values: Values) -> Figure:
         few = Saved(Path(folder, "few"), 10, values)
         many = Saved(Path(folder, "many"), records, values)
         ratios = []
-        for _ in range(ROUNDS):
+        for _ in range(at_most(ROUNDS)):
             # Medians: in some turns another process has taken the caches away.
             turns = [_turn(few, many) for _ in range(TURNS)]
             short, long = (statistics.median(times) for times in zip(*turns, strict=True))
             ratios.append(long / short)
         few.writer.end()
         many.writer.end()
-    return Figure(name, statistics.median(ratios), "ratio", 1.5, (min(ratios), max(ratios)))
+    return median(name, ratios, budget=1.5)
 
 
 def _turn(few: Saved, many: Saved) -> tuple[float, float]:

@@ -43,6 +43,13 @@ class Figure:
         return "ok" if self.value <= self.budget else "OVER"
 
 
+def median(
+    name: str, values: list[float], unit: str = "ratio", budget: float | None = None
+) -> Figure:
+    """The figure of several repeats: their median, with the smallest and the largest."""
+    return Figure(name, statistics.median(values), unit, budget, (min(values), max(values)))
+
+
 def machine() -> str:
     """The machine in a few words."""
     model = next(
@@ -84,46 +91,47 @@ def quiet(act: Callable[..., T]) -> Callable[..., T]:
     return silent
 
 
+def at_most(rounds: int) -> int:
+    """The rounds of a benchmark, or fewer where `--rounds` says so."""
+    return rounds if MOST_ROUNDS is None else min(rounds, MOST_ROUNDS)
+
+
 def ratios(
     variants: Mapping[str, Callable[[], float]],
     plain: Callable[[], float],
     *,
     rounds: int,
     budgets: Mapping[str, float] | None = None,
+    warm_up: bool = True,
 ) -> list[Figure]:
     """Times of each variant over the time of the plain thing, measured in turns.
 
-    In each round the plain thing is done before and after each variant, and their mean counts, so
-    that a machine that slows down or speeds up hits both alike.
+    The plain thing is done between any two variants, also of two rounds, and the mean of the one
+    before and the one after a variant counts, so that a machine that slows down or speeds up hits
+    both alike.
 
     Args:
         variants: By the name of their figure: each returns the seconds that it took.
         plain: Returns the seconds that the plain thing took.
         rounds: How often; the figures are medians over the rounds.
         budgets: Of some of the figures, by name.
+        warm_up: Whether each is done once before the rounds. False where a turn leaves nothing for
+            the next: in processes of their own.
     """
-    if MOST_ROUNDS is not None:
-        rounds = min(rounds, MOST_ROUNDS)
     found: dict[str, list[float]] = {name: [] for name in variants}
-    plain()
-    for variant in variants.values():
-        variant()
-    for _ in range(rounds):
-        before = plain()
+    if warm_up:
+        plain()
+        for variant in variants.values():
+            variant()
+    before = plain()
+    for _ in range(at_most(rounds)):
         for name, variant in variants.items():
             own = variant()
             after = plain()
             found[name].append(2 * own / (before + after))
             before = after
     return [
-        Figure(
-            name,
-            statistics.median(values),
-            "ratio",
-            (budgets or {}).get(name),
-            spread=(min(values), max(values)),
-        )
-        for name, values in found.items()
+        median(name, values, budget=(budgets or {}).get(name)) for name, values in found.items()
     ]
 
 

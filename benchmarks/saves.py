@@ -10,7 +10,6 @@ a run is compared with its third: how long each keeps the loop.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import torch
 from torch import nn
 
 from benchmarks.checkpoint import LAST, build, state_of, tensors_of
-from benchmarks.report import Figure, main
+from benchmarks.report import Figure, at_most, main, median
 from trackside.checkpoint import CheckpointWriter, Saving
 
 ROUNDS = 9
@@ -96,8 +95,8 @@ def delays(state: State) -> list[Figure]:
         writers = {"thread": thread, "process": process}
         for writer in writers.values():
             run(steps, state, writer)
-        for _ in range(ROUNDS):
-            before = run(steps, state)
+        before = run(steps, state)
+        for _ in range(at_most(ROUNDS)):
             for who, writer in writers.items():
                 own = run(steps, state, writer)
                 writer.close()
@@ -107,7 +106,7 @@ def delays(state: State) -> list[Figure]:
                 before = after
     name = "run lengthened by each save that a {} writes, over one copy"
     return [
-        figure(name.format(kind), found[kind], BUDGET if kind == "process" else None)
+        median(name.format(kind), found[kind], budget=BUDGET if kind == "process" else None)
         for kind in WRITERS
     ]
 
@@ -117,7 +116,7 @@ def first_saves(state: State) -> list[Figure]:
     steps, copy = SmallSteps(), copying(state)
     numbers = (1, 3)
     found: dict[tuple[str, int], list[float]] = {(k, n): [] for k in WRITERS for n in numbers}
-    for _ in range(ROUNDS):
+    for _ in range(at_most(ROUNDS)):
         for kind in WRITERS:
             with writing(kind, state) as writer:
                 steps.take(STEPS)
@@ -129,15 +128,9 @@ def first_saves(state: State) -> list[Figure]:
                     if number != 2:
                         found[kind, number].append(seconds / min(copy() for _ in range(3)))
     return [
-        figure(f"loop kept by save number {number} of a run, by a {who}, over one copy", values)
+        median(f"loop kept by save number {number} of a run, by a {who}, over one copy", values)
         for (who, number), values in found.items()
     ]
-
-
-def figure(name: str, values: list[float], budget: float | None = None) -> Figure:
-    """The median, with its spread."""
-    spread = (min(values), max(values))
-    return Figure(name, statistics.median(values), "ratio", budget, spread)
 
 
 def measure() -> list[Figure]:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.report import Figure, main, ratios
+from benchmarks.report import Figure, at_most, main, median, ratios
 
 ROUNDS = 3
 
@@ -102,6 +102,7 @@ def measure() -> list[Figure]:
         {"telling what is wrong with a file, over import torch": lambda: refusal(WRONG)},
         lambda: program(IMPORT_TORCH),
         rounds=ROUNDS,
+        warm_up=False,
     )
     name = "a process that trains one step, over one by hand"
     figures += ratios(
@@ -111,14 +112,14 @@ def measure() -> list[Figure]:
         },
         lambda: program(RAW.format(**first)),
         rounds=2,
+        warm_up=False,
     )
-    helps = sorted(seconds("-m", "trackside", "--help") for _ in range(ROUNDS))
-    empty = sorted(program("") for _ in range(ROUNDS))
-    tabs = sorted(refusal(UNREADABLE) for _ in range(ROUNDS))
+    turns = range(at_most(ROUNDS))
+    tabs = [refusal(UNREADABLE) for _ in turns]
     figures += [
-        Figure("telling that a file isn't YAML", tabs[ROUNDS // 2], "s", 2.0, (tabs[0], tabs[-1])),
-        Figure("trackside --help", helps[ROUNDS // 2], "s", 0.3, (helps[0], helps[-1])),
-        Figure("an empty Python process", empty[ROUNDS // 2], "s", None, (empty[0], empty[-1])),
+        median("telling that a file isn't YAML", tabs, "s", 2.0),
+        median("trackside --help", [seconds("-m", "trackside", "--help") for _ in turns], "s", 0.3),
+        median("an empty Python process", [program("") for _ in turns], "s"),
     ]
     memory = "peak memory of 300 steps"
     raw = peak_mb(RAW.format(**long))

@@ -30,6 +30,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks import report
 from benchmarks.report import Figure, main, ratios
 from trackside import Settings, Trainer
 from trackside.distributed import DDP, join, launch, leave
@@ -47,7 +48,7 @@ class Workload(NamedTuple):
 
 
 WORKLOADS = {
-    "MLP 64-128-10": Workload((64, 128, 10), steps=520, rounds=17),
+    "MLP 64-128-10": Workload((64, 128, 10), steps=400, rounds=15),
     "MLP 64-1024-1024-10": Workload((64, 1024, 1024, 10), steps=120, rounds=7),
 }
 
@@ -132,6 +133,24 @@ def seconds(loop: Callable[[Sequence[int], Timed], None], workload: Workload) ->
     return data.seconds / (workload.steps - WARM_UP)
 
 
+def of_workload(name: str, workload: Workload) -> list[Figure]:
+    """The ratio, and the least time of a step by hand."""
+    what = f"step on 2 ranks, {name}, over a hand-written DDP loop"
+    plain: list[float] = []
+
+    def hand() -> float:
+        plain.append(seconds(by_hand, workload))
+        return plain[-1]
+
+    figures = ratios(
+        {what: partial(seconds, by_trainer, workload)},
+        hand,
+        rounds=workload.rounds,
+        budgets={what: BUDGET},
+    )
+    return [*figures, Figure(f"step on 2 ranks, {name}, by hand", min(plain) * 1e3, "ms")]
+
+
 def stay_on_a_core(rank: int) -> None:
     """Keep this process, and its threads to come, on one of the cores it may use."""
     if hasattr(os, "sched_setaffinity"):
@@ -144,17 +163,7 @@ def work(result: Path) -> None:
     torch.set_num_threads(1)
     stay_on_a_core(int(os.environ["RANK"]))
     world = join("cpu")
-    figures: list[Figure] = []
-    for name, workload in WORKLOADS.items():
-        what = f"step on 2 ranks, {name}, over a hand-written DDP loop"
-        figures += ratios(
-            {what: partial(seconds, by_trainer, workload)},
-            partial(seconds, by_hand, workload),
-            rounds=workload.rounds,
-            budgets={what: BUDGET},
-        )
-        plain = min(seconds(by_hand, workload) for _ in range(3))
-        figures.append(Figure(f"step on 2 ranks, {name}, by hand", plain * 1e3, "ms"))
+    figures = [figure for name, load in WORKLOADS.items() for figure in of_workload(name, load)]
     if world.is_global_zero:
         result.write_text(json.dumps([asdict(figure) for figure in figures]))
     leave()
@@ -164,7 +173,9 @@ def measure() -> list[Figure]:
     """All figures of a step on two ranks."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "figures.json"
-        code = launch([sys.executable, "-m", "benchmarks.two_ranks", "--work", str(result)], 2)
+        rounds = [] if report.MOST_ROUNDS is None else [str(report.MOST_ROUNDS)]
+        command = [sys.executable, "-m", "benchmarks.two_ranks", "--work", str(result), *rounds]
+        code = launch(command, 2)
         if code:
             raise SystemExit(code)
         return [Figure(**fields) for fields in json.loads(result.read_text())]
@@ -172,6 +183,7 @@ def measure() -> list[Figure]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
+        report.MOST_ROUNDS = int(sys.argv[3]) if sys.argv[3:] else None
         work(Path(sys.argv[2]))
     else:
         main("two_ranks", measure)

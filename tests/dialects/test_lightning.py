@@ -635,14 +635,27 @@ def test_a_built_in_that_works_inside_their_loop_is_refused_with_ours(
     assert NATIVE[name] in str(refused.value)
 
 
-def test_their_checkpoints_are_refused_with_ours_and_the_same_options() -> None:
+@pytest.mark.parametrize(
+    ("theirs_watch", "ours_watch"),
+    [
+        ("val_acc", "val/acc"),
+        ("val/acc", "val/acc"),
+        ("f1_macro", "val/f1_macro"),
+        ("loss", "val/loss"),
+        ("train_loss", "train/loss"),
+    ],
+)
+def test_their_checkpoints_are_refused_with_ours_and_the_same_options(
+    theirs_watch: str, ours_watch: str
+) -> None:
     base = type("Callback", (), {"__module__": "lightning.pytorch.callbacks.callback"})
     module = "lightning.pytorch.callbacks.model_checkpoint"
-    options = {"monitor": "val_acc", "mode": "max", "save_top_k": 3}
+    options = {"monitor": theirs_watch, "mode": "max", "save_top_k": 3}
     theirs = type("ModelCheckpoint", (base,), {"__module__": module, **options})
     with pytest.raises(RegistrationError) as refused:
         trainer_of([theirs()])
-    assert "`Checkpoint(keep_best=3, monitor='val/acc', mode='max')`" in str(refused.value)
+    written = f"`Checkpoint(keep_best=3, monitor='{ours_watch}', mode='max')`"
+    assert written in str(refused.value)
 
 
 @pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])

@@ -592,6 +592,27 @@ def test_hooks_and_callbacks_of_the_trainer_s_class_come_beside_those_of_the_mod
     ]
 
 
+def test_an_error_in_the_hook_of_the_data_takes_nothing_from_the_hook_of_the_trainer() -> None:
+    heard: list[str] = []
+
+    class Broken(Data):  # type: ignore[misc, valid-type]
+        def on_exception(self, error: BaseException) -> None:
+            raise RuntimeError("the data's own")
+
+    class Own(Trainer):
+        def on_exception(self, run: Any, error: BaseException) -> None:
+            heard.append(str(error))
+
+    def failing(self: Any, batch: Any, index: int) -> Any:
+        raise ValueError("theirs")
+
+    settings = Settings(device="cpu", directory="run")
+    trainer = Own(variant(training_step=failing)(), settings=settings, defaults=False)
+    with pytest.raises(ValueError, match="theirs"):
+        trainer.fit(Broken(), epochs=1)
+    assert heard == ["theirs"]
+
+
 @pytest.mark.parametrize("name", ["training_step", "predict_step", "configure_optimizers"])
 def test_a_step_of_the_trainer_s_class_that_nobody_would_call_is_refused(name: str) -> None:
     own = type("Own", (Trainer,), {name: lambda self, *given: None})

@@ -174,3 +174,14 @@ def test_a_class_of_another_package_brings_none(
     adopt(type("Early", (), {"__module__": module})())
 
     assert imported == []
+
+
+def test_a_dialect_says_which_models_bring_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, other = (type(name, (), {"__module__": "lightning.x"}) for name in ("Odd", "Other"))
+    monkeypatch.setattr(adoption, "import_module", lambda name: None)
+    monkeypatch.setattr(adoption, "with_steps", [lambda kind: kind is known])
+
+    assert adoption.brings_steps(known)
+    assert not adoption.brings_steps(other)
+    assert not adoption.brings_steps(known())
+    assert adoption.trainer_class(dict, other()) is dict

@@ -207,7 +207,7 @@ def test_an_optimizer_with_an_unused_fused_form_is_a_hint() -> None:
     run.optimizers = {"optimizer": torch.optim.AdamW(nn.Linear(1, 1).parameters())}
     (finding,) = found(run)
     assert finding.severity == "hint"
-    assert "fused: true" in finding.remedy
+    assert "give it `fused: true`, in code `fused=True`" in finding.remedy
 
 
 def test_an_optimizer_for_many_small_parameters_is_a_hint() -> None:
@@ -221,7 +221,7 @@ def test_an_optimizer_for_many_small_parameters_is_a_hint() -> None:
     }
     (finding,) = found(run)
     assert (finding.severity, finding.about) == ("hint", "small")
-    assert "foreach: true" in finding.remedy
+    assert "give it `foreach: true`, in code `foreach=True`" in finding.remedy
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,23 @@ def test_several_modules_at_once_are_refused_with_the_way(given: Any) -> None:
     assert len(str(refused.value).splitlines()) <= 4
 
 
+Accelerator = type("Accelerator", (), {"__module__": "lightning.pytorch.accelerators"})
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        (Classifier(), r"`Trainer\(MyModule\(\), \.\.\.\)`"),
+        (Accelerator(), r"`Settings\(device='cuda'\)`"),
+        (None, "'auto', 'cpu'"),
+    ],
+)
+def test_what_is_no_device_is_refused_when_it_is_given(given: Any, way: str) -> None:
+    with pytest.raises(ConfigurationError, match=way) as refused:
+        Settings(given)
+    assert len(str(refused.value).splitlines()) <= 4
+
+
 @pytest.mark.parametrize("given", [Strategy(), "fdsp"])
 def test_a_strategy_that_is_not_ours_is_refused_where_there_is_one_process_too(given: Any) -> None:
     settings = Settings(strategy=given)

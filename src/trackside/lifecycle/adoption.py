@@ -33,8 +33,11 @@ trainers: list[TrainerMaker] = []
 """Each takes a class of trainers and a model, and returns a subclass with the model's own steps, or
 None if the model has none."""
 
+with_steps: list[Callable[[type], bool]] = []
+"""Each says of a class whether it is that of models with their own steps and optimizers."""
+
 WITH_STEPS = ("lightning", "pytorch_lightning")
-"""Packages whose models have steps of their own."""
+"""Packages that have such models: a dialect is imported for these alone."""
 
 DIALECTS: dict[str, str] = {
     "adaptiveneuralnetwork": "adaptive_neural_network",
@@ -143,19 +146,20 @@ def trainer_class(kind: type, model: object) -> type:
         model: The model as it was given.
     """
     model_class = model if isinstance(model, type) else type(model)
-    if not any(cls.__module__.partition(".")[0] in WITH_STEPS for cls in model_class.__mro__):
+    if not brings_steps(model_class):
         return kind
-    _import_dialects_of(model_class)
     found = (made for maker in trainers if (made := maker(kind, model)) is not None)
     return next(found, kind)
 
 
 def brings_steps(kind: object) -> bool:
     """Whether a class is that of models which bring their steps and their optimizers."""
-    return isinstance(kind, type) and any(
-        cls.__name__ == "LightningModule" and cls.__module__.partition(".")[0] in WITH_STEPS
-        for cls in kind.__mro__
-    )
+    if not isinstance(kind, type):
+        return False
+    if not any(cls.__module__.partition(".")[0] in WITH_STEPS for cls in kind.__mro__):
+        return False
+    _import_dialects_of(kind)
+    return any(known(kind) for known in with_steps)
 
 
 def _import_dialects_of(kind: type) -> None:

@@ -332,7 +332,7 @@ def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:
                 "hint",
                 name,
                 f"{type(optimizer).__name__} has a fused form, which takes less time per step",
-                "add `fused: true` (the last bits of its results differ)",
+                "give it `fused: true`, in code `fused=True` (the last bits of its results differ)",
             )
         return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -345,7 +345,8 @@ def _optimizer_forms(name: str, optimizer: Any) -> Iterator[Diagnostic]:
             name,
             f"{type(optimizer).__name__} has a form for all parameters at once, which takes less "
             "time per step where they are small",
-            "add `foreach: true` (the last bits of its results may differ)",
+            "give it `foreach: true`, in code `foreach=True` (the last bits of its results may "
+            "differ)",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from trackside.distributed.parallel import Parallel
-from trackside.errors import ConfigurationError, did_you_mean
+from trackside.errors import ConfigurationError, did_you_mean, shortened
 from trackside.history import History
 from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.loop.ways import StepWay
@@ -21,6 +21,7 @@ from trackside.remote.address import address_in
 from trackside.run import Rollback
 from trackside.schedule import Every, Schedule
 from trackside.vocabulary.idioms import refuses_idioms
+from trackside.vocabulary.objects import place_of
 from trackside.vocabulary.renamed import refuses_old_names
 
 
@@ -85,6 +86,14 @@ class Settings:
     ends the run at once."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.device, (str, int, torch.device)):
+            raise ConfigurationError(
+                f"device={shortened(self.device)} can't be a device",
+                expected="'auto', 'cpu', 'cuda', 'cuda:1', 'mps', ..., or a torch.device",
+                received=type(self.device).__name__,
+                remedy=place_of(self.device),
+                option="device",
+            )
         signal_numbers(self.stop_signals)
         if self.step not in get_args(StepWay):
             raise ConfigurationError(

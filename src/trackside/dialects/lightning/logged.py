@@ -36,6 +36,16 @@ def full_name(name: str, place: str) -> str:
     return f"{place}/{name.removeprefix(f'{place}_')}"
 
 
+def watched_name(name: str, place: str = "val") -> str:
+    """The name under which a value is recorded that somebody watches: of the training, or `place`.
+
+    Args:
+        name: As the module logs it.
+        place: The evaluation that it is of, unless its name says that it is the training's.
+    """
+    return full_name(name, "train" if name.startswith(("train_", "train/")) else place)
+
+
 class ModuleLog:
     """Stands for the method `log` of the module while a run goes on.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trackside.dialects.lightning.logged import watched_name
 from trackside.errors import RegistrationError
 
 NATIVE: dict[str, str] = {
@@ -30,9 +31,8 @@ def _ours(name: str, callback: Any) -> str:
     monitor = getattr(callback, "monitor", None)
     if name != "ModelCheckpoint" or not isinstance(monitor, str):
         return NATIVE[name]
-    place, _, value = monitor.replace("/", "_", 1).partition("_")
     best = callback.save_top_k if callback.save_top_k > 0 else 1
-    kept = f"keep_best={best}, monitor={(f'{place}/{value}' if value else monitor)!r}"
+    kept = f"keep_best={best}, monitor={watched_name(monitor)!r}"
     return (
         f"`Checkpoint({kept}, mode={callback.mode!r})`; afterwards `trackside.load(folder, 'best')`"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trackside.dialects.lightning.loaders import Later, OneAfterAnother, gives, is_datamodule
-from trackside.dialects.lightning.logged import ModuleLog, full_name
+from trackside.dialects.lightning.logged import ModuleLog, watched_name
 from trackside.dialects.lightning.module_hooks import ModuleAdapter
 from trackside.dialects.lightning.optimizing import as_schedulings, configured
 from trackside.dialects.lightning.states import stage_of_data
@@ -167,9 +167,11 @@ class ModuleSteps:
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Tell the module's data of an error, where it wants to know."""
-        if self._datamodule is not None and hasattr(self._datamodule, "on_exception"):
-            self._datamodule.on_exception(error)
-        super().on_exception(run, error)  # type: ignore[misc]
+        try:
+            if self._datamodule is not None and hasattr(self._datamodule, "on_exception"):
+                self._datamodule.on_exception(error)
+        finally:
+            super().on_exception(run, error)  # type: ignore[misc]
 
     # --- optimizers ----------------------------------------------------------------------------
 
@@ -195,7 +197,7 @@ class ModuleSteps:
                 option="optimizer",
             )
         place = next((name for name in self._sets if name != "train"), "train")
-        self.scheduler = as_schedulings(made, lambda name: _watched(name, place)) or None
+        self.scheduler = as_schedulings(made, lambda name: watched_name(name, place)) or None
         return made.named
 
     def _by_hand(self, run: Run, optimizers: Iterable[Optimizer]) -> None:
@@ -323,7 +325,7 @@ def _refuse_steps_of(kind: type, model: object, taken: set[str]) -> None:
     """Refuse steps that a trainer's class has as well: those of the model are called."""
     for cls in kind.__mro__:
         ours = cls.__module__.partition(".")[0] in ("trackside", "builtins", "typing")
-        for name in () if ours else taken & vars(cls).keys():
+        for name in () if ours else sorted(taken & vars(cls).keys()):
             raise ConfigurationError(
                 f"`{cls.__name__}.{name}` would never be called: the LightningModule "
                 f"`{type(model).__name__}` has its own steps",
@@ -371,11 +373,5 @@ def _nothing(run: Run) -> Tensor:
     return first.new_zeros(())
 
 
-def _watched(name: str, place: str) -> str:
-    """The recorded name of a value that a scheduler watches."""
-    if name.startswith(("train_", "train/")):
-        return full_name(name, "train")
-    return full_name(name, place)
-
-
+adoption.with_steps.append(_is_module)
 adoption.trainers.append(trainer_class)

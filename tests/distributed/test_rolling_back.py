@@ -47,3 +47,9 @@ def test_a_value_that_is_bad_on_one_rank_stops_all_before_the_update(ended: Torc
 
 def test_a_run_resumed_from_an_earlier_checkpoint_goes_back_there(ended: TorchRun) -> None:
     assert ended.claimed("taken back") == [[True, [2]]] * 2
+
+
+def test_each_rank_reads_the_best_weights_while_the_first_still_writes_them(
+    ended: TorchRun,
+) -> None:
+    assert ended.claimed("read the best") == [True] * 2

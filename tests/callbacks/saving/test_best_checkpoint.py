@@ -124,7 +124,9 @@ def test_training_goes_on_while_the_weights_as_they_were_are_written(
     best.on_close(run, Outcome(Status.COMPLETED, "", step=1))
 
 
-@pytest.mark.parametrize("waits_in", ["on_log", "on_checkpoint_save", "on_fit_end"])
+@pytest.mark.parametrize(
+    "waits_in", ["on_log", "on_checkpoint_save", "on_fit_end", "best_weights", "on_close"]
+)
 def test_weights_that_cannot_be_written_are_not_kept_and_the_error_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits_in: str
 ) -> None:
@@ -140,6 +142,8 @@ def test_weights_that_cannot_be_written_are_not_kept_and_the_error_is_raised(
         "on_log": (Record({"val/loss": 1.0}, 3, 0, 0, 0.0),),
         "on_checkpoint_save": ({},),
         "on_fit_end": (),
+        "best_weights": (),
+        "on_close": (Outcome(Status.FAILED, "", step=2),),
     }
     with pytest.raises(OSError, match="No space left"):
         getattr(best, waits_in)(run, *then[waits_in])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from trackside import Callback, Settings, Trainer
-from trackside.callbacks import Checkpoint, TerminateOnNonFinite
+from trackside.callbacks import BestCheckpoint, Checkpoint, TerminateOnNonFinite
+from trackside.callbacks.saving import best_checkpoint
 from trackside.run import Run
 from trackside.schedule import Every
 
@@ -58,6 +60,31 @@ class GoesBack(Callback):
 
     def on_fit_end(self, run: Run) -> None:
         claim("taken back", (run.taken_back, [one.to_step for one in run.rollbacks]))
+
+
+class Reads(Callback):
+    """Each rank reads the best weights right after they were measured."""
+
+    runs_after = ("best_checkpoint",)
+
+    def __init__(self, best: BestCheckpoint) -> None:
+        self.best = best
+
+    def on_log(self, run: Run, record: Any) -> None:
+        if run.world.is_global_zero:
+            may_write.set()
+        claim("read the best", self.best.best_weights(run) is not None)
+
+
+may_write = threading.Event()
+writing = best_checkpoint.write_weights
+
+
+def late(*arguments: Any) -> None:
+    """Write weights once they are asked for."""
+    may_write.wait(60)
+    may_write.clear()
+    writing(*arguments)
 
 
 def trainer(directory: Path, *callbacks: Callback) -> Trainer:
@@ -113,3 +140,8 @@ if __name__ == "__main__":
     trainer(lasting, saves(keep_last=None)).fit(DataLoader(taken, SIZE), steps=6)
     back = trainer(lasting, GoesBack(3), Checkpoint("100 steps"))
     back.fit(DataLoader(taken, SIZE), steps=6, resume=2)
+
+    best_checkpoint.write_weights = late
+    best = BestCheckpoint("train/loss", keep=9)
+    reading = trainer(Path(sys.argv[1]) / "reading", best, Reads(best))
+    reading.fit(DataLoader(taken, SIZE), steps=2)

@@ -114,10 +114,13 @@ class BestCheckpoint(Callback):
         return self.kept[0]["value"] if self.kept else None
 
     def best_weights(self, run: Run, model: str = "model") -> dict[str, Tensor] | None:
-        """The best weights of a model in host memory, by plain name; None before there are any."""
+        """The best weights of a model in host memory, by plain name; None before there are any.
+
+        A collective, as long as training goes on: rank 0 may still be writing them.
+        """
+        self._settle(run)
         if not self.kept:
             return None
-        self._wait()
         return read_weights(self._root(run) / self.kept[0]["files"][model])
 
     def on_attach(self, run: Run) -> None:
@@ -186,9 +189,14 @@ class BestCheckpoint(Callback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         thread, self._thread = self._thread, None
+        former, self._former = self._former, None
         if thread is not None:
             thread.shutdown()
-            self._wait()
+            try:
+                self._wait()
+            except Exception:
+                self.kept = former or []
+                raise
 
     def state_dict(self) -> dict[str, Any]:
         return {"kept": [dict(entry) for entry in self.kept]}

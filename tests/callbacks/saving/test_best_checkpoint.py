@@ -15,12 +15,15 @@ from torch import nn
 
 from trackside.callbacks.saving import best_checkpoint
 from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
+from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.saving.weight_files import write_weights
 from trackside.distributed.world import World
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.history import Record
+from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.run import Run
+from trackside.schedule import Every
 from trackside.testing import tiny_regression
 from trackside.trainer.settings import Settings
 
@@ -191,6 +194,37 @@ def test_weights_of_steps_that_a_run_was_taken_back_from_count_no_longer_and_sta
     assert "step 3 count no longer" in caplog.text
     again._find(run)  # as after a rollback: the list on the disk says the same
     assert [entry["step"] for entry in again.kept] == [4, 2]
+
+
+def test_weights_of_steps_that_a_run_goes_back_from_count_no_longer(tmp_path: Path) -> None:
+    class GoesBack(Callback):
+        def on_step_end(self, run: Run) -> None:
+            if run.progress.steps_completed == 3 and not run.rollbacks:
+                run.roll_back("a test")
+
+    class Logs(Callback):
+        """Logs a value that is best right before the run goes back."""
+
+        def on_step_end(self, run: Run) -> None:
+            step = run.progress.steps_completed
+            run.log("checked/error", 0.0 if step == 2 and not run.rollbacks else 9.0 - step)
+
+    task, best = tiny_regression(), BestCheckpoint("checked/error", keep=9)
+    saves = Checkpoint(Every(steps=100, first=True), at_end=False)
+    trainer = task.trainer(
+        callbacks=[best, saves, GoesBack(), Logs()],
+        settings=Settings(directory=tmp_path, log_every="1 step"),
+    )
+    trainer.fit(task.train, steps=4)
+
+    assert [(one["step"], one["value"]) for one in best.kept] == [
+        (4, 5.0),
+        (3, 6.0),
+        (2, 7.0),
+        (1, 8.0),
+    ]
+    listed = json.loads((tmp_path / "best" / "best.json").read_text())["kept"]
+    assert listed == best.kept
 
 
 def test_a_list_that_is_none_is_told(tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ class BestCheckpoint(Callback):
     several models one per model, `step-0000001200-generator.safetensors`), and `best.json`, which
     lists them, the best first, with value, step and epoch. The weights are those that the metric
     was measured with: the averages, where an `EMA` evaluates with its own. What isn't finite, value
-    or weights, is never kept. Only files that this run wrote are deleted. Training waits for a copy
-    in host memory only; a thread writes it, before the next best, the next checkpoint and the end.
-    To go on with a run from its best step, use `Checkpoint(keep_best=...)`, which holds everything
-    else as well.
+    or weights, is never kept. Only files that this run wrote are deleted; those of steps that it
+    goes back from stay, and count no longer. Training waits for a copy in host memory only; a
+    thread writes it, before the next best, the next checkpoint and the end. To go on with a run
+    from its best step, use `Checkpoint(keep_best=...)`, which holds everything else as well.
 
     Args:
         monitor: Name of the metric, such as `val/loss`.
@@ -137,6 +137,7 @@ class BestCheckpoint(Callback):
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._settle(run)
         self._find(run)
+        self._leave_behind(run)
 
     def _find(self, run: Run) -> None:
         # What was kept after the checkpoint is this run's as well; what is gone can't be restored.
@@ -147,7 +148,7 @@ class BestCheckpoint(Callback):
         self.kept = kept
 
     def _leave_behind(self, run: Run) -> None:
-        """Strike out weights of steps that the run, taken back to before them, has not taken."""
+        """Strike out weights of steps that the run, taken back to before them, no longer has."""
         step = run.progress.steps_completed
         left = [entry for entry in self.kept if entry["step"] > step]
         for entry in left:

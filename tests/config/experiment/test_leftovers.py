@@ -11,7 +11,7 @@ from trackside.checkpoint.ledger import Ledger
 from trackside.checkpoint.temporary import TemporaryFolder
 from trackside.config.experiment.leftovers import leftovers, remove_leftovers
 from trackside.run_folder.claim import holder
-from trackside.run_folder.identity import identity
+from trackside.run_folder.identity import identify, identity
 from trackside.testing import tiny_regression
 
 
@@ -136,3 +136,24 @@ def test_a_run_that_goes_on_is_left_alone(run: Path, monkeypatch: pytest.MonkeyP
     assert holder(run) is None
     assert (found.found, found.removed) == ([], [])
     assert "process 7" in found.notes[0]
+
+
+def test_a_folder_that_cannot_be_claimed_is_left_alone(run: Path) -> None:
+    (half := run / ".tmp-0a1b2c3d-config.yaml").write_text("half")
+    (run / ".claim.json").symlink_to("elsewhere")  # a run would go on here without a claim
+    found = remove_leftovers(run)
+    assert half.exists()
+    assert found.removed == []
+    assert "can't be claimed" in found.notes[0]
+
+
+def test_the_newest_checkpoint_of_the_run_stays_though_its_ledger_lacks_it_and_others_are_newer(
+    run: Path,
+) -> None:
+    root, own = run / "checkpoints", id_of(run)
+    newest = max(root.glob("step-*"))
+    train(run, epochs=1)  # another run, whose saves have higher numbers
+    Ledger(root, own).remove(*(path.name for path in root.glob("step-*")))
+    identify(run, own)  # as by a resume that was killed before its first save
+    assert remove_leftovers(run, former=True).removed
+    assert list(root.glob("step-*")) == [newest]

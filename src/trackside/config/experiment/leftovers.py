@@ -71,12 +71,14 @@ def remove_leftovers(folder: Path, *, former: bool = False) -> Leftovers:
 
     Raises:
         UsageError: As `leftovers`; or a run has begun in the folder.
-        OSError: The folder can't be claimed.
     """
     made = leftovers(folder, former=former)
     if not made.found:
         return made
     taken = claim(folder)
+    if taken is None:
+        made.notes.append(f"{folder} is left alone: a run could begin there, it can't be claimed")
+        return made
     try:
         made = _look(folder, former)
         for one in made.found:
@@ -86,8 +88,7 @@ def remove_leftovers(folder: Path, *, former: bool = False) -> Leftovers:
             else:
                 made.notes.append(f"{one.path} was not removed: {problem}")
     finally:
-        if taken is not None:
-            taken.release()
+        taken.release()
     return made
 
 
@@ -131,7 +132,8 @@ def _former(root: Path, folder: Path, notes: list[str]) -> Iterator[Leftover]:
     if listed is None:
         notes.append(f"{root}: the ledger of the run can't be read, so none is missing in it")
     all_of_them = candidates(root)
-    if not any(_counts(one, run.run_id) for one in all_of_them):
+    newest = next((one for one in all_of_them if _counts(one, run.run_id)), None)
+    if newest is None:
         notes.append(f"{root}: the run has no checkpoint of its own that is whole")
         return
     for one in all_of_them:
@@ -143,9 +145,7 @@ def _former(root: Path, folder: Path, notes: list[str]) -> Iterator[Leftover]:
             yield Leftover(one.path, _size(one.path), f"of another run, {one.manifest.run_id}")
         elif one.left_behind:
             yield Leftover(one.path, _size(one.path), "left behind by a resume from an earlier one")
-        elif (
-            listed is not None and one.path.name not in listed and not _is_newest(one, all_of_them)
-        ):
+        elif listed is not None and one.path.name not in listed and one is not newest:
             yield Leftover(one.path, _size(one.path), "not in the ledger of the run")
     for path in _entries(root):
         match = _OF_A_RUN.fullmatch(path.name)
@@ -155,10 +155,6 @@ def _former(root: Path, folder: Path, notes: list[str]) -> Iterator[Leftover]:
 
 def _counts(one: Candidate, run_id: str) -> bool:
     return one.manifest is not None and one.manifest.run_id == run_id and not one.left_behind
-
-
-def _is_newest(one: Candidate, all_of_them: list[Candidate]) -> bool:
-    return one is next(c for c in all_of_them if c.manifest is not None and not c.left_behind)
 
 
 def _entries(folder: Path) -> list[Path]:

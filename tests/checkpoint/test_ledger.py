@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.checkpoint.states import small_state
 from trackside.checkpoint import CheckpointWriter, Saving
-from trackside.checkpoint.ledger import Entry, Ledger, returns_of
+from trackside.checkpoint.ledger import Entry, Ledger, names_listed, returns_of
 from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import read_manifest
 from trackside.checkpoint.sealed import seal, unseal
@@ -73,6 +73,13 @@ def test_a_damaged_ledger_is_put_aside_with_a_note_and_nothing_is_listed(tmp_pat
 def test_the_ledger_of_another_run_under_this_name_is_not_believed(tmp_path: Path) -> None:
     saved(tmp_path, "other", 1).path.rename(tmp_path / "ledger.run.json")
     assert Ledger(tmp_path, "run").entries == ()
+
+
+def test_names_are_those_of_the_run_s_own_ledger_or_not_known(tmp_path: Path) -> None:
+    path = saved(tmp_path, "other", 1).path
+    assert names_listed(tmp_path, "other") == {"step-0000000001"}
+    path.rename(tmp_path / "ledger.run.json")
+    assert names_listed(tmp_path, "run") is None
 
 
 def test_protection_outlives_the_process(tmp_path: Path) -> None:

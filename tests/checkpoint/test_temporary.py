@@ -12,6 +12,7 @@ import pytest
 from trackside.checkpoint.temporary import (
     TemporaryFolder,
     clean_leftovers,
+    is_temporary_name,
     remove_folder,
     temporary_name,
 )
@@ -58,6 +59,12 @@ def test_leftovers_of_this_run_are_removed_and_of_another_are_not(tmp_path: Path
     ledger.write_text("half")
     assert set(clean_leftovers(tmp_path, "run")) == {mine.name, ledger.name}
     assert set(tmp_path.iterdir()) == {other, longer}
+
+
+def test_a_temporary_name_is_known_whichever_run_it_is_of() -> None:
+    for run in ("run", "run-2", "0123456789abcdef"):
+        assert is_temporary_name(temporary_name(run, "deleted-step-0000000001"))
+    assert not is_temporary_name("step-0000000001")
 
 
 def test_a_link_among_the_leftovers_is_removed_and_not_followed(tmp_path: Path) -> None:

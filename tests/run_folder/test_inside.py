@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from trackside.run_folder.inside import append_inside, inside, read_inside, replace_inside
+from trackside.run_folder.inside import (
+    append_inside,
+    create_beside,
+    inside,
+    is_name_beside,
+    read_inside,
+    replace_inside,
+)
 
 RUN = Path("run")
 VICTIM = Path("victim")
@@ -114,3 +121,10 @@ def test_new_files_get_the_umask() -> None:
 
 def test_a_name_that_leads_out_on_purpose_is_taken_as_it_is() -> None:
     assert inside(RUN, "../beside/file.json") == RUN / "../beside/file.json"
+
+
+def test_a_name_of_a_file_that_is_not_whole_yet_is_known() -> None:
+    file, path = create_beside(RUN / "config.yaml")
+    os.close(file)
+    assert is_name_beside(path.name)
+    assert not is_name_beside("config.yaml")

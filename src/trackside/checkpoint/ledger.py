@@ -182,6 +182,14 @@ def returns_of(root: Path, run_id: str) -> tuple[Return, ...]:
         return ()
 
 
+def names_listed(root: Path, run_id: str) -> frozenset[str] | None:
+    """Names of the checkpoints in a run's ledger; None where none can be read. Changes nothing."""
+    try:
+        return frozenset(str(entry["name"]) for entry in _content(root, run_id)["entries"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _path(root: Path, run_id: str) -> Path:
     return root / f"ledger.{run_id}.json"
 
@@ -203,13 +211,3 @@ def parse_returns(listed: Iterable[Any]) -> tuple[Return, ...]:
     if any(type(number) is not int for one in found for number in one):
         raise ValueError("a return isn't two numbers")
     return found
-
-
-def names_listed(root: Path, run_id: str) -> frozenset[str] | None:
-    """Names of the checkpoints in a run's ledger; None where none can be read. Changes nothing."""
-    try:
-        sealed = read_regular(root / f"ledger.{run_id}.json", limit_bytes=LIMIT_BYTES)
-        content, _ = unseal(sealed)
-        return frozenset(str(entry["name"]) for entry in content["entries"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

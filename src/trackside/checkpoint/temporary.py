@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -16,11 +17,18 @@ from typing import final
 
 from trackside.checkpoint.files import explain
 
+_NAME = re.compile(r"\.tmp-[A-Za-z0-9_-]+\..+-[0-9a-f]{8}")
+
 
 def temporary_name(run_id: str, what: str) -> str:
     """A new name for something that isn't whole yet, or isn't wanted any more."""
     # A run's id has no dot: the prefix of one is never the beginning of another's.
     return f".tmp-{run_id}.{what}-{secrets.token_hex(4)}"
+
+
+def is_temporary_name(name: str) -> bool:
+    """Whether `temporary_name` gives such names, to any run."""
+    return _NAME.fullmatch(name) is not None
 
 
 LOCK_NAME = "writer.lock"

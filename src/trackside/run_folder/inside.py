@@ -11,11 +11,14 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
+
+_BESIDE = re.compile(r"\.tmp-[0-9a-f]{8}-.+")
 
 
 def read_inside(folder: Path, name: str, *, limit_bytes: int) -> bytes:
@@ -64,6 +67,11 @@ def create_beside(path: Path) -> tuple[int, Path]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(FileExistsError):
             return os.open(temporary, flags, 0o666), temporary
+
+
+def is_name_beside(name: str) -> bool:
+    """Whether `create_beside` gives such names: a file of that name is not whole."""
+    return _BESIDE.fullmatch(name) is not None
 
 
 def append_inside(folder: Path, name: str) -> TextIO:

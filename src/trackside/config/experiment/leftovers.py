@@ -19,13 +19,12 @@ from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.ledger import names_listed
 from trackside.checkpoint.manifest import MANIFEST_NAME, parse_folder_name, read_manifest
 from trackside.checkpoint.selection import Candidate
-from trackside.checkpoint.temporary import has_writer, remove_folder
+from trackside.checkpoint.temporary import has_writer, is_temporary_name, remove_folder
 from trackside.run_folder.claim import claim, holder
 from trackside.run_folder.identity import identity
+from trackside.run_folder.inside import is_name_beside
 from trackside.run_folder.names import CHECKPOINTS
 
-_HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}-.+")
-_STAGED = re.compile(r"\.tmp-[0-9a-zA-Z_-]+\..+-[0-9a-f]{8}")
 _OF_A_RUN = re.compile(r"(?:ledger|following)\.([0-9a-zA-Z_-]+)\..+")
 
 
@@ -108,7 +107,7 @@ def _look(folder: Path, former: bool) -> Leftovers:
 
 def _half_written(folder: Path) -> Iterator[Leftover]:
     for path in _entries(folder):
-        if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+        if is_name_beside(path.name) and path.is_file():
             yield Leftover(
                 path, _size(path), "a file that was half written when its run was killed"
             )
@@ -116,7 +115,7 @@ def _half_written(folder: Path) -> Iterator[Leftover]:
 
 def _staged(root: Path) -> Iterator[Leftover]:
     for path in _entries(root):
-        if not _STAGED.fullmatch(path.name):
+        if not is_temporary_name(path.name):
             continue
         if path.is_file() or (path.is_dir() and not has_writer(path)):
             why = "a checkpoint that was being written or deleted when its run was killed"

@@ -77,7 +77,7 @@ def test_the_ledger_of_another_run_under_this_name_is_not_believed(tmp_path: Pat
 
 def test_names_are_those_of_the_run_s_own_ledger_or_not_known(tmp_path: Path) -> None:
     path = saved(tmp_path, "other", 1).path
-    assert names_listed(tmp_path, "other") == {"step-0000000001"}
+    assert names_listed(tmp_path, "other") == frozenset({"step-0000000001"})
     path.rename(tmp_path / "ledger.run.json")
     assert names_listed(tmp_path, "run") is None
 

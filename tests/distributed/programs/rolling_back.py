@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorData
 
 from trackside import Callback, Settings, Trainer
 from trackside.callbacks import BestCheckpoint, Checkpoint, TerminateOnNonFinite
-from trackside.callbacks.saving import best_checkpoint
+from trackside.callbacks.saving import best_checkpoint, weight_files
 from trackside.run import Run
 from trackside.schedule import Every
 
@@ -77,7 +77,7 @@ class Reads(Callback):
 
 
 may_write = threading.Event()
-writing = best_checkpoint.write_weights
+writing = weight_files.write_weights
 
 
 def late(*arguments: Any) -> None:
@@ -141,7 +141,7 @@ if __name__ == "__main__":
     back = trainer(lasting, GoesBack(3), Checkpoint("100 steps"))
     back.fit(DataLoader(taken, SIZE), steps=6, resume=2)
 
-    best_checkpoint.write_weights = late
+    vars(best_checkpoint)["write_weights"] = late
     best = BestCheckpoint("train/loss", keep=9)
     reading = trainer(Path(sys.argv[1]) / "reading", best, Reads(best))
     reading.fit(DataLoader(taken, SIZE), steps=2)

@@ -52,3 +52,11 @@ def test_a_file_that_got_shorter_is_read_from_its_start(file: Path) -> None:
     lines.read()
     file.write_text(line(9))
     assert [record.step for record in lines.read()] == [9]
+
+
+def test_a_record_that_fits_nowhere_hides_none_after_it(file: Path) -> None:
+    with file.open("a") as more:
+        more.write(line(1) + line(10**30) + line(3))
+    lines = RecordLines(file.parent)
+    assert [record.step for record in lines.read()] == [1, 2, 3]
+    assert lines.problems == ["2 lines of history.jsonl hold no record"]

@@ -20,3 +20,13 @@ def test_time_between_sessions_is_a_phase_of_its_own() -> None:
 
 def test_a_run_without_phases_has_no_table() -> None:
     assert spent(ReportedRun("mine", Path("mine"))) == []
+
+
+def test_times_with_and_without_a_zone_have_a_gap() -> None:
+    first = Session("2026-01-01T00:00:00", 0, last_heard="2026-01-01T00:00:10")
+    second = Session("2026-01-01T00:00:20+00:00", 5, phases={"steps": 10.0, "set-up": -5.0})
+    rows = spent(ReportedRun("mine", Path("mine"), sessions=[first, second]))
+    assert [(row["name"], row["share"]) for row in rows] == [
+        ("steps", "50 %"),
+        ("between sessions", "50 %"),
+    ]

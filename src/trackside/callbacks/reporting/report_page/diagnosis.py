@@ -111,9 +111,13 @@ def _checkpoints(run: ReportedRun) -> Iterator[Finding]:
 def _warnings(run: ReportedRun) -> Iterator[Finding]:
     """Warnings of its sessions, and files that could not be read."""
     for one in run.warnings[:20]:
-        yield Finding("warning", "note", one.text.splitlines()[0], f"step {one.step:,}, {one.at}")
+        yield Finding("warning", "note", _first_line(one.text), f"step {one.step:,}, {one.at}")
     for problem in run.problems:
         yield Finding("unread", "note", problem, str(run.folder))
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from trackside.errors import printable
@@ -16,15 +17,20 @@ def text_of(value: Any) -> str | None:
 
 
 def count_of(value: Any, default: int = 0) -> int:
-    """A whole number, or `default`."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    """A whole number of things, or `default`."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return value if is_count else default
 
 
 def number_of(value: Any, default: float) -> float:
     """A finite number, or `default`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return default
-    return float(value) if math.isfinite(value) else default
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return default
+    return number if math.isfinite(number) else default
 
 
 def numbers_of(value: Any) -> dict[str, float]:
@@ -38,6 +44,15 @@ def objects_of(value: Any) -> list[Mapping[str, Any]]:
     """The mappings in a list."""
     found: Iterable[Any] = value if isinstance(value, list) else ()
     return [one for one in found if isinstance(one, Mapping)]
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A time in ISO 8601, by UTC where it says no other; None where the text is none."""
+    try:
+        time = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
 
 
 def shown(value: Any) -> str:

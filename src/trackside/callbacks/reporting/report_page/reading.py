@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from trackside.callbacks.reporting.report_page.plain_values import (
     objects_of,
     shown,
     text_of,
+    time_of,
 )
 from trackside.callbacks.reporting.report_page.record_lines import RecordLines
 from trackside.callbacks.reporting.report_page.sessions import (
@@ -125,9 +125,9 @@ class ReportedRun:
 
         None where the folder doesn't say when it began, or when it was heard of last.
         """
-        first = _time(self.sessions[0].begun if self.sessions else self.started)
+        first = time_of(self.sessions[0].begun if self.sessions else self.started)
         heard = self.sessions[-1].last_heard if self.sessions else None
-        last = _time(self.ended) or _time(heard)
+        last = time_of(self.ended) or time_of(heard)
         if first is None or last is None or last <= first:
             return None
         return min(1.0, self.seconds / (last - first).total_seconds())
@@ -258,10 +258,3 @@ def _object(run: ReportedRun, name: str) -> dict[str, Any]:
     if problem:
         run.problems.append(problem)
     return content
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        return None

@@ -49,7 +49,7 @@ class RecordLines:
             self._read_on()
         except FileNotFoundError:
             raise
-        except (OSError, HistoryError) as error:
+        except OSError as error:
             self._error = f"{HISTORY} can't be read to its end ({printable(str(error))})"
         self.problems = [] if self._error is None else [self._error]
         unread = self._unread + self._torn
@@ -73,10 +73,15 @@ class RecordLines:
                     break
                 self._offset += len(line)
                 self.bytes_read += len(line)
-                if record is None:
+                if record is None or not self._is_taken(record):
                     self._unread += 1
-                else:
-                    self.history.append(record)
+
+    def _is_taken(self, record: Record) -> bool:
+        try:
+            self.history.append(record)
+        except (HistoryError, OverflowError):  # before the one above it, or no count at all
+            return False
+        return True
 
 
 def _record(line: bytes) -> Record | None:
@@ -84,7 +89,8 @@ def _record(line: bytes) -> Record | None:
         row = json.loads(line)
         step, epoch, samples, seconds = (row.pop(axis) for axis in _AXES)
         tokens = row.pop("tokens", None)
+        counted = None if tokens is None else int(tokens)
         values = {str(name): float(value) for name, value in row.items() if value is not None}
-        return Record(values, int(step), int(epoch), int(samples), float(seconds), tokens)
+        return Record(values, int(step), int(epoch), int(samples), float(seconds), counted)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from trackside.callbacks.reporting.figures import duration, share
 from trackside.callbacks.reporting.phases import PHASES
+from trackside.callbacks.reporting.report_page.plain_values import time_of
 from trackside.callbacks.reporting.report_page.reading import ReportedRun
 
 BETWEEN = "between sessions"
@@ -20,7 +20,7 @@ def spent(run: ReportedRun) -> list[dict[str, Any]]:
     A session that was killed counts with what it wrote down last.
     """
     seconds = {
-        name: sum(one.phases.get(name, 0.0) for one in run.sessions) for name in (*PHASES, BETWEEN)
+        name: sum(max(0.0, one.phases.get(name, 0.0)) for one in run.sessions) for name in PHASES
     }
     seconds[BETWEEN] = sum(_gaps(run))
     whole = sum(seconds.values())
@@ -41,11 +41,3 @@ def _gaps(run: ReportedRun) -> Iterator[float]:
         ended, begun = time_of(before.ended or before.last_heard), time_of(after.begun)
         if ended is not None and begun is not None:
             yield max(0.0, (begun - ended).total_seconds())
-
-
-def time_of(text: str | None) -> datetime | None:
-    """A time in ISO 8601; None where the text is none."""
-    try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        return None

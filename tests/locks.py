@@ -34,8 +34,8 @@ def without_builds(text: str) -> str:
     """A lock without torch and the packages of its builds.
 
     Args:
-        text: A requirement per paragraph: its first line is `name==version`, the others (its digests
-            and who needs it) are indented.
+        text: A requirement per paragraph: its first line is `name==version`; its digests and the
+            packages that need it are indented.
     """
     kept = []
     for paragraph in re.findall(r"^\S.*\n(?:[ \t].*\n)*", text, re.M):

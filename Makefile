@@ -35,7 +35,7 @@ define NO_PYTHON
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema index docs locks reference coverage bench faults browser trackers mutants standin compat accelerator clean \
+.PHONY: help demo test check schema index docs locks wheel reference coverage bench faults browser trackers mutants standin compat accelerator clean \
   clean-all
 
 help:  ## list the targets
@@ -120,6 +120,9 @@ docs: $(TEST_STAMP)  ## the site of all pages, with reference and search, in bui
 locks: $(TEST_STAMP)  ## write locks/ again, after a requirement or a pin has changed (ARGS=--upgrade: newer versions)
 	@$(PIP_INSTALL) -e ".[locks]"
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.locks $(ARGS)
+
+wheel: $(TEST_STAMP)  ## the package in dist/: the same bytes from the same files
+	@$(BIN)/python -m tests.wheels dist
 
 reference: $(TEST_STAMP)  ## write docs/reference again, after a docstring or the help of a command has changed
 	$(BIN)/trackside callbacks --pages docs/reference/callbacks

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = ("src", "pyproject.toml", "README.md", "LICENSE")
+from tests.wheels import copy_sources
+
 PIP = ("-m", "pip", "--disable-pip-version-check")
 
 ENTRIES = """
@@ -38,14 +38,7 @@ print(json.dumps({one.name: one.requires or [] for one in distributions()}))
 def wheel(folder: Path) -> Path:
     """The package, built in `folder` from a copy of its sources."""
     sources = folder / "sources"
-    sources.mkdir(parents=True)
-    for name in SOURCES:
-        whole, copy = REPOSITORY / name, sources / name
-        if whole.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            shutil.copytree(whole, copy, ignore=ignored)
-        else:
-            shutil.copy(whole, copy)
+    copy_sources(sources)
     build = [sys.executable, *PIP, "wheel", "-q", "--no-deps", "-w", str(folder), str(sources)]
     subprocess.run(build, check=True)
     [built] = folder.glob("*.whl")

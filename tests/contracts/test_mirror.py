@@ -64,6 +64,8 @@ TESTED_IN = {
     "cli/runs.py": KEPT_RUNS,
     "cli/schema.py": "config/test_schema.py",
     "cli/sweep.py": "search/test_sweep.py",
+    "search/processes.py": "search/test_sweep.py",
+    "search/working.py": "search/test_sweep.py",
     "search/store.py": "search/test_sweep.py",
     "cli/train.py": COMMANDS,
     "config/checking/blueprint.py": WRONG_FILES,

@@ -18,8 +18,10 @@ from tests.forks import FORKS, start_server
 from tests.search.small_search import FILE
 from trackside.cli.main import run
 from trackside.errors import ConfigurationError
+from trackside.search.processes import work_in_processes
 from trackside.search.store import Trial
-from trackside.search.sweep import Sweep, line, plan, ranked, work, work_in_processes
+from trackside.search.sweep import Sweep, line, plan, ranked
+from trackside.search.working import work
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_killed_in_a_trial_the_same_sweep_ends_as_an_unbroken_one(file: Path) ->
     assert (first.exitcode, left) == (-signal.SIGKILL, ["complete", "unfinished"])
     assert ends(broken) == ends(unbroken)
     assert len(said) == 2  # the one that was killed, and the last
-    lines = map(json.loads, (broken.store().place(1) / "journal.jsonl").read_text().splitlines())
+    lines = map(json.loads, (broken.place(1) / "journal.jsonl").read_text().splitlines())
     begun = [one["step"] for one in lines if one["event"] == "session"]
     assert begun == [0, 3]  # it goes on from its checkpoint: the fourth step was not whole
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Files, Traceback, reported_errors, split
-from trackside.errors import printable
+from trackside.cli.running import AsJson, Files, Traceback, launch, reported_errors, split
+from trackside.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from trackside.search.store import Trial
@@ -32,6 +32,9 @@ def sweep(
         typer.Option(help="min or max; else the name of the metric says it.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process.")] = 1,
+    ranks: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine that train each trial together.")
+    ] = 1,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="End a trial that is worse than the median of others."),
@@ -58,10 +61,12 @@ def sweep(
       trackside sweep run.yaml space.yaml --trials 50 --processes 2
       trackside sweep run.yaml 'model.width=choice(16, 32)' --monitor val/accuracy
       trackside sweep run.yaml 'model.dropout=range(0, 0.5)' --prune
+      trackside sweep run.yaml space.yaml --ranks 2
+      torchrun --nproc-per-node 2 -m trackside sweep run.yaml space.yaml
     """
     with reported_errors(as_json, traceback):
         from trackside.machine.paths import local_path
-        from trackside.search.sweep import plan, work, work_in_processes
+        from trackside.search.sweep import plan
 
         files, overrides = split(arguments)
         place = Path("runs", f"sweep-{Path(files[0]).stem}") if folder is None else folder
@@ -75,14 +80,60 @@ def sweep(
             seed=seed,
             prune=prune,
         )
-        say = _print_aside if as_json else _print
-        if processes > 1:
-            work_in_processes(asked, processes, say)
-        else:
-            work(asked, say)
-        found = asked.store().trials()
-        page = _report(asked, found)
-    print(_as_json(asked, found, page) if as_json else _summary(asked, found, page))
+        _check_processes(ranks, processes)
+        text = None if ranks > 1 else _carry_out(asked, processes, as_json)
+    if ranks > 1:
+        launch(_again(asked, as_json, traceback), ranks, 0)
+    if text is not None:
+        print(text)
+
+
+def _check_processes(ranks: int, processes: int) -> None:
+    from trackside.distributed.setup import RankInfo
+
+    launched = RankInfo.from_environment().size
+    if launched > 1 and ranks > 1:
+        raise UsageError(
+            f"a launcher has started this sweep on {launched} ranks already",
+            expected="--ranks, or a launcher such as torchrun",
+            received=f"--ranks {ranks}",
+            remedy="leave out --ranks",
+        )
+    if processes > 1 and max(ranks, launched) > 1:
+        raise UsageError(
+            "several ranks train each trial together, one trial at a time",
+            expected="--processes, or several ranks",
+            received=f"--processes {processes} on {max(ranks, launched)} ranks",
+            remedy="leave out --processes; begun a second time in the same folder, a sweep takes "
+            "its share of the trials",
+        )
+
+
+def _again(asked: Sweep, as_json: bool, traceback: bool) -> list[str]:
+    """The command line for each of several ranks."""
+    options = ["--trials", asked.trials, "--monitor", asked.monitor, "--mode", asked.mode]
+    options += ["--seed", asked.seed, "--folder", asked.folder]
+    flags = {"--prune": asked.prune, "--json": as_json, "--traceback": traceback}
+    given = [name for name, is_given in flags.items() if is_given]
+    return ["sweep", *asked.files, *asked.overrides, *map(str, options), *given]
+
+
+def _carry_out(asked: Sweep, processes: int, as_json: bool) -> str | None:
+    """Train all trials; the text for the end, or None on ranks other than 0."""
+    from trackside.distributed.setup import RankInfo
+    from trackside.search.processes import work_in_processes
+    from trackside.search.working import work
+
+    say = _print_aside if as_json else _print
+    if processes > 1:
+        work_in_processes(asked, processes, say)
+    else:
+        work(asked, say)
+    if RankInfo.from_environment().rank > 0:
+        return None
+    found = asked.store().trials()
+    page = _report(asked, found)
+    return _as_json(asked, found, page) if as_json else _summary(asked, found, page)
 
 
 def _print(text: str) -> None:
@@ -101,9 +152,9 @@ def _report(asked: Sweep, found: Sequence[Trial]) -> Path | None:
     from trackside.run_folder.inside import replace_inside
     from trackside.search.sweep import ranked
 
-    store, runs = asked.store(), []
+    runs = []
     for trial in ranked(found, asked.mode)[:SHOWN]:
-        place = store.place(trial.number)
+        place = asked.place(trial.number)
         name = f"trial {trial.number}: {asked.monitor} {trial.value:.4g}"
         runs.append(read_run(place, name=name, configuration=configuration(place)))
     if not runs:
@@ -135,7 +186,6 @@ STATES = ("complete", "pruned", "failed")
 def _as_json(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
     from trackside.search.sweep import ranked
 
-    store = asked.store()
     trials = [
         {
             "number": one.number,
@@ -143,7 +193,7 @@ def _as_json(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
             "value": one.value,
             "parameters": one.parameters,
             "why": one.why,
-            "directory": str(store.place(one.number)),
+            "directory": str(asked.place(one.number)),
         }
         for one in found
     ]

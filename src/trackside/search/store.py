@@ -142,10 +142,6 @@ class Store:
             for one in self._study.get_trials(deepcopy=False)
         ]
 
-    def place(self, number: int) -> Path:
-        """Folder of the run of a trial."""
-        return self.folder / f"trial-{number:04d}"
-
     def _open(self, mode: Mode, prune: bool) -> Any:
         pruners, storages = self._optuna.pruners, self._optuna.storages
         storage = storages.RDBStorage(

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Callback, Every, PeriodicCallback, Run
-from trackside.callbacks import Checkpoint
+from trackside.callbacks import Checkpoint, Evaluate
 from trackside.data.source import DataSource as Source
 from trackside.distributed import World
 from trackside.errors import ConfigurationError
@@ -262,3 +262,10 @@ def test_a_plan_has_the_steps_of_a_share() -> None:
 
     (one,) = planned(run, {})
     assert (one.times, one.steps) == (2, (4, 8))
+
+
+def test_the_share_of_the_time_that_a_schedule_has_to_fit_into_is_planned() -> None:
+    within, always = Evaluate("dev", "5 steps", time_percent=5), Evaluate("dev", "5 steps")
+    one, other = planned(run_with(within, always), {})
+
+    assert (one.time_percent, other.time_percent) == (5, None)

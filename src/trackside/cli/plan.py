@@ -70,6 +70,9 @@ def page(plan: Plan) -> str:
         times = _times(due.times)
         if due.min_seconds:
             times = f"at most {times}, {due.min_seconds:g} s or more apart"
+        if due.time_percent is not None:
+            share = f"{due.time_percent:g} % of the time"
+            times = f"{times}, as far as they fit into {share}: the clock says which"
         lines.append(f"  {due.owner} {due.option}: {due.schedule}: {times}{_at_steps(due)}")
     lines += ["", "chosen once"]
     lines += [f"  {name}: {way}" for name, way in plan.ways.items()]

@@ -72,6 +72,14 @@ class ChoosesItsWay(Protocol):
 
 
 @runtime_checkable
+class KeepsToTime(Protocol):
+    """Leaves out what doesn't fit into a share of the time; `plan` says it: `Evaluate`."""
+
+    time_percent: float | None
+    """Share of the time of the run, in percent; None: no limit."""
+
+
+@runtime_checkable
 class SavesInBackground(Protocol):
     """Writes in the background: a failure there has its own policy: `Checkpoint`."""
 

@@ -19,7 +19,7 @@ from trackside.data.loaders import batch_size_of
 from trackside.data.source import DataSource
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.periodic import PeriodicCallback
-from trackside.lifecycle.roles import HasPatience, HasSchedulers
+from trackside.lifecycle.roles import HasPatience, HasSchedulers, KeepsToTime
 from trackside.progress import RunLimit
 from trackside.run import Run
 from trackside.schedule import AllOf, AnyOf, Every, Schedule, due_steps, firings, is_unknown
@@ -73,6 +73,8 @@ class Planned:
     """How old the last one must be at an epoch's end: then `times` is the most that it can be."""
     steps: tuple[int, ...] = ()
     """The first steps at which it is due, as far as they are known."""
+    time_percent: float | None = None
+    """Share of the time, in percent, that it has to fit into: the clock decides which are done."""
 
 
 def planned(run: Run, settings: Mapping[str, Schedule]) -> list[Planned]:
@@ -103,7 +105,9 @@ def _plan(owner: str, option: str, schedule: Schedule, run: Run) -> Planned:
     first = steps[0] if steps and times != 0 else None
     spared = run.saver if run.saver is run.callbacks.get(owner) and option == "every" else None
     min_seconds = 0.0 if spared is None else spared.min_seconds
-    return Planned(owner, option, schedule, times, first, min_seconds, steps)
+    callback = run.callbacks.get(owner)
+    share = callback.time_percent if isinstance(callback, KeepsToTime) else None
+    return Planned(owner, option, schedule, times, first, min_seconds, steps, share)
 
 
 def findings(

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from trackside.callbacks.averaging.ema import EMA
 from trackside.callbacks.averaging.swa import SWA
+from trackside.callbacks.evaluation import time_share
 from trackside.callbacks.evaluation.evaluate import Evaluate
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.scheduling.batch_limit import BatchLimit
@@ -244,3 +245,83 @@ def test_what_can_not_be_evaluated_is_refused_before_the_first_step(
     data = {"list": [batch], "stream": DataLoader(Stream(), batch_size=2)}
     with pytest.raises((UsageError, ConfigurationError), match=said):
         fit(*callbacks, data=data)
+
+
+# --- within a share of the time ------------------------------------------------------------------
+
+
+class Clock:
+    """Stands still but for evaluations, each of which takes its seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._now = 0.0
+        self._seconds = seconds
+
+    def __call__(self) -> float:
+        self._now += self._seconds
+        return self._now
+
+
+def shared(*callbacks: Callback[Any], seconds: float, monkeypatch: Any, **options: Any) -> Result:
+    """A run whose evaluations take so long, by the clock of `time_share`."""
+    monkeypatch.setattr(time_share, "perf_counter", Clock(seconds))
+    task = tiny_regression()
+    return task.trainer(callbacks=callbacks, seed=0).fit(
+        task.train, data={"dev": task.validation}, steps=6, **options
+    )
+
+
+def test_evaluations_that_take_no_time_are_all_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Evaluate("dev", "2 steps", time_percent=5)
+    history = shared(own, seconds=0.0, monkeypatch=monkeypatch).history
+
+    assert [step for step, _ in history.points("dev/loss")] == [2, 4, 6]
+
+
+def test_one_that_does_not_fit_into_the_share_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Evaluate("dev", "2 steps", time_percent=5)
+    history = shared(own, seconds=1e6, monkeypatch=monkeypatch).history
+
+    assert [step for step, _ in history.points("dev/loss")] == [2]
+
+
+def test_one_that_the_schedule_asks_for_at_the_end_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Evaluate("dev", "4 steps or last", time_percent=5)
+    history = shared(own, seconds=1e6, monkeypatch=monkeypatch).history
+
+    assert [step for step, _ in history.points("dev/loss")] == [4, 6]
+
+
+def test_the_records_have_the_steps_and_a_message_names_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "trackside"):
+        shared(Evaluate("dev", "2 steps", time_percent=5), seconds=1e6, monkeypatch=monkeypatch)
+
+    assert "dev was evaluated after steps [2]: time decided" in caplog.text
+
+
+def test_a_resume_goes_on_with_the_time_that_was_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fit(steps: int, seconds: float, resume: Any = None) -> Result:
+        monkeypatch.setattr(time_share, "perf_counter", Clock(seconds))
+        task = tiny_regression()
+        callbacks = [Evaluate("dev", "2 steps", time_percent=5), Checkpoint("3 steps")]
+        trainer = task.trainer(
+            callbacks=callbacks, seed=0, settings=Settings(directory=tmp_path, device="cpu")
+        )
+        return trainer.fit(task.train, data={"dev": task.validation}, steps=steps, resume=resume)
+
+    fit(3, seconds=1e6)
+    history = fit(6, seconds=0.0, resume="auto").history
+
+    assert [step for step, _ in history.points("dev/loss")] == [2]
+
+
+def test_a_second_fit_begins_with_its_whole_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Evaluate("dev", "2 steps", time_percent=5)
+    shared(own, seconds=1e6, monkeypatch=monkeypatch)
+    history = shared(own, seconds=1e6, monkeypatch=monkeypatch).history
+
+    assert [step for step, _ in history.points("dev/loss")] == [2]

@@ -153,6 +153,14 @@ def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None
     )
 
 
+def test_the_command_says_that_the_clock_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    more = "callbacks: {evaluate: {data: test, every: 1 step, time_percent: 5}}\n"
+    write(good(TEST_SET, more=more))
+    assert run(["plan", "run.yaml"]) == 0
+    words = "evaluate every: 1 step: 2 times, as far as they fit into 5 % of the time: the clock"
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_plan_as_json_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
     write(good(TEST_SET, more=MORE))
     assert run(["plan", "run.yaml", "--json"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
@@ -9,6 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trackside.callbacks.evaluation.own_batches import own_batches
+from trackside.callbacks.evaluation.time_share import TimeShare
 from trackside.data.recognition import RankData
 from trackside.data.source import DataSource
 from trackside.errors import ConfigurationError, UnknownDataError, UsageError, did_you_mean
@@ -16,10 +18,13 @@ from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.lifecycle.roles import KeepsAverages
 from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
+from trackside.saved import checked
 from trackside.schedule import Schedule
 from trackside.step.metric_states import over_ranks
 from trackside.step.metrics import Metric, MetricFunction, metrics_by_name, scalars
 from trackside.step.output import as_output
+
+logger = logging.getLogger("trackside")
 
 
 @final
@@ -46,6 +51,12 @@ class Evaluate(PeriodicCallback):
         average: Name of a callback whose averages are evaluated, such as `ema` or `swa`, whether or
             not it evaluates with them itself; false evaluates the weights as trained. None leaves
             it to these callbacks.
+        time_percent: Most that evaluations, all of the run's together, may take of its time, in
+            percent; above 0, below 100. One that is due and doesn't fit is left out. The first one
+            is made, since nobody knows how long it takes, and so is one at the end that `last` in
+            `every` asks for. Wall time decides, by the clock of rank 0: the steps are others when
+            the run is made again; the records say which they were. A resume goes on with the time
+            that was taken. None: no limit.
 
     Raises:
         ConfigurationError: An option is wrong, or two of these callbacks mean different things by
@@ -71,6 +82,7 @@ class Evaluate(PeriodicCallback):
         sampler: Iterable[int] | Callable[[Dataset[Any]], Iterable[int]] | None = None,
         metrics: Mapping[str, Metric | MetricFunction] | None = None,
         average: str | bool | None = None,
+        time_percent: float | None = None,
     ) -> None:
         super().__init__(every)
         if batch_size is not None:
@@ -87,6 +99,9 @@ class Evaluate(PeriodicCallback):
         self.sampler = sampler
         self.metrics = metrics_by_name(metrics)
         self.average = average
+        self.time_percent = time_percent
+        self._share = None if time_percent is None else TimeShare(time_percent)
+        self._is_asked = self._is_over = False
         if self.record_as == "train" or "/" in self.record_as:
             raise ConfigurationError(
                 f"an evaluation can't be recorded as {self.record_as!r}",
@@ -99,6 +114,11 @@ class Evaluate(PeriodicCallback):
         # After the training of an epoch, not after its end: its values are among the epoch's.
         idle = super().idle_hooks()
         return idle | {"on_train_epoch_end" if "on_epoch_end" in idle else "on_epoch_end"}
+
+    def on_attach(self, run: Run) -> None:
+        if run.mode == "fit" and self.time_percent is not None:
+            self._share = TimeShare(self.time_percent)
+            self._is_asked = self._is_over = False
 
     def on_configure_end(self, run: Run) -> None:
         if run.mode != "fit":
@@ -130,18 +150,36 @@ class Evaluate(PeriodicCallback):
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         super().on_roll_back(run, rollback)
+        self._is_asked = False
         self._after_epochs.start(run.progress, run.limit)
 
     def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         if self._after_epochs.crossed(run.progress):
             self.on_due(run)
 
+    def on_fit_end(self, run: Run) -> None:
+        self._is_over = True
+        super().on_fit_end(run)
+        if self._share is not None and run.world.is_global_zero:
+            steps = [step for step, _ in run.history.points(f"{self.record_as}/loss")]
+            logger.info("%s was evaluated after steps %s: time decided", self.record_as, steps)
+
     def on_due(self, run: Run) -> None:
         by_clock = "seconds" in self.every.units if self.every else True
+        if self._share is not None:
+            if self._is_asked or not run.world.is_global_zero:
+                return  # the clock of rank 0 decides, and the others hear of it some steps later
+            if not (self._is_over or self._share.fits(run.progress.seconds)):
+                return
+            by_clock = self._is_asked = True
         # By counts, all ranks ask for it at this step: there is nothing to agree on.
         run.evaluate(self.record_as, f"every {self.every}", all_ranks=not by_clock)
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        if self._share is not None and run.mode == "fit" and not evaluation.sanity:
+            is_own = evaluation.name == self.record_as
+            self._is_asked &= not is_own
+            evaluation.exits.callback(self._share.timing(expected=is_own))
         if evaluation.name != self.record_as:
             return
         for metric in self.metrics.values():
@@ -180,6 +218,13 @@ class Evaluate(PeriodicCallback):
                 evaluation.results.update(others)
                 for full_name, value in numbers.items():
                     run.log(full_name, value, weight=1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._share is None else {"time": self._share.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._share is not None:
+            self._share.load_state_dict(checked(state, time=dict[str, Any])["time"])
 
     def _averaging(self, run: Run) -> KeepsAverages:
         """The callback that keeps the averages."""

@@ -28,7 +28,8 @@ class TimeShare:
     """
 
     def __init__(self, percent: float) -> None:
-        is_number = isinstance(percent, (int, float)) and not isinstance(percent, bool)
+        given: object = percent
+        is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
         if not is_number or not 0 < percent < 100:
             raise ConfigurationError(
                 f"evaluations can't take {percent!r} percent of the time",

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from trackside import Run, Trainer
 from trackside.errors import ConfigurationError
 from trackside.history import (
-    Columns,
     History,
     Mode,
     PrefixedHistory,
@@ -22,6 +21,7 @@ from trackside.history import (
     check_mode,
     has_improved,
 )
+from trackside.records import Columns
 from trackside.testing import tiny_regression
 
 finite = st.floats(-1e6, 1e6)

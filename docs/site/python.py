@@ -47,7 +47,7 @@ PAGES = {
     "run": Page(
         "The run, and what it holds",
         "What a callback sees: where training stands, what was recorded, what may be asked for.",
-        ("run", "history", "progress", "requests", "checkpoint"),
+        ("run", "history", "records", "progress", "requests", "checkpoint"),
     ),
     "schedules": Page("Schedules", "When something is due.", ("schedule",)),
     "extending": Page(

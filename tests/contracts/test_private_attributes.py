@@ -52,7 +52,7 @@ COMPUTED = {
     "dialects/transformers/adapter.py": "attributes of a callback of transformers",
     "distributed/collectives_check.py": "functions of torch.distributed, put back afterwards",
     "distributed/materialize.py": "the whole state of a torch module, for a twin of it",
-    "history.py": "the public axes of a copy that the method has just made",
+    "records.py": "the public axes of a copy that the method has just made",
     "vocabulary/idioms.py": "names of other trainers, on the class that a decorator is given",
     "imports/lazy.py": "public names of a package, when they are asked for",
     "models/attribute_paths.py": "a part of a model, at a path that a user gives",

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from trackside.checkpoint.splitting import DEEPEST, RAW_ARRAY, Json
 from trackside.checkpoint.tensors import DTYPES_BY_NAME, restore_stand_in
-from trackside.history import Columns, HistorySnapshot
+from trackside.history import HistorySnapshot
+from trackside.records import Columns
 
 
 def join(

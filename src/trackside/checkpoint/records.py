@@ -20,7 +20,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, final
 
-from trackside.history import Columns, HistorySnapshot
+from trackside.history import HistorySnapshot
+from trackside.records import Columns
 
 BLOCK_RECORDS = 2**14
 """Records per block: the loop waits for the interpreter's lock while columns are copied."""

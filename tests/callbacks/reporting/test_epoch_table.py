@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from trackside import history
+from trackside import records
 from trackside.callbacks.reporting.epoch_table import EpochTable
 from trackside.callbacks.reporting.progress_bar import ProgressBar
 from trackside.testing import ScriptedRun, script, tiny_regression
@@ -93,13 +93,13 @@ def test_a_row_looks_at_the_best_so_far_and_not_at_all_records(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked: list[str] = []
-    points = history.Columns.points
+    points = records.Columns.points
 
-    def count(self: history.Columns, name: str) -> list[tuple[int, float]]:
+    def count(self: records.Columns, name: str) -> list[tuple[int, float]]:
         looked.append(name)
         return points(self, name)
 
-    monkeypatch.setattr(history.Columns, "points", count)
+    monkeypatch.setattr(records.Columns, "points", count)
 
     script(EpochTable(), [{"val/loss": 1 / epoch} for epoch in range(1, 20)])
 

@@ -37,7 +37,7 @@ def full_name(name: str, place: str) -> str:
 
 
 def watched_name(name: str, place: str = "val") -> str:
-    """The name under which a value is recorded that somebody watches: of the training, or `place`.
+    """The name under which a watched value is recorded: of the training, or of `place`.
 
     Args:
         name: As the module logs it.

@@ -114,6 +114,7 @@ TESTED_IN = {
     "guests/in_lightning.py": "guests/test_hosts.py",
     "guests/in_transformers.py": "guests/test_hosts.py",
     "callbacks/saving/upload.py": UPLOADS,
+    "callbacks/stopping/rolling_back.py": "callbacks/stopping/test_loss_spikes.py",
     "cli/copies.py": "remote/test_copies.py",
     "remote/bringing.py": UPLOADS,
     "remote/fetching.py": UPLOADS,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trackside.callbacks.stopping.robust import deviations_above
+from trackside.callbacks.stopping.rolling_back import prepare_to_roll_back
 from trackside.errors import ConfigurationError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.machine.accelerator import exact_dtype
@@ -135,21 +136,8 @@ class LossSpikes(Callback):
                 "the loss of a step isn't known: the trainer optimizes by hand",
                 remedy="drop `LossSpikes`, or leave the updates to the loop",
             )
-        if self.policy != "roll_back":
-            return
-        if run.saver is None:
-            raise ConfigurationError(
-                "there is nothing to roll back to: no callback saves checkpoints",
-                remedy="add the callback `Checkpoint(every='100 steps')`",
-                option="policy",
-            )
-        if not run.data["train"].rewinds:
-            raise ConfigurationError(
-                "the training data can be passed over once only: nothing can be rolled back",
-                expected="data that can be read again: a Dataset, a DataLoader, a list",
-                option="policy",
-            )
-        run.data["train"].remember()
+        if self.policy == "roll_back":
+            prepare_to_roll_back(run)
 
     def on_step_start(self, run: Run) -> None:
         self._begin_step()

@@ -15,6 +15,7 @@ from trackside.callbacks.stopping.finiteness import (
     tensors_in,
     weights,
 )
+from trackside.callbacks.stopping.rolling_back import prepare_to_roll_back
 from trackside.errors import ConfigurationError, NonFiniteError, did_you_mean
 from trackside.lifecycle.hooks import Callback
 from trackside.models.naming import named_parameters
@@ -147,21 +148,8 @@ class TerminateOnNonFinite(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         self._began_infinite = began_infinite(run.models)
-        if self.policy != "roll_back":
-            return
-        if run.saver is None:
-            raise ConfigurationError(
-                "there is nothing to roll back to: no callback saves checkpoints",
-                remedy="add the callback `Checkpoint(every='100 steps')`",
-                option="policy",
-            )
-        if not run.data["train"].rewinds:
-            raise ConfigurationError(
-                "the training data can be passed over once only: nothing can be rolled back",
-                expected="data that can be read again: a Dataset, a DataLoader, a list",
-                option="policy",
-            )
-        run.data["train"].remember()
+        if self.policy == "roll_back":
+            prepare_to_roll_back(run)
 
     def on_batch_start(self, run: Run, batch: Any) -> None:
         progress = run.progress

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +61,11 @@ def test_any_content_comes_back(content: dict[str, object]) -> None:
     if any(value in (float("inf"), float("-inf")) for value in content.values()):
         return
     assert unseal(seal(content))[0] == content
+
+
+@pytest.mark.parametrize("content", [CONTENT, {}, {"digest of": "another"}])
+def test_a_sealed_text_is_laid_out_as_json_of_its_entries(content: dict[str, object]) -> None:
+    text = seal(content)
+    entries = json.loads(text)
+    assert list(entries) == [*content, "digest"]
+    assert text == (json.dumps(entries, indent=1) + "\n").encode()

@@ -108,11 +108,10 @@ def commit(
         return _write_part(folder, taken, ranks.rank, records, write)
 
     if ranks.rank != 0:
-        path, sealed = _follow(write_part, ranks)
+        path, manifest = _follow(write_part, ranks)
     else:
         assert ledger is not None, "rank 0 keeps the ledger"
-        path, sealed = _lead(write_part, saving, root, run_id, sequence, ranks, ledger)
-    manifest, _ = parse_manifest(sealed)
+        path, manifest = _lead(write_part, saving, root, run_id, sequence, ranks, ledger)
     return Saved(Path(path), manifest, time.perf_counter() - started)
 
 
@@ -137,10 +136,11 @@ def _lead(
     sequence: int,
     ranks: Ranks,
     ledger: Ledger,
-) -> tuple[str, bytes]:
+) -> tuple[str, Manifest]:
     """Rank 0's way through a commit."""
     with contextlib.ExitStack() as stack:
         made: list[TemporaryFolder] = []
+        written: list[Manifest] = []
 
         def make() -> str:
             name = folder_name(saving.step)
@@ -164,19 +164,21 @@ def _lead(
                 saved_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 versions=current_versions(),
             )
-            sealed = manifest.to_bytes()
+            written.append(manifest)
+            sealed, digest = manifest.sealed()
             write_file(folder.path / MANIFEST_NAME, sealed)
-            return _publish(folder, parse_manifest(sealed), saving, ledger), sealed
+            return _publish(folder, manifest, digest, saving, ledger), sealed
 
-        return together(ranks, finish)[0]
+        path, _ = together(ranks, finish)[0]
+        return path, written[0]
 
 
-def _follow(write_part: Callable[[Path], _Part], ranks: Ranks) -> tuple[str, bytes]:
+def _follow(write_part: Callable[[Path], _Part], ranks: Ranks) -> tuple[str, Manifest]:
     """The way of the other ranks through a commit: the same three turns."""
     folder = Path(together(ranks, _listen)[0])
     together(ranks, lambda: asdict(write_part(folder)))
     path, sealed = together(ranks, _listen)[0]
-    return path, sealed
+    return path, parse_manifest(sealed)[0]
 
 
 def _listen() -> Any:
@@ -256,10 +258,9 @@ def _check_parts(folder: Path, parts: list[_Part]) -> tuple[FileEntry, ...]:
 
 
 def _publish(
-    folder: TemporaryFolder, sealed: tuple[Manifest, str], saving: Saving, ledger: Ledger
+    folder: TemporaryFolder, manifest: Manifest, digest: str, saving: Saving, ledger: Ledger
 ) -> str:
     """Flush the folder and give it a name that nothing has. Returns the path."""
-    manifest, digest = sealed
     root = folder.path.parent
     folder.unlock()
     flush_folder(folder.path)

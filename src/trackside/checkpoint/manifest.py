@@ -19,7 +19,7 @@ import torch
 
 from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.files import FileEntry, explain, read_regular
-from trackside.checkpoint.sealed import seal, unseal
+from trackside.checkpoint.sealed import sealed, unseal
 
 FORMAT_VERSION = 2
 """1 had no files that grow: records were part of the state."""
@@ -63,7 +63,11 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
-        return seal({"format_version": FORMAT_VERSION, **asdict(self)})
+        return self.sealed()[0]
+
+    def sealed(self) -> tuple[bytes, str]:
+        """The content of the file, and its digest."""
+        return sealed({"format_version": FORMAT_VERSION, **asdict(self)})
 
 
 def parse_manifest(data: bytes) -> tuple[Manifest, str]:

@@ -19,7 +19,7 @@ from trackside.errors import StopTraining, TracksideError, note_on
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.failures import AT_ONCE, Failures, is_forgiven
 from trackside.lifecycle.hooks import CONTEXTS, HOOKS, Callback, is_overridden
-from trackside.lifecycle.member import Account, Guard, Listener, Member
+from trackside.lifecycle.member import Guard, Listener, Member
 from trackside.outcome import Outcome
 from trackside.run import Run
 
@@ -92,14 +92,14 @@ class Dispatcher:
         found = self._who_has(name, members)
         if self.guard is None:
             return found
-        return tuple((m, self.guard(m, name, call), account) for m, call, account in found)
+        return tuple((m, self.guard(m, name, call), name) for m, call, _ in found)
 
     @staticmethod
     def _who_has(name: str, members: Sequence[Member]) -> tuple[Listener, ...]:
         listening = [m for m in members if is_overridden(m.callback, name)]
         found = [(turn, m, call) for m in listening for turn, call in _calls(m.callback, name)]
         in_turns = sorted(found, key=lambda one: one[0])
-        return tuple((m, call, m.account(name)) for _, m, call in in_turns)
+        return tuple((m, call, name) for _, m, call in in_turns)
 
     @property
     def current_callback(self) -> str | None:
@@ -119,7 +119,7 @@ class Dispatcher:
             self._table()
             listeners = self.listeners[hook]
         if kwargs:
-            listeners = tuple((m, partial(call, **kwargs), time) for m, call, time in listeners)
+            listeners = tuple((m, partial(call, **kwargs), name) for m, call, name in listeners)
         if listeners:
             with self._shield():
                 self._fire(listeners, (self._run, *args))
@@ -133,15 +133,15 @@ class Dispatcher:
         began = now = perf_counter()
         try:
             for listener in listeners:
-                member, call, account = listener
+                member, call, name = listener
                 if member.attached:  # it may have been removed within this event
                     self._calling = listener
                     try:
                         call(*args)
                     except BaseException as error:
-                        goes_on = self._goes_on(member, account.hook, call, error)
+                        goes_on = self._goes_on(member, name, call, error)
                         then = perf_counter()
-                        account.seconds += then - now
+                        member.seconds += then - now
                         now = then
                         if not goes_on:
                             self._calling = outer
@@ -150,9 +150,9 @@ class Dispatcher:
                             break
                     else:
                         if member.failing:
-                            member.failing.pop((account.hook, _name_of(call)), None)
+                            member.failing.pop((name, _name_of(call)), None)
                         then = perf_counter()
-                        account.seconds += then - now
+                        member.seconds += then - now
                         now = then
         finally:
             self._return_to(outer, now - began)
@@ -164,8 +164,8 @@ class Dispatcher:
 
         Returns whether the error waits until the run is saved; see `lifecycle/failures.py`.
         """
-        member, _, account = failed
-        if not isinstance(error, Exception) or account.hook in AT_ONCE:
+        member, _, name = failed
+        if not isinstance(error, Exception) or name in AT_ONCE:
             return False
         _, *others = dropwhile(lambda one: one is not failed, listeners)
         for other in others:
@@ -173,10 +173,10 @@ class Dispatcher:
                 try:
                     self._call(other, *args[1:])
                 except Exception as another:  # the first is the one to raise
-                    note_on(error, f"telling {other[0].name!r} of `{account.hook}`", another)
-        if not self.failures.waits_at(account.hook):
+                    note_on(error, f"telling {other[0].name!r} of `{name}`", another)
+        if not self.failures.waits_at(name):
             return False
-        self.failures.keep(error, member.name, account.hook)
+        self.failures.keep(error, member.name, name)
         return True
 
     def fire_guarded(self, hook: Callable[..., Any], *args: Any) -> list[BaseException]:
@@ -203,30 +203,30 @@ class Dispatcher:
         return batch
 
     def _call(self, listener: Listener, *args: Any) -> Any:
-        """Make one call, note whose it is, and add its time to the account of that callback."""
-        member, call, account = listener
+        """Make one call, note whose it is, and add its time to that callback's."""
+        member, call, name = listener
         outer, self._calling = self._calling, listener
         began = perf_counter()
         try:
             result = call(self._run, *args)
         except BaseException as error:
-            if not self._goes_on(member, account.hook, call, error):
+            if not self._goes_on(member, name, call, error):
                 raise
             return None
         else:
             if member.failing:
-                member.failing.pop((account.hook, _name_of(call)), None)
+                member.failing.pop((name, _name_of(call)), None)
             return result
         finally:
             seconds = perf_counter() - began
-            account.seconds += seconds
+            member.seconds += seconds
             self._return_to(outer, seconds)
 
     def _return_to(self, outer: Listener | None, seconds: float) -> None:
         """Calls are over that took `seconds`, within the hook of `outer` if there is one."""
         self._calling = outer
         if outer is not None:
-            outer[2].seconds -= seconds
+            outer[0].seconds -= seconds
 
     def _goes_on(self, member: Member, hook: str, call: Any, error: BaseException) -> bool:
         """Whether training goes on after `error`: to its end, or without that hook."""
@@ -301,7 +301,7 @@ class Dispatcher:
             if self.guard is not None:
                 call = self.guard(member, hook, call)
             with self._shield():
-                self._call((member, call, member.account(hook)), *args)
+                self._call((member, call, hook), *args)
 
     def _is_for_us(self, member: Member) -> bool:
         callback = member.callback
@@ -336,19 +336,19 @@ class _Contexts(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         with ExitStack() as stack:
-            for member, make, account in self._dispatcher.contexts[self._name]:
-                manager = self._dispatcher._call((member, partial(_entered, make), account))
+            for member, make, name in self._dispatcher.contexts[self._name]:
+                manager = self._dispatcher._call((member, partial(_entered, make), name))
                 if manager is not None:
-                    stack.push(partial(self._leave, member, account, manager))
+                    stack.push(partial(self._leave, member, manager))
             self._entered = stack.pop_all()
 
     def __exit__(self, *error: Any) -> None:
         self._entered.__exit__(*error)
 
-    def _leave(self, member: Member, account: Account, manager: Any, *error: Any) -> None:
+    def _leave(self, member: Member, manager: Any, *error: Any) -> None:
         under_way = error[1]
         try:
-            self._dispatcher._call((member, lambda _: manager.__exit__(*error), account))
+            self._dispatcher._call((member, lambda _: manager.__exit__(*error), self._name))
         except BaseException as another:
             if under_way is None:
                 raise

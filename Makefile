@@ -105,7 +105,7 @@ browser: $(TEST_STAMP)  ## reports in a real browser (Debian: chromium and chrom
 dialects: $(TEST_STAMP)  ## callbacks that other frameworks ship, in environments with these
 	$(BIN)/python -m tests.originals --keep $(ARGS)
 
-TRACKERS := trackio
+TRACKERS := trackio dvclive
 trackers: $(TEST_STAMP)  ## trackers whose packages are many, in environments with these
 	$(BIN)/python -m tests.originals $(TRACKERS) --keep $(ARGS)
 

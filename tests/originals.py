@@ -114,6 +114,13 @@ ALL = (
         page=TRACKERS,
         variables=(("TRACKIO_DIR", "{}/store"),),
     ),
+    Environment(
+        "dvclive",
+        HOME,
+        ("dvclive[image]",),
+        ("tests/callbacks/reporting/test_dvclive.py",),
+        page=TRACKERS,
+    ),
 )
 TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "torchmetrics")
 

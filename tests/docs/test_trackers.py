@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import trackside.callbacks
-from trackside.callbacks.reporting import mlflow, tensorboard, trackio, wandb
+from trackside.callbacks.reporting import dvclive, mlflow, tensorboard, trackio, wandb
 from trackside.tracking.tracker import Tracker
 from trackside.tracking.undelivered import WRITERS
 
@@ -18,6 +18,7 @@ KINDS: list[type[Tracker]] = [
     mlflow.MLflow,
     wandb.WandB,
     trackio.Trackio,
+    dvclive.DVCLive,
 ]
 
 

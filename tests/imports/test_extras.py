@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from trackside.callbacks.reporting.dvclive import DVCLive
 from trackside.callbacks.reporting.mlflow import MLflow
 from trackside.callbacks.reporting.tensorboard import TensorBoard
 from trackside.callbacks.reporting.trackio import Trackio
@@ -26,6 +27,7 @@ def test_a_package_that_is_there_is_given() -> None:
         (WandB, "wandb", "wandb"),
         (MLflow, "mlflow", "mlflow"),
         (Trackio, "trackio", "trackio"),
+        (DVCLive, "dvclive.live", "dvclive"),
     ],
 )
 def test_a_missing_package_is_told_when_the_callback_is_made(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.reporting.config_logger import ConfigLogger as ConfigLogger
     from trackside.callbacks.reporting.csv_logger import CSVLogger as CSVLogger
     from trackside.callbacks.reporting.dataset_stats import DatasetStats as DatasetStats
+    from trackside.callbacks.reporting.dvclive import DVCLive as DVCLive
     from trackside.callbacks.reporting.epoch_table import EpochTable as EpochTable
     from trackside.callbacks.reporting.json_lines_logger import JSONLinesLogger as JSONLinesLogger
     from trackside.callbacks.reporting.learning_rate import LearningRate as LearningRate
@@ -140,6 +141,7 @@ else:
             "reporting.config_logger": ("ConfigLogger",),
             "reporting.csv_logger": ("CSVLogger",),
             "reporting.dataset_stats": ("DatasetStats",),
+            "reporting.dvclive": ("DVCLive",),
             "reporting.epoch_table": ("EpochTable",),
             "reporting.json_lines_logger": ("JSONLinesLogger",),
             "reporting.learning_rate": ("LearningRate",),
@@ -214,6 +216,7 @@ __all__ = [
     "ConfusionMatrix",
     "CrashCapsule",
     "CutMix",
+    "DVCLive",
     "DatasetStats",
     "DeviceStats",
     "EarlyStopping",

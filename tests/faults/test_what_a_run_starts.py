@@ -16,8 +16,10 @@ from tests.faults.programs.foreign_text import FOREIGN
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "src" / "trackside"
 STARTS = re.compile(
-    r"threading\.Thread\(|subprocess\.(run|Popen)|urllib\.request|http\.server|socket\.socket\("
-    r"|torch\.compile\(|elastic_launch\(|get_context\(|os\.(fork|system|exec\w*|posix_spawn)\("
+    r"threading\.Thread\(|(Thread|Process)PoolExecutor\(|subprocess\.(run|Popen)|get_context\("
+    r"|os\.(fork|system|popen|exec\w*|posix_spawn)\(|typer\.launch\(|webbrowser|asyncio\.|\.status\("
+    r"|urllib\.request|http\.server|socketserver|socket\.(socket\w*|create_\w+)\("
+    r"|torch\.compile\(|elastic_launch\(|init_process_group\(|TorchTrainer\("
 )
 THREADS = {"checkpoint of step", "trackside-following", "progress"}
 
@@ -71,6 +73,21 @@ def test_the_process_that_writes_checkpoints_is_one_and_was_asked_for(found: Fou
     assert set(heard) <= {"process", "thread", "written"}
     threads = {re.sub(r" \d+$", "", name) for name in heard["thread"]}
     assert threads == {"checkpoint of step", "memory for checkpoints"}
+
+
+def test_a_remote_folder_takes_two_threads_and_the_best_weights_one(found: Found) -> None:
+    heard = found["remote"]
+    assert set(heard) <= {"thread", "written"}
+    threads = {re.sub(r"[_-]\d+$", "", name) for name in heard["thread"]}
+    threads.discard("Thread")  # rich draws what is left, where the run waits for it
+    assert threads == {"remote claim", "uploads to memory://bucket/run", "best weights"}
+
+
+@pytest.mark.parametrize("command", ["report", "why", "inspect", "runs", "gc"])
+def test_a_command_that_reads_a_run_starts_nothing_and_runs_no_text_of_it(
+    found: Found, command: str
+) -> None:
+    assert set(found[command]) <= {"written"}
 
 
 def test_workers_are_the_processes_that_were_asked_for(found: Found) -> None:

@@ -91,6 +91,7 @@ sys.addaudithook(hear)
 
 import trackside  # noqa: E402
 import trackside.callbacks  # noqa: E402
+import trackside.cli.main  # noqa: E402
 
 for public in trackside.__all__:
     getattr(trackside, public)
@@ -170,6 +171,12 @@ def main() -> None:
     begin("process")
     delegating = trackside.callbacks.Checkpoint("1 epoch", writer="process")
     fit("delegated", {"saves": delegating}, 2, off=True)
+    begin("remote")
+    best = {"saves": in_place, "best": trackside.callbacks.BestCheckpoint("train/loss")}
+    fit("memory://bucket/run", best, 2, off=True)
+    for command in ("report", "why", "inspect", "runs", "gc"):
+        begin(command)
+        assert trackside.cli.main.run([command, "run"]) == 0
     begin("workers")
     worked = DataLoader(data, batch_size=8, num_workers=1)
     fit("workers", {"checkpoint": None}, 1, worked, off=True)

@@ -153,6 +153,29 @@ def test_commands_go_on_with_a_remote_run_and_load_its_model(
     assert (listed["folder"], listed["status"]) == (ADDRESS, "completed")
 
 
+def test_commands_evaluate_and_predict_a_remote_run_as_its_folder(
+    faulty: Faulty, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(EXPERIMENT)
+    assert command(["train", "run.yaml"]) == 0
+    (tmp_path / "runs/faulty/bucket/run").rename(tmp_path / "here")
+    losses = []
+    for which in ("auto", "6"):
+        shutil.rmtree(tmp_path / "runs")  # another machine
+        capsys.readouterr()
+        for run in ("here", ADDRESS):
+            options = ["train", "--checkpoint", which, "--json"]
+            assert command(["evaluate", run, *options]) == 0
+        here, there = map(json.loads, capsys.readouterr().out.splitlines())
+        assert there == pytest.approx(here)
+        losses.append(there["train/loss"])
+    assert losses[0] < 0.9 * losses[1]  # each is of its own checkpoint
+    assert command(["predict", ADDRESS, "train", "--json"]) == 0
+    predicted = json.loads(capsys.readouterr().out)
+    assert predicted["file"] == "runs/faulty/bucket/run/train.npz"
+    assert predicted["samples"] == len(DATA)
+
+
 def test_a_run_that_goes_on_in_its_mirror_is_uploaded_further(
     faulty: Faulty, tmp_path: Path
 ) -> None:

@@ -28,19 +28,23 @@ def evaluate(
 ) -> None:
     r"""Evaluate the weights in a checkpoint of RUN on named data sets.
 
+    RUN may be the address of a remote folder: what is needed is brought here first.
+
     \b
     Examples:
       trackside evaluate runs/mine
       trackside evaluate runs/mine test --checkpoint best --json
       trackside evaluate runs/mine test data.test.root=/other/data
+      trackside evaluate s3://bucket/run test
     """
     with reported_errors(as_json, traceback):
-        from trackside.config.experiment.kept import evaluate_kept, find_checkpoint, load_kept
+        from trackside.config.experiment.kept import evaluate_kept
+        from trackside.config.experiment.remotely import load_with_checkpoint
         from trackside.config.text.layers import split_arguments
 
         names, overrides = split_arguments(arguments or ())
-        experiment = load_kept(run, overrides)
-        metrics = evaluate_kept(experiment, names, find_checkpoint(experiment, run, checkpoint))
+        experiment, found, _ = load_with_checkpoint(run, overrides, checkpoint)
+        metrics = evaluate_kept(experiment, names, found)
     if as_json:
         print(json.dumps(metrics))
     else:

@@ -19,7 +19,9 @@ def predict(
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="The file to write; by default NAME.npz in RUN.", show_default=False),
+        typer.Option(
+            help="The file to write; by default NAME.npz in the folder of RUN.", show_default=False
+        ),
     ] = None,
     checkpoint: Annotated[
         str, typer.Option(help="auto (the newest that is whole), best, a step, or a path.")
@@ -28,6 +30,8 @@ def predict(
     traceback: Traceback = False,
 ) -> None:
     r"""Predict a data set of RUN, in its order, and write the predictions as NumPy arrays.
+
+    RUN may be the address of a remote folder: what is needed is brought here first.
 
     \b
     Examples:
@@ -38,12 +42,13 @@ def predict(
         import numpy as np
 
         from trackside.callbacks.evaluation.prediction_files import arrays
-        from trackside.config.experiment.kept import find_checkpoint, load_kept, predict_kept
+        from trackside.config.experiment.kept import predict_kept
+        from trackside.config.experiment.remotely import load_with_checkpoint
         from trackside.machine.paths import local_path
 
-        experiment = load_kept(run, overrides or ())
-        made = predict_kept(experiment, name, find_checkpoint(experiment, run, checkpoint))
-        path = local_path(output or local_path(run) / f"{name}.npz", "output")
+        experiment, found, folder = load_with_checkpoint(run, overrides or (), checkpoint)
+        path = local_path(output or folder / f"{name}.npz", "output")
+        made = predict_kept(experiment, name, found)
         path.parent.mkdir(parents=True, exist_ok=True)
         made_of = arrays(made)
         np.savez(path, **made_of)

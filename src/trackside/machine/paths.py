@@ -39,13 +39,14 @@ def local_path(given: str | os.PathLike[str], option: str | None = None) -> Path
     """
     text, name = os.fspath(given), option or "path"
     if is_address(text):
-        text = _CREDENTIALS.sub("", text)
+        text = re.sub(r":/+", "://", _CREDENTIALS.sub("", text), count=1)
         raise ConfigurationError(
             f"{name}={text!r} is an address, not a path",
-            expected="a path on this machine: only the folder of a run may be an address, as text",
+            expected="a path on this machine; an address may be the folder of a run that trains, "
+            "goes on, is evaluated or predicts",
             received=text,
             option=option,
-            remedy="`trackside download ADDRESS FOLDER` copies a run from remote storage",
+            remedy=f"`trackside download {text} FOLDER` copies the run that lies there",
         )
     if not text or "\0" in text:
         raise ConfigurationError(

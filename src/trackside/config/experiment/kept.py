@@ -90,31 +90,18 @@ def check_overrides(folder: str | Path, overrides: Iterable[str]) -> None:
             )
 
 
-def find_checkpoint(
-    experiment: Experiment | KeptProgram, folder: str | Path, which: str
+def checkpoint_of(
+    trainer: Trainer | None, folder: str | Path, which: str | int | Path
 ) -> Checkpoint:
     """A verified checkpoint of a run.
 
     Args:
-        experiment: What the run was made from: its callback knows where and what is best.
+        trainer: Its callback knows where and what is best; None: nothing knows.
         folder: The run's folder.
         which: `auto` for the newest that is whole, `best`, a step, or a path.
 
     Raises:
         CheckpointError: There is no such checkpoint.
-    """
-    return checkpoint_of(experiment.trainer(), folder, which)
-
-
-def checkpoint_of(
-    trainer: Trainer | None, folder: str | Path, which: str | int | Path
-) -> Checkpoint:
-    """A verified checkpoint of a run, as `find_checkpoint`.
-
-    Args:
-        trainer: Its callback knows where and what is best; None: nothing knows.
-        folder: The run's folder.
-        which: As for `find_checkpoint`.
     """
     if trainer is None and which == "best":
         raise UsageError(

@@ -7,9 +7,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from trackside.checkpoint import Checkpoint
 from trackside.checkpoint.saver import saver_among
 from trackside.config.experiment.experiment import Experiment
-from trackside.config.experiment.kept import KeptRun, check_overrides, load_kept, runs_in
+from trackside.config.experiment.kept import (
+    KeptRun,
+    check_overrides,
+    checkpoint_of,
+    load_kept,
+    runs_in,
+)
 from trackside.config.experiment.programs import KeptProgram
 from trackside.errors import TracksideError
 from trackside.machine.paths import local_path
@@ -57,6 +64,27 @@ def brought(address: Address | None, folder: Path, trainer: Trainer | None, whic
     saver = None if trainer is None else saver_among(trainer.callbacks)
     found = checkpoint_in(address, folder, which, None if saver is None else saver.retention)
     return which if found is None else found
+
+
+def load_with_checkpoint(
+    run: str, overrides: Iterable[str], which: str
+) -> tuple[Experiment | KeptProgram, Checkpoint, Path]:
+    """The experiment of a run that is looked at, one of its checkpoints, and its folder here.
+
+    Args:
+        run: The run's folder, or the address of its remote folder.
+        overrides: `key=value` and `~key`, on top of its configuration.
+        which: `auto` for the newest that is whole, `best`, a step, or a path.
+
+    Raises:
+        UsageError: No run lies there.
+        CheckpointError: There is no such checkpoint.
+    """
+    folder, address = local_copy(run)
+    experiment = load_kept(folder, overrides)
+    trainer = experiment.trainer()
+    found = checkpoint_of(trainer, folder, brought(address, folder, trainer, which))
+    return experiment, found, folder
 
 
 def runs_at(place: str) -> list[KeptRun]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trackside import Callback, Evaluation, Run
+from trackside import Callback, Evaluation, Run, on
 from trackside.callbacks import BestCheckpoint, EarlyStopping
 from trackside.testing import tiny_regression
 
@@ -49,3 +49,24 @@ def test_one_that_is_logged_at_the_end_of_the_evaluation_is_not_told(
 ) -> None:
     stopping = EarlyStopping("val/score", patience=9)
     assert told(caplog, stopping, LogsScore(), epochs=2) == []
+
+
+def stopping(at_step: int) -> Any:
+    @on(Callback.on_step_end)
+    def stops(run: Run) -> None:
+        if run.progress.steps_completed == at_step:
+            run.stop("enough")
+
+    return stops
+
+
+def test_a_run_that_was_stopped_before_an_evaluation_is_told_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watchers = EarlyStopping("val/loss"), BestCheckpoint("train/loss")
+    assert told(caplog, *watchers, MayLogAnything(), stopping(1), epochs=1) == []
+
+
+def test_one_that_a_stopped_run_had_time_for_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    lines = told(caplog, BestCheckpoint("train/f1"), MayLogAnything(), stopping(9), epochs=9)
+    assert len(lines) == 1

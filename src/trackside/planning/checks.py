@@ -52,7 +52,9 @@ def limit(epochs: int | None, steps: int | None) -> RunLimit:
     for name, value in (("epochs", epochs), ("steps", steps)):
         if value is not None and not is_count(value):
             raise UsageError(
-                f"{name}={value!r} is not a limit", expected="a whole number, 0 or more"
+                f"{name}={value!r} is not a limit",
+                expected="a whole number, 0 or more",
+                option=name,
             )
     return RunLimit(epochs, steps)
 

@@ -303,3 +303,13 @@ def test_an_error_about_an_option_of_the_trainer_is_told_at_its_key() -> None:
     located = experiment().located(error)
     assert isinstance(located, ExperimentError)
     assert located.problems[0].path == ("trainer", "directory")
+
+
+@pytest.mark.parametrize("key", ["trainer.epochs=-1", "data.batch_size=0"])
+def test_a_number_that_fit_refuses_is_shown_at_its_place(key: str) -> None:
+    write(good())
+    with pytest.raises(ExperimentError) as caught:
+        load("run.yaml", [key]).run()
+    assert [".".join(map(str, problem.path)) for problem in caught.value.problems] == [
+        key.partition("=")[0]
+    ]

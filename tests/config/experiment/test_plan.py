@@ -44,6 +44,11 @@ def test_a_plan_tells_sizes_and_limits() -> None:
     assert plan.sound
 
 
+def test_a_plan_of_a_sound_run_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    planned(more="callbacks: {early_stopping: {monitor: val/loss, patience: 2}}\n")
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 def test_loading_and_planning_draw_nothing_from_the_generators() -> None:
     before = torch.get_rng_state()
     planned()

@@ -248,6 +248,7 @@ class Experiment:
         if error.callback is not None or error.option is None:
             return None
         sections = {name: ("trainer", name) for name in self.trainer_values}
+        sections |= {name: ("data", name) for name in ("batch_size", "drop_last")}
         sections |= {name: ("scheduler", name) for name in self.scheduler_values}
         path = sections.get(error.option, (error.option,))
         return path if self.document.has(path) else None

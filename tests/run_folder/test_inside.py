@@ -128,3 +128,9 @@ def test_a_name_of_a_file_that_is_not_whole_yet_is_known() -> None:
     os.close(file)
     assert is_name_beside(path.name)
     assert not is_name_beside("config.yaml")
+
+
+def test_reading_makes_no_folder() -> None:
+    with pytest.raises(FileNotFoundError):
+        _read(Path("nothing"), "a/b/file.json")
+    assert not Path("nothing").exists()

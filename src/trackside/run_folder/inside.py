@@ -41,7 +41,7 @@ def open_inside(folder: Path, name: str) -> BinaryIO:
     Raises:
         OSError: It isn't there, is a link, a pipe or a device.
     """
-    path = inside(folder, name)
+    path = _inside(folder, name, make=False)
     # O_NONBLOCK: opening a pipe would wait for a writer forever.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -94,17 +94,24 @@ def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: A folder on the way is a link that leads out, or no folder.
     """
+    return _inside(folder, name, make=True)
+
+
+def _inside(folder: Path, name: str | os.PathLike[str], *, make: bool) -> Path:
+    """The path of a name in the folder; who only reads makes no folder on the way. `OSError`."""
     path = folder / name
     relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    leads_out = relative.is_absolute() or ".." in relative.parts
+    if make:
+        (path.parent if leads_out else folder).mkdir(parents=True, exist_ok=True)
+    if leads_out:
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     place = folder
     for part in relative.parts[:-1]:
         place = place / part
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(place)
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(place)
         refuse_link(place)
     return path
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from trackside.callbacks import Report
-from trackside.errors import ConfigurationError
-from trackside.testing import ScriptedRun, script
+from trackside import Settings
+from trackside.callbacks import EarlyStopping, Report
+from trackside.errors import ConfigurationError, MonitorError
+from trackside.testing import ScriptedRun, script, tiny_regression
 
 LOSSES = [{"val/loss": 0.5}, {"val/loss": 0.4}, {"val/loss": 0.3}]
 
@@ -42,6 +43,16 @@ def test_a_run_that_fails_has_its_page(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "it broke &lt;here&gt;" in page
     assert ">failed<" in page
+
+
+def test_a_run_that_is_refused_leaves_no_page(tmp_path: Path) -> None:
+    task = tiny_regression()
+    trainer = task.trainer(
+        callbacks=[Report(), EarlyStopping("val/los")], settings=Settings(directory=tmp_path / "run")
+    )
+    with pytest.raises(MonitorError):
+        trainer.fit(task.train, task.validation, epochs=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_ending_is_refused() -> None:

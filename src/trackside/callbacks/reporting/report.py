@@ -22,8 +22,9 @@ class Report(PeriodicCallback):
     """Keeps a report of the run as one HTML page: how it goes, curves, time, checkpoints, pictures.
 
     The page needs no service, asks nothing of a network, and opens from the disk. It is replaced
-    whole, so often as `every` says and when the run is over, however it ended. `trackside report`
-    makes the same page of any run's folder, and one that compares several.
+    whole, so often as `every` says and when the run is over, however it ended; a run that is
+    refused before its first step leaves none. `trackside report` makes the same page of any run's
+    folder, and one that compares several.
 
     Args:
         every: When it is made again while the run goes on; None: at the end only. The loop waits
@@ -50,6 +51,14 @@ class Report(PeriodicCallback):
             raise ConfigurationError(
                 f"file={str(file)!r} must end in .html", expected="a page", option="file"
             )
+        self._began = False
+
+    def on_attach(self, run: Run) -> None:
+        self._began = False
+
+    def on_fit_start(self, run: Run) -> None:
+        self._began = True
+        super().on_fit_start(run)
 
     def on_due(self, run: Run) -> None:
         """Make the page."""
@@ -57,7 +66,8 @@ class Report(PeriodicCallback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         """Make it a last time, with how the run ended."""
-        self._write(run, outcome)
+        if self._began:
+            self._write(run, outcome)
 
     def _write(self, run: Run, outcome: Outcome | None) -> None:
         if run.world.is_global_zero and run.directory.is_dir():

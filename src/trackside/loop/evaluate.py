@@ -15,6 +15,7 @@ from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.loop.agreed_metrics import agreed
+from trackside.loop.batch_notes import note_batch
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, settle
 from trackside.loop.recording import flush
@@ -107,11 +108,15 @@ def evaluate_batch(
         batch = events.transform(Callback.on_evaluation_batch_start, batch, evaluation)
     samples = counted(batch) if origin.samples is None else origin.samples
     run.batch_samples = UNKNOWN if samples is None else samples
-    if autocast is None and not events.contexts["evaluation_context"]:
-        returned = without_gradients(training, setup.steps.evaluation_step, batch)
-    else:
-        with events.context("evaluation_context"), autocast or nullcontext():
+    try:
+        if autocast is None and not events.contexts["evaluation_context"]:
             returned = without_gradients(training, setup.steps.evaluation_step, batch)
+        else:
+            with events.context("evaluation_context"), autocast or nullcontext():
+                returned = without_gradients(training, setup.steps.evaluation_step, batch)
+    except Exception as error:
+        note_batch(error, "evaluation_step", batch, setup)
+        raise
     output = as_output(returned)
     if samples is None or output.samples is not None:
         samples = settle(training, source, batch, samples, output.samples)

@@ -19,6 +19,7 @@ from trackside.distributed.buffers import buffers_of, take_from_rank_zero
 from trackside.distributed.replicas import weigh
 from trackside.distributed.words import explanation
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.batch_notes import batch_at, note_batch
 from trackside.loop.broken_off import breaking_off, is_broken_off
 from trackside.loop.counting import UNKNOWN, count_tokens, settle
 from trackside.loop.evaluate import prefetched
@@ -110,7 +111,12 @@ def train_epoch(training: Training) -> Ended:
     """Take steps until the data ends, the limit is reached or a stop is agreed."""
     with TrainEpochSpan(training) as span:
         fail_before_steps(training)
-        span.ended = take_steps(training)
+        try:
+            span.ended = take_steps(training)
+        except Exception as error:
+            if (batch := batch_at(error, train_batch)) is not None:
+                note_batch(error, "training_step", batch, training.setup)
+            raise
     return span.ended
 
 

@@ -1,4 +1,4 @@
-"""What the batch was, in an error of the step that got it."""
+"""The batch of a step, told in an error of it."""
 
 from __future__ import annotations
 

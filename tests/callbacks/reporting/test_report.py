@@ -48,7 +48,8 @@ def test_a_run_that_fails_has_its_page(tmp_path: Path) -> None:
 def test_a_run_that_is_refused_leaves_no_page(tmp_path: Path) -> None:
     task = tiny_regression()
     trainer = task.trainer(
-        callbacks=[Report(), EarlyStopping("val/los")], settings=Settings(directory=tmp_path / "run")
+        callbacks=[Report(), EarlyStopping("val/los")],
+        settings=Settings(directory=tmp_path / "run"),
     )
     with pytest.raises(MonitorError):
         trainer.fit(task.train, task.validation, epochs=1)

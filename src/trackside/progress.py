@@ -1,4 +1,4 @@
-"""Counters of what is done.
+"""Counters of what is done, and of the evaluation under way.
 
 They say what is *completed*, never what is under way, so that a checkpoint taken between two steps
 is exact. The loop alone writes them; all others read.
@@ -7,7 +7,8 @@ is exact. The loop alone writes them; all others read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from trackside.errors import ConfigurationError
@@ -70,9 +71,9 @@ class Progress:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Raises `KeyError` for a counter that is missing."""
         state = {"tokens_completed": 0, **state}  # older checkpoints have none
-        for field in fields(self):
-            former = _FORMER_NAMES.get(field.name, field.name)
-            setattr(self, field.name, state[former if former in state else field.name])
+        for one in fields(self):
+            former = _FORMER_NAMES.get(one.name, one.name)
+            setattr(self, one.name, state[former if former in state else one.name])
 
 
 def is_count(value: object, at_least: int = 0) -> bool:
@@ -184,3 +185,39 @@ class Rollback:
     asked_by: str
     left_out: tuple[TrainingBatch, ...] = ()
     """Batches that are not trained on when they come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedEpoch:
+    """One epoch that was ended on request, before its data was over."""
+
+    epoch: int
+    """The pass: epochs completed before it."""
+    step: int
+    """Steps completed when it ended."""
+    reason: str
+    asked_by: str
+    """The asker, and on which ranks, unless on all."""
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One pass over a named data set without gradients."""
+
+    name: str
+    """Name of the data: `val`, `test`, or any key of `run.data`."""
+    batches: int | None = None
+    """Batches of this rank in the pass, when the data says its length."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Final values by full name (`val/loss`), over all ranks; filled before `on_evaluation_end`."""
+    results: dict[str, Any] = field(default_factory=dict)
+    """Metrics that aren't single numbers (a confusion matrix, say), by full name."""
+    batches_completed: int = 0
+    samples_completed: float = 0
+    """Of this rank; nan where a batch of another trainer's evaluation can't be counted."""
+    sanity: bool = False
+    """Whether it only tries a few batches before training: nothing of it counts."""
+    average: str | bool | None = None
+    """Callback whose averaged weights are used, by name; False: none; None: callbacks decide."""
+    exits: ExitStack = field(default_factory=ExitStack)
+    """Closed when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""

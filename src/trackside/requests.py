@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from trackside.progress import TrainingBatch
 
-Kind = Literal["stop", "save", "evaluate", "skip_step", "roll_back", "fail"]
+Kind = Literal["stop", "save", "evaluate", "skip_step", "end_epoch", "roll_back", "fail"]
 SIGNAL = "signal"
 """The asker's name where a signal asks."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 
@@ -17,7 +16,8 @@ from trackside.errors import UnknownDataError, UsageError, WrongTimeError
 from trackside.history import History
 from trackside.later import known_from
 from trackside.outcome import Outcome
-from trackside.progress import Progress, RunLimit, SkippedStep, TrainingBatch
+from trackside.progress import EndedEpoch, Progress, RunLimit, SkippedStep, TrainingBatch
+from trackside.progress import Evaluation as Evaluation
 from trackside.progress import Rollback as Rollback
 from trackside.requests import Kind, Request, Requests
 from trackside.vocabulary.renamed import refuses_old_names
@@ -36,29 +36,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Mode = Literal["fit", "evaluate", "predict"]
-
-
-@dataclass(slots=True)
-class Evaluation:
-    """One pass over a named data set without gradients."""
-
-    name: str
-    """Name of the data: `val`, `test`, or any key of `run.data`."""
-    batches: int | None = None
-    """Batches of this rank in the pass, when the data says its length."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Final values by full name (`val/loss`), over all ranks; filled before `on_evaluation_end`."""
-    results: dict[str, Any] = field(default_factory=dict)
-    """Metrics that aren't single numbers (a confusion matrix, say), by full name."""
-    batches_completed: int = 0
-    samples_completed: float = 0
-    """Of this rank; nan where a batch of another trainer's evaluation can't be counted."""
-    sanity: bool = False
-    """Whether it only tries a few batches before training: nothing of it counts."""
-    average: str | bool | None = None
-    """Callback whose averaged weights are used, by name; False: none; None: callbacks decide."""
-    exits: ExitStack = field(default_factory=ExitStack)
-    """Closed when the pass ends, however it ends: `evaluation.exits.callback(put_back)`."""
 
 
 class Log(Protocol):
@@ -150,6 +127,8 @@ class Run:
         """Returns to a checkpoint in the middle of the run, over all resumes, the oldest first."""
         self.skipped_steps: list[SkippedStep] = []
         """Updates that were not made, over all resumes, the oldest first."""
+        self.ended_epochs: list[EndedEpoch] = []
+        """Epochs that were ended on request, over all resumes, the oldest first."""
         self.evaluation: Evaluation | None = None
         """The evaluation under way, if there is one."""
         self.outcome: Outcome | None = None
@@ -318,6 +297,23 @@ class Run:
         `on_optimizer_step_start`. The step is counted all the same.
         """
         self._ask("skip_step", reason, asked_by)
+
+    def end_epoch(
+        self, reason: str, *, asked_by: str | None = None, all_ranks: bool = False
+    ) -> None:
+        """Ask for the end of the epoch after the step under way: the rest of it is left out.
+
+        The step is finished first, with all batches that it accumulates. Then the epoch ends as one
+        whose data is over: evaluations and checkpoints that are due, then the next epoch begins.
+        Asked where no step of an epoch is to come, such as in the evaluation after it, there is
+        nothing to leave out, which is warned of.
+
+        Args:
+            reason: Why; `run.ended_epochs` keeps it, and checkpoints do.
+            asked_by: Who asks; None takes the callback whose hook is being called.
+            all_ranks: Whether all ranks ask for it at this same step; see `save`.
+        """
+        self._ask("end_epoch", reason, asked_by, all_ranks=all_ranks)
 
     def roll_back(
         self,

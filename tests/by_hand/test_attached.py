@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.by_hand.loops import EPOCHS, attached, parts, raw, weights
+from tests.by_hand.loops import BATCHES, EPOCHS, attached, parts, raw, weights
 from trackside import Callback, Status, UsageError, WrongTimeError, attach
 from trackside.by_hand.firing import FIRED, IF_TOLD
 from trackside.callbacks import (
@@ -62,6 +62,21 @@ def test_the_weights_are_bitwise_those_of_the_loop_alone(accumulate: int, noisy:
 
     assert torch.equal(weights(made), weights(alone))
     assert not torch.equal(weights(made), weights(parts()))
+
+
+def test_the_rest_of_an_epoch_is_left_out() -> None:
+    class Ends(Callback[Any]):
+        def on_step_end(self, run: Any) -> None:
+            if run.progress.steps_completed == 2:
+                run.end_epoch("enough")
+
+    made = parts()
+    with made.attach(Ends()) as run:
+        attached(made, run)
+
+    assert [(one.epoch, one.step) for one in run.ended_epochs] == [(0, 2)]
+    assert run.progress.steps_completed == 2 + 2 * BATCHES
+    assert run.progress.epochs_completed == EPOCHS
 
 
 def test_records_hold_the_weighted_mean_of_the_losses_that_the_loop_told() -> None:

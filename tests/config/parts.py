@@ -235,6 +235,19 @@ class FailsIn(Callback[Run]):
         self._fail("on_exception")
 
 
+class AsksInStep(Callback[Run]):
+    """Asks something of its own run before the end of a step, as somebody outside would."""
+
+    def __init__(self, words: list[str], step: int) -> None:
+        self.words = words
+        self.step = step
+
+    def on_batch_end(self, run: Run, batch: object, output: object) -> None:
+        if run.progress.steps_completed == self.step - 1:
+            run.directory.mkdir(exist_ok=True)
+            ask(run.directory, read_command(self.words))
+
+
 class Asks(Callback[Run]):
     """Asks something of its own run in the first step of an epoch, as somebody outside would."""
 

@@ -146,13 +146,14 @@ def test_a_control_of_ones_own_is_taken() -> None:
     assert fit(Replacing(), epochs=9).outcome.step == 1
 
 
-def test_ending_an_epoch_early_is_refused_with_the_reason() -> None:
+def test_an_epoch_is_ended_early() -> None:
     class Asking(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             control.should_epoch_stop = True
 
-    with pytest.raises(UsageError, match="should_epoch_stop"):
-        fit(Asking())
+    result = fit(Asking(), epochs=3)
+
+    assert [(one.epoch, one.step) for one in result.ended_epochs] == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_asking_for_a_record_is_told_to_have_no_effect() -> None:

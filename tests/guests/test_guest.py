@@ -229,6 +229,15 @@ def test_a_return_to_a_checkpoint_is_refused() -> None:
     assert trainer.losses == []
 
 
+def test_the_end_of_an_epoch_of_the_host_is_refused() -> None:
+    class Ends(Callback[Any]):
+        def on_step_end(self, run: Any) -> None:
+            run.end_epoch("enough")
+
+    with pytest.raises(UsageError, match="asks for the end of the epoch, and the data is"):
+        Trainer(guest_of(Ends())).train()
+
+
 class Lends(Callback[Any]):
     """Puts something in for each evaluation, which is put back as it ends."""
 

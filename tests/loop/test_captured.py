@@ -342,6 +342,15 @@ def test_a_skipped_step_and_a_changed_window_go_the_eager_way(
     assert agree(recorded, lambda: [Asks()]).replays == STEPS - EAGER - 1
 
 
+def test_an_epoch_ends_on_request_as_with_eager_steps(recorded: list[RecordedGraphs]) -> None:
+    class Ends(Callback[Run]):
+        def on_step_end(self, run: Run) -> None:
+            if run.progress.steps_completed == 7:  # the first of an epoch, by a graph
+                run.end_epoch("asked")
+
+    assert agree(recorded, lambda: [Ends()]).replays == STEPS - EAGER - 2
+
+
 def test_torch_lets_a_fused_optimizer_be_recorded(
     recorded: list[RecordedGraphs], monkeypatch: pytest.MonkeyPatch
 ) -> None:

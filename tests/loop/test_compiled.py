@@ -264,6 +264,20 @@ def test_a_skipped_update_is_skipped() -> None:
     assert_close(fitted(callbacks=[Skips()]), fitted("eager", callbacks=[Skips()]))
 
 
+class EndsEpoch(Callback[Run]):
+    """Leaves out all of the first epoch but its first step."""
+
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed == 1:
+            run.end_epoch("asked")
+
+
+def test_an_epoch_ends_on_request_as_with_eager_steps() -> None:
+    found = fitted(callbacks=[EndsEpoch()])
+    assert_close(found, fitted("eager", callbacks=[EndsEpoch()]))
+    assert not same(found, fitted("eager"))
+
+
 class Hooks(Callback[Run]):
     """A hook of torch for a gradient, which no compiled step calls."""
 

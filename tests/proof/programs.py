@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trackside import Program, Run, Settings, Trainer, accuracy, program
+from trackside import Callback, Program, Run, Settings, Trainer, accuracy, program
 from trackside.callbacks import Checkpoint, Receipt
 
 
@@ -83,6 +83,23 @@ def classes(
     trainer = made(directory, lr=lr, every=every, log_every=log_every)
     options = {"epochs": epochs, "batch_size": 8}
     return Program(trainer, points(64, 0), points(16, 1), options=options)
+
+
+class EndsUnseen(Callback):
+    """Ends an epoch after step 11; said to observe, it takes no part when steps are made again."""
+
+    effect = "observes"
+
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed == 11:
+            run.end_epoch("enough of it")
+
+
+@program
+def shortened(directory: str) -> Program:
+    """As `classes`, with a second epoch of three steps."""
+    trainer = made(directory, callbacks={"ends": EndsUnseen()})
+    return Program(trainer, points(64, 0), points(16, 1), options={"epochs": 3, "batch_size": 8})
 
 
 class BreaksAt(Trainer):

@@ -50,6 +50,13 @@ def test_a_replayed_step_is_bitwise_the_one_that_was_recorded(kept: Path, step: 
     assert found.observation.loss == recorded(kept)[step]
 
 
+def test_an_epoch_that_was_ended_ends_there_again(tmp_path: Path) -> None:
+    programs.shortened(str(tmp_path)).fit()
+    found = trackside.replay(tmp_path, 13)
+    assert found.bitwise is True
+    assert found.observation.batches[0].batch.epoch == 2
+
+
 def test_a_mean_over_several_steps_proves_the_steps_in_it(tmp_path: Path) -> None:
     programs.classes(str(tmp_path), every="10 steps", log_every="5 steps").fit()
     found = trackside.replay(tmp_path, 11)

@@ -172,8 +172,8 @@ class Engine:
         self._check_reported()
         if self._pass is None:
             raise StopIteration
-        if run.requests.leaving or run.limit.reached(run.progress):
-            self.end_pass(complete=False)
+        if run.requests.leaving or position.ends_epoch or run.limit.reached(run.progress):
+            self.end_pass(complete=position.ends_epoch)
             raise StopIteration
         before = position.timer()
         batch = next(self._batches, None)

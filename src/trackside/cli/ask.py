@@ -25,7 +25,7 @@ def ask(
         list[str],
         typer.Argument(
             metavar="WISH",
-            help="stop [REASON], save [REASON], evaluate DATA, profile STEPS, "
+            help="stop [REASON], save [REASON], end_epoch [REASON], evaluate DATA, profile STEPS, "
             "set NAME.OPTION=VALUE",
             show_default=False,
         ),
@@ -44,6 +44,7 @@ def ask(
     Examples:
       trackside ask runs/mine stop "good enough"
       trackside ask runs/mine save
+      trackside ask runs/mine end_epoch "nothing new in it"
       trackside ask runs/mine evaluate test
       trackside ask runs/mine profile 20
       trackside ask runs/mine set early_stopping.patience=20

@@ -167,6 +167,7 @@ class DataSource:
     def begin(self, epoch: int, *, resumable: bool = True) -> Iterator[LoadedBatch]:
         """Start pass number `epoch`, from 0; only one that is `resumable` notes where it began."""
         self._set_epoch(epoch)
+        self.workers.start_those_of_former_passes(self.generators_kept)
         if not resumable and (self._world is None or self.split.is_split):
             return self._iterate(skip=0)
         start = {**self._generators.capture(), "workers_persisted": self.workers.persist}
@@ -316,13 +317,12 @@ class DataSource:
             return any(n is not None and batches_done >= n for n in ends)
         self.check_whole(batches_done)
         if batches_done == 0:
-            once = isinstance(self.loader, Iterator)
             raise DataError(
                 f"the data named {self.name!r} gave no batch",
                 expected="at least one batch in every pass",
                 remedy="this iterator can be passed over once only: give a DataLoader, or limit "
                 "the run by `steps`"
-                if once
+                if isinstance(self.loader, Iterator)
                 else None,
             )
         return True
@@ -394,7 +394,7 @@ class DataSource:
         start = state["epoch_start"]
         if start is not None:
             checked(start, workers_persisted=bool, shared=dict[str, Any])
-        self._epoch_start = start
+        self._epoch_start, self.workers.resumed = start, start is not None
         self._generators.restore_own(state["own_generators"])
         if isinstance(self.loader, Stateful) and state.get("loader") is not None:
             self.loader.load_state_dict(state["loader"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from trackside.data.seekable import SeededDataset
 from trackside.lifecycle.signals import ALWAYS, StopOnSignals
+from trackside.machine import randomness
 
 ENDING_SECONDS = 1.0
 """How long a worker whose pipe is broken may take to end."""
@@ -67,6 +68,8 @@ class Workers:
     def __init__(self, loader: Iterable[Any]) -> None:
         self._loader = loader
         self._loading: Callable[[], object] = _nobody
+        self.resumed = False
+        """Whether passes were made before, in another process."""
 
     def start(self) -> Iterator[Any]:
         """The batches of a new pass; see `started`."""
@@ -84,6 +87,20 @@ class Workers:
     def persist(self) -> bool:
         """Whether those of an earlier pass are kept for the next one."""
         return getattr(self._loader, "_iterator", None) is not None
+
+    def start_those_of_former_passes(
+        self, generators_kept: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """Start those that would be there already, had the run not been resumed.
+
+        Starting them draws a seed, which the unbroken run doesn't draw here: all generators, and
+        those of the data, stand afterwards where they stood before.
+        """
+        resumed, self.resumed = self.resumed, False
+        stays = self.exist and bool(getattr(self._loader, "persistent_workers", False))
+        if resumed and stays and not self.persist:
+            with generators_kept(), randomness.preserved():
+                self.start()
 
     @property
     def lost(self) -> bool:

@@ -285,6 +285,12 @@ class Guest:
                 f"{asked[0].who!r} asks to go back to a checkpoint, and {self.host} can't",
                 remedy="choose another policy, such as stop",
             )
+        if self._engine.training.position.ends_epoch:
+            raise UsageError(
+                f"{self.run.ended_epochs[-1].asked_by!r} asks for the end of the epoch, and the "
+                f"data is {self.host}'s",
+                remedy="`run.stop(reason)` ends training",
+            )
 
 
 OF_TRAINING = frozenset(

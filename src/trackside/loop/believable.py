@@ -73,6 +73,15 @@ class SkippedStepState(TypedDict):
     asked_by: str
 
 
+class EndedEpochState(TypedDict):
+    """See `EndedEpoch`."""
+
+    epoch: Count
+    step: Count
+    reason: str
+    asked_by: str
+
+
 class LoopState(TypedDict):
     """See `Training.state_dict`. What older checkpoints lack is not required."""
 
@@ -83,6 +92,7 @@ class LoopState(TypedDict):
     built: NotRequired[BuiltState | None]
     rollbacks: NotRequired[list[RollbackState]]
     skipped_steps: NotRequired[list[SkippedStepState]]
+    ended_epochs: NotRequired[list[EndedEpochState]]
 
 
 class SharedState(TypedDict):

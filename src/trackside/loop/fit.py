@@ -124,9 +124,10 @@ def finish_epoch(training: Training, span: Span) -> None:
     """Evaluate after the training of an epoch, where that is complete, and count the epoch."""
     position, progress = training.position, training.run.progress
     if position.phase != "evaluating":
-        if span.ended is not Ended.DATA or training.run.requests.interrupted:
+        interrupted = training.run.requests.interrupted and not position.ends_epoch
+        if span.ended is not Ended.DATA or interrupted:
             return
-        position.phase = "evaluating"
+        position.phase, position.ends_epoch = "evaluating", False
         if training.schedules.evaluate_after_epochs.crossed(progress):
             position.pending_evaluations += training.due_evaluations()
     safe_point(training)
@@ -167,12 +168,18 @@ def take_steps(training: Training) -> Ended:
         progress.seconds = now - origin
         if progress.steps_completed >= position.next_check_step or asked:
             after_step(training)
-            if run.requests.leaving or progress.steps_completed == limit.steps:
+            if (
+                run.requests.leaving
+                or position.ends_epoch
+                or progress.steps_completed == limit.steps
+            ):
                 break
     if is_broken_off(taken):
         after_step(training)
     if run.requests.going_back:
         return Ended.ROLLBACK
+    if position.ends_epoch:
+        return Ended.DATA
     at_limit = limit.reached(progress)
     stopped = run.requests.stop is not None
     if setup.sources[TRAIN].completed(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.loop.ended_epochs import ends_epoch
 from trackside.loop.evaluate import evaluate
 from trackside.loop.snapshot import rank_state, shared_state
 from trackside.loop.state import Training, agree, stop
@@ -39,6 +40,8 @@ def safe_point(training: Training, *, wait: bool = True) -> None:
         if pending and not requests.interrupted:
             if _evaluate(training, pending[0]) is not None:
                 position.evaluated_at[pending.pop(0)] = training.run.progress.steps_completed
+        elif ends_epoch(training, in_epoch=not wait):
+            return  # checkpoints and the end come at the end of the epoch
         else:
             saves, stops = requests.take("save"), requests.take("stop")
             if not saves and not stops:  # interrupted, with evaluations left for the resume

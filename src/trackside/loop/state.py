@@ -22,7 +22,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.loop.following import Following
 from trackside.loop.noting import Noting
 from trackside.outcome import Outcome, Status, status_of_stop
-from trackside.progress import SkippedStep, training_batches
+from trackside.progress import EndedEpoch, SkippedStep, training_batches
 from trackside.requests import Request
 from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
@@ -207,6 +207,8 @@ class Position:
         self.pending_evaluations: list[str] = []
         """Data sets whose evaluation is due and not done."""
         self.epoch_metrics: dict[str, float] = {}
+        self.ends_epoch = False
+        """Whether the epoch under way ends here, on request; nothing is saved until it has."""
         self.evaluated_at: dict[str, int] = {}
         """Steps completed at the last evaluation of each data set."""
         self.left_at: int | None = 0
@@ -272,8 +274,12 @@ class Training:
 
     def due_evaluations(self) -> list[str]:
         """Data sets evaluated on schedule, without those that have seen the present weights."""
-        now, known = self.run.progress.steps_completed, self.position.evaluated_at
-        return [name for name in self.setup.options.evaluations if known.get(name) != now]
+        now, position = self.run.progress.steps_completed, self.position
+        return [
+            name
+            for name in self.setup.options.evaluations
+            if position.evaluated_at.get(name) != now and name not in position.pending_evaluations
+        ]
 
     def begin_schedules(self) -> None:
         """Advance the schedules to the restored counters."""
@@ -302,6 +308,7 @@ class Training:
             "left_at": position.left_at,
             "rollbacks": [asdict(rollback) for rollback in run.rollbacks],
             "skipped_steps": [asdict(skipped) for skipped in run.skipped_steps],
+            "ended_epochs": [asdict(ended) for ended in run.ended_epochs],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -317,6 +324,8 @@ class Training:
             run.rollbacks = kept
         # Those after the checkpoint are dropped with their steps. Older checkpoints have none.
         run.skipped_steps = [SkippedStep(**fields) for fields in state.get("skipped_steps", ())]
+        run.ended_epochs = [EndedEpoch(**fields) for fields in state.get("ended_epochs", ())]
+        position.ends_epoch = False
         for rollback in kept:
             sources[TRAIN].leave_out(rollback.left_out)
 

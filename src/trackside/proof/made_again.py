@@ -15,7 +15,7 @@ from trackside.config.experiment.kept import load_kept
 from trackside.config.experiment.programs import KeptProgram
 from trackside.errors import CheckpointError, UsageError
 from trackside.machine.paths import local_path
-from trackside.progress import TrainingBatch, training_batches
+from trackside.progress import EndedEpoch, TrainingBatch, is_count, training_batches
 from trackside.run import Run
 from trackside.run_folder.identity import identity
 from trackside.trainer.program import Program
@@ -54,6 +54,8 @@ class Way:
     """Steps that are completed there."""
     leave_out: tuple[TrainingBatch, ...] = ()
     """Batches that the run left out when it went back to a checkpoint later on."""
+    ended_epochs: tuple[EndedEpoch, ...] = ()
+    """Epochs that the run ended on request."""
 
     @property
     def steps(self) -> int:
@@ -109,9 +111,9 @@ def way_to(made: MadeAgain, step: int) -> Way:
                     f"{path} was saved by {checkpoint.manifest.world_size} ranks",
                     expected="a run of one process: batches of several can't be made by one",
                 )
-            return Way(step, path, checkpoint.manifest.step, left_out)
+            return Way(step, path, checkpoint.manifest.step, left_out, ended_epochs_of(made))
     _check_start(made)
-    return Way(step, None, 0, left_out)
+    return Way(step, None, 0, left_out, ended_epochs_of(made))
 
 
 def checkpoints_of(made: MadeAgain) -> list[Path]:
@@ -141,6 +143,15 @@ def left_out_of(made: MadeAgain, timeline: list[Path]) -> tuple[TrainingBatch, .
         return ()
     rollbacks = open_checkpoint(timeline[0]).state()["loop"].get("rollbacks", ())
     return tuple(batch for one in rollbacks for batch in training_batches(one["left_out"]))
+
+
+def ended_epochs_of(made: MadeAgain) -> tuple[EndedEpoch, ...]:
+    """Epochs that the run ended on request, as its folder lists them."""
+    return tuple(
+        EndedEpoch(one["epoch"], one["step"], str(one.get("reason")), str(one.get("asked_by")))
+        for one in read_run(made.folder).ended_epochs
+        if is_count(one.get("epoch")) and is_count(one.get("step"))
+    )
 
 
 def _is_whole(path: Path) -> bool:

@@ -25,7 +25,7 @@ from trackside.loop import fit as loops
 from trackside.loop.state import TRAIN, Training
 from trackside.machine import randomness
 from trackside.outcome import Outcome, Status
-from trackside.progress import TrainingBatch
+from trackside.progress import EndedEpoch, TrainingBatch
 from trackside.proof.made_again import MadeAgain, Way
 from trackside.proof.taking_part import only_those_with_a_say
 from trackside.run import Run
@@ -88,6 +88,7 @@ def retrace(
     out = (*way.leave_out, *leave_out)
     last = way.step + further if until is None else None
     guide = _Guide(way.step, until, last, joining, arrived, out, done)
+    guide.ended_epochs = {one.step: one for one in way.ended_epochs}
     with _folder(directory) as folder, quietly():
         trainer = made.trainer
         done.left_out = only_those_with_a_say(trainer.callbacks, folder, without)
@@ -146,6 +147,8 @@ class _Guide(Callback[Run]):
         self.done = done
         self.joined: dict[str, Callback[Any]] = {}
         self.is_at_the_step = self.has_arrived = False
+        self.ended_epochs: dict[int, EndedEpoch] = {}
+        """Epochs that the run ended on request, by steps completed: whoever asked may be absent."""
 
     def on_fit_start(self, run: Run) -> None:
         """Let batches be identified from the first pass on."""
@@ -156,6 +159,8 @@ class _Guide(Callback[Run]):
 
     def on_step_end(self, run: Run) -> None:
         """Before the step of interest: let them join."""
+        if (ended := self.ended_epochs.get(run.progress.steps_completed)) is not None:
+            run.end_epoch(ended.reason, asked_by=ended.asked_by)
         if run.progress.steps_completed == self.step - 1:
             self.join(run)
         elif self.has_arrived and self.is_far_enough(run.progress.steps_completed):

@@ -25,7 +25,14 @@ from trackside.checkpoint.errors import DamagedCheckpointError
 from trackside.checkpoint.manifest import read_manifest
 from trackside.errors import TracksideError, UsageError
 from trackside.machine.paths import local_path
-from trackside.proof.made_again import MadeAgain, Way, checkpoints_of, left_out_of, made_again
+from trackside.proof.made_again import (
+    MadeAgain,
+    Way,
+    checkpoints_of,
+    ended_epochs_of,
+    left_out_of,
+    made_again,
+)
 from trackside.proof.retrace import retrace
 from trackside.run import Run
 from trackside.run_folder import receipts
@@ -265,7 +272,8 @@ def _train_again(
         different.extend(_differences(run, open_checkpoint(segment.ends).state()))
 
     left_out = left_out_of(made, checkpoints_of(made))
-    way = Way(segment.ends_after, segment.begins, segment.begins_after, left_out)
+    ended = ended_epochs_of(made)
+    way = Way(segment.ends_after, segment.begins, segment.begins_after, left_out, ended)
     try:
         retrace(made, way, arrived=arrived)
     except UsageError as error:

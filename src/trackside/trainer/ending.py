@@ -81,5 +81,6 @@ def _result(run: Run, events: Dispatcher, made: Sequence[Any]) -> Result:
         failures,
         rollbacks=tuple(run.rollbacks),
         skipped_steps=tuple(run.skipped_steps),
+        ended_epochs=tuple(run.ended_epochs),
         predictions=tuple(made),
     )

@@ -16,7 +16,7 @@ from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.loop.ways import StepWay
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.progress import SkippedStep
+from trackside.progress import EndedEpoch, SkippedStep
 from trackside.remote.address import address_in
 from trackside.run import Rollback
 from trackside.schedule import Every, Schedule
@@ -158,6 +158,8 @@ class Result:
     """Returns to a checkpoint, over all resumes."""
     skipped_steps: Sequence[SkippedStep] = ()
     """Steps without their update, with who asked and why, over all resumes."""
+    ended_epochs: Sequence[EndedEpoch] = ()
+    """Epochs that were ended on request, with who asked and why, over all resumes."""
     predictions: Sequence[Any] = ()
     """Of a prediction: what was predicted of each batch, until it ended or was ended. After an
     error on several ranks, of this rank's batches."""

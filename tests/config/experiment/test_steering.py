@@ -56,6 +56,26 @@ def test_a_run_evaluates_when_asked() -> None:
     assert [step for step, _ in finished.result.history.points("test/loss")] == [2]
 
 
+def test_an_epoch_that_has_ended_already_is_not_ended() -> None:
+    finished, answer = steered("end_epoch", "enough of it")
+    assert (answer.accepted, answer.words) == (False, "the epoch has ended already")
+    assert finished.result.ended_epochs == ()
+
+
+def test_an_epoch_ends_when_asked() -> None:
+    write(good(("epochs: 1", "epochs: 2"), more=MORE))
+    experiment = load("run.yaml")
+    trainer = experiment.trainer("run")
+    trainer.callbacks.append(parts.AsksInStep(["end_epoch", "enough of it"], 1))
+    result = trainer.fit(**experiment.fit_arguments(experiment.make_data()))
+
+    ((epoch, step, reason, who),) = [
+        (one.epoch, one.step, one.reason, one.asked_by) for one in result.ended_epochs
+    ]
+    assert (epoch, step, reason, who) == (0, 1, "enough of it", "steering")
+    assert result.outcome.step == 3
+
+
 def test_an_option_of_a_callback_changes_and_its_state_stays() -> None:
     finished, answer = steered("set", "es.patience=70")
     assert answer.words == "done"

@@ -13,12 +13,15 @@ LISTED = 1000
 
 
 def decisions_of(run: Run) -> dict[str, Any]:
-    """Updates that were not made and returns to a checkpoint, over all resumes."""
+    """Updates that were not made, epochs that were ended and returns to a checkpoint, in all."""
     return {
         "skipped_steps": [
             {**asdict(one), "reason": printable(one.reason)} for one in run.skipped_steps[-LISTED:]
         ],
         "skipped_steps_in_all": len(run.skipped_steps),
+        "ended_epochs": [
+            {**asdict(one), "reason": printable(one.reason)} for one in run.ended_epochs[-LISTED:]
+        ],
         "rollbacks": [
             {**asdict(one), "reason": printable(one.reason), "left_out": len(one.left_out)}
             for one in run.rollbacks[-LISTED:]

@@ -37,6 +37,7 @@ _AT_ONCE = 100
 WISHES = {
     "stop": "stop [REASON]",
     "save": "save [REASON]",
+    "end_epoch": "end_epoch [REASON]",
     "evaluate": "evaluate DATA",
     "profile": "profile STEPS",
     "set": "set NAME.OPTION=VALUE",

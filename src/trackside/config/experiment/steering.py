@@ -79,7 +79,7 @@ class Steering(Callback[Run]):
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         """Do, on every rank, what all of them have to do at once."""
         if run.world.rank == 0:
-            self._look(run)
+            self._look(run, epoch_is_over=True)
         if run.world.size > 1:
             waiting = [(name, asdict(command)) for name, command in self._later]
             self._later = [
@@ -87,10 +87,12 @@ class Steering(Callback[Run]):
             ]
         self._do_later(run)
 
-    def _look(self, run: Run) -> None:
+    def _look(self, run: Run, *, epoch_is_over: bool = False) -> None:
         for name, command in self._waiting():
             if command.kind in ("set", "profile"):
                 self._later.append((name, command))
+            elif command.kind == "end_epoch" and epoch_is_over:
+                self._answer(run, name, command, "the epoch has ended already")
             else:
                 self._answer(run, name, command, self._request(run, command))
 
@@ -113,6 +115,8 @@ class Steering(Callback[Run]):
         reason = command.value or "asked from outside"
         if command.kind == "stop":
             run.stop(reason)
+        elif command.kind == "end_epoch":
+            run.end_epoch(reason)
         elif command.kind == "save":
             if run.saver is None:
                 return "nothing saves checkpoints in this run"

@@ -183,11 +183,8 @@ def take(control: TrainerControl, run: Run) -> None:
         UsageError: A flag that can't be granted.
     """
     if control.should_epoch_stop and not control.should_training_stop:
-        raise UsageError(
-            "transformers: `control.should_epoch_stop` alone isn't supported",
-            expected="an epoch ends with its data",
-            remedy="`control.should_training_stop = True` ends training",
-        )
+        control.should_epoch_stop = False
+        run.end_epoch("a transformers callback set should_epoch_stop")
     if control.should_training_stop and not run.stopping:
         run.stop("a transformers callback set should_training_stop")
     if control.should_save:

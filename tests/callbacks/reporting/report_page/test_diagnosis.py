@@ -57,6 +57,18 @@ def found(folder: Path) -> list[Finding]:
     return diagnose(read_run(folder))
 
 
+def test_epochs_that_were_ended_on_request_are_told(tmp_path: Path) -> None:
+    @on(Callback.on_step_end)
+    def ends(run: Any) -> None:
+        if run.progress.steps_completed == 2:
+            run.end_epoch("seen enough")
+
+    train(tmp_path, ends)
+    (said,) = [one for one in found(tmp_path) if one.subject == "ended_epochs"]
+    assert said.message == "1 of the epochs ended on request, before the data did"
+    assert said.evidence == "last at step 2, asked by ends: seen enough"
+
+
 def test_of_a_sound_run_nothing_is_said(tmp_path: Path) -> None:
     train(tmp_path, lr=0.01)
     assert found(tmp_path) == []

@@ -162,6 +162,11 @@ def _decisions(run: ReportedRun) -> Iterator[str]:
         yield f"step {one.get('step')} made no update, asked by {one.get('asked_by')}: " + str(
             one.get("reason")
         )
+    for one in run.ended_epochs[:_LISTED]:
+        yield (
+            f"an epoch ended early, at step {one.get('step')}, asked by {one.get('asked_by')}:"
+            f" {one.get('reason')}"
+        )
     if run.reason:
         by = f", asked by {run.asked_by}" if run.asked_by else ""
         yield f"{run.status} at step {run.step:,}{by}: {run.reason}"

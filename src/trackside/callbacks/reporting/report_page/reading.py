@@ -90,6 +90,7 @@ class ReportedRun:
     skipped_steps: Sequence[Mapping[str, Any]] = ()
     """The newest ones."""
     skipped_in_all: int = 0
+    ended_epochs: Sequence[Mapping[str, Any]] = ()
     rollbacks: Sequence[Mapping[str, Any]] = ()
     sessions: Sequence[Session] = ()
     warnings: Sequence[Warned] = ()
@@ -117,6 +118,7 @@ class ReportedRun:
         self.skipped_steps = objects_of(content.get("skipped_steps"))
         listed = len(self.skipped_steps)
         self.skipped_in_all = max(listed, count_of(content.get("skipped_steps_in_all")))
+        self.ended_epochs = objects_of(content.get("ended_epochs"))
         self.rollbacks = objects_of(content.get("rollbacks"))
 
     @property

@@ -161,4 +161,17 @@ def _skipped(run: ReportedRun) -> Iterator[Finding]:
         )
 
 
-VALUE_RULES = (_not_finite, _learns_nothing, _rises, _no_better, _spikes, _skipped)
+def _ended_epochs(run: ReportedRun) -> Iterator[Finding]:
+    """Epochs whose rest was left out."""
+    if run.ended_epochs:
+        count, last = len(run.ended_epochs), run.ended_epochs[-1]
+        asked = f"asked by {last.get('asked_by')}: {last.get('reason')}"
+        yield Finding(
+            "ended_epochs",
+            "note",
+            f"{count:,} of the epochs ended on request, before the data did",
+            f"last at step {last.get('step')}, {asked}",
+        )
+
+
+VALUE_RULES = (_not_finite, _learns_nothing, _rises, _no_better, _spikes, _skipped, _ended_epochs)

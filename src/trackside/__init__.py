@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from trackside.lifecycle.roles import HasSchedulers as HasSchedulers
     from trackside.lifecycle.roles import HasWeights as HasWeights
     from trackside.lifecycle.roles import KeepsAverages as KeepsAverages
+    from trackside.lifecycle.roles import KeepsBestWeights as KeepsBestWeights
+    from trackside.lifecycle.roles import MakesReport as MakesReport
     from trackside.lifecycle.roles import SavesInBackground as SavesInBackground
     from trackside.outcome import Outcome as Outcome
     from trackside.outcome import Status as Status
@@ -163,6 +165,8 @@ else:
                 "HasSchedulers",
                 "HasWeights",
                 "KeepsAverages",
+                "KeepsBestWeights",
+                "MakesReport",
                 "SavesInBackground",
             ),
             "outcome": (
@@ -248,7 +252,9 @@ __all__ = [
     "HistoryError",
     "HookSignatureError",
     "KeepsAverages",
+    "KeepsBestWeights",
     "LossError",
+    "MakesReport",
     "MissingRequirementError",
     "MisspeltNameError",
     "MonitorError",

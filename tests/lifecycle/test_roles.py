@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
-from trackside.callbacks import EMA, SWA, Checkpoint, EarlyStopping, LRScheduler
+from trackside.callbacks import (
+    EMA,
+    SWA,
+    BestCheckpoint,
+    Checkpoint,
+    EarlyStopping,
+    LRScheduler,
+    Report,
+)
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import (
     HasPatience,
     HasSchedulers,
     HasWeights,
     KeepsAverages,
+    KeepsBestWeights,
+    MakesReport,
     SavesInBackground,
 )
 
@@ -37,6 +47,8 @@ class Lookahead(Callback[Any]):
         (EarlyStopping(), HasPatience),
         (Checkpoint(), SavesInBackground),
         (Lookahead(), KeepsAverages),
+        (BestCheckpoint(), KeepsBestWeights),
+        (Report(), MakesReport),
     ],
 )
 def test_a_callback_has_the_role_whose_part_it_has(callback: Callback[Any], role: type) -> None:
@@ -44,7 +56,16 @@ def test_a_callback_has_the_role_whose_part_it_has(callback: Callback[Any], role
 
 
 @pytest.mark.parametrize(
-    "role", [KeepsAverages, HasWeights, HasSchedulers, HasPatience, SavesInBackground]
+    "role",
+    [
+        KeepsAverages,
+        HasWeights,
+        HasSchedulers,
+        HasPatience,
+        SavesInBackground,
+        KeepsBestWeights,
+        MakesReport,
+    ],
 )
 def test_a_callback_has_no_role_by_default(role: type) -> None:
     assert not isinstance(Callback[Any](), role)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from trackside.lifecycle.hooks import OnError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torch.optim import Optimizer
 
@@ -33,6 +35,22 @@ class HasWeights(Protocol):
 
     def weights(self, *, model: str) -> Mapping[str, Tensor]:
         """Tensors of one of the run's models, by the names of its `state_dict`."""
+
+
+@runtime_checkable
+class KeepsBestWeights(Protocol):
+    """Keeps the weights that were best so far as files: `BestCheckpoint`."""
+
+    def best_files(self, run: Any) -> Mapping[str, Path]:
+        """The file of each model, on rank 0; none before there are any. Asks no other rank."""
+
+
+@runtime_checkable
+class MakesReport(Protocol):
+    """Makes a page about the run: `Report`."""
+
+    def make_page(self, run: Any) -> Path:
+        """Make the page as the run stands, on rank 0, and say where it is."""
 
 
 @runtime_checkable

@@ -39,6 +39,17 @@ class Picture:
         """The step to show it under."""
         return progress.steps_completed if self.step is None else self.step
 
+    def png(self) -> bytes:
+        """A PNG file.
+
+        Raises:
+            ConfigurationError: Pillow isn't installed.
+        """
+        image = optional_package("PIL.Image", needed_by="a picture", extra="pictures")
+        file = io.BytesIO()
+        image.fromarray(self.pixels).save(file, "PNG")
+        return file.getvalue()
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:

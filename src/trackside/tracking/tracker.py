@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trackside.checkpoint.manifest import parse_folder_name
+from trackside.errors import ConfigurationError
 from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
@@ -166,7 +167,7 @@ class Tracker(RankZeroCallback[Run], ABC):
 
     def is_refusal(self, error: Exception) -> bool:
         """Whether `error` says that a value can't be taken, so that another attempt is useless."""
-        return isinstance(error, (TypeError, ValueError))
+        return isinstance(error, (TypeError, ValueError, ConfigurationError))
 
     # --- hooks, called in the loop's thread -----------------------------------------------------
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,12 +147,16 @@ def test_a_failed_run_is_marked_so(clients: list[FakeClient]) -> None:
     assert clients[0].status == "FAILED"
 
 
-def test_an_infinite_value_is_left_out_because_stores_refuse_it(
-    clients: list[FakeClient],
+def test_an_infinite_value_is_left_out_and_that_is_said_once(
+    clients: list[FakeClient], caplog: pytest.LogCaptureFixture
 ) -> None:
-    script(MLflow(), [{"val/loss": float("inf")}])
+    infinite = {"val/loss": float("inf"), "val/top": 0.5}
+    with caplog.at_level(logging.WARNING):
+        script(MLflow(), [infinite, infinite, {"val/loss": 0.25}])
 
-    assert "val/loss" not in {m.key for m in clients[0].metrics}
+    assert [m.value for m in clients[0].metrics if m.key == "val/loss"] == [0.25]
+    assert [m.value for m in clients[0].metrics if m.key == "val/top"] == [0.5, 0.5]
+    assert caplog.text.count("take no infinite values") == 1
 
 
 def test_a_rehearsal_has_a_store_of_its_own() -> None:
@@ -169,6 +174,7 @@ def test_other_media_and_files_are_kept_among_the_artifacts(tmp_path: Path) -> N
     def story(run: ScriptedRun) -> None:
         run.tell_step()
         run.emit(Media.on_text, "text", Text("hello"))
+        run.emit(Media.on_picture, "val/shown", Picture(np.zeros((2, 2, 3), np.uint8)))
         run.emit(Media.on_table, "table", Table(("a",), ((1,),)))
         run.emit(Media.on_audio, "sound", Audio(np.zeros(8, np.float32), rate=4))
         run.emit(Media.on_video, "film", Video(np.zeros((2, 4, 4, 3), np.uint8)))
@@ -180,6 +186,7 @@ def test_other_media_and_files_are_kept_among_the_artifacts(tmp_path: Path) -> N
     step = "step-0000000001"
     assert {file.relative_to(place).as_posix() for file in place.rglob("*.*")} == {
         f"texts/text/{step}.md",
+        f"pictures/val/shown/{step}.png",
         f"tables/table/{step}.csv",
         f"sounds/sound/{step}.wav",
         f"films/film/{step}.gif",

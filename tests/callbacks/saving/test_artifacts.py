@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.device import same
-from trackside import Callback, Settings
+from trackside import Callback, Result, Run, Settings
+from trackside.callbacks.reporting.mlflow import MLflow
+from trackside.callbacks.reporting.report import Report
 from trackside.callbacks.saving.artifacts import Artifacts
+from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
 from trackside.errors import ConfigurationError
 from trackside.testing import Task, tiny_regression
 from trackside.tracking.media import File, Text
@@ -23,9 +27,13 @@ class Keeping(Callback):
     def __init__(self) -> None:
         self.files: dict[str, File] = {}
         self.texts: dict[str, Text] = {}
+        self.content: dict[str, str] = {}
+        """Of files that are text, as they came."""
 
     def on_file(self, run: Any, name: str, file: File) -> None:
         self.files[name] = file
+        if file.kind == "report":
+            self.content[name] = file.path.read_text()
 
     def on_text(self, run: Any, name: str, text: Text) -> None:
         self.texts[name] = text
@@ -41,11 +49,18 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
+def train(
+    callbacks: list[Callback[Any]], tmp_path: Path, epochs: int = 3, task: Task | None = None
+) -> Result:
+    task = task or tiny_regression()
+    settings = Settings(directory=tmp_path / "run")
+    trainer = task.trainer(callbacks=callbacks, settings=settings)
+    return trainer.fit(task.train, task.validation, epochs=epochs)
+
+
 def fit(artifacts: Artifacts, tmp_path: Path) -> tuple[Keeping, Task]:
     task, keeping = tiny_regression(), Keeping()
-    settings = Settings(directory=tmp_path / "run")
-    trainer = task.trainer(callbacks=[keeping, artifacts], settings=settings)
-    result = trainer.fit(task.train, epochs=1)
+    result = train([keeping, artifacts], tmp_path, 1, task)
     assert result.failed_callbacks == {}
     return keeping, task
 
@@ -72,6 +87,77 @@ def test_the_weights_at_the_end_are_a_file(tmp_path: Path) -> None:
 
     state = load_file(keeping.files["weights-model"].path)
     assert same(state["weight"], task.model.state_dict()["weight"])
+
+
+def test_the_configuration_is_a_file(tmp_path: Path) -> None:
+    keeping, _ = fit(Artifacts(None, topology=False, configuration=True), tmp_path)
+
+    kept = json.loads(keeping.files["configuration"].path.read_text())
+    assert kept["precision"] == "fp32"
+
+
+KEPT: dict[str, Any] = {"code": None, "topology": False, "best": True, "report": True}
+
+
+class Breaking(Callback[Run]):
+    """Fails at a step."""
+
+    def on_step_end(self, run: Run) -> None:
+        if run.progress.steps_completed == 5:
+            raise RuntimeError("it broke")
+
+
+def test_the_best_weights_and_the_report_are_sent_when_training_is_over(tmp_path: Path) -> None:
+    keeping = Keeping()
+    best = BestCheckpoint("val/loss")
+
+    result = train([Artifacts(**KEPT), best, Report(), keeping], tmp_path, epochs=2)
+
+    assert result.failed_callbacks == {}
+    file = keeping.files["best-model"]
+    assert (file.kind, file.path) == (
+        "model",
+        tmp_path / "run/best" / best.kept[0]["files"]["model"],
+    )
+    assert "training is over, and the run is being closed" in keeping.content["report"]
+
+
+def test_after_an_error_they_are_sent_too(tmp_path: Path) -> None:
+    keeping = Keeping()
+
+    with pytest.raises(RuntimeError, match="it broke"):
+        train([Artifacts(**KEPT), BestCheckpoint(), Report(), keeping, Breaking()], tmp_path)
+
+    assert keeping.files["best-model"].path.is_file()
+    assert "it broke" in keeping.content["report"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_store_of_mlflow_has_all_of_them(tmp_path: Path) -> None:
+    options = {**KEPT, "code": tmp_path, "configuration": True, "weights": True}
+    tracker = MLflow(tracking_uri=f"sqlite:///{tmp_path}/m.db", artifacts=str(tmp_path / "kept"))
+
+    train([Artifacts(**options), BestCheckpoint(), Report(), tracker], tmp_path, epochs=1)
+
+    place = tmp_path / "kept" / str(tracker.run_id) / "artifacts"
+    found = {path.relative_to(place).as_posix() for path in place.rglob("*.*")}
+    assert found == {
+        "best-model/step-0000000003.safetensors",
+        "code/code.zip",
+        "configuration/configuration.json",
+        "report/report.html",
+        "weights-model/model.safetensors",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"), [("best", "add `BestCheckpoint`"), ("report", "add `Report`")]
+)
+def test_what_no_callback_keeps_is_refused_before_training(
+    option: str, remedy: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        train([Artifacts(None, **{option: True})], tmp_path)
 
 
 @pytest.mark.parametrize("options", [{"code": None, "topology": False}, {"code": "not/there"}])

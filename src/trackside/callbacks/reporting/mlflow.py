@@ -126,18 +126,25 @@ class MLflow(Tracker):
         self._client.log_batch(self.run_id, params=given)
 
     def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
-        """Send metrics; stores take NaN, but no infinite values."""
+        """Send metrics.
+
+        Raises:
+            ValueError: One is infinite: stores take NaN, but no such values.
+        """
+        if infinite := [name for name, value in values.items() if math.isinf(value)]:
+            raise ValueError(f"{', '.join(infinite)}: stores of MLflow take no infinite values")
         metrics = [
             self._mlflow.entities.Metric(name, value, round(unix_time * 1000), record.step)
             for name, value in values.items()
-            if math.isfinite(value) or math.isnan(value)
         ]
         self._client.log_batch(self.run_id, metrics=metrics)
 
     def write_picture(self, name: str, picture: Picture, step: int) -> None:
-        """Keep a picture, if it was written, among the artifacts."""
-        if picture.path is not None:
-            folder = f"pictures/{name}"
+        """Keep a picture among the artifacts; one that no file holds becomes one."""
+        folder = f"pictures/{name}"
+        if picture.path is None:
+            self._keep(picture.png(), folder, f"step-{step:010d}.png")
+        else:
             self._client.log_artifact(self.run_id, str(picture.path), artifact_path=folder)
 
     def write_text(self, name: str, text: Text, step: int) -> None:

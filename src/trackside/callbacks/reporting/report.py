@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import final
 
 from trackside.callbacks.reporting.decisions import decisions_of
@@ -69,13 +70,21 @@ class Report(PeriodicCallback):
         if self._began:
             self._write(run, outcome)
 
-    def _write(self, run: Run, outcome: Outcome | None) -> None:
+    def make_page(self, run: Run) -> Path:
+        """Make the page now, of a run whose training is over, and say where it is.
+
+        As long as the run is not closed, the page says so, and who asked for the end.
+        """
+        self._write(run, run.outcome, "training is over, and the run is being closed")
+        return run.directory / self.file
+
+    def _write(self, run: Run, outcome: Outcome | None, so_far: str = "it goes on") -> None:
         if run.world.is_global_zero and run.directory.is_dir():
-            page = render([_so_far(run, outcome)])
+            page = render([_so_far(run, outcome, so_far)])
             replace_inside(run.directory, str(self.file), page)
 
 
-def _so_far(run: Run, outcome: Outcome | None) -> ReportedRun:
+def _so_far(run: Run, outcome: Outcome | None, so_far: str) -> ReportedRun:
     """The run by its own state; sessions, checkpoints and pictures are read from its folder."""
     shown = read_run(run.directory, configuration=run.config, history=run.history)
     progress = run.progress
@@ -85,7 +94,10 @@ def _so_far(run: Run, outcome: Outcome | None) -> ReportedRun:
     shown.data_wait_seconds = run.data_wait_seconds
     shown.take_decisions(decisions_of(run))
     if outcome is None:
-        shown.status, shown.reason = UNFINISHED, "it goes on"
+        stop = run.stop_request
+        shown.status, shown.reason = UNFINISHED, so_far
+        if stop is not None:
+            shown.reason, shown.asked_by = f"{so_far}: {printable(stop.reason)}", stop.who
     else:
         shown.status, shown.reason = outcome.status.value, printable(outcome.reason)
         shown.asked_by = outcome.asked_by

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import final
+from typing import TypeVar, final
 
 from trackside.callbacks.saving.weight_files import whole_state, write_weights
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.roles import KeepsBestWeights, MakesReport
 from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.run_folder.inside import replace_inside
@@ -20,25 +22,34 @@ from trackside.tracking.media import File, Media, Text
 CODE = "code.zip"
 LARGEST_CODE = 10 * 2**20
 """Bytes of code at most: a folder that holds more is one of something else."""
+CONFIGURATION = "artifacts/configuration.json"
+R = TypeVar("R")
 
 
 @final
 class Artifacts(Callback):
-    """Gives trackers the code, the structure of the model, and its weights, to keep with the run.
+    """Gives trackers code, configuration, weights and a report, to keep with the run.
 
     The code is a file `code.zip` in the run's folder, made when training begins: all files
     `*.py` below a folder, but not below hidden ones and environments. The structure is a text,
-    `model`. The weights are `artifacts/<model>.safetensors`, written when training is over. Each
-    tracker that keeps files or shows texts gets them: W&B, MLflow, and those of one's own.
+    `model`. The configuration is `artifacts/configuration.json`, without secrets. The weights are
+    `artifacts/<model>.safetensors`, written when training is over. The best weights are the files
+    that `BestCheckpoint` keeps, and the report is the page of `Report`; both are sent when training
+    is over, also by an error. Each tracker that keeps files or shows texts gets them: W&B, MLflow,
+    Trackio, and those of one's own; one that doesn't says so once.
 
     Args:
         code: The folder; None keeps no code.
         topology: Whether the structure of each model is sent.
         weights: Whether the weights at the end are sent.
+        best: Whether the best weights are sent.
+        configuration: Whether the configuration is sent, as a file.
+        report: Whether the report is sent.
 
     Raises:
-        ConfigurationError: There is nothing to send; or the folder isn't one, or holds more than
-            10 MiB of code.
+        ConfigurationError: There is nothing to send; the folder isn't one, or holds more than
+            10 MiB of code; or, when training begins, no callback keeps best weights, or makes a
+            report.
 
     Example:
         >>> Artifacts(weights=True)
@@ -47,14 +58,23 @@ class Artifacts(Callback):
     effect = "observes"
     runs_in = ("fit",)
     on_error = "warn"
+    runs_after = ("ema", "swa", "early_stopping", "best_checkpoint")
 
     def __init__(
-        self, code: str | Path | None = ".", *, topology: bool = True, weights: bool = False
+        self,
+        code: str | Path | None = ".",
+        *,
+        topology: bool = True,
+        weights: bool = False,
+        best: bool = False,
+        configuration: bool = False,
+        report: bool = False,
     ) -> None:
         self.code = None if code is None else local_path(code, "code")
-        if self.code is None and not topology and not weights:
+        if self.code is None and not (topology or weights or best or configuration or report):
             raise ConfigurationError(
-                "there is nothing to send: neither code, topology nor weights", option="code"
+                "there is nothing to send: no code, topology, weights, configuration or report",
+                option="code",
             )
         if self.code is not None and not self.code.is_dir():
             raise ConfigurationError(
@@ -64,14 +84,28 @@ class Artifacts(Callback):
             )
         self.topology = topology
         self.weights = weights
+        self.best = best
+        self.configuration = configuration
+        self.report = report
+        self._is_due = False
+        """Whether best weights and the report are still to be sent."""
 
     def rehearse_in(self, folder: Path) -> bool:
         """Take no part in a rehearsal: its files are of the run."""
         return False
 
     def on_fit_start(self, run: Run) -> None:
+        if self.best:
+            _keeper(run)
+        if self.report:
+            _reporter(run)
+        self._is_due = True
         if not run.world.is_global_zero:
             return
+        if self.configuration:
+            text = json.dumps(dict(run.config), indent=2, default=str) + "\n"
+            replace_inside(run.directory, CONFIGURATION, text)
+            run.emit(Media.on_file, "configuration", File(run.directory / CONFIGURATION))
         if self.code is not None:
             replace_inside(run.directory, CODE, _zipped(self.code))
             run.emit(Media.on_file, "code", File(run.directory / CODE, "code"))
@@ -85,6 +119,43 @@ class Artifacts(Callback):
                 path = run.directory / "artifacts" / f"{name}.safetensors"
                 write_weights(path, state, run.id)
                 run.emit(Media.on_file, f"weights-{name}", File(path, "model"))
+        self._send_what_is_kept(run)
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        # Here and not in `on_close`: the trackers are still open.
+        self._send_what_is_kept(run)
+
+    def _send_what_is_kept(self, run: Run) -> None:
+        """Send the best weights and the report; on rank 0, and without asking other ranks."""
+        is_due, self._is_due = self._is_due, False
+        if not is_due or not run.world.is_global_zero:
+            return
+        if self.best:
+            for name, path in _keeper(run).best_files(run).items():
+                run.emit(Media.on_file, f"best-{name}", File(path, "model"))
+        if self.report:
+            page = _reporter(run).make_page(run)
+            run.emit(Media.on_file, "report", File(page, "report"))
+
+
+def _keeper(run: Run) -> KeepsBestWeights:
+    """The callback that keeps the best weights; the first where several do."""
+    return _first([one for one in run.callbacks if isinstance(one, KeepsBestWeights)], "best")
+
+
+def _reporter(run: Run) -> MakesReport:
+    return _first([one for one in run.callbacks if isinstance(one, MakesReport)], "report")
+
+
+def _first(found: list[R], option: str) -> R:
+    if not found:
+        needed = {"best": "BestCheckpoint", "report": "Report"}[option]
+        raise ConfigurationError(
+            f"`Artifacts({option}=True)` has nothing to send: no callback keeps it",
+            remedy=f"add `{needed}` to the callbacks, or leave out {option}=True",
+            option=option,
+        )
+    return found[0]
 
 
 def _zipped(folder: Path) -> bytes:

@@ -123,6 +123,17 @@ class BestCheckpoint(Callback):
             return None
         return read_weights(self._root(run) / self.kept[0]["files"][model])
 
+    def best_files(self, run: Run) -> dict[str, Path]:
+        """The files of the best weights by model, on rank 0, as soon as they are written.
+
+        Without those that can't be written: the error comes out where the run waits for them.
+        """
+        written, kept = self._written, self.kept
+        if written is not None and written.exception() is not None:
+            kept = self._former or []
+        files = kept[0]["files"] if kept else {}
+        return {name: self._root(run) / file for name, file in files.items()}
+
     def on_attach(self, run: Run) -> None:
         self.kept = []
         self._thread = self._written = self._former = None

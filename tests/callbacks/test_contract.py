@@ -26,6 +26,7 @@ ALL = builtin_callbacks()
 # What `check_callback` is told of those that need options, or that change training on purpose.
 EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "accumulation_schedule": {"options": {"batches": {0: 1, 1: 2}}, "observer": False},
+    "activation_statistics": {"options": {"every": "2 steps"}},
     "attention_maps": {"task": tiny_pictures},
     "auto_save": {"beside": lambda: [Checkpoint("1 step", keep_last=None)]},
     "batch_limit": {"options": {"train": 2}, "observer": False},

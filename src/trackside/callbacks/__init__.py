@@ -93,6 +93,9 @@ if TYPE_CHECKING:
     from trackside.callbacks.stopping.terminate_on_non_finite import (
         TerminateOnNonFinite as TerminateOnNonFinite,
     )
+    from trackside.callbacks.watching.activation_statistics import (
+        ActivationStatistics as ActivationStatistics,
+    )
     from trackside.callbacks.watching.batch_shapes import BatchShapes as BatchShapes
     from trackside.callbacks.watching.crash_capsule import CrashCapsule as CrashCapsule
     from trackside.callbacks.watching.device_stats import DeviceStats as DeviceStats
@@ -183,6 +186,7 @@ else:
             "stopping.overfit_guard": ("OverfitGuard",),
             "stopping.stop_at": ("StopAt",),
             "stopping.terminate_on_non_finite": ("TerminateOnNonFinite",),
+            "watching.activation_statistics": ("ActivationStatistics",),
             "watching.batch_shapes": ("BatchShapes",),
             "watching.crash_capsule": ("CrashCapsule",),
             "watching.device_stats": ("DeviceStats",),
@@ -201,6 +205,7 @@ __all__ = [
     "EMA",
     "SWA",
     "AccumulationSchedule",
+    "ActivationStatistics",
     "Artifacts",
     "AttentionMaps",
     "AutoSave",

@@ -98,8 +98,8 @@ accelerator:  ## tests and benchmarks on a GPU, with the PYTHON there (WHEELS=fo
 	$(INSTALL_BESIDE) --no-build-isolation -e ".[test]" && \
 	.accelerator/bin/python -m tests.accelerator $(ARGS)
 
-browser: $(TEST_STAMP)  ## reports in a real browser (Debian: chromium and chromium-driver)
-	@$(PIP_INSTALL) -e ".[browser]"
+browser: $(TEST_STAMP)  ## reports and the site in a real browser (Debian: chromium and chromium-driver)
+	@$(PIP_INSTALL) -e ".[browser,docs]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 dialects: $(TEST_STAMP)  ## callbacks that other frameworks ship, in environments with these

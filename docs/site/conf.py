@@ -25,6 +25,7 @@ html_additional_pages = {"index": "front.html"}
 templates_path = ["templates"]
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # fetched from the pages found, which a browser refuses on a disk
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"

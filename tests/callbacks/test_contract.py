@@ -40,6 +40,14 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     },
     "export_model": {"options": {"try_first": False, "check": False}},  # tracing takes long
     "feature_maps": {"task": tiny_pictures},
+    "generate": {
+        "options": {
+            "prompts": ["a"],
+            "every": "2 steps",
+            "function": lambda run, prompt, generator: prompt,
+        },
+        "skip": {"configuration": "a function is no value in a file"},
+    },
     "gradient_noise": {"trainer": {"accumulate": 2}},
     "loss_spikes": {"skip": {"waits": "it decides before each update"}},
     "lr_finder": {"options": {"steps": 3, "plot": False}},

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.performance.tune_fsdp import TuneFSDP as TuneFSDP
     from trackside.callbacks.pictures.attention_maps import AttentionMaps as AttentionMaps
     from trackside.callbacks.pictures.feature_maps import FeatureMaps as FeatureMaps
+    from trackside.callbacks.pictures.generate import Generate as Generate
     from trackside.callbacks.pictures.plot_history import PlotHistory as PlotHistory
     from trackside.callbacks.pictures.prediction_images import PredictionImages as PredictionImages
     from trackside.callbacks.pictures.sample_images import SampleImages as SampleImages
@@ -138,6 +139,7 @@ else:
             "performance.tune_fsdp": ("TuneFSDP",),
             "pictures.attention_maps": ("AttentionMaps",),
             "pictures.feature_maps": ("FeatureMaps",),
+            "pictures.generate": ("Generate",),
             "pictures.plot_history": ("PlotHistory",),
             "pictures.prediction_images": ("PredictionImages",),
             "pictures.sample_images": ("SampleImages",),
@@ -230,6 +232,7 @@ __all__ = [
     "ExportModel",
     "FeatureMaps",
     "GarbageCollection",
+    "Generate",
     "GradientNoise",
     "GradientNorm",
     "GraphBreaks",

@@ -15,6 +15,7 @@ from trackside.callbacks.reporting.report_page.pictures import pictures_of
 from trackside.callbacks.reporting.report_page.reading import KeptCheckpoint, ReportedRun
 from trackside.callbacks.reporting.report_page.sessions import UNFINISHED, Session
 from trackside.callbacks.reporting.report_page.spent import spent
+from trackside.callbacks.reporting.report_page.texts import texts_of
 from trackside.history import Mode
 from trackside.vocabulary.directions import direction
 
@@ -57,6 +58,7 @@ def describe(run: ReportedRun) -> dict[str, Any]:
         "shares": list(_shares(run)),
         "checkpoints": [_checkpoint(one) for one in run.checkpoints],
         "gone": [{"name": g.name, "step": f"{g.step:,}", "at": at(g.deleted_at)} for g in run.gone],
+        "texts": texts_of(run.folder),
         "pictures": shown,
         "pictures_left_out": _left_out(left_out),
         "configuration": options_of(run),

@@ -166,6 +166,7 @@ def _sections(
         ("once", "Recorded once", one["once"]),
         ("time", "Time", one["spent"] or one["shares"]),
         ("checkpoints", "Checkpoints", one["checkpoints"] or one["gone"]),
+        ("texts", "Texts", one["texts"]),
         ("pictures", "Pictures", one["pictures"]),
         ("configuration", "Configuration", one["configuration"]),
         ("environment", "Environment", one["environment"]),

@@ -76,6 +76,18 @@ class Progress:
             setattr(self, one.name, state[former if former in state else one.name])
 
 
+@dataclass(frozen=True, slots=True)
+class Halving:
+    """A step that ran out of memory; from it on, batches go through the model in smaller parts."""
+
+    step: int
+    """The step under way, counted from 1."""
+    samples: int
+    """The most samples that go through the model at once from then on, on each rank."""
+    reason: str
+    """The words of the error, of the lowest rank that had one."""
+
+
 def is_count(value: object, at_least: int = 0) -> bool:
     """Whether `value` is a whole number of at least `at_least`; True and 2.0 aren't."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least

@@ -16,7 +16,7 @@ from trackside.errors import UnknownDataError, UsageError, WrongTimeError
 from trackside.history import History
 from trackside.later import known_from
 from trackside.outcome import Outcome
-from trackside.progress import EndedEpoch, Progress, RunLimit, SkippedStep, TrainingBatch
+from trackside.progress import EndedEpoch, Halving, Progress, RunLimit, SkippedStep, TrainingBatch
 from trackside.progress import Evaluation as Evaluation
 from trackside.progress import Rollback as Rollback
 from trackside.requests import Kind, Request, Requests
@@ -129,6 +129,8 @@ class Run:
         """Updates that were not made, over all resumes, the oldest first."""
         self.ended_epochs: list[EndedEpoch] = []
         """Epochs that were ended on request, over all resumes, the oldest first."""
+        self.halvings: list[Halving] = []
+        """Steps from which on batches go through the model in smaller parts, over all resumes."""
         self.evaluation: Evaluation | None = None
         """The evaluation under way, if there is one."""
         self.outcome: Outcome | None = None
@@ -230,8 +232,7 @@ class Run:
     @property
     def interrupted(self) -> bool:
         """Whether a person or the cluster ends the run: by Ctrl-C, or SIGTERM."""
-        stop = self.stop_request
-        return stop is not None and stop.signal is not None
+        return self.stop_request is not None and self.stop_request.signal is not None
 
     # --- asking --------------------------------------------------------------------------------
 

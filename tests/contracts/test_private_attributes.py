@@ -46,6 +46,7 @@ COMPUTED = {
     "cli/main.py": "likewise",
     "config/checking/blueprint.py": "fields of a view that the blueprint makes for itself",
     "data/batches.py": "fields of a copy that the function has just made",
+    "data/pieces.py": "fields of a copy that the function has just made",
     "dialects/lightning/module.py": "attributes that a callback of Lightning sets on its module",
     "dialects/lightning/module_hooks.py": "states of a metric of torchmetrics, by their names",
     "dialects/noether/adapter.py": "attributes of a callback of Noether",

@@ -138,6 +138,7 @@ NAMES_A_DEVICE = {
     "callbacks/performance/profiler.py": "its record of allocations is CUDA's",
     "callbacks/watching/device_stats.py": "pynvml asks NVIDIA's driver",
     "checkpoint/host_buffers.py": "the devices that copy to pinned memory by themselves",
+    "callbacks/watching/out_of_memory.py": "torch notes allocations on CUDA alone",
     "data/prefetch.py": "the devices that copy while they compute",
     "machine/accelerator.py": "the module of such differences",
     "step/capturing.py": "graphs of whole steps, which torch offers for CUDA alone",

@@ -131,6 +131,8 @@ HELD = {
     "test_a_warning_comes_once_for_each_subject_and_the_run_goes_on",
     "Settings.on_resume_differs": "loop/test_following.py::"
     "test_a_run_may_end_where_it_would_go_on_otherwise",
+    "Settings.halve_batches_to": "loop/test_halving.py::"
+    "test_halving_ends_at_its_limit_with_the_error_itself",
     "Settings.guard": "trainer/test_guarding.py::"
     "test_an_observer_that_changes_something_is_named_with_its_hook",
     "Settings.prefetch_batches": "data/test_prefetch.py::"

@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.watching.garbage_collection import (
         GarbageCollection as GarbageCollection,
     )
+    from trackside.callbacks.watching.out_of_memory import OutOfMemory as OutOfMemory
     from trackside.callbacks.watching.peak_memory import PeakMemory as PeakMemory
     from trackside.callbacks.watching.slow_rank import SlowRank as SlowRank
     from trackside.callbacks.watching.step_audit import StepAudit as StepAudit
@@ -193,6 +194,7 @@ else:
             "watching.crash_capsule": ("CrashCapsule",),
             "watching.device_stats": ("DeviceStats",),
             "watching.garbage_collection": ("GarbageCollection",),
+            "watching.out_of_memory": ("OutOfMemory",),
             "watching.peak_memory": ("PeakMemory",),
             "watching.slow_rank": ("SlowRank",),
             "watching.step_audit": ("StepAudit",),
@@ -253,6 +255,7 @@ __all__ = [
     "OfflineLoss",
     "OnlineLoss",
     "OptunaPruning",
+    "OutOfMemory",
     "OverfitGuard",
     "ParameterCount",
     "ParameterNorm",

@@ -82,6 +82,14 @@ class EndedEpochState(TypedDict):
     asked_by: str
 
 
+class HalvingState(TypedDict):
+    """See `Halving`."""
+
+    step: Count
+    samples: Count
+    reason: str
+
+
 class LoopState(TypedDict):
     """See `Training.state_dict`. What older checkpoints lack is not required."""
 
@@ -93,6 +101,7 @@ class LoopState(TypedDict):
     rollbacks: NotRequired[list[RollbackState]]
     skipped_steps: NotRequired[list[SkippedStepState]]
     ended_epochs: NotRequired[list[EndedEpochState]]
+    halvings: NotRequired[list[HalvingState]]
 
 
 class SharedState(TypedDict):

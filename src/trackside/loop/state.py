@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from trackside.lifecycle.hooks import Callback
 from trackside.loop.following import Following
 from trackside.loop.noting import Noting
 from trackside.outcome import Outcome, Status, status_of_stop
-from trackside.progress import EndedEpoch, SkippedStep, training_batches
+from trackside.progress import EndedEpoch, Halving, SkippedStep, training_batches
 from trackside.requests import Request
 from trackside.run import Rollback, Run
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule
@@ -36,6 +37,7 @@ from trackside.step.precision import Precision
 if TYPE_CHECKING:
     from trackside.distributed.watch import FailureWatch
 
+logger = logging.getLogger("trackside")
 TRAIN = "train"
 INSIDE = (
     Callback.on_batch_start,
@@ -98,7 +100,7 @@ class Setup:
     schedulings: tuple[Scheduling, ...]
     training_step: Callable[[Any, Any], Any]
     loss: nn.Module | None = None
-    """The loss, where it is a module: it may have buffers and parameters of its own."""
+    """The loss, where it is a module: it may have buffers and parameters."""
     replicas: Replicas | None = None
     """The models spread over ranks; None in one process."""
     watch: FailureWatch | None = None
@@ -252,6 +254,8 @@ class Training:
         self.listeners = Listeners.of(setup)
         self.take_step: Callable[[Training, LoadedBatch, Iterator[LoadedBatch]], None] | None = None
         """Takes a step in another way; None: as `train_step` does."""
+        self.halves = False
+        """Whether batches go through the model in parts where memory runs out."""
         setup.events.on_change = self.refresh_listeners
 
     def refresh_listeners(self) -> None:
@@ -309,6 +313,7 @@ class Training:
             "rollbacks": [asdict(rollback) for rollback in run.rollbacks],
             "skipped_steps": [asdict(skipped) for skipped in run.skipped_steps],
             "ended_epochs": [asdict(ended) for ended in run.ended_epochs],
+            "halvings": [asdict(halving) for halving in run.halvings],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,8 +331,21 @@ class Training:
         run.skipped_steps = [SkippedStep(**fields) for fields in state.get("skipped_steps", ())]
         run.ended_epochs = [EndedEpoch(**fields) for fields in state.get("ended_epochs", ())]
         position.ends_epoch = False
+        halvings = [Halving(**fields) for fields in state.get("halvings", ())]
+        if len(halvings) > len(run.halvings):  # memory is not more after a return to a checkpoint
+            run.halvings = halvings
+            self._tell_of_parts(halvings[-1])
         for rollback in kept:
             sources[TRAIN].leave_out(rollback.left_out)
+
+    def _tell_of_parts(self, halving: Halving) -> None:
+        if self.halves or not self.run.world.is_global_zero or self.run.mode != "fit":
+            return
+        logger.warning(
+            "the run of this checkpoint took batches in parts of at most %d samples, and this one "
+            "takes them whole: `Settings(halve_batches_to=1)` goes on in parts",
+            halving.samples,
+        )
 
     def fire(self, hook: Callable[..., Any], *args: Any) -> None:
         """Fire `hook` with the run and `args`."""

@@ -54,6 +54,37 @@ def choose(training: Training, asked: StepWay, *, compiles_models: bool) -> None
         logger.info("steps are not %s: %s", way, reason)
 
 
+def let_halve(training: Training, smallest: int, asked: StepWay) -> None:
+    """Let `training` halve batches for which memory doesn't suffice.
+
+    Args:
+        training: A run that is put together and not begun.
+        smallest: The fewest samples of a part.
+        asked: The way of its steps, as in the settings.
+
+    Raises:
+        ConfigurationError: The batches of this run can't be halved.
+    """
+    from trackside.loop.halving import (  # noqa: PLC0415 - only who asks for it
+        HalvingSteps,
+        reasons_against_halving,
+    )
+
+    reason = next(reasons_against_halving(training), None)
+    if asked != "eager":
+        reason = f"step={asked!r} makes graphs of whole batches"
+    if reason is not None:
+        raise ConfigurationError(
+            f"batches can't be halved when memory runs out: {reason}",
+            received=f"halve_batches_to={smallest}",
+            remedy="leave it out, and take a smaller `batch_size` with `accumulate`; in place of "
+            "batch norm, a GroupNorm, or batch norms that were put into evaluation mode",
+            option="halve_batches_to",
+        )
+    training.take_step = HalvingSteps(smallest)
+    training.halves = True
+
+
 def way_for(device: str, asked: StepWay) -> Literal["compiled", "captured"]:
     """The fast way that is asked for, on a type of device."""
     if asked == "compiled" or (asked == "auto" and device == "cpu"):

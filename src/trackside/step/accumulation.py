@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from trackside.distributed.state import is_sharded
 from trackside.machine.accelerator import exact_dtype
 
+PartsMark = tuple[int, Tensor | float, Tensor | float]
+"""Batches taken, the weight of the first, and that of all of them."""
+
 
 class Parts:
     """The batches of one step, each with its weight: samples, or what its step returned.
@@ -27,6 +30,14 @@ class Parts:
         self.taken = 0
         self._first: Tensor | float = 0
         self._total: Tensor | float = 0
+
+    def mark(self) -> PartsMark:
+        """The batches taken by now, for `back_to`."""
+        return self.taken, self._first, self._total
+
+    def back_to(self, mark: PartsMark) -> None:
+        """Forget the batches since `mark`."""
+        self.taken, self._first, self._total = mark
 
     def scale(self, loss: Tensor, weight: Tensor | float) -> Tensor:
         """The mean loss of the next batch, shape `()`, as it goes into the gradients.

@@ -74,6 +74,10 @@ class Mean:
         for place in range(first, len(self._pairs)):
             self._pairs[place] = _finite_or_none(*self._pairs[place], where)
 
+    def shorten(self, waiting: int) -> None:
+        """Forget the newest of the values that wait, but for so many."""
+        del self._pairs[waiting:]
+
     def reset(self) -> None:
         """Forget everything."""
         self._pairs.clear()

@@ -16,6 +16,9 @@ from trackside.errors import ConfigurationError, UsageError
 from trackside.progress import Progress
 from trackside.step.means import BLOCK, Mean, Reduce, Sums, read
 
+LogMark = tuple[Mapping[str, int], int]
+"""How many values wait: by name, and of those whose weight isn't known yet."""
+
 
 class MetricLog:
     """Everything that is logged in a run, by name, until it becomes a record.
@@ -97,6 +100,17 @@ class MetricLog:
         if self._evaluation is None:
             self.mean(name).begin_step(self._progress.steps_completed)
         self.add(name, value, weight)
+
+    def mark(self) -> LogMark:
+        """The present state of what the step under way logs, for `back_to`."""
+        return {name: mean.waiting for name, mean in self._means.items()}, len(self._uncounted)
+
+    def back_to(self, mark: LogMark) -> None:
+        """Forget what was logged since `mark` in the step under way."""
+        waiting, uncounted = mark
+        for name, mean in self._means.items():
+            mean.shorten(waiting.get(name, 0))
+        del self._uncounted[uncounted:]
 
     def begin_step(self) -> None:
         """A step of several batches begins: their losses belong together."""

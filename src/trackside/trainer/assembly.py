@@ -163,6 +163,8 @@ def assemble(
     found = Training(setup, position)
     if training:
         ways.choose(found, settings.step, compiles_models=bool(settings.compile))
+    if training and settings.halve_batches_to is not None:
+        ways.let_halve(found, settings.halve_batches_to, settings.step)
     return found
 
 
@@ -211,6 +213,7 @@ def _recorded_by_the_loop(sets: Iterable[str], metrics: Iterable[str]) -> dict[s
         if name != TRAIN  # metrics are those of evaluations
     }
     found |= {f"{name}/loss": "what the step returns" for name in sets}
+    found |= {"train/part_samples": "the most samples that go through the model at once"}
     return found | {"train/skipped_steps": "how many updates were not made"}
 
 

@@ -82,5 +82,6 @@ def _result(run: Run, events: Dispatcher, made: Sequence[Any]) -> Result:
         rollbacks=tuple(run.rollbacks),
         skipped_steps=tuple(run.skipped_steps),
         ended_epochs=tuple(run.ended_epochs),
+        halvings=tuple(run.halvings),
         predictions=tuple(made),
     )

@@ -16,7 +16,7 @@ from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.loop.ways import StepWay
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.progress import EndedEpoch, SkippedStep
+from trackside.progress import EndedEpoch, Halving, SkippedStep, whole_number
 from trackside.remote.address import address_in
 from trackside.run import Rollback
 from trackside.schedule import Every, Schedule
@@ -69,6 +69,12 @@ class Settings:
     memory. None: one on devices that can do so, where the first batch of the pass has a mebibyte or
     more, none elsewhere; 0 moves each batch when its step begins. Data that is read in this process
     is never fetched ahead: it may draw random numbers."""
+    halve_batches_to: int | None = None
+    """The fewest samples that go through the model at once when memory runs out. A step whose
+    forward or backward pass raises `torch.OutOfMemoryError` is then tried again with its batches in
+    parts half as large, whose gradients are accumulated to those of the whole batch; later steps
+    keep the parts, and so does a resume. 1 halves as often as it takes. None: the error ends the
+    run."""
     non_finite: Literal["stop", "skip", "roll_back", "raise"] | None = None
     """The policy for a loss that is NaN or infinite: a `TerminateOnNonFinite` that follows it is
     added to the callbacks. None adds none."""
@@ -102,6 +108,8 @@ class Settings:
                 remedy=did_you_mean(str(self.step), get_args(StepWay)),
                 option="step",
             )
+        if self.halve_batches_to is not None:
+            whole_number(self.halve_batches_to, "halve_batches_to", at_least=1)
         if self.compare_ranks_every is not None:
             Every.parse(self.compare_ranks_every, option="compare_ranks_every")
         if self.when_ranks_differ not in ("raise", "warn"):
@@ -160,6 +168,8 @@ class Result:
     """Steps without their update, with who asked and why, over all resumes."""
     ended_epochs: Sequence[EndedEpoch] = ()
     """Epochs that were ended on request, with who asked and why, over all resumes."""
+    halvings: Sequence[Halving] = ()
+    """Steps that ran out of memory, from which on batches went through in smaller parts."""
     predictions: Sequence[Any] = ()
     """Of a prediction: what was predicted of each batch, until it ended or was ended. After an
     error on several ranks, of this rank's batches."""

@@ -210,6 +210,20 @@ def test_optimization_by_hand_is_refused() -> None:
         trainer.fit(task.train, epochs=1)
 
 
+def test_batches_that_may_be_halved_are_refused() -> None:
+    task = tiny_regression()
+    trainer = Trainer(
+        task.model,
+        loss=task.loss,
+        optimizer=task.optimizer,
+        callbacks=[StepAudit()],
+        defaults=False,
+        settings=Settings(directory="runs", device="cpu", halve_batches_to=1),
+    )
+    with pytest.raises(UsageError, match="batches are halved"):
+        trainer.fit(task.train, epochs=1)
+
+
 def test_a_closure_is_refused() -> None:
     class Closes(Trainer):
         def optimizer_step(self, run: Any, optimizer: Optimizer) -> None:

@@ -91,6 +91,11 @@ def test_a_plan_tells_what_is_chosen_once() -> None:
     }
 
 
+def test_a_plan_tells_what_is_done_when_memory_runs_out() -> None:
+    told = planned(overrides=("trainer.halve_batches_to=2",)).ways["memory"]
+    assert told.endswith("in parts half as large, down to 2")
+
+
 def test_the_order_of_a_plan_is_that_of_the_run() -> None:
     planned_hooks = planned().hooks
     finished = load("run.yaml").run()

@@ -13,7 +13,7 @@ LISTED = 1000
 
 
 def decisions_of(run: Run) -> dict[str, Any]:
-    """Updates that were not made, epochs that were ended and returns to a checkpoint, in all."""
+    """Skipped updates, epochs that were ended, returns to a checkpoint, halved batches, in all."""
     return {
         "skipped_steps": [
             {**asdict(one), "reason": printable(one.reason)} for one in run.skipped_steps[-LISTED:]
@@ -26,4 +26,5 @@ def decisions_of(run: Run) -> dict[str, Any]:
             {**asdict(one), "reason": printable(one.reason), "left_out": len(one.left_out)}
             for one in run.rollbacks[-LISTED:]
         ],
+        "halvings": [{**asdict(one), "reason": printable(one.reason)} for one in run.halvings],
     }

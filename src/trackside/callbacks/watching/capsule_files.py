@@ -37,7 +37,10 @@ TEXT_LIMIT_BYTES = 200_000
 RESERVED_BYTES = 1_000_000
 """Part of the limit that is kept for texts and generators; the rest is for the batch."""
 _SHOWN_NOTES = 20
-_STEPS = ("train_step", "CompiledSteps.__call__", "CapturedSteps.__call__")
+_STEPS = (
+    "train_step",
+    *(f"{kind}Steps.__call__" for kind in ("Compiled", "Captured", "Halving")),
+)
 """Functions of the loop that take a step."""
 
 

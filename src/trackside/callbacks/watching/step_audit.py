@@ -101,7 +101,7 @@ class StepAudit(Callback):
         ConfigurationError: No such policy; or an accelerator without deterministic kernels.
         ScheduleError: `every` doesn't count steps.
         UsageError: Steps that can't be repeated: with an optimization by hand, a loss scaler
-            (fp16), a closure, or sharded weights.
+            (fp16), a closure, batches that are halved, or sharded weights.
         CorruptionError: By policy `raise`.
 
     Example:
@@ -130,6 +130,7 @@ class StepAudit(Callback):
         """Steps that were audited, in this process."""
         self._steps = DuringSteps(every)
         self._clip: Clip | None = None
+        self._halves = False
         self._handles: list[RemovableHandle] = []
         self._forget()
 
@@ -142,11 +143,13 @@ class StepAudit(Callback):
 
     def trainer_made(self, trainer: Any) -> None:
         self._clip = getattr(trainer, "clip", None)
+        settings = getattr(trainer, "settings", None)
+        self._halves = getattr(settings, "halve_batches_to", None) is not None
 
     def on_fit_start(self, run: Run) -> None:
         self._forget()
         self.findings, self.audited = [], 0
-        _check(run)
+        _check(run, halves=self._halves)
         for name, optimizer in run.optimizers.items():
             self._listen(run, name, optimizer)
 
@@ -281,13 +284,15 @@ def _refuse_closure(args: tuple[Any, ...], options: dict[str, Any]) -> None:
         )
 
 
-def _check(run: Run) -> None:
+def _check(run: Run, *, halves: bool) -> None:
     """Refuse runs whose steps can't be repeated."""
     reason = None
     if run.steps.manual_optimization:
         reason = "they optimize by hand"
     elif run.precision.scaler is not None:
         reason = "their loss is scaled (fp16)"
+    elif halves:
+        reason = "their batches are halved when memory runs out (halve_batches_to)"
     elif any(is_sharded(parameter) for parameter in parameters_of(run).values()):
         reason = "their weights are sharded"
     if reason is not None:

@@ -221,6 +221,11 @@ def _ways(run: Run, trainer: Trainer) -> dict[str, str]:
     if settings.step != "eager":
         compiles = bool(settings.compile)
         ways["steps"] = steps.chosen_way(run, settings.step, compiles_models=compiles)
+    if settings.halve_batches_to is not None:
+        ways["memory"] = (
+            "a step that runs out of it is tried again with batches in parts half as large, down "
+            f"to {settings.halve_batches_to}"
+        )
     for name, callback in trainer.callbacks.items():
         if isinstance(callback, ChoosesItsWay):
             ways[name] = callback.chosen_way(run)

@@ -210,6 +210,27 @@ def test_noise_is_neither_a_spike_nor_a_rise() -> None:
         assert subjects(course(train__loss=losses)) == []
 
 
+def test_batches_that_went_on_in_parts_are_a_note(tmp_path: Path) -> None:
+    def runs_out(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if len(target) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return nn.functional.mse_loss(prediction, target)
+
+    def made(folder: Path) -> None:
+        trainer = Trainer(
+            lambda: nn.Linear(2, 1),
+            loss=runs_out,
+            optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01),
+            settings=Settings(directory=folder, device="cpu", halve_batches_to=1),
+        )
+        trainer.fit(DATA, epochs=8)
+
+    made(tmp_path)
+    [finding] = [one for one in found(tmp_path) if one.subject == "halved"]
+    assert "in parts of at most 2 samples" in finding.message
+    assert finding.severity == "note"
+
+
 def test_a_damaged_checkpoint_is_found(tmp_path: Path) -> None:
     train(tmp_path, Checkpoint("1 epoch"), lr=0.01, epochs=1)
     (manifest,) = tmp_path.glob("checkpoints/step-*/manifest.json")

@@ -160,6 +160,11 @@ def _decisions(run: ReportedRun) -> Iterator[str]:
             f"went back from step {one.get('from_step')} to {one.get('to_step')}, asked by"
             f" {one.get('asked_by')}: {one.get('reason')}"
         )
+    for one in run.halvings[:_LISTED]:
+        yield (
+            f"memory ran out in step {one.get('step')}: batches in parts of {one.get('samples')} "
+            f"samples from there on: {one.get('reason')}"
+        )
     for one in run.skipped_steps[:_LISTED]:
         yield f"step {one.get('step')} made no update, asked by {one.get('asked_by')}: " + str(
             one.get("reason")

@@ -21,7 +21,7 @@ _ORDER: tuple[Severity, ...] = ("ended", "wrong", "slow", "note")
 def diagnose(run: ReportedRun) -> list[Finding]:
     """All findings of a run, those that ended it first."""
     found: list[Finding] = []
-    for rule in (_unfinished, _ended, *VALUE_RULES, *TIME_RULES, _checkpoints, _warnings):
+    for rule in (_unfinished, _ended, *VALUE_RULES, *TIME_RULES, _halved, _checkpoints, _warnings):
         found += rule(run)
     return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
@@ -62,8 +62,9 @@ def _ended(run: ReportedRun) -> Iterator[Finding]:
             subject, remedy = (
                 "out_of_memory",
                 (
-                    "a smaller `batch_size` with `accumulate` that keeps the step as large, "
-                    "precision='bf16', or FSDP"
+                    "`Settings(halve_batches_to=1)`, a smaller `batch_size` with `accumulate` that "
+                    "keeps the step as large, precision='bf16', or FSDP; `OutOfMemory` says what "
+                    "took it"
                 ),
             )
         elif "no space left on device" in lowered or "disk quota exceeded" in lowered:
@@ -105,6 +106,20 @@ def _checkpoints(run: ReportedRun) -> Iterator[Finding]:
             f"{_names([one.name for one in damaged])} can't be read",
             str(damaged[0].problem),
             f"`trackside inspect {run.folder}` verifies the others; a resume passes over it",
+        )
+
+
+def _halved(run: ReportedRun) -> Iterator[Finding]:
+    """Batches that went through the model in parts, for want of memory."""
+    if run.halvings:
+        last = run.halvings[-1]
+        yield Finding(
+            "halved",
+            "note",
+            f"memory ran out in step {last.get('step')}: batches went on in parts of at most "
+            f"{last.get('samples')} samples",
+            str(last.get("reason")),
+            "a `batch_size` that fits, with `accumulate`, spares the parts",
         )
 
 

@@ -92,6 +92,7 @@ class ReportedRun:
     skipped_in_all: int = 0
     ended_epochs: Sequence[Mapping[str, Any]] = ()
     rollbacks: Sequence[Mapping[str, Any]] = ()
+    halvings: Sequence[Mapping[str, Any]] = ()
     sessions: Sequence[Session] = ()
     warnings: Sequence[Warned] = ()
     checkpoints: Sequence[KeptCheckpoint] = ()
@@ -120,6 +121,7 @@ class ReportedRun:
         self.skipped_in_all = max(listed, count_of(content.get("skipped_steps_in_all")))
         self.ended_epochs = objects_of(content.get("ended_epochs"))
         self.rollbacks = objects_of(content.get("rollbacks"))
+        self.halvings = objects_of(content.get("halvings"))
 
     @property
     def goodput(self) -> float | None:

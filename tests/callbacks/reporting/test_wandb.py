@@ -124,6 +124,30 @@ def test_further_options_are_passed_on(runs: list[FakeRun]) -> None:
     assert runs[0].arguments["notes"] == "n"
 
 
+@pytest.mark.parametrize("given", [None, {"x_stats_sampling_interval": 7.0}, "settings"])
+def test_a_command_line_with_a_secret_is_not_told(
+    given: Any, runs: list[FakeRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    monkeypatch.setenv("SERVICE_TOKEN", "hunter2-and-more")
+    monkeypatch.setattr("sys.argv", ["train.py", "--key=hunter2-and-more"])
+    if given == "settings":
+        given = wandb.Settings(x_stats_sampling_interval=7.0)
+
+    script(WandB(options={"settings": given}), [{}])
+
+    settings = runs[0].arguments["settings"]
+    assert settings.x_disable_meta
+    assert settings.x_stats_sampling_interval == (15.0 if given is None else 7.0)
+
+
+def test_a_command_line_without_one_is_left_to_the_package(runs: list[FakeRun]) -> None:
+    script(WandB(), [{}])
+
+    assert "settings" not in runs[0].arguments
+
+
 def test_a_service_that_fails_is_a_warning_and_costs_no_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +18,11 @@ from trackside.imports.extras import optional_package
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.run_folder.inside import write_inside
+from trackside.secret import as_written
 from trackside.tracking.media import Audio, File, Histogram, Picture, Table, Text, Video
 from trackside.tracking.tracker import TrackedRun, Tracker
+
+logger = logging.getLogger("trackside")
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -30,7 +35,8 @@ class WandB(Tracker):
     sent before it was killed aren't sent again, offline neither. `step` is the
     horizontal axis; epoch, samples and seconds are sent too. Everything, the log-in included,
     happens in a thread: a slow or missing network costs no step. What can't be sent after some
-    attempts is reported as a warning.
+    attempts is reported as a warning. Where the command line holds a secret, W&B is not told of the
+    machine and the program: it would keep the command line with them.
 
     Needs `pip install 'trackside[wandb]'`.
 
@@ -96,6 +102,12 @@ class WandB(Tracker):
             "reinit": "create_new",
             **self._options,
         }
+        if _has_secret(sys.argv):
+            logger.warning(
+                "Weights & Biases is not told of the machine and the program: the command line, "
+                "which it would keep with them, holds a secret"
+            )
+            arguments["settings"] = self._without_metadata(arguments.get("settings"))
         self._run = self._wandb.init(**arguments)
         self._directory, self._note = beginning.directory, f"wandb/sent-{self.run_id}.json"
         note = beginning.directory / self._note
@@ -104,6 +116,12 @@ class WandB(Tracker):
         # Its own counter can't go back to the checkpoint after a resume: ours is the axis.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
+
+    def _without_metadata(self, given: Any) -> Any:
+        """Settings of W&B, given or not, with which it keeps no command line."""
+        if isinstance(given, self._wandb.Settings):
+            return given.model_copy(update={"x_disable_meta": True})
+        return self._wandb.Settings(**{**(given or {}), "x_disable_meta": True})
 
     def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
         """Send a row: the metrics, and all axes."""
@@ -162,6 +180,10 @@ class WandB(Tracker):
         """End the run with the exit code of its outcome."""
         self._run.finish(exit_code=outcome.exit_code)
         self._run = None
+
+
+def _has_secret(words: Sequence[str]) -> bool:
+    return any(as_written(word) != word for word in words)
 
 
 @contextmanager

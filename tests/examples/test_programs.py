@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_the_cells_of_the_notebook_run_in_their_order(capsys: pytest.CaptureFixt
     result = names["result"]
     assert getattr(result, "outcome").status is Status.COMPLETED  # noqa: B009 - of any type
     assert "completed at step 80" in capsys.readouterr().out
+
+
+def test_the_own_tracker_has_each_value_once_after_a_resume(tmp_path: Path) -> None:
+    import custom_tracker
+
+    custom_tracker.main(epochs=1, folder=tmp_path)
+    result = custom_tracker.main(epochs=2, folder=tmp_path)
+
+    database = sqlite3.connect(tmp_path / "all.sqlite")
+    [(name, outcome)] = database.execute("select name, outcome from runs").fetchall()
+    kept = database.execute("select step, value from metrics where name = 'val/loss'").fetchall()
+    database.close()
+    assert (name, outcome) == ("digits", str(result.outcome))
+    assert [value for _, value in sorted(kept)] == result.history.values("val/loss")
 
 
 @pytest.mark.peers

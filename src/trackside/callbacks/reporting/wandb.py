@@ -35,8 +35,8 @@ class WandB(Tracker):
     sent before it was killed aren't sent again, offline neither. `step` is the
     horizontal axis; epoch, samples and seconds are sent too. Everything, the log-in included,
     happens in a thread: a slow or missing network costs no step. What can't be sent after some
-    attempts is reported as a warning. Where the command line holds a secret, W&B is not told of the
-    machine and the program: it would keep the command line with them.
+    attempts is reported as a warning. Where the command line holds a secret, W&B
+    gets no description of the machine and the program: the command line would be part of it.
 
     Needs `pip install 'trackside[wandb]'`.
 
@@ -104,8 +104,8 @@ class WandB(Tracker):
         }
         if _has_secret(sys.argv):
             logger.warning(
-                "Weights & Biases is not told of the machine and the program: the command line, "
-                "which it would keep with them, holds a secret"
+                "Weights & Biases gets no description of the machine and the program: the command "
+                "line, which would be part of it, holds a secret"
             )
             arguments["settings"] = self._without_metadata(arguments.get("settings"))
         self._run = self._wandb.init(**arguments)

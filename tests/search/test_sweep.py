@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import signal
+import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from trackside.errors import ConfigurationError
 from trackside.search.processes import work_in_processes
 from trackside.search.store import Trial
 from trackside.search.sweep import Sweep, line, plan, ranked
-from trackside.search.working import work
+from trackside.search.working import LIVES_WITHOUT_PROGRESS, Worker, work
 
 
 @pytest.fixture
@@ -46,6 +46,16 @@ def begin(sweep: Sweep) -> BaseProcess:
     process = FORKS.Process(target=_work, args=(sweep,))
     process.start()
     return process
+
+
+def five_are_far_ahead(sweep: Sweep) -> None:
+    """Let five trials be complete with values beside which each other one is pruned."""
+    store = sweep.store()
+    for number in range(5):
+        trial, _ = store.take(number + 1) or (None, None)
+        assert trial is not None
+        trial.report(-1.0, 1)
+        store.record(trial, -1.0, "made up")
 
 
 def ends(sweep: Sweep) -> list[tuple[int, str, dict[str, Any], float | None]]:
@@ -170,21 +180,63 @@ def test_the_command_prints_the_best_and_writes_their_report(
 
 
 def test_a_trial_that_optuna_prunes_is_counted_as_such(file: Path) -> None:
-    asked = sweep_of(file, trials=1, prune=True)
-    store = asked.store()
-    for number in range(6):  # after five that are complete, one far behind is pruned
-        trial, _ = store.take(number + 1) or (None, None)
+    sweep = sweep_of(file, trials=6, prune=True)
+    five_are_far_ahead(sweep)
+
+    work(sweep, lambda text: None)
+
+    trials = sweep.store().trials()
+    assert [one.state for one in trials] == ["complete"] * 5 + ["pruned"]
+    assert trials[5].why.startswith("stopped at step 3: pruned by Optuna")
+
+
+def test_a_trial_that_kills_each_of_its_processes_fails_and_the_others_are_trained(
+    file: Path,
+) -> None:
+    sweep = sweep_of(file, trials=2)
+    for _ in range(LIVES_WITHOUT_PROGRESS):
+        store = sweep.store()
+        trial, _ = store.take(1) or (None, None)
         assert trial is not None
-        if number < 5:
-            trial.report(-1.0, 1)
-            store.record(trial, -1.0, "made up")
-        else:
-            store.leave(trial)
+        store.begin(trial, 0)
+        store.leave(trial)  # as the system does for a process that is killed
+    said: list[str] = []
 
-    work(replace(asked, trials=6), lambda text: None)
+    work(sweep, said.append)
 
-    assert [one.state for one in store.trials()] == ["complete"] * 5 + ["pruned"]
-    assert store.trials()[5].why.startswith("stopped at step 3: pruned by Optuna")
+    assert [one[1] for one in ends(sweep)] == ["failed", "complete"]
+    assert "5 processes that trained it ended without a word" in said[0]
+
+
+def test_lives_that_were_left_in_order_or_came_further_are_not_held_against_a_trial(
+    file: Path,
+) -> None:
+    store = sweep_of(file).store()
+    counted = []
+    for step in (0, 0, 3, 3):
+        trial, _ = store.take(1) or (None, None)
+        counted.append(store.begin(trial, step))
+        store.leave(trial, in_order=step == 3)
+
+    assert counted == [1, 2, 1, 1]
+
+
+def test_a_trial_that_ends_while_another_process_looks_for_those_left_behind_is_not_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sweep_of(file).store(), sweep_of(file).store()
+    trial, _ = first.take(1) or (None, None)
+    lock = second._lock
+
+    def late(number: int) -> bool:
+        first.record(trial, 0.5, "complete since it was read")
+        return lock(number)
+
+    monkeypatch.setattr(second, "_lock", late)
+
+    assert second.take(1) is None
+    assert second.is_over(1)
+    assert second._held == {}
 
 
 @pytest.mark.slow
@@ -194,3 +246,20 @@ def test_the_processes_of_a_sweep_train_all_trials(file: Path) -> None:
     work_in_processes(sweep, 2, print)
 
     assert [one[:2] for one in ends(sweep)] == [(n, "complete") for n in range(4)]
+
+
+def test_killed_before_its_end_was_kept_a_pruned_trial_is_pruned_at_the_same_step(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(file, trials=6, prune=True)
+    five_are_far_ahead(sweep)
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "_record", lambda worker, result: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            work(sweep, lambda text: None)
+
+    work(sweep, lambda text: None)
+
+    last = sweep.store().trials()[5]
+    assert last.state == "pruned"
+    assert last.why.startswith("stopped at step 3: pruned by Optuna")

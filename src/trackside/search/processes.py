@@ -1,4 +1,4 @@
-"""A sweep in several processes: each trains trials of its own."""
+"""A sweep in several processes: each takes some of the trials."""
 
 from __future__ import annotations
 

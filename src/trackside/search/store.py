@@ -8,6 +8,7 @@ a process opens them.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ DATABASE = "study.db"
 STUDY = "sweep"
 WHY = "why"
 """Attribute of a trial: how its run ended."""
+LIVES = "lives"
+"""Attribute of a trial: the steps from which processes have begun that did not end in order."""
 State = Literal["complete", "pruned", "failed", "unfinished"]
 
 
@@ -102,9 +105,13 @@ class Store:
     def _left_behind(self, known: list[Any]) -> Any:
         running = self._optuna.trial.TrialState.RUNNING
         for one in known:
-            if one.state == running and one.number not in self._held and self._lock(one.number):
+            if one.state != running or one.number in self._held or not self._lock(one.number):
+                continue
+            # It may have ended, and let go of its lock, since it was read.
+            if self._study.get_trials(deepcopy=False)[one.number].state == running:
                 self._study.sampler = self._sampler(one.number)
                 return self._optuna.trial.Trial(self._study, one._trial_id)
+            self._unlock(one.number)
         return None
 
     def record(self, trial: Any, value: float | None, why: str, *, pruned: bool = False) -> None:
@@ -119,9 +126,22 @@ class Store:
             self._study.tell(trial, value)
         self.leave(trial)
 
-    def leave(self, trial: Any) -> None:
-        """Let another process have a trial, which is unfinished if nothing was recorded of it."""
-        os.close(self._held.pop(trial.number))
+    def begin(self, trial: Any, step: int) -> int:
+        """Note that a trial begins or goes on at a step; the lives in a row that began there."""
+        lives = [*trial.user_attrs.get(LIVES, ()), step]
+        trial.set_user_attr(LIVES, lives)
+        return sum(1 for _ in itertools.takewhile(step.__eq__, reversed(lives)))
+
+    def leave(self, trial: Any, *, in_order: bool = False) -> None:
+        """Let another process have a trial, which is unfinished if nothing was recorded of it.
+
+        Args:
+            trial: Of Optuna.
+            in_order: Whether it was left where it can go on: that life is not counted.
+        """
+        if in_order:
+            trial.set_user_attr(LIVES, trial.user_attrs[LIVES][:-1])
+        self._unlock(trial.number)
 
     def is_over(self, trials: int) -> bool:
         """Whether all trials that were asked for have ended, in any process."""
@@ -180,3 +200,6 @@ class Store:
             return False
         self._held[number] = file
         return True
+
+    def _unlock(self, number: int) -> None:
+        os.close(self._held.pop(number))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trackside.callbacks.stopping.optuna_pruning import OptunaPruning
+from trackside.checkpoint.selection import candidates
 from trackside.distributed.failure import PeerFailed
 from trackside.errors import TracksideError, printable
 from trackside.outcome import Status
@@ -22,6 +23,8 @@ SILENT = ("result", "progress", "summary", "data", "table")
 """Default callbacks that print: a sweep has a line for each trial instead."""
 FAILURES_IN_A_ROW = 3
 """Trials of one process that may end in an error, one after another, before the sweep does."""
+LIVES_WITHOUT_PROGRESS = 5
+"""Processes in a row that may be killed in a trial, without a new checkpoint, before it fails."""
 _POLL_SECONDS = 0.5
 
 
@@ -76,8 +79,13 @@ class Worker:
     def train(self, number: int, values: dict[str, Value]) -> Exception | None:
         """Train a trial from where it stands, and keep how it ended; the error that ended it."""
         try:
+            self.ranks.from_first(lambda: self._begin(number))
             fit = self.ranks.together(lambda: self._prepared(number, values))
             result = self.ranks.together(fit)
+        except (KeyboardInterrupt, SystemExit):
+            if self.ranks.is_first:
+                self._store.leave(self._trial, in_order=True)
+            raise
         except PeerFailed:  # a rank is gone, which is not the trial's doing
             raise
         except Exception as error:
@@ -86,6 +94,16 @@ class Worker:
             return error
         missing = self.ranks.from_first(lambda: self._record(result))
         return None if missing is None else TracksideError(missing, option="monitor")
+
+    def _begin(self, number: int) -> None:
+        """Refuse a trial that kills each process that trains it."""
+        saved = candidates(self.sweep.place(number) / "checkpoints")
+        step = max((one.step for one in saved), default=0)
+        if self._store.begin(self._trial, step) > LIVES_WITHOUT_PROGRESS:
+            raise TracksideError(
+                f"{LIVES_WITHOUT_PROGRESS} processes that trained it ended without a word, each "
+                f"before it saved a step after {step}: killed (out of memory?), or crashed"
+            )
 
     def _prepared(self, number: int, values: dict[str, Value]) -> Callable[[], Result]:
         """The training of a trial, with its data; the model is made when it is called."""

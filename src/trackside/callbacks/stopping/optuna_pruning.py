@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
+from typing_extensions import TypedDict  # pydantic checks it, before Python 3.12 this one only
+
 from trackside.errors import ConfigurationError
 from trackside.history import Record
 from trackside.imports.extras import optional_package
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome
 from trackside.run import Run
+from trackside.saved import checked
 
 PRUNED = "pruned by Optuna"
 
@@ -27,6 +30,13 @@ class Trial(Protocol):
     def report(self, value: float, step: int) -> Any: ...
 
     def should_prune(self) -> bool: ...
+
+
+class _Pruned(TypedDict):
+    """The trial that was pruned, and the words for it."""
+
+    trial: int
+    why: str
 
 
 @final
@@ -70,6 +80,7 @@ class OptunaPruning(RankZeroCallback[Run]):
         self.monitor = monitor
         self.axis = axis
         self._reported: set[int] = set()
+        self._pruned: _Pruned | None = None
 
     def __repr__(self) -> str:
         return f"OptunaPruning(monitor={self.monitor!r}, axis={self.axis!r})"
@@ -88,6 +99,8 @@ class OptunaPruning(RankZeroCallback[Run]):
             )
         known = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
         self._reported = set(known.intermediate_values)
+        if self._pruned is not None and self._pruned["trial"] == self.trial.number:
+            run.stop(self._pruned["why"])  # killed before the study knew
 
     def on_log(self, run: Run, record: Record) -> None:
         if self.monitor in record.values:
@@ -103,7 +116,15 @@ class OptunaPruning(RankZeroCallback[Run]):
         elif at < newest:
             return  # of a life before this one, which had come further
         if not run.stopping and self.trial.should_prune():
-            run.stop(f"{PRUNED}: {self.monitor} {value:.4g} at {self.axis} {at}")
+            why = f"{PRUNED}: {self.monitor} {value:.4g} at {self.axis} {at}"
+            self._pruned = {"trial": self.trial.number, "why": why}
+            run.stop(why)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"pruned": self._pruned}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._pruned = checked(state, pruned=_Pruned | None)["pruned"]
 
     @staticmethod
     def pruned(outcome: Outcome) -> bool:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.reporting.print_metrics import PrintMetrics as PrintMetrics
     from trackside.callbacks.reporting.progress_bar import ProgressBar as ProgressBar
     from trackside.callbacks.reporting.provenance import Provenance as Provenance
+    from trackside.callbacks.reporting.ray_tune import RayTune as RayTune
     from trackside.callbacks.reporting.receipt import Receipt as Receipt
     from trackside.callbacks.reporting.report import Report as Report
     from trackside.callbacks.reporting.tensorboard import TensorBoard as TensorBoard
@@ -159,6 +160,7 @@ else:
             "reporting.print_metrics": ("PrintMetrics",),
             "reporting.progress_bar": ("ProgressBar",),
             "reporting.provenance": ("Provenance",),
+            "reporting.ray_tune": ("RayTune",),
             "reporting.receipt": ("Receipt",),
             "reporting.report": ("Report",),
             "reporting.tensorboard": ("TensorBoard",),
@@ -267,6 +269,7 @@ __all__ = [
     "Profiler",
     "ProgressBar",
     "Provenance",
+    "RayTune",
     "Receipt",
     "Report",
     "Requeue",

@@ -105,7 +105,7 @@ browser: $(TEST_STAMP)  ## reports and the site in a real browser (Debian: chrom
 dialects: $(TEST_STAMP)  ## callbacks that other frameworks ship, in environments with these
 	$(BIN)/python -m tests.originals --keep $(ARGS)
 
-TRACKERS := trackio dvclive
+TRACKERS := trackio dvclive ray
 trackers: $(TEST_STAMP)  ## trackers whose packages are many, in environments with these
 	$(BIN)/python -m tests.originals $(TRACKERS) --keep $(ARGS)
 

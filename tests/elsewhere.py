@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-PACKAGES = {"trackio": "trackio", "dvclive": "dvclive"}
+PACKAGES = {"trackio": "trackio", "dvclive": "dvclive", "ray_tune": "ray"}
 """Name of the callback, and its package."""
 
 

@@ -3,7 +3,7 @@
     python -m tests.originals                     # every environment, which are made where needed
     python -m tests.originals frameworks --keep   # one; the result goes into its page
 
-They are the callbacks that other frameworks ship, and trackers whose packages are many.
+They are the callbacks that other frameworks ship, trackers whose packages are many, and Ray.
 
 Environments are made under `.dialects/` and used again. Noether wants Python 3.12 and its own
 version of torch, which comes with gigabytes of CUDA packages.
@@ -26,6 +26,7 @@ from tests.interpreters import interpreter
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "coming-from" / "originals.md"
 REMOTE = REPOSITORY / "docs" / "how-to" / "remote-storage.md"
+SEARCH = REPOSITORY / "docs" / "how-to" / "folds-and-search.md"
 TRACKERS = REPOSITORY / "docs" / "trackers.md"
 ENVIRONMENTS = REPOSITORY / ".dialects"
 MARK = "<!-- results -->"
@@ -120,6 +121,13 @@ ALL = (
         ("dvclive[image]",),
         ("tests/callbacks/reporting/test_dvclive.py",),
         page=TRACKERS,
+    ),
+    Environment(
+        "ray",
+        HOME,
+        ("ray[tune]",),
+        ("tests/callbacks/reporting/test_ray_tune.py",),
+        page=SEARCH,
     ),
 )
 TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "torchmetrics")

@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Sequence
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,20 @@ def lives(options: Options, workers: int, *, kill_after: int | None = None, kill
     """Let workers live until they end; kill some of them once so many words have come."""
     start_server()
     told: Told = []
-    processes, pipes = {}, {}
+    processes: dict[int, BaseProcess] = {}
+    pipes: dict[Any, int] = {}
     for _ in range(workers):
         pipe, other_end = FORKS.Pipe()
-        process = FORKS.Process(target=live, args=(options, other_end))
+        process: BaseProcess = FORKS.Process(target=live, args=(options, other_end))
         process.start()
         other_end.close()
         pid = process.pid or 0
         processes[pid], pipes[pipe] = process, pid
     while pipes:
-        for pipe in wait(list(pipes)):
+        ready: list[Any] = list(wait(list(pipes)))
+        for pipe in ready:
             try:
-                told.append((pipes[pipe], pipe.recv()))  # type: ignore[union-attr]
+                told.append((pipes[pipe], pipe.recv()))
             except (EOFError, ConnectionResetError):
                 del pipes[pipe]
                 continue

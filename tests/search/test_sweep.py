@@ -115,6 +115,16 @@ def test_another_search_in_the_same_folder_is_refused(file: Path) -> None:
         sweep_of(file, monitor="val/error").store()
 
 
+def test_a_file_that_is_no_study_is_refused_with_its_path_and_left_as_it_is(file: Path) -> None:
+    sweep = sweep_of(file)
+    sweep.folder.mkdir()
+    (sweep.folder / "study.db").write_text("notes about a study, and no database" * 9)
+
+    with pytest.raises(ConfigurationError, match=r"study\.db can't be opened"):
+        sweep.store()
+    assert (sweep.folder / "study.db").read_text().startswith("notes")
+
+
 def test_errors_of_trials_count_and_the_third_in_a_row_ends_the_sweep(file: Path) -> None:
     sweep = plan([str(file)], ["data.train.samples=choice(0, -1)"], file.parent / "bad", 9)
     said: list[str] = []

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from trackside.config.text.document import parse as parse_yaml
 from trackside.config.text.problem import Findings
@@ -16,6 +16,21 @@ from trackside.errors import ConfigurationError
 Kind = Literal["range", "log", "int", "choice"]
 Value = bool | int | float | str | None
 FORM = re.compile(r"^(?P<kind>range|log|int|choice)\((?P<inside>.*)\)$", re.S)
+CALL = re.compile(r"^(?P<name>[A-Za-z_.]+)\s*\(")
+OTHER_NAMES = {
+    "uniform": "range",
+    "float": "range",
+    "linear": "range",
+    "loguniform": "log",
+    "log_uniform": "log",
+    "randint": "int",
+    "integer": "int",
+    "lograndint": "int",
+    "categorical": "choice",
+    "choices": "choice",
+    "grid_search": "choice",
+}
+"""Kinds as they are called elsewhere."""
 FORMS = "range(0, 0.5), log(1e-4, 1e-1), int(1, 8), int(16, 256, log), choice(a, b)"
 
 
@@ -74,11 +89,31 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         items = list(enumerate(value))
     else:
-        if isinstance(value, str) and FORM.match(value.strip()):
-            yield path, value.strip()
+        if isinstance(value, str):
+            if FORM.match(value.strip()):
+                yield path, value.strip()
+            else:
+                _refuse_what_is_nearly_one(path, value.strip())
         return
     for key, inner in items:
         yield from _texts(inner, f"{path}.{key}" if path else str(key))
+
+
+def _refuse_what_is_nearly_one(path: str, text: str) -> None:
+    """Refuse a text that looks like a range and isn't: it would be the option's value."""
+    call = CALL.match(text)
+    if call is None:
+        return
+    name = call["name"].rpartition(".")[2].lower()
+    meant = name if name in get_args(Kind) else OTHER_NAMES.get(name)
+    if meant is not None:
+        form = next(form for form in FORMS.split("), ") if form.startswith(meant)).rstrip(")")
+        raise ConfigurationError(
+            f"{path}: {text} is not a range of values",
+            expected=FORMS,
+            remedy=f"write it as {form})",
+            option=path,
+        )
 
 
 def parse(key: str, text: str) -> Dimension:
@@ -102,8 +137,9 @@ def _dimension(key: str, kind: Kind, values: list[Any]) -> Dimension:
     if kind == "choice":
         if any(isinstance(value, (list, dict)) for value in values):
             raise ValueError("a value must be a number, a text, true, false or null")
-        if len(set(map(json.dumps, values))) != len(values) or len(values) < 2:
-            raise ValueError("two different values are needed at least")
+        # As Python compares them, and so does Optuna: 1, 1.0 and true are the same.
+        if len(set(values)) != len(values) or len(values) < 2:
+            raise ValueError("two values are needed at least, each different from the others")
         return Dimension(key, kind, tuple(values))
     logarithmic = kind == "log" or (kind == "int" and values[2:] == ["log"])
     if kind == "int" and logarithmic:

@@ -164,10 +164,18 @@ class Store:
 
     def _open(self, mode: Mode, prune: bool) -> Any:
         pruners, storages = self._optuna.pruners, self._optuna.storages
-        storage = storages.RDBStorage(
-            f"sqlite:///{self.folder / DATABASE}",
-            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds, while others write
-        )
+        file = self.folder / DATABASE
+        try:
+            storage = storages.RDBStorage(
+                f"sqlite:///{file}",
+                engine_kwargs={"connect_args": {"timeout": 60}},  # seconds, while others write
+            )
+        except Exception as error:  # of SQLAlchemy or Optuna, by what the file holds
+            raise ConfigurationError(
+                f"{file} can't be opened as the database of a sweep",
+                received=f"{type(error).__name__}: {error}".partition("\n")[0],
+                remedy="name another folder (--folder runs/another), or move that file away",
+            ) from error
         return self._optuna.create_study(
             storage=storage,
             study_name=STUDY,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trackside.config.experiment.loading import load
 from trackside.errors import ConfigurationError
 from trackside.history import check_mode
+from trackside.search.checks import check
 from trackside.search.space import Dimension, Value, override, space_of
 from trackside.search.store import Store, Trial
 from trackside.vocabulary.directions import Mode, direction
@@ -58,10 +59,11 @@ def plan(
     seed: int = 0,
     prune: bool = False,
 ) -> Sweep:
-    """A sweep whose configuration has been checked at the first value of each option.
+    """A sweep whose configuration has been checked with several values of each option.
 
     Raises:
-        ConfigurationError: Nothing is varied, or which way the metric is better isn't known.
+        ConfigurationError: Nothing is varied, a value can't be trained, or which way the metric is
+            better isn't known.
         ExperimentError: The configuration is wrong.
     """
     from trackside.config.text.layers import read  # noqa: PLC0415 - one import less for workers
@@ -79,7 +81,7 @@ def plan(
         )
     whole = (tuple(files), tuple(overrides), folder, trials, monitor, better, tuple(space))
     sweep = Sweep(*whole, seed=seed, prune=prune)
-    sweep.experiment({one.key: one.values[0] for one in space})
+    check(sweep)
     return sweep
 
 

@@ -167,14 +167,9 @@ def test_trials_of_ray_go_on_from_its_checkpoints_and_end_where_it_says(tmp_path
     assert done.returncode == 0, done.stderr
 
     told = json.loads((tmp_path / "told.json").read_text())
-    ends = {name: json.loads((tmp_path / name / "end.json").read_text()) for name in told}
     assert [one["error"] for one in told.values()] == [None] * 3
     assert told["fails"] == told["alone"], "bitwise, after a resume from Ray's copy"
     assert (told["alone"]["epoch"], told["ended"]["epoch"]) == (4, 2)
     assert "manifest.json" in told["ended"]["checkpoint"]
-    assert {name: one["resumed"] for name, one in ends.items()} == {
-        "alone": False,
-        "fails": True,
-        "ended": False,
-    }
-    assert "stopped by Ray Tune at step 6" in ends["ended"]["end"]
+    resumed = json.loads((tmp_path / "fails" / "end.json").read_text())
+    assert resumed == {"end": "completed at step 12: reached epochs=4", "resumed": True}

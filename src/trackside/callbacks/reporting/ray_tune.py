@@ -25,7 +25,8 @@ class RayTune(RankZeroCallback[Run]):
 
     For a function that `ray.tune.Tuner` runs. Each time that the first metric is recorded, Tune
     gets it, with the latest values of the others and with `epoch` and `step`, and a scheduler
-    (ASHA, PBT, ...) decides. Where it ends the trial, the run is stopped in order.
+    (ASHA, PBT, ...) decides. Where it ends the trial, the run is stopped; Ray ends its process soon
+    after, which may be before it is closed.
 
     Needs `pip install 'trackside[tune]'`.
 
@@ -40,7 +41,8 @@ class RayTune(RankZeroCallback[Run]):
             starts, no trial of Ray Tune is under way in this process, or nothing saves checkpoints.
 
     Example:
-        >>> ray_tune = lambda: RayTune(["val/loss", "val/accuracy"], checkpoint=True)
+        >>> RayTune(["val/loss", "val/accuracy"], checkpoint=True)
+        RayTune(['val/loss', 'val/accuracy'], checkpoint=True)
     """
 
     effect = "steers"
@@ -98,9 +100,11 @@ class RayTune(RankZeroCallback[Run]):
     def on_log(self, run: Run, record: Record) -> None:
         if self.metrics[0] not in record.values or run.stopping:
             return
-        known = {name: run.history.latest(name) for name in self.metrics} | record.values
-        values = {name: known[name] for name in self.metrics if known[name] is not None}
-        values |= {"epoch": record.epoch, "step": record.step}
+        values: dict[str, float] = {"epoch": record.epoch, "step": record.step}
+        for name in self.metrics:
+            value = record.values.get(name, run.history.latest(name))
+            if value is not None:
+                values[name] = value
         if self.with_checkpoint:
             self._waiting.append(values)
             run.save("a report to Ray Tune")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from trackside import Program, Secret, Settings, program
 from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.provenance import Provenance
+from trackside.config.experiment import programs
 from trackside.config.experiment.programs import load_program
 from trackside.errors import UsageError
 from trackside.testing import tiny_regression
@@ -67,6 +70,44 @@ def test_a_run_keeps_the_function_that_made_it_and_its_arguments() -> None:
     kept = json.loads(Path("run/settings.json").read_text())
     assert kept["made_by"]["function"] == f"{__name__}:tiny"
     assert kept["made_by"]["arguments"] == {"steps": 2}
+
+
+IMPORTED = """from trackside import Program, Settings, program
+from trackside.callbacks.reporting.provenance import Provenance
+from trackside.testing import tiny_regression
+
+
+@program
+def small():
+    task = tiny_regression()
+    trainer = task.trainer(callbacks=[Provenance()], settings=Settings(directory="run"))
+    return Program(trainer, task.train, options={"steps": 1})
+"""
+
+
+@pytest.mark.parametrize("module", ["flat_of_a_project", "pack_of_a_project.part"])
+def test_a_function_that_a_script_imported_is_found_again(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = (tmp_path / "project").joinpath(*module.split(".")).with_suffix(".py")
+    file.parent.mkdir(parents=True)
+    file.write_text(IMPORTED)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "project"), *sys.path])
+    import_module(module).small().fit()
+
+    # as in the process of a command, which has neither imported it nor its folder on the path
+    for name in [name for name in sys.modules if "_of_a_project" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", sys.path[1:])
+    monkeypatch.setattr(programs, "MAKERS", {})
+    assert load_program(Path("run"), []).program.options == {"steps": 1}
+
+
+def test_the_folder_of_what_is_installed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny.__wrapped__, "__module__", "torch.nn.modules")  # type: ignore[attr-defined]
+    made = program(tiny.__wrapped__)()  # type: ignore[attr-defined]
+    assert made.trainer.made_by["function"] == "torch.nn.modules:tiny"
+    assert made.trainer.made_by["search_path"] is None
 
 
 def test_arguments_that_cannot_be_kept_are_refused() -> None:

@@ -113,16 +113,25 @@ def _importable(make: Callable[..., Any]) -> tuple[str, str | None]:
         raise UsageError(
             f"`{name}` can't be imported by its name", remedy="define it at the top of a module"
         )
-    module, folder = make.__module__, None
-    if module == "__main__":  # a script: its module has the name of its file
-        main = sys.modules["__main__"]
-        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-        if spec is not None and spec.name != "__main__":
-            return f"{spec.name}:{name}", None
-        if file is None:
+    module = make.__module__
+    holder = sys.modules.get(module)
+    file = getattr(holder, "__file__", None)
+    if module == "__main__":
+        spec = getattr(holder, "__spec__", None)
+        if spec is not None and spec.name != "__main__":  # `python -m`
+            module = spec.name
+        elif file is None:
             raise UsageError(
                 f"`{name}` was defined in a session, and can't be imported",
                 remedy="put it into a file",
             )
-        module, folder = Path(file).stem, str(Path(file).resolve().parent)
-    return f"{module}:{name}", folder
+        else:  # a script: its module has the name of its file
+            module = Path(file).stem
+    return f"{module}:{name}", None if file is None else _folder_of(module, Path(file))
+
+
+def _folder_of(module: str, file: Path) -> str | None:
+    """The folder from which `module` is imported; None of what is installed, which is found."""
+    above = module.count(".") + (file.name == "__init__.py")
+    folder = file.resolve().parents[above]
+    return None if folder.name in ("site-packages", "dist-packages") else str(folder)

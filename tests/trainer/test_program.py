@@ -105,9 +105,12 @@ def test_a_function_that_a_script_imported_is_found_again(
 
 def test_the_folder_of_what_is_installed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny.__wrapped__, "__module__", "torch.nn.modules")  # type: ignore[attr-defined]
-    made = program(tiny.__wrapped__)()  # type: ignore[attr-defined]
-    assert made.trainer.made_by["function"] == "torch.nn.modules:tiny"
-    assert made.trainer.made_by["search_path"] is None
+    made_by = program(tiny.__wrapped__)().trainer.made_by  # type: ignore[attr-defined]
+    assert made_by == {
+        "function": "torch.nn.modules:tiny",
+        "arguments": {},
+        "search_path": None,
+    }
 
 
 def test_arguments_that_cannot_be_kept_are_refused() -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ class Note:
 
     def line(self, key: str) -> str:
         """The line that keeps it, as a step after the checkpoint `key`."""
-        return json.dumps({"after": key, **asdict(self)}) + "\n"
+        # Without `asdict`, which copies each index of each sample: the thread shares the interpreter.
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps({"after": key, **own}) + "\n"
 
 
 def read_notes(folder: Path, name: str, key: str) -> dict[int, Note]:

@@ -64,7 +64,9 @@ def restore(state: dict[str, Any]) -> None:
     """Put every generator back to what `capture` returned."""
     version, words, next_gauss = state["python"]
     random.setstate((version, tuple(words), next_gauss))
-    np.random.set_state(state["numpy"])
+    twister = state["numpy"]
+    words = np.asarray(twister["state"]["key"]).tolist()  # NumPy takes an array word by word
+    np.random.set_state({**twister, "state": {**twister["state"], "key": words}})
     torch.set_rng_state(state["torch"].cpu())
     device = accelerator()
     if device is not None and device.type in state:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import mul
+from operator import attrgetter, mul
 from typing import Any
 
 import torch
@@ -142,6 +142,7 @@ def _finite_or_none(
 
 
 _HOST = torch.device("cpu")
+_is_on_host = attrgetter("is_cpu")
 
 
 def _home(items: Iterable[object]) -> torch.device:
@@ -158,6 +159,8 @@ def _column(items: Sequence[Tensor | float]) -> list[float] | Tensor:
     kinds = set(map(type, items))
     if not any(issubclass(kind, Tensor) for kind in kinds):
         return list(items)  # type: ignore[arg-type]
+    if kinds == {Tensor} and all(map(_is_on_host, items)):  # the losses of an epoch
+        return list(map(Tensor.item, items))  # type: ignore[arg-type]
     if all(item.is_cpu for item in items if isinstance(item, Tensor)):
         return [item.item() if isinstance(item, Tensor) else item for item in items]
     if len(kinds) == 1:

@@ -19,6 +19,7 @@ NOT_BENCHMARKS = {
     "graphs",  # by `make accelerator`
     "instructions",
     "page",
+    "parts",
     "report",
     "task",
     "workloads",

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from benchmarks.report import Figure, main, quiet, ratios
 from benchmarks.task import batches, build
@@ -29,25 +30,12 @@ ROUNDS = 9
 
 def by_hand(train: list[Any], validation: list[Any], folder: Path) -> float:
     """The best loss of the evaluations."""
-    model, loss_function, optimizer_of = build()
+    model, loss_of, optimizer_of = build()
     optimizer = optimizer_of(model.parameters())
     best, waited = float("inf"), 0
     for _ in range(EPOCHS):
-        model.train()
-        total = torch.zeros(())
-        for inputs, target in train:
-            loss = loss_function(model(inputs), target)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            total += loss.detach()
-        (total / len(train)).item()
-        model.eval()
-        total = torch.zeros(())
-        with torch.no_grad():
-            for inputs, target in validation:
-                total += loss_function(model(inputs), target)
-        value = (total / len(validation)).item()
+        pass_by_hand(model, loss_of, optimizer, train)
+        value = evaluate_by_hand(model, loss_of, validation)
         if value < best:
             best, waited = value, 0
             save_file(model.state_dict(), folder / "best.safetensors")
@@ -56,6 +44,29 @@ def by_hand(train: list[Any], validation: list[Any], folder: Path) -> float:
             if waited >= PATIENCE:
                 break
     return best
+
+
+def pass_by_hand(model: nn.Module, loss_of: nn.Module, optimizer: Any, data: list[Any]) -> float:
+    """The mean loss of the steps."""
+    model.train()
+    total = torch.zeros(())
+    for inputs, target in data:
+        loss = loss_of(model(inputs), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        total += loss.detach()
+    return (total / len(data)).item()
+
+
+def evaluate_by_hand(model: nn.Module, loss_of: nn.Module, data: list[Any]) -> float:
+    """The mean loss of the evaluation."""
+    model.eval()
+    total = torch.zeros(())
+    with torch.no_grad():
+        for inputs, target in data:
+            total += loss_of(model(inputs), target)
+    return (total / len(data)).item()
 
 
 def trained(train: list[Any], validation: list[Any], folder: Path, *, defaults: bool) -> float:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.peers.loops import PEERS
+from benchmarks.profile import BESIDE, EPOCH, ON_RANKS, SAVE, WORKER
 from benchmarks.report import RESULTS, Figure
 from benchmarks.workloads import MLP, WORKLOADS
 
@@ -155,7 +157,35 @@ def peers(results: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[Path], str]] = {"all": all_at_once, "peers": peers}
+def parts(what: str, results: Path = RESULTS) -> str:
+    """Milliseconds of the parts of `what`, a column for each way of doing it."""
+    found = newest("profile", results)
+    if not found:
+        return "Not measured on a quiet machine yet."
+    cells: dict[str, dict[str, float]] = {}
+    ways: dict[str, float] = {}
+    for (name, _), figure in found.items():
+        done, _, rest = name.partition(", ")
+        way, _, part = rest.partition(": ")
+        if done == what:
+            cells.setdefault(part, {})[way] = figure.value
+            ways[way] = ways.get(way, 0.0) + (not part.startswith(BESIDE)) * figure.value
+    shown = {part: row for part, row in cells.items() if any(row.values())}
+    lines = [f"| {what}, ms | " + " | ".join(ways) + " |", "|---" * (1 + len(ways)) + "|"]
+    for part, row in {**shown, "in all": ways}.items():
+        values = [f"{row[way]:.3f}" if row[way] else "" for way in ways]
+        lines.append(f"| {part} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "all": all_at_once,
+    "epoch": partial(parts, EPOCH),
+    "save": partial(parts, SAVE),
+    "worker": partial(parts, WORKER),
+    "ranks": partial(parts, ON_RANKS),
+    "peers": peers,
+}
 """By the name that stands above them on the page."""
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.epochs import evaluate_by_hand
 from benchmarks.report import Figure, main, ratios
 from trackside import Settings, Trainer
 
@@ -66,19 +67,19 @@ def by_hand(workers: int, *, persistent: bool) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     started = perf_counter()
     for _ in range(EPOCHS):
-        model.train()
-        for inputs, target in train:
-            loss_of(model(inputs), target).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        model.eval()
-        total = torch.zeros(())
-        with torch.no_grad():
-            for inputs, target in validation:
-                total += loss_of(model(inputs), target)
-        (total / len(validation)).item()
+        pass_by_hand(model, loss_of, optimizer, train)
+        evaluate_by_hand(model, loss_of, validation)
     del train, validation  # their workers end
     return perf_counter() - started
+
+
+def pass_by_hand(model: nn.Module, loss_of: nn.Module, optimizer: Any, data: Any) -> None:
+    """The steps of an epoch."""
+    model.train()
+    for inputs, target in data:
+        loss_of(model(inputs), target).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def by_trainer(workers: int, *, persistent: bool) -> float:

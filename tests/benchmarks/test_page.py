@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.page import PAGE, ROWS, TABLE, all_at_once, filled, newest, peers
+from benchmarks.page import PAGE, ROWS, TABLE, TABLES, all_at_once, filled, newest, parts, peers
 from benchmarks.report import Figure
 
 
@@ -18,7 +18,7 @@ def keep(folder: Path, date: str, benchmark: str, *figures: Figure) -> None:
 def test_the_page_has_the_tables_that_the_kept_results_make() -> None:
     page = PAGE.read_text()
 
-    assert [match[2] for match in TABLE.finditer(page)] == ["all", "peers"]
+    assert [match[2] for match in TABLE.finditer(page)] == list(TABLES)
     assert page == filled(page)
 
 
@@ -54,3 +54,20 @@ def test_a_trainer_has_a_column_for_each_workload(tmp_path: Path) -> None:
     keep(tmp_path, "2026-11-27", "peers", figure)
 
     assert "| ignite |  | 1.10 (1.00 to 1.20) |  |" in peers(tmp_path).splitlines()
+
+
+def test_parts_have_a_column_for_each_way_and_a_sum_without_what_is_done_beside(
+    tmp_path: Path,
+) -> None:
+    figures = {"by hand: steps": 2.0, "by hand: beside the loop: writing": 0.0, "ours: steps": 3.0}
+    figures |= {"ours: beside the loop: writing": 4.0, "by hand: x": 0.0, "ours: x": 0.0}
+    kept = [Figure(f"a save, {name}", value, "ms") for name, value in figures.items()]
+    keep(tmp_path, "2026-11-27", "profile", *kept, Figure("another, by hand: steps", 1.0, "ms"))
+
+    assert parts("a save", tmp_path).splitlines() == [
+        "| a save, ms | by hand | ours |",
+        "|---|---|---|",
+        "| steps | 2.000 | 3.000 |",
+        "| beside the loop: writing |  | 4.000 |",
+        "| in all | 2.000 | 3.000 |",
+    ]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from tests.proof import programs
 from trackside import Callback, Run, Settings, Trainer
 from trackside.errors import ConfigurationError
+from trackside.loop import following
 from trackside.loop.following import STEPS, Following, ResumeDiffersError
 
 STEP = "checkpoints/step-0000000007"
@@ -109,6 +110,7 @@ def test_the_first_difference_is_reported_though_its_note_is_made_last(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path, programs.points(64, 0))
+    monkeypatch.setattr(following, "AT_ONCE_BYTES", -1)
     note, compare = Following._note, Following._compare
     second, last = threading.Event(), threading.Event()
 
@@ -131,6 +133,22 @@ def test_the_first_difference_is_reported_though_its_note_is_made_last(
     monkeypatch.setattr(Following, "_compare", compared)
     [said] = resumed(tmp_path, programs.points(64, 1), caplog, steps=24)
     assert "(step 8)" in said
+
+
+@pytest.mark.parametrize(("limit_bytes", "beside"), [(following.AT_ONCE_BYTES, False), (-1, True)])
+def test_small_batches_are_noted_by_the_loop_and_others_by_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit_bytes: int, beside: bool
+) -> None:
+    note, beside_it = Following._note, set[bool]()
+
+    def noted(self: Following, steps: Any, conditions: list[int], saver: Any) -> None:
+        beside_it.add(threading.current_thread() is not threading.main_thread())
+        note(self, steps, conditions, saver)
+
+    monkeypatch.setattr(following, "AT_ONCE_BYTES", limit_bytes)
+    monkeypatch.setattr(Following, "_note", noted)
+    train(tmp_path, programs.points(64, 0))
+    assert beside_it == {beside}
 
 
 class Fails(Callback):

@@ -41,7 +41,7 @@ import math
 import pathlib
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -153,10 +153,14 @@ class _Encoder:
                 return self._mapping(value, path)
             if isinstance(value, set | frozenset):
                 return self._set(value, path)
-            items = [
-                item if _is_plain(item) else self._other(item, f"{path}.{index}")
-                for index, item in enumerate(value)
-            ]
+            items = (
+                list(value)
+                if _are_plain_integers(value)
+                else [
+                    item if _is_plain(item) else self._other(item, f"{path}.{index}")
+                    for index, item in enumerate(value)
+                ]
+            )
             if isinstance(value, torch.Size):
                 return {"$size": items}
             if isinstance(value, tuple):
@@ -284,6 +288,11 @@ def _is_plain(value: object) -> bool:
     if kind is int:
         return -(2**63) <= value < 2**63  # type: ignore[operator]
     return kind is str or kind is bool or value is None
+
+
+def _are_plain_integers(values: Sequence[Any]) -> bool:
+    """Whether all of them are, without a look at each: a generator of Python has 625."""
+    return set(map(type, values)) == {int} and min(values) >= -(2**63) and max(values) < 2**63
 
 
 _CONTAINERS = (

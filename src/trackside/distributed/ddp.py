@@ -91,12 +91,15 @@ class DDP(Parallel):
         """See `Parallel`: the whole of `call` is one forward pass of torch's wrapper."""
         if not isinstance(model, DistributedDataParallel):
             return call()
-        synchronised = model.broadcast_buffers
-        model.broadcast_buffers = synchronised and begins
+        result: T
+        if begins or not model.broadcast_buffers:
+            result = model(Call(call))
+            return result
+        model.broadcast_buffers = False
         try:
-            result: T = model(Call(call))
+            result = model(Call(call))
         finally:
-            model.broadcast_buffers = synchronised
+            model.broadcast_buffers = True
         return result
 
     def no_sync(self, model: nn.Module) -> AbstractContextManager[None]:

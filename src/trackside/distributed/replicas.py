@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import compress
-from operator import ne
+from operator import attrgetter, ne
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from trackside.distributed.world import World
 
 T = TypeVar("T")
+
+_wants = attrgetter("requires_grad")
 
 
 class Replicas:
@@ -43,7 +45,7 @@ class Replicas:
         self._flags = self._wanted()
 
     def _wanted(self) -> list[bool]:
-        return [parameter.requires_grad for parameter in self._parameters.values()]
+        return list(map(_wants, self._parameters.values()))
 
     def averaged_names(self) -> Iterator[str]:
         """Names of the parameters whose gradients are averaged, in their order."""

@@ -34,7 +34,7 @@ class Note:
 
     def line(self, key: str) -> str:
         """The line that keeps it, as a step after the checkpoint `key`."""
-        # Without `asdict`, which copies each index of each sample: the thread shares the interpreter.
+        # Without `asdict`, which copies each index of each sample.
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         return json.dumps({"after": key, **own}) + "\n"
 

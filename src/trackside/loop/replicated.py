@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -28,20 +27,29 @@ def replicated(training: Training, batch: Batch) -> tuple[Any, Output]:
     assert replicas is not None, "asked on several ranks only"
     replicas.check_flags()
     returned: Any = None
+    outputs: list[Output] = []
+    loss: Tensor | None = None
 
     def step() -> Tensor:
         nonlocal returned
-        with precision.autocast or nullcontext():
+        if precision.autocast is None:
             returned = setup.training_step(training.run, batch)
-        return as_output(returned).loss
+        else:
+            with precision.autocast:
+                returned = setup.training_step(training.run, batch)
+        outputs.append(as_output(returned))
+        return outputs[0].loss
 
     with explained(replicas):
         if setup.steps.manual_optimization:
             replicas.around(_nothing)
             step()
-            return returned, as_output(returned)
-        loss = replicas.around(step)
-    return returned, as_output(returned)._replace(loss=loss)
+        else:
+            loss = replicas.around(step)
+    [output] = outputs
+    if loss is None or loss is output.loss:
+        return returned, output
+    return returned, output._replace(loss=loss)
 
 
 def without_gradients(training: Training, step: Callable[[Any, Batch], Any], batch: Batch) -> Any:

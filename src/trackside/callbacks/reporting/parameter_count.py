@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import final
 
-from trackside.callbacks.reporting.layer_table import count
 from trackside.lifecycle.hooks import Callback
 from trackside.models.naming import prefix
 from trackside.run import Run
@@ -42,9 +41,9 @@ class ParameterCount(Callback):
         self._counted = {}
         for name, model in run.models.items():
             path = "parameters/" + prefix(name, run.models, "/")
-            held = count(model)
-            self._counted[path + "total"] = float(held.parameters)
-            self._counted[path + "trainable"] = float(held.trainable)
+            sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+            self._counted[path + "total"] = float(sum(size for size, _ in sizes))
+            self._counted[path + "trainable"] = float(sum(size for size, wants in sizes if wants))
 
     def on_measure(self, run: Run, values: dict[str, float]) -> None:
         if self._counted != self._recorded:

@@ -59,7 +59,7 @@ def pass_by_hand(model: nn.Module, loss_of: nn.Module, optimizer: Any, data: lis
     return (total / len(data)).item()
 
 
-def evaluate_by_hand(model: nn.Module, loss_of: nn.Module, data: list[Any]) -> float:
+def evaluate_by_hand(model: nn.Module, loss_of: nn.Module, data: Any) -> float:
     """The mean loss of the evaluation."""
     model.eval()
     total = torch.zeros(())

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -93,7 +93,11 @@ REST = "the rest of the loop"
 
 
 def profiles(
-    what: str, functions: Functions, whole: str, columns: dict[str, Callable[[], object]], per: int
+    what: str,
+    functions: Functions,
+    whole: str,
+    columns: Mapping[str, Callable[[], object]],
+    per: int,
 ) -> list[Figure]:
     """Milliseconds of each part in each column, medians over rounds in turns.
 
@@ -147,7 +151,7 @@ def saves() -> list[Figure]:
     def saving(**settings: Any) -> None:
         fit(data, {"checkpoint": Checkpoint(f"{EVERY} steps", at_end=False)}, **settings)
 
-    columns = {
+    columns: dict[str, Callable[[], object]] = {
         "without": partial(fit, data),
         "saved": partial(saving, on_resume_differs=None),
         "saved, with the resume proof": saving,

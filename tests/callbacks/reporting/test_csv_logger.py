@@ -10,6 +10,8 @@ import pytest
 from trackside.callbacks.reporting import record_rows
 from trackside.callbacks.reporting.csv_logger import CSVLogger
 from trackside.callbacks.reporting.row_files import RowFile
+from trackside.lifecycle.hooks import Callback
+from trackside.records import Record
 from trackside.testing import ScriptedRun, script
 
 
@@ -23,6 +25,23 @@ def test_each_record_is_a_row(tmp_path: Path) -> None:
 
     assert (tmp_path / "history.csv").read_text() == (
         "step,epoch,samples,seconds,train_recent/loss\n1,0,8,1.000000,0.5\n"
+    )
+
+
+def test_tokens_are_a_column_from_the_record_that_counts_them(tmp_path: Path) -> None:
+    def story(run: ScriptedRun) -> None:
+        for step, tokens in enumerate([None, 640, 1280], 1):
+            record = Record({"val/loss": 0.5}, step, 0, 8 * step, 1.0, tokens)
+            run.history.append(record)
+            run.fire(Callback.on_log, record)
+
+    script(CSVLogger(), story, directory=tmp_path)
+
+    assert (tmp_path / "history.csv").read_text() == (
+        "step,epoch,samples,seconds,tokens,val/loss\n"
+        "1,0,8,1.000000,,0.5\n"
+        "2,0,16,1.000000,640,0.5\n"
+        "3,0,24,1.000000,1280,0.5\n"
     )
 
 

@@ -13,6 +13,7 @@ from trackside.history import Record
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
+from trackside.records import TOKENS, stored_values
 from trackside.run import Rollback, Run
 
 AXES = ("step", "epoch", "samples", "seconds")
@@ -22,6 +23,7 @@ AXES = ("step", "epoch", "samples", "seconds")
 class CSVLogger(RankZeroCallback):
     """Writes each record as a row of a CSV file: step, epoch, samples, seconds, then the values.
 
+    Where steps count tokens, they are a column too, before the values.
     A value that is logged for the first time adds a column: the file is written again with the
     longer header and replaced at once. Where that would cost more than the rows since the last
     time, the new column has to wait: rows lack its values until the file has grown, or the run
@@ -67,14 +69,15 @@ class CSVLogger(RankZeroCallback):
 
 def header(columns: Sequence[str]) -> str:
     """The first line: axes, then the names of values."""
-    return _line([*AXES, *columns])
+    return _line([*AXES, *("tokens" if name == TOKENS else name for name in columns)])
 
 
 def table(records: Iterable[Record], columns: Sequence[str]) -> Iterable[str]:
     """Records as lines of CSV; a value that is missing leaves a gap."""
     for record in records:
         axes = [record.step, record.epoch, record.samples, f"{record.seconds:.6f}"]
-        yield _line([*axes, *(record.values.get(name, "") for name in columns)])
+        values = stored_values(record)
+        yield _line([*axes, *(values.get(name, "") for name in columns)])
 
 
 def _line(cells: Iterable[object]) -> str:

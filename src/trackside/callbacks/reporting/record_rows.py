@@ -9,13 +9,14 @@ from typing import final
 from trackside.callbacks.reporting import row_files
 from trackside.callbacks.reporting.row_files import RowFile
 from trackside.history import Record
+from trackside.records import TOKENS, stored_values
 from trackside.run import Run
 
 FREE_BYTES = 2**20
 """So much is written again for new columns whatever was added meanwhile."""
 
 Rows = Callable[[Iterable[Record], Sequence[str]], Iterable[str]]
-"""From records and the columns of the file to its rows."""
+"""From records and the columns of the file, `TOKENS` among them, to its rows."""
 
 
 @final
@@ -63,7 +64,8 @@ class RecordRows:
             self.begin(run)
             return
         self._give_up()
-        self._columns = list(run.history.names)
+        counted = [TOKENS] if "tokens" in run.history.axes() else []
+        self._columns = [*counted, *run.history.names]
         self._known = set(self._columns)
         begin = [] if self._header is None else [self._header(self._columns)]
         rows = self._rows(run.history, self._columns)
@@ -100,7 +102,7 @@ class RecordRows:
             self._give_up()
 
     def _fits(self, records: Iterable[Record]) -> bool:
-        return all(record.values.keys() <= self._known for record in records)
+        return all(stored_values(record).keys() <= self._known for record in records)
 
     def _may_rewrite(self) -> bool:
         """Whether all the rewriting stays in proportion to what was added row by row."""

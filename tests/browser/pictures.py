@@ -44,9 +44,9 @@ def main() -> None:
             [sys.executable, "-m", "trackside", "report", "runs/digits"], cwd=folder, check=True
         )
         with chromium() as driver:
+            driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             page = Page.opened(driver, Path(folder) / "runs/digits/report.html")
             page.resize(WIDTH, "light", HEIGHT)
-            driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             page.wait_until("return document.querySelectorAll('figure canvas').length > 2")
             driver.save_screenshot(str(IMAGES / "report.png"))
 

@@ -121,6 +121,25 @@ def test_runs_are_laid_over_each_other(browser: Any, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+def test_the_legend_of_several_runs_has_a_line_for_each_on_a_narrow_screen(
+    browser: Any, tmp_path: Path
+) -> None:
+    runs = [run("a"), run("b", 2.0), run("c", 3.0)]
+    (tmp_path / "report.html").write_text(render(runs), encoding="utf-8")
+    page = Page.opened(browser, tmp_path / "report.html")
+    page.set_value("smoothing", "0.5")
+    page.resize(360, "light")
+    page.wait_until("return document.querySelector('figure canvas').clientWidth < 360")
+    page.key("figure .plot", "ArrowRight")
+    lines = page.script(
+        "return [...document.querySelectorAll('figure')[0].querySelectorAll('.u-legend tr')]"
+        ".filter(e => e.offsetHeight).map(e => [e.offsetTop, e.textContent])"
+    )
+    assert len({top for top, _ in lines}) == 1 + len(runs)
+    assert [text for _, text in lines if "/" in text] == []
+    assert page.script("return document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_everything_that_can_be_used_has_a_name(page: Page) -> None:
     unnamed = page.script(
         "return [...document.querySelectorAll('input, select, button, [tabindex], [role=img]')]"

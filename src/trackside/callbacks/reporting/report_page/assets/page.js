@@ -67,7 +67,7 @@
         : curve.name.startsWith("train_recent/") ? RECENT : COLORS[place % COLORS.length];
       const dash = several ? DASHES[place % DASHES.length] : [];
       const label = several
-        ? data.runs[curve.run].name + (names.length > 1 ? " " + curve.name : "")
+        ? data.runs[curve.run].name + (names.length > 1 ? " " + short(curve.name, panel) : "")
         : curve.name;
       const [xs, ys] = points(curve);
       const few = xs.length <= 60;
@@ -76,11 +76,38 @@
         shown.push({ label: "as recorded", stroke: color + "40", width: 1, value: (_, v) => number(v), points: { show: false } });
         tables.push([xs, smoothed(ys, choice.smoothing)]);
       } else tables.push([xs, ys]);
-      shown.push({ label, stroke: color, width: 1.75, dash, value: (_, v) => number(v),
+      shown.push({ label, stroke: color, width: 1.75, dash, of: curve, value: (_, v) => number(v),
         points: { show: few && choice.smoothing === 0, size: 4 } });
     });
     return { shown, joined: uPlot.join(tables) };
   }
+
+  // `val/loss` in the panel `loss` is `val`: with the name of a run before it, lines are long enough.
+  const short = (name, panel) => name.endsWith("/" + panel.title) ? name.slice(0, -panel.title.length - 1) : name;
+
+  // The legend of several runs and values: a line for each run, a column for each value.
+  function tabulate(legend, panel, shown) {
+    const names = [...new Set(panel.curves.map((curve) => curve.name))];
+    const runs = [...new Set(panel.curves.map((curve) => curve.run))];
+    if (data.runs.length < 2 || names.length < 2) return;
+    const put = (element, row, column) => { element.style.gridRow = row + 1; element.style.gridColumn = column + 1; };
+    const head = (text, row, column) => {
+      const line = legend.appendChild(document.createElement("tr"));
+      line.className = "u-head";
+      line.title = line.appendChild(document.createElement("td")).textContent = text;
+      put(line, row, column);
+    };
+    legend.classList.add("by-run");
+    const rows = [...legend.querySelectorAll(".u-series")]; // in the order of the series
+    shown.forEach(({ of }, place) => {
+      if (of) put(rows[place], 1 + runs.indexOf(of.run), 1 + names.indexOf(of.name));
+      else rows[place].hidden = place > 0; // of a smoothed curve, the values as recorded
+    });
+    runs.forEach((run, place) => head(data.runs[run].name, 1 + place, 0));
+    names.forEach((name, place) => head(short(name, panel), 0, 1 + place));
+  }
+
+  const border = (dash) => !dash?.length ? "solid" : dash[0] > 3 ? "dashed" : "dotted";
 
   function draw(place) {
     const figure = figures[place], panel = data.panels[place];
@@ -97,8 +124,9 @@
       scales: { x: { time: false }, y: choice.log ? { distr: 3 } : {} },
       axes: [{ ...axis, values: across, size: 32 }, { ...axis, values: upward, size: 72 }],
       cursor: { sync: { key: sync.key, scales: ["x", null] }, points: { size: 6 } },
-      legend: { live: true },
+      legend: { live: true, markers: { dash: (_, one) => border(shown[one].dash) } },
     }, joined, box);
+    tabulate(plot.root.querySelector(".u-legend tbody"), panel, shown);
     box.tabIndex = 0;
     box.setAttribute("role", "application");
     box.setAttribute("aria-label", figure.dataset.says + ". Arrow keys move the cursor, Escape shows all.");

@@ -34,7 +34,7 @@ RECORD = "remote.json"
 """Where the run is uploaded to, and which of the sessions there this mirror knows."""
 HELD = ".uploading"
 """Links to files of checkpoints on their way: retention may delete the checkpoints meanwhile."""
-_OF_A_RANK = re.compile(r"(?:shard|rank)-(\d{5})[.-].*")
+_OF_A_RANK = re.compile(r"(shard|rank)-(\d{5})[.-].*")
 _NOT_UPLOADED = frozenset({RECORD, "asked"})
 
 
@@ -209,7 +209,9 @@ def recorded_address(folder: Path) -> str | None:
 def rank_of(name: str) -> int:
     """The rank that wrote a file of a checkpoint."""
     match = _OF_A_RANK.fullmatch(name)
-    return int(match[1]) if match else 0
+    if match is None:
+        return 0
+    return int(match[2]) - (match[1] == "shard")  # shards are counted from 1
 
 
 def _is_of_checkpoints(name: str) -> bool:

@@ -78,7 +78,7 @@ def load_with_checkpoint(
 
     Raises:
         UsageError: No run lies there.
-        CheckpointError: There is no such checkpoint.
+        CheckpointError: It has no such checkpoint.
     """
     folder, address = local_copy(run)
     experiment = load_kept(folder, overrides)

@@ -160,6 +160,18 @@ def test_what_no_callback_keeps_is_refused_before_training(
         train([Artifacts(None, **{option: True})], tmp_path)
 
 
+def test_the_weights_at_the_end_are_the_restored_ones(tmp_path: Path) -> None:
+    keeping = Keeping()
+    best = BestCheckpoint("val/loss", mode="max", restore=True)
+
+    result = train([keeping, Artifacts(None, weights=True), best], tmp_path)
+
+    state = load_file(keeping.files["weights-model"].path)
+    kept = load_file(tmp_path / "run" / "best" / best.kept[0]["files"]["model"])
+    assert best.kept[0]["step"] < result.outcome.step
+    assert same(state["weight"], kept["weight"])
+
+
 @pytest.mark.parametrize("options", [{"code": None, "topology": False}, {"code": "not/there"}])
 def test_nothing_to_send_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

@@ -154,6 +154,26 @@ def test_weights_that_cannot_be_written_are_not_kept_and_the_error_is_raised(
     assert [entry["value"] for entry in best.kept] == [5.0]
 
 
+def test_files_of_weights_that_cannot_be_written_are_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, run = BestCheckpoint(), a_run(tmp_path)
+    assert best.best_files(run) == {}
+    feed(best, run, 5.0)
+    first = {"model": tmp_path / "best" / "step-0000000001.safetensors"}
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert best.best_files(run) == first
+    monkeypatch.setattr(best_checkpoint, "write_weights", fail)
+    best.on_log(run, Record({"val/loss": 3.0}, 2, 0, 0, 0.0))
+    assert best.best_files(run) == first
+    assert first["model"].is_file()
+    with pytest.raises(OSError, match="No space left"):
+        best.on_close(run, Outcome(Status.FAILED, "", step=2))
+
+
 def test_a_fit_keeps_its_best_evaluation(tmp_path: Path) -> None:
     task, best = tiny_regression(), BestCheckpoint()
     trainer = task.trainer(callbacks=[best], settings=Settings(directory=tmp_path))

@@ -30,6 +30,7 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "attention_maps": {"task": tiny_pictures},
     "auto_save": {"beside": lambda: [Checkpoint("1 step", keep_last=None)]},
     "batch_limit": {"options": {"train": 2}, "observer": False},
+    "batch_size_finder": {"options": {"largest": 4, "stop": False}},
     "best_metric": {"options": {"source": "val/loss", "targets": ["val/accuracy"]}},
     "checkpoint": {"options": {"every": "1 step", "keep_last": None}},
     "clip_gradients": {"options": {"norm": 0.1}, "observer": False},

@@ -82,6 +82,8 @@ TESTED_IN = {
     "config/experiment/remotely.py": "remote/test_copies.py",
     "config/experiment/sections.py": "config/experiment/test_experiment.py",
     "callbacks/watching/capsule_files.py": "proof/test_capsules.py",
+    "callbacks/scheduling/fitting_sizes.py": "callbacks/scheduling/test_batch_size_finder.py",
+    "callbacks/scheduling/host_peak.py": "callbacks/scheduling/test_batch_size_finder.py",
     "callbacks/watching/ways_out.py": "callbacks/watching/test_out_of_memory.py",
     "callbacks/watching/event_ring.py": "callbacks/watching/test_crash_capsule.py",
     "distributed/averaging.py": "distributed/test_halving.py",

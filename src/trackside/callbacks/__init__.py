@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         AccumulationSchedule as AccumulationSchedule,
     )
     from trackside.callbacks.scheduling.batch_limit import BatchLimit as BatchLimit
+    from trackside.callbacks.scheduling.batch_size_finder import BatchSizeFinder as BatchSizeFinder
     from trackside.callbacks.scheduling.lr_finder import LRFinder as LRFinder
     from trackside.callbacks.scheduling.lr_scheduler import LRScheduler as LRScheduler
     from trackside.callbacks.scheduling.parameter_schedule import (
@@ -180,6 +181,7 @@ else:
             "saving.upload": ("Upload",),
             "scheduling.accumulation_schedule": ("AccumulationSchedule",),
             "scheduling.batch_limit": ("BatchLimit",),
+            "scheduling.batch_size_finder": ("BatchSizeFinder",),
             "scheduling.lr_finder": ("LRFinder",),
             "scheduling.lr_scheduler": ("LRScheduler",),
             "scheduling.parameter_schedule": ("ParameterSchedule",),
@@ -217,6 +219,7 @@ __all__ = [
     "AutoSave",
     "BatchLimit",
     "BatchShapes",
+    "BatchSizeFinder",
     "Benchmark",
     "BestCheckpoint",
     "BestMetric",

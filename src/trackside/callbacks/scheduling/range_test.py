@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trackside.data.batches import Batch, move
@@ -89,7 +89,8 @@ def run_test(
         for rate, batch in zip(rates, batches, strict=False):
             for group, share in zip(optimizer.param_groups, shares, strict=True):
                 _set_rate(group, rate * share)
-            losses.append(run.world.all_reduce(_step(run, optimizer, batch)))
+            loss = step_of(run, batch, [optimizer], averaged=True)
+            losses.append(run.world.all_reduce(loss))
             lately = smoothed(losses, smoothing)
             if not math.isfinite(losses[-1]) or lately[-1] > worst * min(lately):
                 break
@@ -107,19 +108,34 @@ def _batches(run: Run) -> Generator[Batch]:
                 yield batch.data
 
 
-def _step(run: Run, optimizer: Optimizer, batch: Batch) -> float:
+def step_of(
+    run: Run, batch: Batch, optimizers: Iterable[Optimizer], *, averaged: bool = False
+) -> float:
+    """Forward, backward and update of a batch, past the loop; its mean loss.
+
+    Args:
+        run: Set up.
+        batch: As a loader gives it.
+        optimizers: Those that make an update.
+        averaged: Whether gradients are averaged over ranks before it: a collective.
+    """
+    optimizers = list(optimizers)
     batch = move(batch, run.device)
     run.batch_samples = samples_in(batch)
     with run.precision.autocast or nullcontext():
         loss = as_output(run.steps.training_step(run, batch)).loss
     scaler = run.precision.scaler
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     run.steps.backward(run, loss if scaler is None else scaler.scale(loss))
-    _average_gradients(run, optimizer)
-    if scaler is None:
-        run.steps.optimizer_step(run, optimizer)
-    else:
-        scaler.step(optimizer)
+    for optimizer in optimizers:
+        if averaged:
+            _average_gradients(run, optimizer)
+        if scaler is None:
+            run.steps.optimizer_step(run, optimizer)
+        else:
+            scaler.step(optimizer)
+    if scaler is not None:
         scaler.update()
     return loss.item()
 
@@ -135,19 +151,33 @@ def _average_gradients(run: Run, optimizer: Optimizer) -> None:
 
 
 @contextmanager
-def as_it_was(run: Run, optimizer: Optimizer) -> Iterator[None]:
-    """Whatever is trained inside: weights, buffers, optimizer and loss scaler are put back."""
+def as_it_was(run: Run, *optimizers: Optimizer, on_host: bool = False) -> Iterator[None]:
+    """Whatever is trained inside: weights, buffers, optimizers and loss scaler are put back.
+
+    Args:
+        run: Set up.
+        optimizers: Those that make updates.
+        on_host: Whether copies of weights and buffers are kept on the host meanwhile.
+    """
+    loss = getattr(run.steps, "loss", None)
+    modules = [*run.models.values(), *([loss] if isinstance(loss, nn.Module) else [])]
     tensors = [
         tensor.detach()
-        for model in run.models.values()
-        for tensor in (*model.parameters(), *model.buffers())
+        for module in modules
+        for tensor in (*module.parameters(), *module.buffers())
     ]
-    kept = [tensor.clone() for tensor in tensors]
+    kept = [tensor.to("cpu", copy=True) if on_host else tensor.clone() for tensor in tensors]
     options = [
-        {name: copied(value) for name, value in group.items() if name != "params"}
-        for group in optimizer.param_groups
+        [
+            {name: copied(value) for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
+        for optimizer in optimizers
     ]
-    state = {tensor: copied(values) for tensor, values in optimizer.state.items()}
+    states = [
+        {tensor: copied(values) for tensor, values in optimizer.state.items()}
+        for optimizer in optimizers
+    ]
     scaler = run.precision.scaler
     scale = None if scaler is None else scaler.state_dict()
     try:
@@ -156,11 +186,12 @@ def as_it_was(run: Run, optimizer: Optimizer) -> Iterator[None]:
         with torch.no_grad():
             for tensor, values in zip(tensors, kept, strict=True):
                 tensor.copy_(values)
-        for group, former in zip(optimizer.param_groups, options, strict=True):
-            group.update(former)
-        # In place: others may hold the groups and the state of this optimizer.
-        optimizer.state.clear()
-        optimizer.state.update(state)
+        for optimizer, groups, state in zip(optimizers, options, states, strict=True):
+            for group, former in zip(optimizer.param_groups, groups, strict=True):
+                group.update(former)
+            # In place: others may hold the groups and the state of this optimizer.
+            optimizer.state.clear()
+            optimizer.state.update(state)
         for other in run.optimizers.values():
             other.zero_grad()
         if scaler is not None and scale is not None:

@@ -8,8 +8,7 @@ from trackside.dialects.lightning.logged import watched_name
 from trackside.errors import RegistrationError
 
 NATIVE: dict[str, str] = {
-    "BatchSizeFinder": "none here: `LRFinder` finds learning rates, `PeakMemory` says what a "
-    "batch takes; give `fit(batch_size=...)`",
+    "BatchSizeFinder": "`BatchSizeFinder`",
     "DeviceStatsMonitor": "`DeviceStats`",
     "EMAWeightAveraging": "`EMA`",
     "GradientAccumulationScheduler": "`AccumulationSchedule`",

@@ -16,12 +16,12 @@ from tests.faults.programs.foreign_text import FOREIGN
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "src" / "trackside"
 STARTS = re.compile(
-    r"threading\.Thread\(|(Thread|Process)PoolExecutor\(|subprocess\.(run|Popen)|get_context\("
+    r"threading\.Thread\(|(Thread|Process)PoolExecutor\(|subprocess\.(run|Popen)|(?<!tune\.)get_context\("
     r"|os\.(fork|system|popen|exec\w*|posix_spawn)\(|typer\.launch\(|webbrowser|asyncio\.|\.status\("
     r"|urllib\.request|http\.server|socketserver|socket\.(socket\w*|create_\w+)\("
     r"|torch\.compile\(|elastic_launch\(|init_process_group\(|TorchTrainer\("
 )
-THREADS = {"checkpoint of step", "trackside-following", "progress"}
+THREADS = {"checkpoint of step", "progress"}  # batches are small: no thread follows the steps
 
 Found = dict[str, dict[str, list[str]]]
 

@@ -47,7 +47,8 @@ Exit codes:
 
 app = typer.Typer(
     name="trackside",
-    help="Train PyTorch models described in a file.",
+    help="Train PyTorch models described in a file.\n\n"
+    "`trackside init FOLDER` makes a project to begin with.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,

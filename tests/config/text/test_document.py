@@ -118,6 +118,15 @@ def test_a_file_that_can_not_be_read_is_told_by_name(name: str) -> None:
     assert findings.problems[0].message.startswith(f"{name}: the file can't be read: ")
 
 
+def test_a_file_that_is_not_there_is_told_with_the_one_that_was_meant() -> None:
+    Path("runs").mkdir()
+    Path("runs/train.yaml").write_text("a: 1")
+    findings = Findings()
+    assert read_file("runs/trian.yaml", findings) is None
+    assert read_file("runs/other.yaml", findings) is None
+    assert [one.remedy for one in findings.problems] == ["did you mean `runs/train.yaml`?", None]
+
+
 def test_the_caret_stands_under_what_is_meant_in_a_long_line() -> None:
     findings = Findings()
     read_text("a: " + "x" * 300 + " y: 1", "x.yaml", findings)

@@ -17,7 +17,7 @@ import yaml
 
 from trackside.config.text.place import Path, Place
 from trackside.config.text.problem import Findings
-from trackside.errors import ConfigurationError
+from trackside.errors import ConfigurationError, nearest
 from trackside.machine.paths import local_path
 
 _CORE = "tag:yaml.org,2002:"
@@ -79,6 +79,14 @@ class Layer:
             places.update(moved)
 
 
+def _file_meant(source: str) -> str | None:
+    """A remedy that names the YAML file beside it whose name is nearest; None where none is near."""
+    path = FilePath(source)
+    beside = {one.stem: one for one in path.parent.glob("*.y*ml")}
+    meant = nearest(path.stem, beside)
+    return None if meant is None else f"did you mean `{beside[meant]}`?"
+
+
 def read_file(name: str | FilePath, findings: Findings) -> Layer | None:
     """Read one file; None (with the reason in `findings`) when it can't be read at all."""
     source = str(name)
@@ -89,7 +97,7 @@ def read_file(name: str | FilePath, findings: Findings) -> Layer | None:
         return None
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        findings.add(f"{source}: the file can't be read: {why}")
+        findings.add(f"{source}: the file can't be read: {why}", remedy=_file_meant(source))
         return None
     try:
         text = data.decode("utf-8-sig")

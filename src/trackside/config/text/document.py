@@ -80,7 +80,7 @@ class Layer:
 
 
 def _file_meant(source: str) -> str | None:
-    """A remedy that names the YAML file beside it whose name is nearest; None where none is near."""
+    """A remedy with the YAML file beside it whose name is nearest; None where none is near."""
     path = FilePath(source)
     beside = {one.stem: one for one in path.parent.glob("*.y*ml")}
     meant = nearest(path.stem, beside)

@@ -36,6 +36,7 @@ EXPECTED_NOTES: dict[str, dict[str, Any]] = {
     "clip_gradients": {"options": {"norm": 0.1}, "observer": False},
     "cut_mix": {"options": {"classes": 3}, "task": tiny_pictures, "observer": False},
     "device_stats": {"measured": ["device/*"]},
+    "energy": {"measured": ["energy/*"]},
     "evaluate": {
         "options": {"data": "val", "every": "2 steps", "record_as": "own", "batch_size": 3}
     },

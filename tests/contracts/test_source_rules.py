@@ -137,6 +137,8 @@ def test_every_module_is_named_for_a_subject() -> None:
 NAMES_A_DEVICE = {
     "callbacks/performance/profiler.py": "its record of allocations is CUDA's",
     "callbacks/watching/device_stats.py": "pynvml asks NVIDIA's driver",
+    "callbacks/watching/energy.py": "pynvml asks NVIDIA's driver",
+    "callbacks/watching/energy_counters.py": "pynvml asks NVIDIA's driver",
     "checkpoint/host_buffers.py": "the devices that copy to pinned memory by themselves",
     "callbacks/watching/out_of_memory.py": "torch notes allocations on CUDA alone",
     "data/prefetch.py": "the devices that copy while they compute",
@@ -170,6 +172,8 @@ def device_kinds(source: str) -> Iterator[str]:
 # MPS has no double precision: sums on a device are kept in `exact_dtype` of it.
 DOUBLE_ON_THE_HOST = {
     "callbacks/gradients/counting.py": "a tensor that is in double precision already",
+    "callbacks/pictures/continuing.py": "scores that were brought to the host",
+    "callbacks/watching/activation_statistics.py": "a tensor that is in double precision already",
     "checkpoint/tensors.py": "names of data types",
     "distributed/vectors.py": "ranks agree over gloo or NCCL; MPS has neither",
     "distributed/world.py": "a number of Python's",

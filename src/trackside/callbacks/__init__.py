@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from trackside.callbacks.watching.batch_shapes import BatchShapes as BatchShapes
     from trackside.callbacks.watching.crash_capsule import CrashCapsule as CrashCapsule
     from trackside.callbacks.watching.device_stats import DeviceStats as DeviceStats
+    from trackside.callbacks.watching.energy import Energy as Energy
     from trackside.callbacks.watching.garbage_collection import (
         GarbageCollection as GarbageCollection,
     )
@@ -197,6 +198,7 @@ else:
             "watching.batch_shapes": ("BatchShapes",),
             "watching.crash_capsule": ("CrashCapsule",),
             "watching.device_stats": ("DeviceStats",),
+            "watching.energy": ("Energy",),
             "watching.garbage_collection": ("GarbageCollection",),
             "watching.out_of_memory": ("OutOfMemory",),
             "watching.peak_memory": ("PeakMemory",),
@@ -234,6 +236,7 @@ __all__ = [
     "DatasetStats",
     "DeviceStats",
     "EarlyStopping",
+    "Energy",
     "EpochTable",
     "Evaluate",
     "ExportModel",

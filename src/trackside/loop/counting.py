@@ -34,7 +34,7 @@ def settle(
         said: What the step returned as `samples`, or None.
 
     Raises:
-        UsageError: What the step said is no number of samples.
+        UsageError: The step said something that isn't a number of samples.
     """
     if said is not None:
         if not is_count(said, at_least=0):

@@ -136,6 +136,21 @@ def test_the_same_run_writes_the_same_texts(model: Any) -> None:
     assert written(2, "one")["texts"] != written(4, "one")["texts"]
 
 
+@pytest.mark.parametrize("model", [Model, Asked])
+def test_generators_of_training_have_no_part_in_the_texts(model: Any, tmp_path: Path) -> None:
+    silent: Any = SimpleNamespace(fire=lambda *given: None, current_callback=None)
+    run = Run("fit", tmp_path, events=lambda run: silent)
+    run.models, run.world, run.device = {"model": model()}, World(), torch.device("cpu")
+    run.precision = SimpleNamespace(autocast=None)  # type: ignore[assignment]
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        Generate(["a"], tokenizer=Letters(), temperature=2.0, tokens=9).on_due(run)
+        found.append((tmp_path / "texts/step-0000000000.json").read_text())
+
+    assert found[0] == found[1]
+
+
 def test_another_seed_writes_other_texts() -> None:
     for seed in (0, 1):
         texts = Generate(["a"], tokenizer=Letters(), temperature=2.0, tokens=9, seed=seed)

@@ -13,7 +13,7 @@ from trackside.errors import DataError
 
 
 class Tokenizer(Protocol):
-    """What a tokenizer has to have: those of transformers and of `tokenizers` do."""
+    """The parts of a tokenizer that are used; those of transformers and `tokenizers` have them."""
 
     def encode(self, text: str) -> Any:
         """Tokens of a text: numbers, or an object with them as `ids`."""
@@ -66,7 +66,7 @@ def continued(
     found = list(tokens)
     for _ in range(count):
         given = found if context is None else found[-context:]
-        scores = _scores(model(torch.tensor([given], device=device)))[0, -1].double().cpu()
+        scores = _scores(model(torch.tensor([given], device=device)))[0, -1].cpu().double()
         if temperature == 0:
             token = int(scores.argmax())
         else:

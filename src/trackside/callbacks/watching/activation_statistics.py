@@ -205,7 +205,7 @@ class Moments:
         return Moments(count, mean, spread, self.zeros + other.zeros, largest, alive)
 
     def values(self) -> dict[str, Tensor]:
-        """What is recorded, by name; tensors of shape `()` on their device."""
+        """The values that are recorded, by name; tensors of shape `()` on their device."""
         return {
             "mean": self.mean,
             "std": (self.spread / self.count).sqrt(),

@@ -17,7 +17,7 @@ LIMIT_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written after one step."""
+    """The texts of one step."""
 
     step: int
     texts: list[tuple[str, str]]

@@ -62,7 +62,7 @@ def test_a_resumed_run_goes_on_counting(package: Path, monkeypatch: pytest.Monke
     assert history.points("energy/cpu_joules")[-1] == (6, 24.0)
 
 
-def test_a_machine_that_does_not_tell_is_named_once_and_nothing_is_recorded(
+def test_a_machine_that_does_not_say_is_named_once_and_nothing_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(energy_counters, "POWERCAP", tmp_path / "none")

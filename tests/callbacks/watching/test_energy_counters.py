@@ -121,4 +121,4 @@ def test_a_gpu_counts_thousandths_of_a_joule(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_gpu_that_does_not_count_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     _, (counters, reason) = gpu(monkeypatch)
 
-    assert (counters, reason) == ([], "NVIDIA's library doesn't tell: Not Supported")
+    assert (counters, reason) == ([], "NVIDIA's library has no figure: Not Supported")

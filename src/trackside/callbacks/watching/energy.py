@@ -27,7 +27,7 @@ class Energy(Callback):
     - `energy/gpu_joules`, `energy/gpu_watts`: of this rank's GPU of NVIDIA, where `nvidia-ml-py` is
       installed.
 
-    A machine that doesn't tell (no counters; a virtual machine; counters that only root may read)
+    A machine that doesn't say (no counters; a virtual machine; counters that only root may read)
     is named in a warning, with the reason. Nothing is estimated: the rest of the machine, its disks
     and its cooling are in no counter. On several ranks the figures are those of rank 0's machine
     and GPU.

@@ -120,12 +120,12 @@ def of_gpu(device: torch.device) -> tuple[list[Counter], str]:
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{number}")
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError as error:
-        return [], f"NVIDIA's library doesn't tell: {error}"
+        return [], f"NVIDIA's library has no figure: {error}"
 
     def joules() -> float:
         try:
             return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
         except nvml.NVMLError as error:
-            raise OSError(f"NVIDIA's library doesn't tell: {error}") from error
+            raise OSError(f"NVIDIA's library has no figure: {error}") from error
 
     return [Counter(f"GPU-{number}", joules)], ""

@@ -26,6 +26,7 @@ CALLED_BY_OTHERS = {
     "do_GET": "http.server",
     "log_message": "http.server",
     "gather_in_order": "public: a collective of `World`",
+    "last_checkpoint": "public: where a trial with `RayTune` goes on",
 }
 # What these define is the interface of another framework, which its callbacks call.
 OTHER_FRAMEWORKS = "dialects"

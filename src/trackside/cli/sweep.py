@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trackside.search.sweep import Sweep
 
 SHOWN = 10
-"""Trials in the table at the end, and in the report."""
+"""Trials in the table at the end."""
 
 
 def sweep(
@@ -122,6 +122,7 @@ def _carry_out(asked: Sweep, processes: int, as_json: bool) -> str | None:
     """Train all trials; the text for the end, or None on ranks other than 0."""
     from trackside.distributed.setup import RankInfo
     from trackside.search.processes import work_in_processes
+    from trackside.search.report import write
     from trackside.search.working import work
 
     say = _print_aside if as_json else _print
@@ -132,7 +133,7 @@ def _carry_out(asked: Sweep, processes: int, as_json: bool) -> str | None:
     if RankInfo.from_environment().rank > 0:
         return None
     found = asked.store().trials()
-    page = _report(asked, found)
+    page = write(asked, found)
     return _as_json(asked, found, page) if as_json else _summary(asked, found, page)
 
 
@@ -142,26 +143,6 @@ def _print(text: str) -> None:
 
 def _print_aside(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _report(asked: Sweep, found: Sequence[Trial]) -> Path | None:
-    """The page of the best trials over each other; None where none is complete."""
-    from trackside.callbacks.reporting.report_page.page import render
-    from trackside.callbacks.reporting.report_page.reading import read_run
-    from trackside.config.experiment.configurations import configuration
-    from trackside.run_folder.inside import replace_inside
-    from trackside.search.sweep import ranked
-
-    runs = []
-    for trial in ranked(found, asked.mode)[:SHOWN]:
-        place = asked.place(trial.number)
-        name = f"trial {trial.number}: {asked.monitor} {trial.value:.4g}"
-        runs.append(read_run(place, name=name, configuration=configuration(place)))
-    if not runs:
-        return None
-    title = f"The best {len(runs)} of {len(found)} trials"
-    replace_inside(asked.folder.resolve(), "report.html", render(runs, title=title))
-    return asked.folder / "report.html"
 
 
 def _summary(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
@@ -177,7 +158,8 @@ def _summary(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     counts = [f"{sum(one.state == state for one in found)} {state}" for state in STATES]
     lines = ["", *lines, f"{len(found)} trials: {', '.join(counts)}"]
-    return printable("\n".join([*lines, *([f"report: {page}"] if page else [])]))
+    lines.append(f"report: {page}" if page else "no report: no trial has a run to show")
+    return printable("\n".join(lines))
 
 
 STATES = ("complete", "pruned", "failed")

@@ -92,9 +92,14 @@ def line(trials: Sequence[Trial], number: int, sweep: Sweep) -> str:
     value = "" if trial.value is None else f"  {sweep.monitor} {trial.value:.4g}"
     best = ranked(trials, sweep.mode)[:1]
     ahead = f"  (best {best[0].value:.4g}, trial {best[0].number})" if best else ""
-    why = f"  {trial.why}" if trial.state == "failed" else ""
+    why = f"  {first_line(trial.why)}" if trial.state == "failed" else ""
     chosen = " ".join(f"{key}={short(value)}" for key, value in trial.parameters.items())
     return f"{over}/{sweep.trials}  trial {number} {trial.state}{value}  {chosen}{ahead}{why}"
+
+
+def first_line(why: str) -> str:
+    """How a trial ended, without the lines that explain an error."""
+    return why.partition("\n")[0].rstrip(":")
 
 
 def short(value: Value) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,13 +22,30 @@ _STATIC_PANELS = 80
 """Panels that are drawn for readers without scripts; the others have their sentence."""
 
 
-def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class PageTable:
+    """A table that stands before the runs, such as that of all trials of a search."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Texts, as many as there are columns; the last of a row may be long."""
+
+
+def render(
+    runs: Sequence[ReportedRun],
+    *,
+    title: str | None = None,
+    live: bool = False,
+    tables: Sequence[PageTable] = (),
+) -> str:
     """The page as one text.
 
     Args:
         runs: At least one.
         title: None takes the name of the run, or how many there are.
         live: Whether it is served while the run goes on, and asks for new values.
+        tables: What stands before the runs.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - start-up
     from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
@@ -59,7 +77,11 @@ def render(runs: Sequence[ReportedRun], *, title: str | None = None, live: bool 
         axes=_axes(runs),
         panels=list(_described_panels(shown, runs, names)),
         different=differences(runs) if several else None,
-        sections=list(_sections(runs, described)),
+        tables=tables,
+        sections=[
+            *((f"table-{place}", table.name) for place, table in enumerate(tables)),
+            *_sections(runs, described),
+        ],
     )
 
 

@@ -69,7 +69,7 @@ def test_a_tensor_that_came_later_finds_room_beside_the_others(slabs: list[int])
 def test_a_tensor_larger_than_a_piece_has_one_of_its_own(
     slabs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_buffers, "_SLAB_BYTES", 64)
+    monkeypatch.setattr(host_buffers, "SLAB_BYTES", 64)
     state = {"large": torch.ones(100), "small": torch.ones(2)}
     assert equal(values(take_snapshot(state, None, buffers=HostBuffers())), state)
     assert slabs == [400, 64]

@@ -76,6 +76,7 @@ TESTED_IN = {
     "config/checking/trial.py": WRONG_FILES,
     "config/checking/values.py": WRONG_FILES,
     "config/checking/wording.py": WRONG_FILES,
+    "config/experiment/held.py": "config/experiment/test_plan.py",
     "config/experiment/kept.py": KEPT_RUNS,
     "config/experiment/loading.py": "config/experiment/test_experiment.py",
     "config/experiment/programs.py": "trainer/test_program.py",

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 # Devices whose copies to pinned memory run by themselves, in the order of their stream.
 WITH_PINNED_MEMORY = frozenset({"cuda", "xpu"})
-_SLAB_BYTES = 2**28
+SLAB_BYTES = 2**28
 """Pinned memory comes in pieces of this size: torch rounds each up to a power of two, and a piece
 for every tensor would take a third more."""
 _ALIGNMENT = 512
@@ -37,7 +37,7 @@ class _PinnedMemory:
         """Memory of the shape and dtype of `source`."""
         size = source.nbytes
         if self._slab is None or self._used + size > self._slab.nbytes:
-            self._slab, self._used = pinned_bytes(max(size, _SLAB_BYTES)), 0
+            self._slab, self._used = pinned_bytes(max(size, SLAB_BYTES)), 0
         part = self._slab[self._used : self._used + size]
         self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
         return part.view(source.dtype).view(source.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 import secrets
 import shutil
 import threading
@@ -107,6 +108,8 @@ class CheckpointWriter:
             it before a newer one of this run verifies.
         ranks: The processes that save together. All of them make a writer and call the same
             methods in the same order.
+        copy_limit_bytes: The most host memory that a copy of this rank's state may take. A larger
+            state is written before `save` returns, from where it is.
 
     Raises:
         CheckpointWriteError: when the folder can't be made or written to.
@@ -122,6 +125,7 @@ class CheckpointWriter:
         retention: Retention = KEEP_ALL,
         resumed_from: str | Path | None = None,
         ranks: Ranks = SINGLE_RANK,
+        copy_limit_bytes: float = math.inf,
     ) -> None:
         if not is_run_id(run_id):
             raise ConfigurationError(
@@ -141,6 +145,7 @@ class CheckpointWriter:
         self._process = WriterProcess(alone=ranks.size == 1)
         shared = shared_from_bytes(writer)
         self._buffers = HostBuffers(shared, self._process.start) if background else None
+        self._copy_limit_bytes = copy_limit_bytes
         self._parts_bytes: dict[str, int] = {}
         self._ledger: Ledger | None = None
         self._records: RecordFile | None = None
@@ -184,6 +189,7 @@ class CheckpointWriter:
             state: The part of what will be given to `save` that holds most tensors, as it is after
                 the first step, when the optimizers have their own.
         """
+        self._keep_to_limit(state, None)
         if self._buffers is not None:
             allocate_for(state, self._ranks.rank, self._buffers, self._parts_bytes)
 
@@ -204,6 +210,7 @@ class CheckpointWriter:
         started = time.perf_counter()
         self._wait()
         self._raise_kept()
+        self._keep_to_limit(state, rank_state)
         snapshot = self._snapshot(state, rank_state)
         self._sequence += 1
         job = _Job(snapshot, saving, self._sequence, started)
@@ -231,6 +238,20 @@ class CheckpointWriter:
             # loop, for the milliseconds until its turn is over.
             job.may_begin.set()
 
+    def _keep_to_limit(self, state: Any, rank_state: Any) -> None:
+        """Give up the background where a copy takes more than it may."""
+        if self._buffers is None or self._copy_limit_bytes == math.inf:
+            return
+        size_bytes = size_estimate_bytes(state, rank_state)
+        if size_bytes > self._copy_limit_bytes:
+            self._buffers = None
+            logger.warning(
+                "training waits while checkpoints are written: a copy of the state would take "
+                "%.1f MB, and may take %.1f MB",
+                size_bytes / 1e6,
+                self._copy_limit_bytes / 1e6,
+            )
+
     def _snapshot(self, state: Any, rank_state: Any) -> Snapshot | Exception:
         """The part of this rank; of several, an error too, which all have to hear of."""
         try:
@@ -248,6 +269,14 @@ class CheckpointWriter:
         """
         self._raise_kept()
         return [self._saved.popleft() for _ in range(len(self._saved))]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long for the save under way; whether none is left."""
+        started = time.perf_counter()
+        if self._thread is not None:
+            self._thread.join(seconds)
+        self.seconds_waited += time.perf_counter() - started
+        return not self.in_flight
 
     def close(self) -> float:
         """Wait for the save under way. Returns the seconds that took; `poll` still answers.

@@ -65,6 +65,9 @@ def page(plan: Plan) -> str:
             f"disk     {_bytes(plan.disk.checkpoint_bytes)} a checkpoint, {kept} kept; "
             f"{_bytes(plan.disk.free_bytes)} free"
         )
+    for part in plan.held:
+        size = "nobody knows how much" if part.size_bytes is None else _bytes(part.size_bytes)
+        lines.append(f"memory   {part.content}: {size} of {part.place}; limit: {part.limit}")
     lines += ["", "when"]
     for due in plan.schedules:
         times = _times(due.times)

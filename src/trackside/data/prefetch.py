@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -174,6 +174,36 @@ def prefetcher_for(
         yield from _prefetched(batches, transfer, ahead if possible else 0)
 
     return prefetched
+
+
+class Ahead(NamedTuple):
+    """Batches that are held before their step."""
+
+    batch_bytes: int | None
+    """Of the first one; None where it wasn't needed, or can't be looked at before."""
+    pinned_batches: int
+    """How many are in pinned memory at once, on their way to the device."""
+
+
+def held_ahead(
+    device: torch.device, prefetch_batches: int | None, source: DataSource, *, workers: int
+) -> Ahead:
+    """Batches of `source` that `prefetcher_for` and the workers of its loader hold.
+
+    The first batch is looked at where it matters, in a pass that leaves no trace.
+    """
+    unset, pinned = prefetch_batches is None, 0
+    if prefetch_batches != 0 and _copies_aside(device):
+        ahead = AHEAD if prefetch_batches is None else prefetch_batches
+        pinned = max(ahead if can_run_ahead(source) else 0, 1)
+    if not pinned and not workers:
+        return Ahead(None, 0)
+    try:
+        with source.aside() as batches:
+            size_bytes = _host_bytes(list(islice(batches, 1)))
+    except DataError:
+        return Ahead(None, pinned)
+    return Ahead(size_bytes, 0 if unset and size_bytes < SMALL_BATCH_BYTES else pinned)
 
 
 def chosen_way(device: torch.device, prefetch_batches: int | None, source: DataSource) -> str:

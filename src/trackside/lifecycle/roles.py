@@ -6,7 +6,7 @@ attributes and methods of `Callback` itself: `writes`, `rehearse_in`, `monitors`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -87,6 +87,20 @@ class ChoosesItsWay(Protocol):
 
     def chosen_way(self, run: Any) -> str:
         """The way and its reason, in words, for a run whose optimizers are made."""
+
+
+@runtime_checkable
+class HoldsMemory(Protocol):
+    """Holds memory or space beside the run's states; `plan` says how much: `Checkpoint`."""
+
+    def held(self, run: Any, model_bytes: int, state_bytes: int) -> Sequence[Any]:
+        """All that it will hold, as `step.memory.Held`, for a run whose optimizers are made.
+
+        Args:
+            run: Before its first step.
+            model_bytes: Parameters and buffers.
+            state_bytes: Those and the optimizers' state.
+        """
 
 
 @runtime_checkable

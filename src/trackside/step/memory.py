@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,18 @@ class KeptBytes:
     def total(self) -> int:
         """All of them together."""
         return sum(asdict(self).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Memory or space that a run takes beside its states; `plan` lists it before the run."""
+
+    content: str
+    place: Literal["host memory", "pinned host memory", "shared memory", "disk"]
+    size_bytes: int | None
+    """At most; None where that is not known before."""
+    limit: str
+    """The option that limits it."""
 
 
 def kept_bytes(run: Run) -> KeptBytes:

@@ -10,7 +10,9 @@ from tests.config.files import good, write
 from tests.device import NAME
 from trackside.cli.main import run
 from trackside.config import ExperimentError, load
+from trackside.config.experiment.held import too_little
 from trackside.config.experiment.plan import Plan, make_plan
+from trackside.step.memory import Held
 
 MORE = """\
 evaluate: [test]
@@ -89,6 +91,29 @@ def test_a_plan_tells_what_is_chosen_once() -> None:
         "batches": "used where they are",
         "terminate_on_non_finite": "loss and gradients are looked at before each update",
     }
+
+
+@pytest.mark.cpu("on an accelerator that copies beside its work, the copy is in pinned memory")
+def test_a_plan_tells_the_memory_beside_the_states() -> None:
+    found = planned(more="callbacks: {checkpoint: {writer: process}, crash_capsule: {}}\n")
+    assert [(one.place, one.size_bytes) for one in found.held] == [
+        ("shared memory", found.memory.parameter_bytes + (found.memory.optimizer_bytes or 0)),
+        ("disk", 10 * 100_000_000),
+    ]
+
+
+def test_no_copy_is_planned_where_it_may_not_be_made() -> None:
+    for options in ("background: false", "memory_gigabytes: 1.0e-9"):
+        assert planned(more=f"callbacks: {{checkpoint: {{{options}}}}}\n").held == []
+
+
+def test_a_plan_warns_where_less_host_memory_is_free_than_will_be_held() -> None:
+    parts = [Held("a copy", "host memory", 2_000_000_000, "an option")]
+    assert too_little(parts, 2_000_000_000) is None
+    assert too_little(parts, None) is None
+    found = too_little(parts, 1_000_000_000)
+    assert found is not None
+    assert found.severity == "warning"
 
 
 def test_a_plan_tells_what_is_done_when_memory_runs_out() -> None:

@@ -29,6 +29,7 @@ from trackside.progress import whole_number
 from trackside.run import Rollback, Run
 from trackside.saved import checked
 from trackside.step.began_infinite import began_infinite
+from trackside.step.memory import Held
 from trackside.step.precision import non_finite
 
 logger = logging.getLogger("trackside")
@@ -133,6 +134,11 @@ class BestCheckpoint(Callback):
             kept = self._former or []
         files = kept[0]["files"] if kept else {}
         return {name: self._root(run) / file for name, file in files.items()}
+
+    def held(self, run: Run, model_bytes: int, state_bytes: int) -> list[Held]:
+        """The copy of the weights that the best are written from; rank 0 makes it."""
+        content = "the copy of the weights that the best are written from"
+        return [Held(content, "host memory", model_bytes, "one at a time")]
 
     def on_attach(self, run: Run) -> None:
         self.kept = []

@@ -10,6 +10,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Literal, final
 
+from trackside.callbacks.saving.save_memory import (
+    check_memory,
+    held_by_saves,
+    limit_bytes,
+    wait_shown,
+)
 from trackside.callbacks.saving.state_of_run import check_finite, metrics_of_this_step, stand
 from trackside.checkpoint import (
     CheckpointWriteError,
@@ -30,6 +36,7 @@ from trackside.run import Rollback, Run
 from trackside.run_folder.inside import folder_inside
 from trackside.schedule import Schedule
 from trackside.step.began_infinite import began_infinite
+from trackside.step.memory import Held
 from trackside.vocabulary.renamed import refuses_old_names
 
 logger = logging.getLogger("trackside")
@@ -73,14 +80,16 @@ class Checkpoint(PeriodicCallback, Saver):
             `auto` takes the process where a rank's tensors in host memory have 32 MB or more: below
             that it spares some milliseconds. Tensors that an accelerator holds are written by the
             thread.
+        memory_gigabytes: The most host memory that a copy of a rank's state may take, in 10^9
+            bytes. A larger state is written while training waits. None: as much as it has.
         on_save_error: `raise` ends the run when a checkpoint can't be saved, whatever the reason:
             the disk, memory, weights that aren't finite, state that can't be saved. `warn` goes on
             and tries again when the next one is due, and so does `on_error: warn`. The former
             checkpoints stay whole in any case.
 
     Raises:
-        ConfigurationError: `keep_best` without `monitor`, or the other way round; `writer` without
-            `background`.
+        ConfigurationError: `keep_best` without `monitor`, or the other way round; `writer` or
+            `memory_gigabytes` without `background`.
 
     Example:
         >>> Checkpoint(every="10 minutes", keep_last=2, keep_best=1, monitor="val/loss")
@@ -105,6 +114,7 @@ class Checkpoint(PeriodicCallback, Saver):
         folder: str = "checkpoints",
         background: bool = True,
         writer: WriterChoice = "auto",
+        memory_gigabytes: float | None = None,
         on_save_error: Literal["raise", "warn"] = "raise",
     ) -> None:
         super().__init__(every)
@@ -115,6 +125,7 @@ class Checkpoint(PeriodicCallback, Saver):
                 option="on_save_error",
             )
         check_choice(writer, background=background)
+        check_memory(memory_gigabytes, background=background)
         if not min_seconds >= 0:
             raise ConfigurationError(
                 f"min_seconds={min_seconds!r} can't be used",
@@ -129,6 +140,7 @@ class Checkpoint(PeriodicCallback, Saver):
         self.folder = str(local_path(folder, "folder"))
         self.background = background
         self.writer = writer
+        self.memory_gigabytes = memory_gigabytes
         self.on_save_error = on_save_error
         self.size: SizeEstimate | None = None
         """Bytes of one checkpoint, and free bytes; known once training starts."""
@@ -169,6 +181,10 @@ class Checkpoint(PeriodicCallback, Saver):
         self._untold.clear()
         self.needs_attention = False
 
+    def held(self, run: Run, model_bytes: int, state_bytes: int) -> list[Held]:
+        """The copy of the state in host memory that a save is written from."""
+        return held_by_saves(self, run, state_bytes)
+
     def root(self, run: Run) -> Path:
         """The folder that holds the run's checkpoints."""
         return run.directory / self.folder
@@ -187,6 +203,7 @@ class Checkpoint(PeriodicCallback, Saver):
             retention=self.retention,
             resumed_from=run.resumed_from,
             ranks=run.world.beside(),
+            copy_limit_bytes=limit_bytes(self.memory_gigabytes),
         )
         for note in self._writer.notes:
             logger.info("%s", note)
@@ -332,7 +349,10 @@ class Checkpoint(PeriodicCallback, Saver):
         if self._writer is None:
             return
         try:
-            seconds = self._writer.close()
+            before = self._writer.seconds_waited
+            wait_shown(self._writer, "the checkpoint", shows=run.world.is_global_zero)
+            self._writer.close()
+            seconds = self._writer.seconds_waited - before
         except Exception as error:
             self._failed(error)
             seconds = 0.0

@@ -1,4 +1,4 @@
-"""The most memory that this process has held since a moment; Linux tells, others don't."""
+"""The most memory that this process has held since a moment; on Linux."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def host_peak() -> int:
     """Bytes in memory at most since then.
 
     Raises:
-        ValueError: The system doesn't tell.
+        ValueError: The system doesn't say.
         OSError: It has no such file.
     """
     for line in _STATUS.read_text().splitlines():

@@ -22,6 +22,7 @@ from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.run_folder.inside import new_folder_inside
+from trackside.step.memory import Held
 
 logger = logging.getLogger("trackside")
 EVENTS = 100
@@ -80,6 +81,12 @@ class CrashCapsule(Callback):
         """Capsules of this run."""
         self._ring: EventRing | None = None
         self._thread = 0
+
+    def held(self, run: Run, model_bytes: int, state_bytes: int) -> list[Held]:
+        """The capsules of a run; each may take as much in memory while it is written."""
+        most = int(self.limit_megabytes * _MEGABYTE)
+        limit = "CrashCapsule(limit_megabytes=...)"
+        return [Held(f"{_MOST} crash capsules at most", "disk", _MOST * most, limit)]
 
     def on_attach(self, run: Run) -> None:
         self.written = []

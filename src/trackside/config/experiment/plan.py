@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trackside.checkpoint.saver import saver_among
 from trackside.config.checking.options import options_of
 from trackside.config.experiment.experiment import Experiment
+from trackside.config.experiment.held import held, too_little
 from trackside.config.text.place import Path
 from trackside.data.prefetch import chosen_way
 from trackside.errors import ConfigurationError, MonitorError, StopTraining
@@ -22,10 +23,12 @@ from trackside.lifecycle.hooks import HOOKS, Callback, is_overridden
 from trackside.lifecycle.roles import ChoosesItsWay, HasSchedulers
 from trackside.loop import ways as steps
 from trackside.machine import randomness
+from trackside.machine.host_memory import available_bytes
 from trackside.planning.diagnostics import Diagnostic, Planned, findings, planned
 from trackside.run import Run
 from trackside.run_folder.claim import unclaimed
 from trackside.schedule import Every, Schedule
+from trackside.step.memory import Held
 from trackside.trainer.trainer import Trainer
 
 
@@ -79,6 +82,10 @@ class Plan:
     ways: Mapping[str, str]
     """Choices made once by device, data and optimizer: of the batches' way, and by callback."""
     disk: Disk | None
+    held: list[Held] = field(default_factory=list)
+    """Memory and space beside the states: batches ahead, copies that saves are written from."""
+    host_free_bytes: int | None = None
+    """Host memory that is free now; None where the system doesn't say."""
     findings: list[Diagnostic] = field(default_factory=list)
 
     @property
@@ -122,6 +129,10 @@ def make_plan(experiment: Experiment) -> Plan:
     disk = _disk(run, memory)
     if disk is not None and disk.free_bytes < disk.checkpoint_bytes * ((disk.kept or 1) + 1):
         found.append(_too_little_room(disk))
+    states = memory.parameter_bytes + (memory.optimizer_bytes or 0)
+    parts, free_bytes = held(run, trainer, memory.parameter_bytes, states), available_bytes()
+    if (lack := too_little(parts, free_bytes)) is not None:
+        found.append(lack)
     return Plan(
         directory=str(run.directory),
         device=str(run.device),
@@ -135,6 +146,8 @@ def make_plan(experiment: Experiment) -> Plan:
         schedules=planned(run, settings),
         ways=_ways(run, trainer),
         disk=disk,
+        held=parts,
+        host_free_bytes=free_bytes,
         findings=[replace(one, place=_place(experiment, one)) for one in found],
     )
 

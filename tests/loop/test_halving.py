@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,12 @@ from trackside.testing import Recorder
 SAMPLES = 22
 X = torch.randn(SAMPLES, 3, generator=torch.Generator().manual_seed(1))
 DATA = TensorDataset(X, X.sum(1, keepdim=True).sin())
+
+
+@pytest.fixture(autouse=True)
+def without_a_full_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each lack of memory; it takes long in a process with all that tests have imported."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 class OverLimit(torch.autograd.Function):

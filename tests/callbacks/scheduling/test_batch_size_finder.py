@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -20,6 +21,12 @@ from trackside.data import batches
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
 DATA = TensorDataset(X, X.sum(1, keepdim=True))
+
+
+@pytest.fixture(autouse=True)
+def without_a_full_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each lack of memory; it takes long in a process with all that tests have imported."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 class Greedy(nn.Sequential):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from trackside import Callback, Settings, Trainer
 from trackside.callbacks import Checkpoint
-from trackside.distributed.agreement import agree
+from trackside.distributed.agreement import Agreement, agree
 from trackside.distributed.world import World
 from trackside.requests import Request, Requests
 from trackside.run import Evaluation, Run
@@ -41,6 +42,28 @@ def test_everything_is_left_for_a_return_until_the_run_is_there() -> None:
     seen.append(requests.leaving)
 
     assert seen == [False, True, False]
+
+
+class FromAnotherRank:
+    """An agreement in which another rank's request comes up only where this one waits for it."""
+
+    def at_step(self, asked: Sequence[Request]) -> Sequence[Request]:
+        return asked
+
+    def agree_now(self, asked: Sequence[Request]) -> Sequence[Request]:
+        return [*asked, Request("roll_back", "a spike", "another rank")]
+
+
+def test_a_save_that_all_ask_for_waits_for_a_return_that_one_asks_for() -> None:
+    agreement = cast("Agreement", FromAnotherRank())
+    alone, together = Requests(), Requests()
+    alone.ask(Request("save", "by a clock", "me"))
+    alone.agree(agreement, wait=False)
+    together.ask(Request("save", "every 4 steps", "me", all_ranks=True))
+    together.agree(agreement, wait=False)
+
+    assert [one.kind for one in alone.take("roll_back")] == []
+    assert [one.kind for one in together.take("roll_back")] == ["roll_back"]
 
 
 def test_a_stop_that_is_discarded_was_not_asked() -> None:

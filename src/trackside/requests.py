@@ -110,9 +110,13 @@ class Requests:
                 asked may come up a few calls later, on all ranks at once.
         """
         handed = self._take_asked(lambda request: request.kind != "skip_step")
-        self._agreed += [request for request in handed if request.all_ranks]
-        handed = [request for request in handed if not request.all_ranks]
-        self._add(agreement.agree_now(handed) if wait else agreement.at_step(handed))
+        together = [request for request in handed if request.all_ranks]
+        alone = [request for request in handed if not request.all_ranks]
+        self._agreed += together
+        # What all ask for at this step waits for what one has asked for: a return to a checkpoint
+        # comes before the save of a state that it drops.
+        waits = wait or bool(together)
+        self._add(agreement.agree_now(alone) if waits else agreement.at_step(alone))
 
     def agree_on_skip(self, agreement: Agreement) -> bool:
         """Whether the step under way is to be skipped; all ranks have to call.

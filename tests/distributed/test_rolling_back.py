@@ -45,6 +45,10 @@ def test_a_value_that_is_bad_on_one_rank_stops_all_before_the_update(ended: Torc
     assert ended.claimed("weights after a stop") == [True] * 2
 
 
+def test_a_schedule_of_counts_saves_at_its_steps(ended: TorchRun) -> None:
+    assert ended.claimed("saved")[0] == [f"step-{step:010}" for step in (1, 2, 4, 6)]
+
+
 def test_a_run_resumed_from_an_earlier_checkpoint_goes_back_there(ended: TorchRun) -> None:
     assert ended.claimed("taken back") == [[True, [2]]] * 2
 

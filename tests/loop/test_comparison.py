@@ -198,6 +198,17 @@ def test_other_data_is_told_and_what_becomes_of_the_epoch_under_way(
     assert ("some samples come twice" in caplog.text) == (steps == 3)
 
 
+def test_of_batches_that_were_made_before_another_number_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ready = list(DataLoader(tensors(), batch_size=8))
+    train(ready, steps=len(ready))
+    with caplog.at_level(logging.WARNING, "trackside"):
+        train(ready[:2], "auto", epochs=2)
+    told = f"is taken as it is given now (2 batches, they were {len(ready)})"
+    assert told in caplog.text
+
+
 # --- callbacks -----------------------------------------------------------------------------------
 
 

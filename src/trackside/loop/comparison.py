@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import RandomSampler
 
-from trackside.data.loaders import batch_size_of
+from trackside.data.loaders import batch_size_of, length_of
 from trackside.data.seekable import SeekableSampler
 from trackside.data.source import DataSource
 from trackside.data.tensors import TensorLoader
@@ -78,6 +78,7 @@ def _described(source: DataSource) -> dict[str, Any]:
     return {
         "batch_size": batch_size_of(loader),
         "samples": source.samples,
+        "batches": length_of(loader),
         "shuffled": isinstance(sampler, RandomSampler) if sampler is not None else None,
     }
 
@@ -187,9 +188,12 @@ def _of_data(training: Training, saved: Mapping[str, Any], now: Mapping[str, Any
     elif inside and size == was:
         training.position.begun = (saved["begun"][0], saved["begun"][1])
     other_order = saved["shuffled"] != now["shuffled"]
-    other_length = saved["samples"] != now["samples"]
+    noun = "samples" if None not in (now["samples"], saved["samples"]) else "batches"
+    given, before = now[noun], saved.get(noun)  # older checkpoints know no batches
+    comparable = noun == "samples" or (noun in saved and size == was)
+    other_length = comparable and given != before
     if other_order or other_length:
-        known = f"{now['samples']} samples, they were {saved['samples']}"
+        known = f"{given} {noun}, they were {before}"
         order = f"shuffled: {now['shuffled']}, it was {saved['shuffled']}"
         what = ", ".join([known] * other_length + [order] * other_order)
         lost = inside and (other_order or now["shuffled"])

@@ -138,6 +138,7 @@ if __name__ == "__main__":
     taken = TensorDataset(whole, whole.sum(1, keepdim=True))
     lasting = Path(sys.argv[1]) / "taken back"
     trainer(lasting, saves(keep_last=None)).fit(DataLoader(taken, SIZE), steps=6)
+    claim("saved", sorted(place.name for place in (lasting / "checkpoints").glob("step-*")))
     back = trainer(lasting, GoesBack(3), Checkpoint("100 steps"))
     back.fit(DataLoader(taken, SIZE), steps=6, resume=2)
 

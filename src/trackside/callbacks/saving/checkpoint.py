@@ -262,13 +262,15 @@ class Checkpoint(PeriodicCallback, Saver):
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         is_old = run.progress.seconds - self._saved_seconds >= self.min_seconds
         if self._after_epochs.crossed(run.progress) and is_old:
-            self.on_due(run)
+            run.save(f"every {self.every}")  # each rank has its own clock
         elif self._best_is_due:
             run.save(f"{self.monitors[0]} is among the best", all_ranks=True)
         self._best_is_due = False
 
     def on_due(self, run: Run) -> None:
-        run.save(f"every {self.every}")
+        # By counts, all ranks ask for it at this step; by a clock, each when its own says so.
+        by_clock = "seconds" in self.every.units if self.every else True
+        run.save(f"every {self.every}", all_ranks=not by_clock)
 
     def on_stop(self, run: Run, reason: str) -> None:
         # At the stop itself: what is recorded of an epoch that was cut short, or done for the end,

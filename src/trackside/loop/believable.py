@@ -43,6 +43,7 @@ class DataState(TypedDict):
 
     batch_size: Count | None
     samples: Count | None
+    batches: NotRequired[Count | None]
     shuffled: bool | None
     begun: Annotated[list[Count], Field(min_length=2, max_length=2)]
 

@@ -37,8 +37,8 @@ def test_a_callback_is_shown_with_options_examples_hooks_and_policy(
     assert "  - `ConfigurationError`: `timeout_seconds` isn't positive.\n" in text
 
 
-MADE_IN_PYTHON = {"optuna_pruning"}
-"""Those that take an object which no file can name."""
+MADE_IN_PYTHON = {"generate", "optuna_pruning"}
+"""Those whose example has an object, or a function of its own, which no file can name."""
 
 
 @pytest.mark.parametrize("name", sorted(builtin_callbacks()))

@@ -9,6 +9,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "trackside"
 IN_PLACE = {
     "callbacks/reporting/mlflow.py": "writes a new file in a temporary folder of its own",
     "callbacks/saving/export_model.py": "writes to a temporary name, which is then renamed",
+    "callbacks/scheduling/host_peak.py": "tells the kernel, by a file of it, to forget a peak",
     "remote/store.py": "writes an object under a name that no ledger names yet",
     "testing/rules.py": "writes a new file in a temporary folder of its own",
     "tracking/media.py": "makes a file in memory",

@@ -98,8 +98,8 @@ OF_HOSTS = (
     Mutant(
         "HA-1",
         "../by_hand/engine.py",
-        "if run.requests.leaving or run.limit.reached(run.progress):\n            self.end_pass",
-        "if run.limit.reached(run.progress):\n            self.end_pass",
+        "if run.requests.leaving or position.ends_epoch or run.limit.reached(run.progress):",
+        "if position.ends_epoch or run.limit.reached(run.progress):",
     ),
     Mutant(
         "HA-2",

@@ -31,6 +31,7 @@ class DuringSteps:
                 expected="a schedule in steps, such as '100 steps'",
                 option="every",
             )
+        self.every = schedule
         self.steps = schedule.steps
         self.first = schedule.first
 

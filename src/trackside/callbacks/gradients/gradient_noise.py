@@ -56,6 +56,7 @@ class GradientNoise(Callback):
                 option="smoothing",
             )
         self._steps = DuringSteps(every)
+        self.every = self._steps.every
         self._smoothed = Smoothed(smoothing)
         self._due = False
         self._samples: list[float] = []

@@ -57,6 +57,7 @@ class GradientNorm(Callback):
         norm_type: float = 2.0,
     ) -> None:
         self._steps = DuringSteps(every)
+        self.every = self._steps.every
         self.patterns = tuple(patterns)
         self.norm_type = check_norm_type(norm_type)
         self._names: dict[int, str] = {}

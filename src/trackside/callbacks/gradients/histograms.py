@@ -67,6 +67,7 @@ class Histograms(Callback):
                 "there is nothing to count: neither parameters nor gradients", option="parameters"
             )
         self._steps = DuringSteps(every)
+        self.every = self._steps.every
         self.patterns = tuple(patterns)
         self.parameters = parameters
         self.gradients = gradients

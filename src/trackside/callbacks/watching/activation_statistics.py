@@ -64,6 +64,7 @@ class ActivationStatistics(Callback):
         self, modules: Sequence[str] | None = None, *, every: Schedule | str = "100 steps"
     ) -> None:
         self._steps = DuringSteps(every)
+        self.every = self._steps.every
         self.modules = None if modules is None else list(modules)
         self._chosen: dict[str, nn.Module] = {}
         self._handles: list[RemovableHandle] = []

@@ -122,13 +122,13 @@ class StepAudit(Callback):
                 remedy=did_you_mean(str(policy), POLICIES),
                 option="policy",
             )
-        self.every = every
         self.policy: Policy = policy
         self.findings: list[Finding] = []
         """Steps that differed, the oldest first."""
         self.audited = 0
         """Steps that were audited, in this process."""
         self._steps = DuringSteps(every)
+        self.every = self._steps.every
         self._clip: Clip | None = None
         self._halves = False
         self._handles: list[RemovableHandle] = []

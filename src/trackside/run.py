@@ -145,6 +145,8 @@ class Run:
         """Time spent waiting for training batches so far in this process."""
         self.compile_seconds = 0.0
         """Time spent compiling steps so far in this process."""
+        self.compilations = 0
+        """Compilations of parts of steps in this process: one for each form of a batch."""
         self.saver: Saver | None = None
         """The callback that writes checkpoints; None where nothing is saved."""
         self._discards = False

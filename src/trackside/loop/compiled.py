@@ -42,6 +42,7 @@ class CompiledSteps:
 
         def note(seconds: float) -> None:
             run.compile_seconds += seconds
+            run.compilations += 1
 
         self._gradients = Gradients(training, note)
         self._updates = {one: CompiledUpdate(one, note) for one in training.setup.optimizers}

@@ -168,6 +168,8 @@ class Provenance(RankZeroCallback):
             },
             "callback_seconds": run.callback_seconds,
             "data_wait_seconds": run.data_wait_seconds,
+            "compilations": run.compilations,
+            "compile_seconds": run.compile_seconds,
             **decisions_of(run),
         }
         replace_inside(run.directory, OUTCOME, json.dumps(written, indent=2) + "\n")

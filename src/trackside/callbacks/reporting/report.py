@@ -92,6 +92,7 @@ def _so_far(run: Run, outcome: Outcome | None, so_far: str) -> ReportedRun:
     shown.samples, shown.seconds = progress.samples_completed, progress.seconds
     shown.callback_seconds = run.callback_seconds
     shown.data_wait_seconds = run.data_wait_seconds
+    shown.compilations, shown.compile_seconds = run.compilations, run.compile_seconds
     shown.take_decisions(decisions_of(run))
     if outcome is None:
         stop = run.stop_request

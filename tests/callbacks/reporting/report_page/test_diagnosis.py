@@ -164,6 +164,9 @@ def courses() -> Iterator[tuple[str, ReportedRun]]:
     slow = course(train__loss=FALLING)
     slow.callback_seconds = {"pictures": 1200.0, "history": 1.0}
     yield "callbacks", slow
+    again = course(train__loss=FALLING)
+    again.compilations, again.compile_seconds = 40, 300.0
+    yield "compilations", again
     skips = course(train__loss=FALLING)
     skips.skipped_steps, skips.skipped_in_all = [{"step": 9, "reason": "inf"}], 100
     yield "skipped", skips

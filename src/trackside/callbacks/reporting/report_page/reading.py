@@ -87,6 +87,9 @@ class ReportedRun:
     """Uncommitted changes as a diff, where they were asked for."""
     callback_seconds: Mapping[str, float] = field(default_factory=dict)
     data_wait_seconds: float | None = None
+    compilations: int = 0
+    """Parts of steps that its last session compiled."""
+    compile_seconds: float = 0.0
     skipped_steps: Sequence[Mapping[str, Any]] = ()
     """The newest ones."""
     skipped_in_all: int = 0
@@ -199,6 +202,8 @@ def _take_outcome(run: ReportedRun, outcome: Mapping[str, Any]) -> None:
     run.samples = count_of(outcome.get("samples"), run.samples)
     run.seconds = number_of(outcome.get("seconds"), run.seconds)
     run.callback_seconds = numbers_of(outcome.get("callback_seconds"))
+    run.compilations = count_of(outcome.get("compilations"))
+    run.compile_seconds = number_of(outcome.get("compile_seconds"), 0.0)
     if "data_wait_seconds" in outcome:
         run.data_wait_seconds = number_of(outcome["data_wait_seconds"], 0.0)
     run.take_decisions(outcome)

@@ -16,6 +16,10 @@ CALLBACKS = 0.1
 """Share of the time for callbacks above which it is reported."""
 GOODPUT = 0.7
 """Share of training that counts below which it is reported."""
+COMPILING = 0.2
+"""Share of the time for compilations above which it is reported."""
+FORMS = 8
+"""Compilations of a session from which batches have many shapes: a few are of its first steps."""
 LONG_SECONDS = 60.0
 """Of training; of a shorter run, times are those of its start."""
 
@@ -48,6 +52,20 @@ def _callbacks(run: ReportedRun) -> Iterator[Finding]:
             f"callbacks take {share(spent / run.seconds)} of the time, most of it `{name}`",
             f"`{name}` {duration(most)} of {duration(run.seconds)}",
             f"give `{name}` a rarer schedule, or leave it out",
+        )
+
+
+def _compilations(run: ReportedRun) -> Iterator[Finding]:
+    """Steps that were compiled again and again, for batches of other shapes."""
+    part = run.compile_seconds / run.seconds if run.seconds >= LONG_SECONDS else 0.0
+    if run.compilations >= FORMS or part >= COMPILING:
+        yield Finding(
+            "compilations",
+            "slow",
+            f"steps were compiled {run.compilations} times",
+            f"{duration(run.compile_seconds)} of {duration(run.seconds)}",
+            "batches of few shapes: `drop_last=True`, or texts padded to a few lengths; else "
+            "`step='eager'`",
         )
 
 
@@ -108,4 +126,4 @@ def _goodput(run: ReportedRun) -> Iterator[Finding]:
     )
 
 
-TIME_RULES = (_data_wait, _callbacks, _gets_slower, _memory_grows, _goodput)
+TIME_RULES = (_data_wait, _callbacks, _compilations, _gets_slower, _memory_grows, _goodput)

@@ -186,11 +186,20 @@ class Requests:
     @contextmanager
     def discarding(self) -> Iterator[None]:
         """Drop requests made inside, except of a signal or a failure: these are of the run."""
-        before, stopping = list(self.asked), self.stopping
+        before = self.mark()
         try:
             yield
         finally:
-            self.asked[:] = [
-                r for r in self.asked if r in before or r.asked_by == SIGNAL or r.kind == "fail"
-            ]
-            self.stopping = stopping or any(request.kind == "stop" for request in self.asked)
+            self.back_to(before)
+
+    def mark(self) -> tuple[list[Request], bool]:
+        """What was asked so far, for `back_to`."""
+        return list(self.asked), self.stopping
+
+    def back_to(self, mark: tuple[list[Request], bool]) -> None:
+        """Drop requests made since `mark`, except of a signal or a failure."""
+        before, stopping = mark
+        self.asked[:] = [
+            r for r in self.asked if r in before or r.asked_by == SIGNAL or r.kind == "fail"
+        ]
+        self.stopping = stopping or any(request.kind == "stop" for request in self.asked)

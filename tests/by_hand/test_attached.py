@@ -79,6 +79,32 @@ def test_the_rest_of_an_epoch_is_left_out() -> None:
     assert run.progress.epochs_completed == EPOCHS
 
 
+def test_a_loop_left_where_its_epoch_was_ended_goes_on_with_the_next(tmp_path: Path) -> None:
+    class Ends(Callback[Any]):
+        def on_step_end(self, run: Any) -> None:
+            if run.progress.steps_completed == 2:
+                run.end_epoch("enough")
+
+    def leave(made: Any, run: Any) -> None:
+        for _ in run.epochs(EPOCHS):
+            for batch in run.batches():
+                loss = made.loss_of(batch)
+                loss.backward()
+                made.update()
+                run.step_done(loss)
+                if run.progress.steps_completed == 2:
+                    return
+
+    made = parts()
+    with made.attach(Ends(), Checkpoint(), directory=tmp_path) as run:
+        leave(made, run)
+    again = parts()
+    with again.attach(Checkpoint(), directory=tmp_path, resume="auto") as run:
+        attached(again, run)
+
+    assert run.progress.steps_completed == 2 + (EPOCHS - 1) * BATCHES
+
+
 def test_records_hold_the_weighted_mean_of_the_losses_that_the_loop_told() -> None:
     made, told = parts(), []
 

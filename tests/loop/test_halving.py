@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from trackside import Callback, ConfigurationError, Output, Run, Settings, Trainer
-from trackside.callbacks import Checkpoint
+from trackside import Callback, ConfigurationError, Output, Run, Settings, Trainer, UsageError
+from trackside.callbacks import Benchmark, Checkpoint
 from trackside.progress import Halving
 from trackside.testing import Recorder
 
@@ -120,6 +120,41 @@ def test_without_a_failure_every_bit_is_as_without_the_setting(
         tmp_path / "b", partial(Greedy, dropout=0.5), accumulate=accumulate, settings=plain
     )
     assert torch.equal(weights(one), weights(two))
+
+
+class Valid(Trainer):
+    """Says as samples those whose first feature is positive, and means over these."""
+
+    def training_step(self, run: Run, batch: Any) -> Output:
+        x, y = batch
+        valid = x[:, 0] > 0
+        each = (run.model(x) - y).square().mean(1)
+        loss = (each * valid).sum() / valid.sum().clamp(min=1)
+        return Output(loss, samples=int(valid.sum()))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_parts_weigh_the_samples_that_the_step_says(tmp_path: Path, accumulate: int) -> None:
+    whole, one = fit(tmp_path / "a", Greedy, kind=Valid, accumulate=accumulate)
+    result, two = fit(tmp_path / "b", partial(Greedy, 3), kind=Valid, accumulate=accumulate)
+    torch.testing.assert_close(weights(two), weights(one), rtol=1e-5, atol=1e-6)
+    assert result.history.values("train/loss") == pytest.approx(
+        whole.history.values("train/loss"), rel=1e-5
+    )
+
+
+class Twice(Callback[Run]):
+    """Puts each sample into its batch twice."""
+
+    def on_batch_start(self, run: Run, batch: Any) -> Any:
+        return [torch.cat([part, part]) for part in batch]
+
+
+def test_a_batch_in_parts_weighs_as_much_as_one_in_one_piece(tmp_path: Path) -> None:
+    _, one = fit(tmp_path / "a", Greedy, Twice(), accumulate=3)
+    # The last batch of an epoch fits as it is, the others go in parts.
+    _, two = fit(tmp_path / "b", partial(Greedy, 12), Twice(), accumulate=3)
+    torch.testing.assert_close(weights(two), weights(one), rtol=1e-5, atol=1e-6)
 
 
 class Tokens(Trainer):
@@ -231,6 +266,28 @@ def test_halving_ends_at_its_limit_with_the_error_itself(tmp_path: Path) -> None
     assert "3 at once is the smallest that is allowed" in " ".join(raised.value.__notes__)
 
 
+def test_a_batch_norm_that_begins_to_train_ends_a_run_in_parts(tmp_path: Path) -> None:
+    class Thaws(Callback[Run]):
+        def on_step_end(self, run: Run) -> None:
+            run.models["model"].get_submodule("1").train()
+
+    model = partial(nn.Sequential, Greedy(3), nn.BatchNorm1d(1).eval())
+    with pytest.raises(UsageError, match="is a batch norm in training mode"):
+        fit(tmp_path, model, Thaws())
+
+
+def test_a_failed_attempt_asks_for_nothing(tmp_path: Path) -> None:
+    class Asks(Trainer):
+        def training_step(self, run: Run, batch: Any) -> Any:
+            if len(batch[0]) > 3:
+                run.stop("only whole batches ask")
+                run.skip_step("only whole batches ask")
+            return super().training_step(run, batch)
+
+    result, _ = fit(tmp_path, partial(Greedy, 3), kind=Asks)
+    assert (result.outcome.status, result.skipped_steps) == ("completed", ())
+
+
 def test_other_errors_are_not_tried_again(tmp_path: Path) -> None:
     class Fails(Trainer):
         calls = 0
@@ -277,6 +334,18 @@ def test_a_run_whose_batches_can_not_be_halved_is_refused_before_its_first_step(
     with pytest.raises(ConfigurationError, match=reason) as refused:
         fit(tmp_path, model, **given)
     assert refused.value.option == "halve_batches_to"
+
+
+@pytest.mark.parametrize(
+    ("callback", "reason"), [(Benchmark(2), "'benchmark' looks into"), (None, "1 is a batch norm")]
+)
+def test_measures_of_whole_batches_and_norms_without_statistics_are_refused(
+    tmp_path: Path, callback: Any, reason: str
+) -> None:
+    norm = nn.Sequential(Greedy(), nn.BatchNorm1d(1, track_running_stats=False)).eval()
+    given = (Greedy, callback) if callback else (lambda: norm,)
+    with pytest.raises(ConfigurationError, match=reason):
+        fit(tmp_path, *given)
 
 
 def test_batch_norms_that_only_evaluate_are_no_obstacle(tmp_path: Path) -> None:

@@ -17,6 +17,18 @@ from trackside.machine import accelerator, randomness
 GPU = torch.device("cuda")
 
 
+def test_memory_is_given_back_by_the_module_of_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emptied: list[str] = []
+    module = SimpleNamespace(empty_cache=lambda: emptied.append("cuda"))
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    accelerator.empty_cache(torch.device("cpu"))
+    assert emptied == []
+    accelerator.empty_cache(GPU)
+    assert emptied == ["cuda"]
+
+
 @pytest.fixture
 def devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The generators of a machine with two accelerators."""

@@ -129,7 +129,7 @@ class Engine:
         """
         if self._epoch is None:
             return
-        self.end_pass(complete=goes_on)
+        self.end_pass(complete=goes_on or self.training.position.ends_epoch)
         epoch, self._epoch = self._epoch, None
         if goes_on and self.training.position.phase == "between":
             raise UsageError(

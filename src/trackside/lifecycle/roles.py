@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from trackside.lifecycle.hooks import OnError
 
@@ -59,6 +59,13 @@ class ChangesGradients(Protocol):
 
     def change_gradients(self, optimizer: Optimizer) -> None:
         """Change the gradients of `optimizer`, and nothing else: `StepAudit` calls it again."""
+
+
+@runtime_checkable
+class LooksIntoBackward(Protocol):
+    """Needs a backward pass between its two hooks: `SlowRank`. Halved batches have none there."""
+
+    looks_into_backward: Literal["always", "on several ranks"]
 
 
 @runtime_checkable

@@ -23,8 +23,9 @@ from trackside.data.pieces import Piece, pieces_of
 from trackside.data.shares import samples_of_all
 from trackside.distributed.averaging import average_gradients
 from trackside.distributed.buffers import buffers_of, take_from_rank_zero
-from trackside.errors import DataError
+from trackside.errors import DataError, UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.lifecycle.roles import LooksIntoBackward
 from trackside.loop.counting import UNKNOWN, count_tokens, settle
 from trackside.loop.fit import accumulate, prepared
 from trackside.loop.leftovers import parameters_of
@@ -32,6 +33,7 @@ from trackside.loop.recording import record
 from trackside.loop.state import TRAIN, Training
 from trackside.loop.stepping import begin_step, end_step
 from trackside.loop.update import update
+from trackside.machine.accelerator import empty_cache
 from trackside.progress import Halving
 from trackside.step.accumulation import Parts
 from trackside.step.halving import (
@@ -161,6 +163,7 @@ class _Batch:
         setup = training.setup
         before = Before(setup.modules.values(), parameters_of(training), setup.log)
         mark = None if self._parts is None else self._parts.mark()
+        asked = run.requests.mark()
         while True:
             found = self._attempt()
             failed = self._agreed(found)
@@ -170,6 +173,7 @@ class _Batch:
             del found  # what it holds is memory for the next attempt
             run.output = None
             before.put_back()
+            run.requests.back_to(asked)
             if self._parts is not None and mark is not None:
                 self._parts.back_to(mark)
             self._note(failed)
@@ -189,6 +193,13 @@ class _Batch:
         halvings, there = self._training.run.halvings, self._there
         if not halvings or there is None or there <= halvings[-1].samples:
             return [Piece(self._batch, there or 0)]
+        if norms := batch_norms(self._training.setup.modules.values()):
+            raise UsageError(
+                f"batches can't go on in parts of {halvings[-1].samples} samples",
+                received=_words_on(norms),
+                remedy="leave it in evaluation mode, or take a smaller `batch_size`",
+                option="halve_batches_to",
+            )
         return pieces_of(self._batch, there, halvings[-1].samples)
 
     def _at_once(self) -> int:
@@ -231,7 +242,7 @@ class _Batch:
             loss, weight = output.loss, output.weight
             try:
                 if weight is None:
-                    weight = size if inner is not None else self._own_weight(output.samples)
+                    weight = self._weight_of(output.samples, None if inner is None else size)
                 if inner is not None:
                     loss = inner.scale(loss, weight)
                 elif self._parts is not None and setup.replicas is None:
@@ -247,7 +258,17 @@ class _Batch:
             done.append(Done(returned, output, weight))
         if inner is not None:
             inner.finish(parameters_of(training))
-        return as_one(done)
+        whole = as_one(done)
+        if inner is not None and whole.output.weight is None:
+            # Among the batches of the step it weighs as much as in one piece.
+            whole = whole._replace(weight=self._own_weight(whole.output.samples))
+        return whole
+
+    def _weight_of(self, said: Any, part: int | None) -> float:
+        """The weight where the step says none: of a part of `part` samples, or of the batch."""
+        if part is None:
+            return self._own_weight(said)
+        return part if said is None or self._origin.share is not None else said
 
     def _own_weight(self, said: object) -> float:
         """The weight of a batch in one piece, whose step says none."""
@@ -302,8 +323,7 @@ class _Batch:
         step = run.progress.steps_completed + 1
         run.halvings.append(Halving(step, failed.samples, failed.reason.split("\n")[0][:300]))
         gc.collect()  # cycles may hold activations of the attempt
-        if run.device.type != "cpu":
-            torch.accelerator.empty_cache()
+        empty_cache(run.device)
         if run.world.is_global_zero:
             logger.warning(
                 "memory ran out in step %d: from now on batches go through the model in parts of "
@@ -336,8 +356,14 @@ def batch_norms(modules: Iterable[nn.Module], *, begun: bool = True) -> list[str
         name or type(module).__name__
         for one in modules
         for name, module in one.named_modules()
-        if isinstance(module, _BatchNorm) and (module.training or not (begun or one.training))
+        if isinstance(module, _BatchNorm)
+        and (module.training or not (begun or one.training) or _has_no_statistics(module))
     ]
+
+
+def _has_no_statistics(norm: _BatchNorm) -> bool:
+    """Whether it computes those of its samples in evaluation mode as well."""
+    return norm.running_mean is None and norm.running_var is None
 
 
 def reasons_against_halving(training: Training) -> Iterator[str]:
@@ -349,6 +375,11 @@ def reasons_against_halving(training: Training) -> Iterator[str]:
         yield "a rank that runs out of memory would leave the others waiting for its shards"
     if norms := batch_norms(setup.modules.values(), begun=False):
         yield _words_on(norms)
+    for name, one in training.run.callbacks.items():
+        if isinstance(one, LooksIntoBackward) and (
+            one.looks_into_backward == "always" or setup.replicas is not None
+        ):
+            yield f"the callback {name!r} looks into the backward pass of whole batches"
 
 
 def _words_on(norms: list[str]) -> str:

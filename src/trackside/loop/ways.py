@@ -78,7 +78,8 @@ def let_halve(training: Training, smallest: int, asked: StepWay) -> None:
             f"batches can't be halved when memory runs out: {reason}",
             received=f"halve_batches_to={smallest}",
             remedy="leave it out, and take a smaller `batch_size` with `accumulate`; in place of "
-            "batch norm, a GroupNorm, or batch norms that were put into evaluation mode",
+            "batch norm, a GroupNorm, or batch norms that were put into evaluation mode; no "
+            "callback that is named",
             option="halve_batches_to",
         )
     training.take_step = HalvingSteps(smallest)

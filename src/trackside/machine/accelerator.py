@@ -65,6 +65,15 @@ def memory_counters(device: torch.device) -> Any:
     return module if hasattr(module, "reset_peak_memory_stats") else None
 
 
+def empty_cache(device: torch.device) -> None:
+    """Give memory that torch keeps back for later to the device; a CPU has none.
+
+    `torch.accelerator` has this from torch 2.9 on.
+    """
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
+
+
 def exact_dtype(device: torch.device) -> torch.dtype:
     """The dtype in which sums are kept: double precision, single on MPS, which has no double."""
     return torch.float32 if device.type == "mps" else torch.float64

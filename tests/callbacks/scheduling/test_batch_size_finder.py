@@ -106,6 +106,47 @@ def test_training_goes_on_as_if_the_search_had_not_been() -> None:
     assert searched.history.values("train/loss") == plain.history.values("train/loss")
 
 
+class Centred(nn.Linear):
+    """Keeps a mean in a buffer, in whose place it puts another tensor each time."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return super().forward(x - self.mean)
+
+
+class WarmsUp(torch.optim.SGD):
+    """Counts its steps in its groups."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["taken"] = group.get("taken", 0) + 1
+            group["lr"] = 0.01 * min(1, group["taken"] / 10)
+        return super().step(closure)
+
+
+def test_buffers_that_are_replaced_and_counts_in_groups_are_put_back() -> None:
+    def losses(*callbacks: Any) -> list[float]:
+        trainer = Trainer(
+            Centred,
+            loss=nn.MSELoss(),
+            optimizer=lambda p: WarmsUp(p, lr=0.01),
+            callbacks=callbacks,
+            defaults=False,
+            seed=0,
+            settings=Settings(device="cpu", directory=f"run-{len(callbacks)}"),
+        )
+        return trainer.fit(DATA, epochs=2, batch_size=8).history.values("train/loss")
+
+    assert losses(BatchSizeFinder(largest=8, stop=False)) == losses()
+
+
 def test_an_update_that_runs_out_of_memory_counts() -> None:
     class Greedier(torch.optim.AdamW):
         def step(self, closure: Any = None) -> Any:

@@ -5,11 +5,10 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from trackside import Settings
 from trackside.callbacks.watching import garbage_collection
-from trackside.callbacks.watching.garbage_collection import GarbageCollection, empty_cache
+from trackside.callbacks.watching.garbage_collection import GarbageCollection
 from trackside.errors import ScheduleError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
@@ -81,18 +80,6 @@ def test_a_setting_that_was_off_stays_off() -> None:
 def test_a_clock_is_refused_because_ranks_would_disagree() -> None:
     with pytest.raises(ScheduleError, match="by the clock"):
         GarbageCollection("1 minute")
-
-
-def test_the_cache_of_the_device_is_emptied_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    emptied: list[str] = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("cuda"))
-
-    empty_cache(torch.device("cpu"))
-    assert emptied == []
-    empty_cache(torch.device("cuda"))
-    assert emptied == ["cuda"]
 
 
 @pytest.mark.parametrize(("asked", "times"), [(True, 2), (False, 0)])

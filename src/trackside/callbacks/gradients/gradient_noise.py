@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Literal, final
 
 from torch import Tensor
 
@@ -44,6 +44,7 @@ class GradientNoise(Callback):
     """
 
     effect = "observes"
+    looks_into_backward: Literal["always", "on several ranks"] = "on several ranks"
     on_error = "warn"
     calls_collectives = True
     logs = ("grad/noise_scale",)

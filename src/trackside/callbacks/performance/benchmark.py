@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, final
+from typing import Any, Literal, final
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -36,6 +36,7 @@ class Benchmark(Callback):
     """
 
     effect = "observes"
+    looks_into_backward: Literal["always", "on several ranks"] = "always"
     on_error = "warn"
     logs = ("benchmark/*",)
 

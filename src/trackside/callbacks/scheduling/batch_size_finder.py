@@ -19,7 +19,7 @@ from trackside.distributed.state import is_sharded
 from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.machine import randomness
-from trackside.machine.accelerator import memory_counters
+from trackside.machine.accelerator import empty_cache, memory_counters
 from trackside.progress import whole_number
 from trackside.run import Run
 from trackside.step.memory import is_out_of_memory
@@ -168,8 +168,7 @@ class BatchSizeFinder(Callback):
             optimizer.zero_grad(set_to_none=True)
         if reason is not None:
             gc.collect()  # cycles may hold activations
-            if run.device.type != "cpu":
-                torch.accelerator.empty_cache()
+            empty_cache(run.device)
         return reason
 
     def _steps(self, run: Run, first: Batch, size: int) -> str | None:

@@ -161,6 +161,7 @@ def as_it_was(run: Run, *optimizers: Optimizer, on_host: bool = False) -> Iterat
     """
     loss = getattr(run.steps, "loss", None)
     modules = [*run.models.values(), *([loss] if isinstance(loss, nn.Module) else [])]
+    owners = [(each, dict(each._buffers)) for module in modules for each in module.modules()]
     tensors = [
         tensor.detach()
         for module in modules
@@ -184,10 +185,14 @@ def as_it_was(run: Run, *optimizers: Optimizer, on_host: bool = False) -> Iterat
         yield
     finally:
         with torch.no_grad():
+            for module, own in owners:  # another tensor may stand in a buffer's place
+                module._buffers.update(own)
             for tensor, values in zip(tensors, kept, strict=True):
                 tensor.copy_(values)
         for optimizer, groups, state in zip(optimizers, options, states, strict=True):
             for group, former in zip(optimizer.param_groups, groups, strict=True):
+                for name in group.keys() - former.keys() - {"params"}:
+                    del group[name]
                 group.update(former)
             # In place: others may hold the groups and the state of this optimizer.
             optimizer.state.clear()

@@ -6,10 +6,9 @@ import gc
 from time import perf_counter
 from typing import Literal, final
 
-import torch
-
 from trackside.errors import ScheduleError
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.machine.accelerator import empty_cache
 from trackside.outcome import Outcome
 from trackside.run import Run
 from trackside.schedule import Every, Schedule
@@ -82,9 +81,3 @@ class GarbageCollection(PeriodicCallback):
         if self._was_automatic:
             gc.enable()
         self._was_automatic = None
-
-
-def empty_cache(device: torch.device) -> None:
-    """Give memory that torch keeps back for later to the device; a CPU has none."""
-    if device.type != "cpu":
-        getattr(torch, device.type).empty_cache()

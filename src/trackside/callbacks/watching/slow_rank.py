@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
 from trackside.errors import ConfigurationError, ScheduleError
 from trackside.lifecycle.periodic import PeriodicCallback
@@ -45,6 +45,7 @@ class SlowRank(PeriodicCallback):
     """
 
     effect = "observes"
+    looks_into_backward: Literal["always", "on several ranks"] = "on several ranks"
     on_error = "warn"
     calls_collectives = True
     settable = ("warn_above",)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from trackside.callbacks.reporting.tensorboard import TensorBoard
 from trackside.callbacks.stopping.patience import Patience
-from trackside.callbacks.watching.garbage_collection import empty_cache
 from trackside.dialects import state_file
 from trackside.dialects.nn_handler.adapter import Callback, Logs
 from trackside.dialects.nn_handler.view import Handler
 from trackside.errors import MonitorError, did_you_mean
 from trackside.history import Mode, check_mode, has_improved
 from trackside.lifecycle.adoption import Translated
+from trackside.machine.accelerator import empty_cache
 
 
 class _Watching(Callback):

@@ -14,11 +14,12 @@ from trackside.remote.address import Address, address_in, shown
     ("given", "mirror"),
     [
         ("memory://bucket/run/", "runs/memory/bucket/run"),
-        ("file:///data/runs/a b", "runs/file/data/runs/a_b"),
-        ("memory://bucket/.hidden", "runs/memory/bucket/hidden"),
+        ("file:///data/runs/a_b", "runs/file/data/runs/a_b"),
+        ("file:///data/runs/a b", "runs/file/data/runs/a_b-a4759f88"),
+        ("memory://bucket/.hidden", "runs/memory/bucket/hidden-efe6b096"),
     ],
 )
-def test_an_address_has_a_mirror_on_this_machine(given: str, mirror: str) -> None:
+def test_an_address_has_a_mirror_of_its_own_on_this_machine(given: str, mirror: str) -> None:
     assert Address(given).mirror == Path(mirror)
 
 

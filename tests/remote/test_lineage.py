@@ -12,9 +12,11 @@ from tests.remote.faulty import FaultyFileSystem
 from tests.remote.runs import ADDRESS, DATA, train, trainer
 from trackside import checkpoint
 from trackside.callbacks import Upload
+from trackside.checkpoint.errors import NoValidCheckpointError
 from trackside.checkpoint.ledger import Entry
 from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.retention import Retention
+from trackside.errors import CheckpointError
 from trackside.remote.address import Address
 from trackside.remote.copies import download
 from trackside.remote.fetching import newest_first
@@ -86,3 +88,27 @@ def test_what_was_left_behind_is_meant_by_its_step_alone() -> None:
         return [one.sequence for one in newest_first(which, entries, back, best)]
 
     assert (numbers("auto"), numbers("best"), numbers("4")) == ([4, 1], [4, 1], [4, 2])
+
+
+def test_where_no_checkpoint_can_be_trusted_nothing_begins_again_in_silence(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    train(tmp_path / "here", 1)
+    for stored in faulty.store.values():
+        content = stored.getvalue()
+        if content[8:10] == b'{"':  # a safetensors file
+            stored.seek(0)
+            stored.write(bytes(len(content)))
+    with pytest.raises(NoValidCheckpointError, match="can be trusted"):
+        train(tmp_path / "there", 2, "auto")
+
+
+def test_another_run_there_does_not_take_the_place_of_the_one_here(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    train(tmp_path / "there", 1)
+    train(None, 1, address=str(tmp_path / "here"))
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    with pytest.raises(CheckpointError, match="holds another run than"):
+        train(None, 2, "auto", Upload(ADDRESS), address=str(tmp_path / "here"))
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == names

@@ -108,6 +108,19 @@ def test_more_trials_can_be_asked_for_later_and_none_is_done_again(file: Path) -
     assert [one[0] for one in ends(sweep_of(file))] == [0, 1]
 
 
+def test_each_trial_is_uploaded_to_a_folder_of_its_own(file: Path) -> None:
+    there = file.parent / "there"
+    text = FILE.replace(
+        "  kills: {kind: small_search.Kills}", f"  upload: {{to: 'file://{there}'}}"
+    )
+    file.write_text(text)
+    work(sweep_of(file, trials=2), lambda text: None)
+
+    assert sorted(place.name for place in there.iterdir()) == ["trial-0000", "trial-0001"]
+    values = [value for _, state, _, value in ends(sweep_of(file)) if state == "complete"]
+    assert len(set(values)) == 2
+
+
 def test_another_search_in_the_same_folder_is_refused(file: Path) -> None:
     sweep_of(file).store()
 

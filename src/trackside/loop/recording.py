@@ -61,6 +61,8 @@ def measured(training: Training) -> dict[str, float]:
         values["train/skipped_steps"] = float(skipped)
     if training.setup.events.listeners[Callback.on_measure]:
         training.fire(Callback.on_measure, values)
+    if training.run.world.size > 1:  # each rank has its own clock, and all decide by these values
+        values = training.run.world.gather(values)[0]
     return values
 
 

@@ -106,8 +106,13 @@ def check_batching(batching: Batching, sets: Mapping[str, Any]) -> None:
 def know_length(run: Run) -> None:
     """Complete `run.limit` with the length of an epoch, where the training data has one."""
     train: DataSource | None = run.data.get(TRAIN)
-    if run.mode == "fit" and train is not None and train.batches is not None:
-        steps = math.ceil(train.batches / run.accumulate)
+    if run.mode != "fit" or train is None:
+        return
+    # Each rank may know another length of data of its own: what is due by shares is due together.
+    lengths = run.world.gather(train.batches) if run.world.size > 1 else [train.batches]
+    known = [length for length in lengths if length is not None]
+    if len(known) == len(lengths):
+        steps = math.ceil(min(known) / run.accumulate)
         run.limit = replace(run.limit, epoch_steps=steps, epoch_samples=train.samples)
 
 

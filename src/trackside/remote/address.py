@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, final
@@ -74,8 +75,11 @@ class Address:
     @property
     def mirror(self) -> Path:
         """The folder on this machine in which the run is written, where none is given."""
-        safe = [re.sub(r"[^\w.=+-]", "_", unquote(name)) for name in self._names]
-        return MIRRORS / self.scheme / PurePosixPath(*(name.strip(".") or "_" for name in safe))
+        names = [unquote(name) for name in self._names]
+        safe = [re.sub(r"[^\w.=+-]", "_", name).strip(".") or "_" for name in names]
+        if safe != names:  # two addresses must not share one
+            safe[-1] += "-" + hashlib.sha256(str(self).encode()).hexdigest()[:8]
+        return MIRRORS / self.scheme / PurePosixPath(*safe)
 
 
 def _refuse_credentials(given: str, rest: str, option: str | None) -> None:

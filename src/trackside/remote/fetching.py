@@ -11,6 +11,7 @@ from typing import BinaryIO, final
 
 import xxhash
 
+from trackside.checkpoint.errors import NoValidCheckpointError
 from trackside.checkpoint.files import digest_of
 from trackside.checkpoint.ledger import Entry, Ledger
 from trackside.checkpoint.lineage import Return, left_behind
@@ -70,6 +71,7 @@ class Fetcher:
 
     def __init__(self, store: Store, mirror: Mirror, patience: Patience) -> None:
         self._store, self._mirror, self._patience = store, mirror, patience
+        self.address = store.address
 
     def files(self, contents: Contents) -> None:
         """Bring the files of the run, where they aren't there as they are, and its lineage.
@@ -199,6 +201,7 @@ def fetch(
     if mirror.knows(contents.session):
         entries += [entry for digest, (_, entry) in here.items() if digest not in there]
         returns = mirror.returns(run_id)
+    passed_over = 0
     for wanted in newest_first(which, entries, returns, retention):
         digest = wanted.manifest_digest
         report = verify(here[digest][0]) if digest in here else None
@@ -210,6 +213,13 @@ def fetch(
             logger.warning("passed over %s", report)
         except RemoteError as error:
             logger.warning("passed over %s: %s", wanted.name, error)
+        passed_over += 1
+    if passed_over:  # to begin again in silence would throw the work away
+        raise NoValidCheckpointError(
+            f"none of the {passed_over} checkpoints in {fetcher.address} can be trusted; "
+            "warnings say why",
+            remedy="restore one from a copy, or begin again at another address",
+        )
     return None
 
 

@@ -10,14 +10,15 @@ from typing import final
 from trackside.checkpoint.lineage import Return
 from trackside.checkpoint.manifest import read_manifest
 from trackside.checkpoint.retention import Retention
-from trackside.errors import UsageError
+from trackside.errors import CheckpointError, UsageError
 from trackside.remote.bringing import Resume
 from trackside.remote.claim import RemoteClaim
 from trackside.remote.contents import Contents
 from trackside.remote.fetching import Fetcher, fetch, newest_first, read_contents
-from trackside.remote.mirror import Mirror
+from trackside.remote.mirror import Mirror, recorded_address
 from trackside.remote.patience import GivenUpError, Patience
 from trackside.remote.store import Store
+from trackside.run_folder.identity import identity
 
 logger = logging.getLogger("trackside")
 
@@ -97,6 +98,7 @@ def join(
         claim.keep()
         try:
             joined.contents = contents = read_contents(store, patience)
+            _refuse_another(store, mirror, contents, run_id)
             found = _bring(store, mirror, contents, which, retention, patience)
             mirror.let_all_go()
             _record(mirror, store, [contents.session, session])
@@ -110,6 +112,23 @@ def join(
             remedy="check the address, the network and the credentials; the run has not begun",
         ) from error
     return found, joined
+
+
+def _refuse_another(store: Store, mirror: Mirror, contents: Contents, new_run_id: str) -> None:
+    """Refuse a remote folder of another run than that of a folder which was never uploaded to it.
+
+    Its files would take the place of those that are here.
+    """
+    here = identity(mirror.folder)
+    if here is None or not contents.run_id or recorded_address(mirror.folder) is not None:
+        return
+    if here.run_id not in (contents.run_id, new_run_id):
+        raise CheckpointError(
+            f"{store.address} holds another run than {mirror.folder}",
+            expected=f"the run {here.run_id}, or nothing",
+            received=f"the run {contents.run_id}",
+            remedy="upload to another address, or train in another folder",
+        )
 
 
 def _record(mirror: Mirror, store: Store, sessions: list[str]) -> None:

@@ -11,6 +11,7 @@ from trackside.checkpoint.selection import candidates
 from trackside.distributed.failure import PeerFailed
 from trackside.errors import TracksideError, printable
 from trackside.outcome import Status
+from trackside.remote.bringing import Bringer
 from trackside.search.ranks import RankError, Ranks
 from trackside.search.space import Value
 from trackside.search.store import Store
@@ -97,8 +98,8 @@ class Worker:
 
     def _begin(self, number: int) -> None:
         """Refuse a trial that kills each process that trains it."""
-        saved = candidates(self.sweep.place(number) / "checkpoints")
-        step = max((one.step for one in saved), default=0)
+        folders = {one.parent for one in self.sweep.place(number).rglob("step-*")}
+        step = max((one.step for folder in folders for one in candidates(folder)), default=0)
         if self._store.begin(self._trial, step) > LIVES_WITHOUT_PROGRESS:
             raise TracksideError(
                 f"{LIVES_WITHOUT_PROGRESS} processes that trained it ended without a word, each "
@@ -113,6 +114,9 @@ class Worker:
         for name in SILENT:
             if name in trainer.callbacks:
                 del trainer.callbacks[name]
+        for callback in trainer.callbacks:
+            if isinstance(callback, Bringer) and callback.to is not None:
+                callback.to = f"{callback.to}/trial-{number:04d}"  # each is a run
         if sweep.prune:
             trainer.callbacks.append(OptunaPruning(self._trial, sweep.monitor))
         data = experiment.make_data(["train", *experiment.validation()])

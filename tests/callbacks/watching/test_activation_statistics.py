@@ -60,10 +60,13 @@ weights: list[Tensor] = []
 """Of each run of `fit`, in order."""
 
 
-def fit(*callbacks: Callback, steps: int = 6, step: Any = "eager", **options: Any) -> Result:
+def fit(
+    *callbacks: Callback, steps: int = 6, step: Any = "eager", model: Any = network, **options: Any
+) -> Result:
     inputs = torch.randn(BATCH * 3, 3, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
     trainer = Trainer(
-        network,
+        model,
         loss=nn.MSELoss(),
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01, fused=True),
         callbacks=list(callbacks),
@@ -146,6 +149,32 @@ def test_a_step_that_fails_leaves_no_hooks() -> None:
         fit(ActivationStatistics(every="1 step"), Fails())
 
     assert hooks_of(models[0]) == 0
+
+
+class Sparse(nn.Module):
+    """Gives an output that can't be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.within, self.out = nn.Identity(), nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.within(x.to_sparse())
+        output: Tensor = self.out(x)
+        return output
+
+
+def test_an_output_that_cannot_be_looked_at_leaves_training_as_it_was(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hooks = Hooks()
+    result = fit(ActivationStatistics(every="2 steps"), hooks, model=Sparse)
+    fit(model=Sparse)
+
+    assert result.failed_callbacks == {"activation_statistics": 3}
+    assert "looking at the output of 'within'" in caplog.text
+    assert hooks.left == 0
+    assert torch.equal(weights[-1], weights[-2])
 
 
 def test_training_is_what_it_was_without_it() -> None:

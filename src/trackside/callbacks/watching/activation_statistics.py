@@ -69,6 +69,8 @@ class ActivationStatistics(Callback):
         self._chosen: dict[str, nn.Module] = {}
         self._handles: list[RemovableHandle] = []
         self._seen: dict[str, Moments] = {}
+        self._failed: Exception | None = None
+        """What went wrong within the step: raised at its end, not out of the model."""
         self._warned = False
 
     def on_attach(self, run: Run) -> None:
@@ -80,11 +82,14 @@ class ActivationStatistics(Callback):
     def on_step_start(self, run: Run) -> None:
         if not self._steps.due(run.progress):
             return
-        self._seen = {}
+        self._seen, self._failed = {}, None
         for name, module in self._chosen.items():
             self._handles.append(module.register_forward_hook(partial(self._look, name)))
 
     def on_step_end(self, run: Run) -> None:
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
         if not self._handles:
             return
         self._leave()
@@ -102,6 +107,7 @@ class ActivationStatistics(Callback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         self._leave()  # a step that failed has left them there
+        self._failed = None
 
     def _leave(self) -> None:
         for handle in self._handles:
@@ -109,6 +115,16 @@ class ActivationStatistics(Callback):
         self._handles = []
 
     def _look(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        # The model calls this: what is raised here would come out of its forward pass.
+        try:
+            self._add(name, output)
+        except Exception as error:
+            error.add_note(f"looking at the output of {name!r}")
+            self._failed = self._failed or error
+            self._seen = {}
+            self._leave()
+
+    def _add(self, name: str, output: Any) -> None:
         tensor = first_tensor(output)
         if tensor is not None:
             before = self._seen.get(name)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from tests.device import same
+from tests.simulated_ranks import SimulatedRanks
 from trackside import Callback, Result, Run, Settings
 from trackside.callbacks.reporting.mlflow import MLflow
 from trackside.callbacks.reporting.report import Report
 from trackside.callbacks.saving.artifacts import Artifacts
 from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
-from trackside.errors import ConfigurationError
+from trackside.callbacks.saving.weight_files import whole_state
+from trackside.checkpoint.errors import CheckpointWriteError, UnsavableStateError
+from trackside.distributed import World
+from trackside.errors import CheckpointError, ConfigurationError
 from trackside.testing import Task, tiny_regression
 from trackside.tracking.media import File, Text
 
@@ -42,10 +50,13 @@ class Keeping(Callback):
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
-    for name in ("train.py", "parts/net.py", "notes.txt", ".git/hook.py", "env/site.py"):
+    for name in ("train.py", "parts/net.py", "notes.txt", ".git/hook.py", "env/site.py", ".a.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"# {name}")
     (folder / "env" / "pyvenv.cfg").write_text("")
+    (folder / ".#train.py").symlink_to("me@host.123:1")  # Emacs' lock
+    (folder / "gone.py").symlink_to("nowhere.py")
+    os.mkfifo(folder / "pipe.py")
     return folder
 
 
@@ -73,6 +84,28 @@ def test_the_code_of_a_project_is_kept_without_what_is_not_its_own(
     file = keeping.files["code"]
     assert (file.kind, file.path) == ("code", tmp_path / "run" / "code.zip")
     assert sorted(zipfile.ZipFile(file.path).namelist()) == ["parts/net.py", "train.py"]
+
+
+def test_the_code_is_compressed(tmp_path: Path) -> None:
+    (tmp_path / "long.py").write_text("x = 1\n" * 5000)
+    keeping, _ = fit(Artifacts(tmp_path), tmp_path)
+
+    assert keeping.files["code"].path.stat().st_size < 1000
+
+
+def test_code_that_cannot_be_read_takes_nothing_along(
+    code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(folder: Path) -> bytes:
+        raise OSError("no such luck")
+
+    monkeypatch.setattr("trackside.callbacks.saving.artifacts._zipped", fails)
+    keeping = Keeping()
+
+    result = train([keeping, Artifacts(code, configuration=True)], tmp_path)
+
+    assert result.failed_callbacks == {"artifacts": 1}
+    assert (list(keeping.files), list(keeping.texts)) == (["configuration"], ["model"])
 
 
 def test_the_structure_of_the_model_is_a_text(tmp_path: Path) -> None:
@@ -130,6 +163,91 @@ def test_after_an_error_they_are_sent_too(tmp_path: Path) -> None:
 
     assert keeping.files["best-model"].path.is_file()
     assert "it broke" in keeping.content["report"]
+
+
+def block(path: Path) -> None:
+    """Let no file be written to `path`."""
+    path.mkdir(parents=True)
+
+
+def test_weights_that_cannot_be_written_take_nothing_along(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeping = Keeping()
+    block(tmp_path / "run/artifacts/model.safetensors")
+
+    result = train([Artifacts(**KEPT, weights=True), BestCheckpoint(), Report(), keeping], tmp_path)
+
+    assert result.failed_callbacks == {"artifacts": 1}
+    assert list(keeping.files) == ["best-model", "report"]
+    assert "model.safetensors" in caplog.text
+
+
+class Unsavable(nn.Module):
+    """A model with a state that no file can hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("odd", torch.zeros(2).to_sparse())
+
+
+def sent_on_ranks(first: nn.Module, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Names of the files that each of two ranks sends, and the error it ends with."""
+
+    def gather(model: nn.Module, world: World) -> dict[str, Any]:
+        world.gather(None)
+        return whole_state(model, world)
+
+    def program(world: World) -> tuple[list[str], type[Exception] | None]:
+        sent: list[str] = []
+        run: Any = SimpleNamespace(world=world, directory=folder, id="run")
+        run.models = {"first": first, "second": nn.Linear(1, 1)}
+        run.emit = lambda event, name, file: sent.append(name)
+        try:
+            Artifacts(None, weights=True).on_fit_end(run)
+        except CheckpointError as error:
+            return sent, type(error)
+        return sent, None
+
+    monkeypatch.setattr("trackside.callbacks.saving.artifacts.whole_state", gather)
+    return SimulatedRanks(2).run(program)
+
+
+def test_a_file_that_cannot_be_written_lets_no_rank_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block(tmp_path / "artifacts/first.safetensors")
+
+    zero, one = sent_on_ranks(nn.Linear(1, 1), tmp_path, monkeypatch)
+
+    assert zero == (["weights-second"], CheckpointWriteError)
+    assert one == ([], None)
+
+
+def test_a_state_that_no_file_can_hold_leaves_the_other_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zero, one = sent_on_ranks(Unsavable(), tmp_path, monkeypatch)
+
+    assert zero == (["weights-second"], UnsavableStateError)
+    assert one == ([], UnsavableStateError)
+
+
+def test_two_parts_that_fail_are_both_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(self: Report, run: Any) -> Path:
+        raise OSError("no page today")
+
+    monkeypatch.setattr(Report, "make_page", fails)
+    block(tmp_path / "run/artifacts/model.safetensors")
+    artifacts = Artifacts(None, weights=True, report=True)
+
+    train([artifacts, Report()], tmp_path)
+
+    told = "".join(record.exc_text or "" for record in caplog.records)
+    assert "model.safetensors" in told
+    assert "no page today" in told
 
 
 @pytest.mark.filterwarnings("ignore")

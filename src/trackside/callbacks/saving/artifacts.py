@@ -6,12 +6,16 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, final
 
+from torch import Tensor
+
 from trackside.callbacks.saving.weight_files import whole_state, write_weights
-from trackside.errors import ConfigurationError
+from trackside.checkpoint.errors import UnsavableStateError
+from trackside.errors import ConfigurationError, note_on
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import KeepsBestWeights, MakesReport
 from trackside.machine.paths import local_path
@@ -31,12 +35,13 @@ class Artifacts(Callback):
     """Gives trackers code, configuration, weights and a report, to keep with the run.
 
     The code is a file `code.zip` in the run's folder, made when training begins: all files
-    `*.py` below a folder, but not below hidden ones and environments. The structure is a text,
+    `*.py` below a folder, but not hidden ones, and none of environments. The structure is a text,
     `model`. The configuration is `artifacts/configuration.json`, without secrets. The weights are
     `artifacts/<model>.safetensors`, written when training is over. The best weights are the files
     that `BestCheckpoint` keeps, and the report is the page of `Report`; both are sent when training
     is over, also by an error. Each tracker that keeps files or shows texts gets them: W&B, MLflow,
-    Trackio, and those of one's own; one that doesn't says so once.
+    Trackio, and those of one's own; one that doesn't says so once. What can't be made or sent takes
+    nothing else along.
 
     Args:
         code: The folder; None keeps no code.
@@ -102,40 +107,88 @@ class Artifacts(Callback):
         self._is_due = True
         if not run.world.is_global_zero:
             return
+        parts = _Parts()
         if self.configuration:
-            text = json.dumps(dict(run.config), indent=2, default=str) + "\n"
-            replace_inside(run.directory, CONFIGURATION, text)
-            run.emit(Media.on_file, "configuration", File(run.directory / CONFIGURATION))
+            with parts.alone():
+                text = json.dumps(dict(run.config), indent=2, default=str) + "\n"
+                replace_inside(run.directory, CONFIGURATION, text)
+                run.emit(Media.on_file, "configuration", File(run.directory / CONFIGURATION))
         if self.code is not None:
-            replace_inside(run.directory, CODE, _zipped(self.code))
-            run.emit(Media.on_file, "code", File(run.directory / CODE, "code"))
+            with parts.alone():
+                replace_inside(run.directory, CODE, _zipped(self.code))
+                run.emit(Media.on_file, "code", File(run.directory / CODE, "code"))
         for name, model in run.models.items() if self.topology else ():
-            run.emit(Media.on_text, name, Text(f"```\n{model}\n```"))
+            with parts.alone():
+                run.emit(Media.on_text, name, Text(f"```\n{model}\n```"))
+        parts.raise_first()
 
     def on_fit_end(self, run: Run) -> None:
-        for name, model in run.models.items() if self.weights else ():
-            state = whole_state(model, run.world)
-            if run.world.is_global_zero:
-                path = run.directory / "artifacts" / f"{name}.safetensors"
-                write_weights(path, state, run.id)
-                run.emit(Media.on_file, f"weights-{name}", File(path, "model"))
-        self._send_what_is_kept(run)
+        parts = _Parts()
+        if self.weights:
+            with parts.alone():
+                self._send_weights(run, parts)
+        self._send_what_is_kept(run, parts)
+        parts.raise_first()
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         # Here and not in `on_close`: the trackers are still open.
-        self._send_what_is_kept(run)
+        parts = _Parts()
+        self._send_what_is_kept(run, parts)
+        parts.raise_first()
 
-    def _send_what_is_kept(self, run: Run) -> None:
+    def _send_weights(self, run: Run, parts: _Parts) -> None:
+        """Send the weights of each model; every rank takes part in gathering all of them."""
+        for name, model in run.models.items():
+            # An unsavable state is one on every rank, and the file is rank 0's alone: all go on to
+            # the next model. Another error in gathering may be of one rank, and ends the loop.
+            with parts.alone(UnsavableStateError):
+                state = whole_state(model, run.world)
+                if run.world.is_global_zero:
+                    with parts.alone():
+                        _send_weights_of(run, name, state)
+
+    def _send_what_is_kept(self, run: Run, parts: _Parts) -> None:
         """Send the best weights and the report; on rank 0, and without asking other ranks."""
         is_due, self._is_due = self._is_due, False
         if not is_due or not run.world.is_global_zero:
             return
         if self.best:
-            for name, path in _keeper(run).best_files(run).items():
-                run.emit(Media.on_file, f"best-{name}", File(path, "model"))
+            with parts.alone():
+                for name, path in _keeper(run).best_files(run).items():
+                    run.emit(Media.on_file, f"best-{name}", File(path, "model"))
         if self.report:
-            page = _reporter(run).make_page(run)
-            run.emit(Media.on_file, "report", File(page, "report"))
+            with parts.alone():
+                page = _reporter(run).make_page(run)
+                run.emit(Media.on_file, "report", File(page, "report"))
+
+
+class _Parts:
+    """Parts of which each is done by itself: the first error waits until all have been."""
+
+    def __init__(self) -> None:
+        self._first: Exception | None = None
+
+    @contextmanager
+    def alone(self, kind: type[Exception] = Exception) -> Iterator[None]:
+        """Keep an error of `kind` that comes up inside; a further one is noted on the first."""
+        try:
+            yield
+        except kind as error:
+            if self._first is None:
+                self._first = error
+            else:
+                note_on(self._first, "sending the rest", error)
+
+    def raise_first(self) -> None:
+        """Raise the error that waits, if there is one."""
+        if self._first is not None:
+            raise self._first
+
+
+def _send_weights_of(run: Run, name: str, state: Mapping[str, Tensor]) -> None:
+    path = run.directory / "artifacts" / f"{name}.safetensors"
+    write_weights(path, state, run.id)
+    run.emit(Media.on_file, f"weights-{name}", File(path, "model"))
 
 
 def _keeper(run: Run) -> KeepsBestWeights:
@@ -171,7 +224,8 @@ def _zipped(folder: Path) -> bytes:
                     remedy="give a folder with this project's code only: code='src'",
                     option="code",
                 )
-            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), data)
+            name = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 
@@ -182,4 +236,6 @@ def _python_files(folder: Path) -> Iterator[Path]:
             for name in folders
             if not name.startswith((".", "__")) and not Path(place, name, "pyvenv.cfg").exists()
         ]
-        yield from (Path(place, name) for name in files if name.endswith(".py"))
+        code = (Path(place, n) for n in files if n.endswith(".py") and not n.startswith("."))
+        # An editor's lock is a link to nowhere; reading a pipe would wait.
+        yield from (path for path in code if path.is_file())

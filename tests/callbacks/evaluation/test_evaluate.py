@@ -292,6 +292,18 @@ def test_one_that_the_schedule_asks_for_at_the_end_is_made(monkeypatch: pytest.M
     assert [step for step, _ in history.points("dev/loss")] == [4, 6]
 
 
+@pytest.mark.parametrize(
+    ("every", "steps"),
+    [("2 steps or last", [2, 6]), ("1 epoch or last", [3, 6]), ("2 steps or 1 epoch", [2])],
+)
+def test_one_at_the_end_is_made_where_the_period_ends_there_too(
+    every: str, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = shared(Evaluate("dev", every, time_percent=5), seconds=1e6, monkeypatch=monkeypatch)
+
+    assert [step for step, _ in history.history.points("dev/loss")] == steps
+
+
 def test_the_records_have_the_steps_and_a_message_names_them(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,6 +102,7 @@ class Evaluate(PeriodicCallback):
         self.time_percent = time_percent
         self._share = None if time_percent is None else TimeShare(time_percent)
         self._is_asked = self._is_over = False
+        self._left_out_at: int | None = None
         if self.record_as == "train" or "/" in self.record_as:
             raise ConfigurationError(
                 f"an evaluation can't be recorded as {self.record_as!r}",
@@ -119,6 +120,7 @@ class Evaluate(PeriodicCallback):
         if run.mode == "fit" and self.time_percent is not None:
             self._share = TimeShare(self.time_percent)
             self._is_asked = self._is_over = False
+            self._left_out_at = None
 
     def on_configure_end(self, run: Run) -> None:
         if run.mode != "fit":
@@ -151,6 +153,7 @@ class Evaluate(PeriodicCallback):
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         super().on_roll_back(run, rollback)
         self._is_asked = False
+        self._left_out_at = None
         self._after_epochs.start(run.progress, run.limit)
 
     def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
@@ -160,6 +163,8 @@ class Evaluate(PeriodicCallback):
     def on_fit_end(self, run: Run) -> None:
         self._is_over = True
         super().on_fit_end(run)
+        if self._after_steps.last and self._left_out_at == run.progress.steps_completed:
+            self.on_due(run)  # for the schedule, its period had its turn at this step
         if self._share is not None and run.world.is_global_zero:
             steps = [step for step, _ in run.history.points(f"{self.record_as}/loss")]
             logger.info("%s was evaluated after steps %s: time decided", self.record_as, steps)
@@ -170,8 +175,10 @@ class Evaluate(PeriodicCallback):
             if self._is_asked or not run.world.is_global_zero:
                 return  # the clock of rank 0 decides, and the others hear of it some steps later
             if not (self._is_over or self._share.fits(run.progress.seconds)):
+                self._left_out_at = run.progress.steps_completed
                 return
             by_clock = self._is_asked = True
+            self._left_out_at = None
         # By counts, all ranks ask for it at this step: there is nothing to agree on.
         run.evaluate(self.record_as, f"every {self.every}", all_ranks=not by_clock)
 

@@ -62,6 +62,34 @@ def test_a_resumed_run_goes_on_counting(package: Path, monkeypatch: pytest.Monke
     assert history.points("energy/cpu_joules")[-1] == (6, 24.0)
 
 
+def test_a_save_between_two_records_holds_the_joules_of_its_step(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Energy()
+    held: list[dict[str, Any]] = []
+
+    class Saves(Callback):
+        def on_step_end(self, run: Run) -> None:
+            held.append(watch.state_dict())
+
+    fit(watch, Takes(package, monkeypatch), Saves(), steps=3)
+    assert held == [{"cpu": 4.0}, {"cpu": 8.0}, {"cpu": 12.0}]
+
+
+def test_a_counter_that_cannot_be_read_does_no_harm_to_a_save(package: Path) -> None:
+    set_energy(package, 0)
+    meter = energy_counters.Meter(energy_counters.of_processors()[0])
+    watch = Energy()
+    watch._begin({"cpu": meter})
+    assert watch.state_dict() == {"cpu": 0.0}, "it hasn't begun"
+    watch.on_fit_start(Run("fit"))
+    set_energy(package, 5_000_000)
+    assert watch.state_dict() == {"cpu": 5.0}
+
+    (package / "energy_uj").unlink()
+    assert watch.state_dict() == {"cpu": 5.0}
+
+
 def test_a_machine_that_does_not_say_is_named_once_and_nothing_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

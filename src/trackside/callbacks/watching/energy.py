@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from time import perf_counter
 from typing import Any, final
@@ -92,6 +93,11 @@ class Energy(Callback):
             logger.warning("a counter of energy was reset: what it counted before is missing")
 
     def state_dict(self) -> dict[str, Any]:
+        for meter in self._meters.values():
+            if meter.has_started:
+                # One that can't be read does no harm to the save: it holds what was read before.
+                with contextlib.suppress(OSError, ValueError):
+                    meter.update()
         return {part: meter.joules for part, meter in self._meters.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -39,6 +39,10 @@ class Meter:
         """How often a counter went back without reason: what it counted meanwhile isn't known."""
         self._last: dict[str, float] = {}
 
+    @property
+    def has_started(self) -> bool:
+        return bool(self._last)
+
     def start(self) -> None:
         """Count from now on. Raises `OSError`."""
         self._last = {one.name: one.read() for one in self.counters}

@@ -75,3 +75,11 @@ def identity(folder: Path) -> Identity | None:
             received=str(error) or type(error).__name__,
             remedy=f"name the checkpoint by its path, or remove {os.fspath(folder / IDENTITY)}",
         ) from error
+
+
+def known_id(folder: Path) -> str | None:
+    """Id of the run that a folder is of; None where nothing says so that can be read."""
+    with contextlib.suppress(UsageError):
+        known = identity(folder)
+        return None if known is None else known.run_id
+    return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from tests.simulated_ranks import SimulatedRanks
 from trackside import Settings, Trainer
 from trackside.callbacks.pictures.generate import Generate
+from trackside.callbacks.reporting.report_page.texts import texts_of
 from trackside.distributed import World
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
+from trackside.run_folder.identity import known_id
 from trackside.tracking.media import Text
 from trackside.trainer.settings import Result
 
@@ -94,9 +97,15 @@ def fit(*callbacks: Callback[Any], model: Any = Model, folder: str = "run") -> R
     return result
 
 
-def written(step: int, folder: str = "run") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(f"{folder}/texts/step-{step:010d}.json").read_text())
+def written(step: int, folder: str = "run", name: str = "generate") -> dict[str, Any]:
+    path = Path(f"{folder}/texts/{name}/step-{step:010d}.json")
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def alone(run: Run) -> None:
+    """Let the run know of one callback, whoever asks."""
+    run.callbacks = SimpleNamespace(name_of=lambda callback: "generate")  # type: ignore[assignment]
 
 
 def test_texts_are_in_the_folder_and_go_to_trackers() -> None:
@@ -105,12 +114,37 @@ def test_texts_are_in_the_folder_and_go_to_trackers() -> None:
 
     texts = written(4)["texts"]
     assert [(one["prompt"], len(one["text"])) for one in texts] == [("ab", 7), ("c", 6)]
-    assert [name for name, _ in reads.texts] == ["model/texts", "model/texts"]
+    assert [name for name, _ in reads.texts] == ["model/generate", "model/generate"]
     assert reads.texts[1][1].text.startswith("**ab**\n\n    ab")
-    assert sorted(path.name for path in Path("run/texts").iterdir()) == [
+    assert sorted(path.name for path in Path("run/texts/generate").iterdir()) == [
         "step-0000000002.json",
         "step-0000000004.json",
     ]
+
+
+def says(word: str) -> Callable[[Run, str, torch.Generator], str]:
+    return lambda run, prompt, generator: f"{prompt} {word}"
+
+
+def test_two_of_them_write_to_places_of_their_own() -> None:
+    first, second = Generate(["a"], function=says("one")), Generate(["a"], function=says("two"))
+    second.name = "second"
+    reads = Reads()
+    fit(first, second, reads)
+
+    assert written(4)["texts"] == [{"prompt": "a", "text": "a one"}]
+    assert written(4, name="second")["texts"] == [{"prompt": "a", "text": "a two"}]
+    assert {name for name, _ in reads.texts} == {"model/generate", "model/second"}
+    assert [one.texts for one in texts_of(Path("run"), 4)] == [[("a", "a one")], [("a", "a two")]]
+
+
+def test_the_report_takes_none_of_an_earlier_run_in_the_folder() -> None:
+    fit(Generate(["a"], "4 steps", function=says("old")))
+    fit(Generate(["a"], "2 steps", function=says("older")))
+    fit(Generate(["a"], "3 steps", function=says("new")))
+
+    assert written(4)["run_id"] != written(3)["run_id"] == known_id(Path("run"))
+    assert [one.texts for one in texts_of(Path("run"), 4)] == [[("a", "a new")]]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
@@ -130,7 +164,7 @@ def test_the_same_run_writes_the_same_texts(model: Any) -> None:
         torch.rand(3 if folder == "other" else 5)
         fit(texts, model=model, folder=folder)
 
-    assert written(2, "one") == written(2, "other")
+    assert written(2, "one")["texts"] == written(2, "other")["texts"]
     first, second = written(2, "one")["texts"]
     assert first != second, "each prompt has draws of its own"
     assert written(2, "one")["texts"] != written(4, "one")["texts"]
@@ -142,11 +176,12 @@ def test_generators_of_training_have_no_part_in_the_texts(model: Any, tmp_path: 
     run = Run("fit", tmp_path, events=lambda run: silent)
     run.models, run.world, run.device = {"model": model()}, World(), torch.device("cpu")
     run.precision = SimpleNamespace(autocast=None)  # type: ignore[assignment]
+    alone(run)
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         Generate(["a"], tokenizer=Letters(), temperature=2.0, tokens=9).on_due(run)
-        found.append((tmp_path / "texts/step-0000000000.json").read_text())
+        found.append((tmp_path / "texts/generate/step-0000000000.json").read_text())
 
     assert found[0] == found[1]
 
@@ -202,6 +237,7 @@ def test_of_several_ranks_all_take_part_and_one_writes(tmp_path: Path) -> None:
         run = Run("fit", tmp_path / str(world.rank), events=lambda run: silent)
         run.models, run.world, run.device = {"model": Model()}, world, torch.device("cpu")
         run.precision = SimpleNamespace(autocast=None)  # type: ignore[assignment]
+        alone(run)
         asked: list[str] = []
 
         def answer(run: Run, prompt: str, generator: torch.Generator) -> str:

@@ -15,6 +15,7 @@ from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.machine import randomness
 from trackside.progress import whole_number
 from trackside.run import Run
+from trackside.run_folder.identity import known_id
 from trackside.run_folder.inside import replace_inside
 from trackside.run_folder.names import TEXTS
 from trackside.schedule import Schedule
@@ -34,8 +35,8 @@ class Generate(PeriodicCallback):
     place of the prompt: the generators of the run are left alone, and the same weights give the
     same texts. On several ranks all of them take part, and rank 0 writes.
 
-    The texts are in `texts/step-0000000100.json` in the run's folder and in its report, and go to
-    every tracker that shows texts as `<model>/texts`.
+    The texts are in `texts/<name of this callback>/step-0000000100.json` in the run's folder and in
+    its report, and go to every tracker that shows texts as `<model>/<name of this callback>`.
 
     Args:
         prompts: Texts to continue, one or more.
@@ -68,6 +69,7 @@ class Generate(PeriodicCallback):
     runs_in = ("fit",)
     calls_collectives = True
     runs_after = ("ema", "swa")
+    writes = ("folder",)
 
     def __init__(
         self,
@@ -107,6 +109,10 @@ class Generate(PeriodicCallback):
         self.model = model
         self.average = average
         self.seed = whole_number(seed, "seed")
+        self.folder: str | None = None
+
+    def on_attach(self, run: Run) -> None:
+        self.folder = f"{TEXTS}/{run.callbacks.name_of(self)}"
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
@@ -122,7 +128,7 @@ class Generate(PeriodicCallback):
                 for place, prompt in enumerate(self.prompts)
             ]
         if run.world.is_global_zero:
-            self._show(run, f"{name}/texts", texts)
+            self._show(run, name, texts)
 
     def _writer(self, run: Run) -> tuple[str, Any]:
         """Name of the model, and the model."""
@@ -175,13 +181,21 @@ class Generate(PeriodicCallback):
         )
         return [int(token) for token in made[0]]
 
-    def _show(self, run: Run, name: str, texts: list[str]) -> None:
+    def _show(self, run: Run, model: str, texts: list[str]) -> None:
         step = run.progress.steps_completed
+        own = run.callbacks.name_of(self)
+        name = f"{model}/{own}"
         pairs = list(zip(self.prompts, texts, strict=True))
         rows = [{"prompt": prompt, "text": made} for prompt, made in pairs]
-        content = {"name": name, "step": step, "temperature": self.temperature, "texts": rows}
+        content = {
+            "run_id": known_id(run.directory),
+            "name": name,
+            "step": step,
+            "temperature": self.temperature,
+            "texts": rows,
+        }
         text = json.dumps(content, indent=1, ensure_ascii=False)
-        replace_inside(run.directory, f"{TEXTS}/step-{step:010d}.json", text + "\n")
+        replace_inside(run.directory, f"{TEXTS}/{own}/step-{step:010d}.json", text + "\n")
         parts = [f"**{prompt}**\n\n{_as_block(made)}" for prompt, made in pairs]
         run.emit(Media.on_text, name, Text("\n\n".join(parts)))
 

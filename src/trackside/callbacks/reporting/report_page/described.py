@@ -58,7 +58,7 @@ def describe(run: ReportedRun) -> dict[str, Any]:
         "shares": list(_shares(run)),
         "checkpoints": [_checkpoint(one) for one in run.checkpoints],
         "gone": [{"name": g.name, "step": f"{g.step:,}", "at": at(g.deleted_at)} for g in run.gone],
-        "texts": texts_of(run.folder),
+        "texts": texts_of(run.folder, run.step),
         "pictures": shown,
         "pictures_left_out": _left_out(left_out),
         "configuration": options_of(run),

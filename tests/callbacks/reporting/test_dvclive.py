@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import pytest
 
 from tests.tracking.killed_runs import killed_and_gone_on, points
 from trackside.callbacks.reporting.dvclive import DVCLive
+from trackside.history import Record
 from trackside.run import Rollback
 from trackside.testing import ScriptedRun, check_callback, script
 from trackside.tracking.media import Media, Picture, Text
@@ -29,12 +31,16 @@ class Live:
     def __init__(self, folder: str, **options: Any) -> None:
         self.folder, self.step = Path(folder), 0
         self.summary: dict[str, Any] = {}
+        if not options["resume"]:
+            for kind in ("metrics", "images"):
+                shutil.rmtree(self.folder / "plots" / kind, ignore_errors=True)
 
     def log_params(self, parameters: dict[str, Any]) -> None:
         (self.folder / "params.yaml").write_text(json.dumps(parameters))
 
     def log_metric(self, name: str, value: float) -> None:
         table = self.folder / "plots" / "metrics" / f"{name}.tsv"
+        table.parent.mkdir(parents=True, exist_ok=True)
         with table.open("a") as file:
             if not table.stat().st_size:
                 file.write(f"step\t{table.stem}\n")
@@ -166,18 +172,79 @@ def test_a_row_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
     assert [tracker.was_sent("loss", step) for step in (1, 2)] == [True, False]
 
 
+def theirs(folder: Path) -> Path:
+    """A folder of somebody else, laid out as that of DVCLive's plots, with later steps."""
+    for kind, name in (("metrics", "mine.tsv"), ("images", "700.png")):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / name).write_text("step\tmine\n700\t2.0\n")
+    return folder
+
+
+def files(folder: Path) -> dict[str, str]:
+    """What each file below a folder holds."""
+    return {str(path): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_a_link_that_was_planted_is_not_written_through(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
-    theirs.write_text("theirs")
+    theirs.write_text("step\tloss\n")
     place = tmp_path / "run" / "dvclive" / "plots" / "metrics"
-    place.mkdir(parents=True)
+    tracker, record = DVCLive(), Record(step=3, epoch=0, values={}, samples=0, seconds=0.0)
+    tracker.open(TrackedRun("name", tmp_path / "run", {}, 0, "id"))
+    place.mkdir(parents=True, exist_ok=True)
     (place / "loss.tsv").symlink_to(theirs)
+    (place.parents[1] / "params.yaml").unlink()
     (place.parents[1] / "params.yaml").symlink_to(theirs)
 
-    script(DVCLive(), [{"loss": 0.5}], directory=tmp_path / "run")
+    tracker.write_metrics({"loss": 0.5}, record, 0.0)
+    DVCLive().open(TrackedRun("name", tmp_path / "run", {}, 4, "id"))
 
-    assert theirs.read_text() == "theirs"
+    assert tables(tmp_path / "run")["loss"] == [(3, 0.5)]
+    assert theirs.read_text() == "step\tloss\n"
+
+
+def keeps_to_its_folder(link: str, step: int, folder: Path) -> None:
+    """Claim that a run whose folder `link` leads elsewhere changes nothing there."""
+    elsewhere = theirs(folder / "theirs")
+    before = files(elsewhere)
+    place = folder / "run" / "dvclive" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(elsewhere / place.name if link != "plots" else elsewhere)
+
+    with pytest.raises(OSError, match="a link inside a run's folder"):
+        DVCLive().open(TrackedRun("name", folder / "run", {}, step, "id"))
+
+    assert files(elsewhere) == before
+
+
+LINKS = ["plots", "plots/metrics", "plots/images"]
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("step", [0, 5])
+@pytest.mark.parametrize("link", LINKS)
+def test_a_folder_that_is_a_link_is_neither_cleared_nor_written_to(
+    link: str, step: int, tmp_path: Path
+) -> None:
+    keeps_to_its_folder(link, step, tmp_path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_another_attempt_doesnt_write_through_a_link_either(tmp_path: Path) -> None:
+    elsewhere = theirs(tmp_path / "theirs")
+    before = files(elsewhere)
+    tracker, record = DVCLive(), Record(step=1, epoch=0, values={}, samples=0, seconds=0.0)
+    tracker.open(TrackedRun("name", tmp_path / "run", {}, 0, "id"))
+    place = tmp_path / "run" / "dvclive" / "plots" / "metrics"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "val").symlink_to(elsewhere)
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="a link inside a run's folder"):
+            tracker.write_metrics({"val/loss": 0.5}, record, 0.0)
+
+    assert files(elsewhere) == before
 
 
 # --- with the package -----------------------------------------------------------------------
@@ -189,6 +256,14 @@ def package() -> None:
 
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.peers
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("step", [0, 5])
+@pytest.mark.parametrize("link", LINKS)
+def test_the_package_clears_no_folder_through_a_link(link: str, step: int, tmp_path: Path) -> None:
+    keeps_to_its_folder(link, step, tmp_path)
 
 
 @pytest.mark.peers

@@ -72,6 +72,8 @@ class DVCLive(Tracker):
     def open(self, beginning: TrackedRun) -> None:
         """Begin the files, or go on with those that are there."""
         self._folder = folder_inside(beginning.directory, FOLDER)
+        for name in ("plots", TABLES, PICTURES):  # DVCLive clears them, through links too
+            folder_inside(self._folder, name)
         for name in ("params.yaml", "metrics.json"):
             unlinked(self._folder / name)
         self.run_id, self._begun = self.run_id or beginning.id, set()
@@ -131,8 +133,8 @@ class DVCLive(Tracker):
 
     def _write(self, name: str, value: float, step: int) -> None:
         if name not in self._begun:
-            self._begun.add(name)
             unlinked(inside(self._folder, f"{TABLES}/{name}.tsv"))
+            self._begun.add(name)  # now: another attempt looks again where this one is refused
         self._live.step = step
         self._live.log_metric(name, value)
         self._describe("tables")

@@ -18,8 +18,10 @@ from trackside.callbacks.reporting.ray_tune import RayTune
 from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.checkpoint.manifest import read_manifest
 from trackside.errors import ConfigurationError
-from trackside.outcome import Status
-from trackside.testing import check_callback, script, tiny_classification
+from trackside.history import Record
+from trackside.outcome import Outcome, Status
+from trackside.run import Rollback
+from trackside.testing import ScriptedRun, check_callback, script, tiny_classification
 from trackside.trainer.settings import Settings
 
 
@@ -75,6 +77,15 @@ def test_a_trial_that_tune_ends_is_stopped_in_order(tune: Tune) -> None:
     assert len(tune.reports) == 1
 
 
+def test_a_trial_that_was_ended_leaves_the_next_fit_its_reports(tune: Tune) -> None:
+    tune.end_at = 1
+    callback = RayTune()
+    for _ in range(2):
+        script(callback, LOSSES)
+
+    assert [metrics["step"] for metrics, _ in tune.reports] == [4, 4, 8]
+
+
 def fit(folder: Path, *callbacks: Any) -> Any:
     task = tiny_classification()
     trainer = Trainer(
@@ -119,6 +130,89 @@ def test_a_checkpoint_that_is_deleted_already_leaves_the_report_to_the_next(
     steps = [metrics["step"] for metrics, _ in tune.reports]
     assert [saved for _, saved in tune.reports] == steps
     assert len(steps) == 2
+
+
+class Stops(Callback[Run]):
+    """Stops the run at the first value, before or after `RayTune` hears of that."""
+
+    def __init__(self, *, first: bool) -> None:
+        self.runs_before, self.runs_after = (("ray_tune",), ()) if first else ((), ("ray_tune",))
+
+    def on_log(self, run: Run, record: Record) -> None:
+        if "val/loss" in record.values:
+            run.stop("it is good enough")
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_run_that_stops_by_itself_reports_its_last_value(
+    tune: Tune, tmp_path: Path, checkpoint: bool, first: bool
+) -> None:
+    reports, stops = RayTune(checkpoint=checkpoint), Stops(first=first)
+    result = fit(tmp_path, Checkpoint("1 epoch"), reports, stops)
+
+    step = result.outcome.step
+    assert result.outcome.status is Status.STOPPED
+    assert [(metrics["step"], saved) for metrics, saved in tune.reports] == [
+        (step, step if checkpoint else None)
+    ]
+
+
+def with_values_that_wait(*steps: int) -> tuple[RayTune, ScriptedRun]:
+    """A callback in a run that has recorded values whose checkpoints aren't written yet."""
+    callback = RayTune(checkpoint=True)
+    run = ScriptedRun(callback)
+    callback.on_attach(run)
+    for step in steps:
+        callback.on_log(run, Record(step=step, epoch=1, values=LOSSES[0], samples=0, seconds=0.0))
+    return callback, run
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_what_waits_is_reported_without_its_checkpoint_unless_the_run_failed(
+    tune: Tune, status: Status
+) -> None:
+    callback, run = with_values_that_wait(4)
+    callback.on_close(run, Outcome(status, "for a test", step=4))
+
+    steps = [metrics["step"] for metrics, _ in tune.reports]
+    assert steps == ([] if status is Status.FAILED else [4])
+
+
+def test_what_waits_is_not_reported_to_a_trial_that_is_over(tune: Tune) -> None:
+    tune.end_at = 1
+    callback, run = with_values_that_wait(4, 8)
+    callback.on_close(run, Outcome(Status.STOPPED, "for a test", step=8))
+
+    assert [metrics["step"] for metrics, _ in tune.reports] == [4]
+
+
+class GoesBack(Callback[Run]):
+    """Returns once to the newest checkpoint, at the second value."""
+
+    runs_after = ("ray_tune",)
+
+    def on_log(self, run: Run, record: Record) -> None:
+        if "val/loss" in record.values and record.epoch == 2 and not run.rollbacks:
+            run.roll_back("for a test")
+
+
+def test_a_value_that_is_taken_back_before_its_checkpoint_is_reported_once(
+    tune: Tune, tmp_path: Path
+) -> None:
+    saves = Checkpoint("100 epochs", at_end=False, background=False)
+    fit(tmp_path, saves, RayTune(checkpoint=True), GoesBack())
+
+    assert [metrics["epoch"] for metrics, _ in tune.reports] == [1, 2]
+    assert [saved for _, saved in tune.reports] == [metrics["step"] for metrics, _ in tune.reports]
+
+
+def test_a_rollback_keeps_what_waits_for_an_earlier_checkpoint(tune: Tune) -> None:
+    callback, run = with_values_that_wait(4, 8)
+    callback.on_roll_back(run, Rollback(8, 4, "it diverged", "a test"))
+    callback.on_close(run, Outcome(Status.COMPLETED, "for a test", step=8))
+
+    assert [metrics["step"] for metrics, _ in tune.reports] == [4]
 
 
 def test_checkpoints_that_nothing_saves_are_refused(tune: Tune, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from trackside.imports.extras import optional_package
 from trackside.lifecycle.hooks import RankZeroCallback
 from trackside.outcome import Outcome, Status
 from trackside.remote.mirror import Mirror
-from trackside.run import Run
+from trackside.run import Rollback, Run
 
 STOPPED = "stopped by Ray Tune"
 
@@ -62,6 +62,8 @@ class RayTune(RankZeroCallback[Run]):
         self.with_checkpoint = checkpoint
         self._waiting: list[dict[str, float]] = []
         """Values that are reported once a checkpoint of their step is written, oldest first."""
+        self._is_over = False
+        """Whether Ray Tune has ended the trial: it takes no more reports."""
 
     def __repr__(self) -> str:
         return f"RayTune({list(self.metrics)!r}, checkpoint={self.with_checkpoint})"
@@ -88,6 +90,7 @@ class RayTune(RankZeroCallback[Run]):
                 remedy="start it by `ray.tune.Tuner(function, ...).fit()`, or leave it out",
             )
         self._waiting.clear()
+        self._is_over = False
 
     def on_fit_start(self, run: Run) -> None:
         if self.with_checkpoint and run.saver is None:
@@ -98,7 +101,7 @@ class RayTune(RankZeroCallback[Run]):
             )
 
     def on_log(self, run: Run, record: Record) -> None:
-        if self.metrics[0] not in record.values or run.stopping:
+        if self.metrics[0] not in record.values or self._is_over:
             return
         values: dict[str, float] = {"epoch": record.epoch, "step": record.step}
         for name in self.metrics:
@@ -129,13 +132,16 @@ class RayTune(RankZeroCallback[Run]):
         finally:
             mirror.let_go(held)
 
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        self._waiting = [one for one in self._waiting if one["step"] <= rollback.to_step]
+
     def on_close(self, run: Run, outcome: Outcome) -> None:
-        if outcome.status is Status.COMPLETED:
+        if outcome.status is not Status.FAILED:
             for values in self._waiting:
                 self._report(run, values)
 
     def _report(self, run: Run, values: dict[str, float], checkpoint: Path | None = None) -> None:
-        if run.stopping:
+        if self._is_over:
             return
         given: dict[str, Any] = {}
         if checkpoint is not None:
@@ -143,6 +149,7 @@ class RayTune(RankZeroCallback[Run]):
         try:
             self._tune.report(values, **given)
         except SystemExit:  # the way in which Ray ends the function of a trial that is over
+            self._is_over = True
             run.stop(f"{STOPPED} at step {values['step']}")
 
 

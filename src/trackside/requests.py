@@ -193,7 +193,7 @@ class Requests:
             self.back_to(before)
 
     def mark(self) -> tuple[list[Request], bool]:
-        """What was asked so far, for `back_to`."""
+        """Requests so far, for `back_to`."""
         return list(self.asked), self.stopping
 
     def back_to(self, mark: tuple[list[Request], bool]) -> None:

@@ -70,7 +70,7 @@ class ActivationStatistics(Callback):
         self._handles: list[RemovableHandle] = []
         self._seen: dict[str, Moments] = {}
         self._failed: Exception | None = None
-        """What went wrong within the step: raised at its end, not out of the model."""
+        """An error within the step: raised at its end, not out of the model."""
         self._warned = False
 
     def on_attach(self, run: Run) -> None:

@@ -69,7 +69,7 @@ def _steps_in(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def _content(folder: Path, name: str) -> Mapping[str, Any]:
-    """What a file holds; nothing where it can't be read."""
+    """Content of a file; nothing where it can't be read."""
     try:
         content = json.loads(read_inside(folder, name, limit_bytes=LIMIT_BYTES))
     except (OSError, ValueError, RecursionError):

@@ -86,6 +86,13 @@ def test_the_rest_of_the_epoch_is_left_out_and_the_next_begins(tmp_path: Path) -
     assert [step for step, _ in result.history.points("train/loss")] == [2, 7, 12]
 
 
+def test_at_the_last_step_of_an_epoch_nothing_is_left_out(tmp_path: Path) -> None:
+    result = fit(Ends(EPOCH), folder=tmp_path)
+
+    assert result.outcome.step == 3 * EPOCH
+    assert result.ended_epochs == ()
+
+
 def test_it_is_recorded_who_asked_and_why(tmp_path: Path) -> None:
     result = fit(Ends(2, 9), folder=tmp_path)
 

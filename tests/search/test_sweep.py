@@ -108,6 +108,18 @@ def test_more_trials_can_be_asked_for_later_and_none_is_done_again(file: Path) -
     assert [one[0] for one in ends(sweep_of(file))] == [0, 1]
 
 
+def test_a_configuration_that_has_changed_since_the_first_trials_is_told_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep_of(file).store()
+    sweep_of(file).store()
+    assert "has changed" not in caplog.text
+    file.write_text(FILE.replace("epochs: 2", "epochs: 1"))
+    sweep_of(file).store()
+    sweep_of(file).store()
+    assert caplog.text.count("the configuration has changed since") == 1
+
+
 def test_each_trial_is_uploaded_to_a_folder_of_its_own(file: Path) -> None:
     there = file.parent / "there"
     text = FILE.replace(

@@ -38,6 +38,9 @@ def ends_epoch(training: Training, *, in_epoch: bool) -> bool:
         return False
     _check(training.setup.sources[TRAIN], first.who)
     progress = run.progress
+    if training.setup.sources[TRAIN].completed(progress.epoch_batches_completed, stopped=True):
+        logger.info("%s asked for the end of an epoch at its last step", first.who)
+        return False
     ended = EndedEpoch(progress.epochs_completed, progress.steps_completed, first.reason, first.who)
     run.ended_epochs.append(ended)
     position.ends_epoch = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -22,10 +23,14 @@ from trackside.imports.extras import optional_package
 from trackside.search.space import Dimension, Value
 from trackside.vocabulary.directions import Mode
 
+logger = logging.getLogger("trackside")
+
 DATABASE = "study.db"
 STUDY = "sweep"
 WHY = "why"
 """Attribute of a trial: how its run ended."""
+CONFIGURATION = "configuration"
+"""Attribute of the study: digest of the configuration that was trained last."""
 LIVES = "lives"
 """Attribute of a trial: the steps from which processes have begun that did not end in order."""
 State = Literal["complete", "pruned", "failed", "unfinished"]
@@ -53,6 +58,7 @@ class Store:
         mode: Which way it is better.
         seed: Of the values that are tried: with one process, the same values come again.
         prune: Whether trials that lag behind are ended early.
+        configuration: Digest of that of the trials; another than before is warned of.
 
     Raises:
         ConfigurationError: Optuna isn't installed, or the folder holds another search.
@@ -67,6 +73,7 @@ class Store:
         *,
         seed: int = 0,
         prune: bool = False,
+        configuration: str = "",
     ) -> None:
         self.folder, self.space, self.seed = folder, space, seed
         self._optuna = optional_package("optuna", needed_by="trackside sweep", extra="search")
@@ -87,6 +94,19 @@ class Store:
                 received=f"{asked}",
                 remedy="name another folder: --folder runs/another",
             )
+        self._compare(configuration)
+
+    def _compare(self, configuration: str) -> None:
+        """Warn, once for each change, where earlier trials had another configuration."""
+        if not configuration or configuration == self._study.user_attrs.get(CONFIGURATION):
+            return
+        if CONFIGURATION in self._study.user_attrs:
+            logger.warning(
+                "the configuration has changed since %s was begun: values of earlier trials may "
+                "not compare with those of later ones; `--folder` begins another sweep",
+                self.folder,
+            )
+        self._study.set_user_attr(CONFIGURATION, configuration)
 
     def take(self, trials: int) -> tuple[Any, dict[str, Value]] | None:
         """A trial to train, of Optuna, and its values; None where nothing is left for now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +34,13 @@ class Sweep:
     space: tuple[Dimension, ...]
     seed: int = 0
     prune: bool = False
+    configuration: str = ""
+    """Digest of the configuration, its ranges as they are written."""
 
     def store(self) -> Store:
         """Its trials."""
         asked = (self.folder, list(self.space), self.monitor, self.mode)
-        return Store(*asked, seed=self.seed, prune=self.prune)
+        return Store(*asked, seed=self.seed, prune=self.prune, configuration=self.configuration)
 
     def place(self, number: int) -> Path:
         """Folder of the run of a trial."""
@@ -70,8 +74,10 @@ def plan(
     from trackside.config.text.problem import Findings  # noqa: PLC0415
 
     findings = Findings()
-    space = space_of(read(files, overrides, findings).written)
+    written = read(files, overrides, findings).written
+    space = space_of(written)
     findings.stop_if_any()
+    configuration = hashlib.sha256(json.dumps(written, sort_keys=True, default=str).encode())
     better = direction(monitor) if mode is None else check_mode(mode)
     if better is None:
         raise ConfigurationError(
@@ -80,7 +86,7 @@ def plan(
             option="mode",
         )
     whole = (tuple(files), tuple(overrides), folder, trials, monitor, better, tuple(space))
-    sweep = Sweep(*whole, seed=seed, prune=prune)
+    sweep = Sweep(*whole, seed=seed, prune=prune, configuration=configuration.hexdigest())
     check(sweep)
     return sweep
 

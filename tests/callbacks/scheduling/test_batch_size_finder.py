@@ -147,6 +147,44 @@ def test_buffers_that_are_replaced_and_counts_in_groups_are_put_back() -> None:
     assert losses(BatchSizeFinder(largest=8, stop=False)) == losses()
 
 
+class FailsOnce(torch.optim.SGD):
+    """Has no memory for its first update of eight samples."""
+
+    failed = False
+
+    def step(self, closure: Any = None) -> Any:
+        if Counting.samples == 8 and not self.failed:
+            self.failed = True
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().step(closure)
+
+
+class Counting(nn.Linear):
+    """Knows the samples of its last batch."""
+
+    samples = 0
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counting.samples = len(x)
+        return super().forward(x)
+
+
+def test_with_a_loss_scaler_training_goes_on_after_an_update_without_memory() -> None:
+    trainer = Trainer(
+        Counting,
+        loss=nn.MSELoss(),
+        optimizer=lambda p: FailsOnce(p, lr=0.01),
+        callbacks=[BatchSizeFinder(largest=8, stop=False)],
+        defaults=False,
+        precision="fp16",
+        settings=Settings(device="cpu", directory="run"),
+    )
+    assert trainer.fit(DATA, epochs=1, batch_size=4).outcome.status == "completed"
+
+
 def test_an_update_that_runs_out_of_memory_counts() -> None:
     class Greedier(torch.optim.AdamW):
         def step(self, closure: Any = None) -> Any:

@@ -200,6 +200,9 @@ def as_it_was(run: Run, *optimizers: Optimizer, on_host: bool = False) -> Iterat
         for other in run.optimizers.values():
             other.zero_grad()
         if scaler is not None and scale is not None:
+            # Memory may have run out within an update: what the scaler knew of it is dropped.
+            scaler.scale(torch.ones((), device=run.device))
+            scaler.update(scale["scale"])
             scaler.load_state_dict(scale)
 
 

@@ -177,7 +177,7 @@ def test_with_a_loss_scaler_training_goes_on_after_an_update_without_memory() ->
         Counting,
         loss=nn.MSELoss(),
         optimizer=lambda p: FailsOnce(p, lr=0.01),
-        callbacks=[BatchSizeFinder(largest=8, stop=False)],
+        callbacks=[BatchSizeFinder(largest=8, multiple_of=4, stop=False)],
         defaults=False,
         precision="fp16",
         settings=Settings(device="cpu", directory="run"),

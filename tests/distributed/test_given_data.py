@@ -86,6 +86,14 @@ def test_a_schedule_in_samples_counts_those_of_all_ranks(given: TorchRun) -> Non
     assert all(samples == step * in_a_step for step, samples in first)
 
 
+def test_shares_of_an_epoch_go_by_the_shortest_data_of_all_ranks(given: TorchRun) -> None:
+    assert given.claimed("saved by shares")[0] == [f"step-{n:010}" for n in (5, 10, 15, 20)]
+
+
+def test_measured_values_are_those_of_rank_zero_on_every_rank(given: TorchRun) -> None:
+    assert {tuple(values) for values in given.claimed("measured")} == {(-2.0, -4.0, -6.0, -6.0)}
+
+
 def test_a_metric_that_one_rank_adds_is_heard_on_all(given: TorchRun) -> None:
     assert all(heard and set(heard) == {7.0} for heard in given.claimed("heard")), given
 

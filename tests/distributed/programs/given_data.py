@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,6 +53,23 @@ class Stream(IterableDataset[Any]):
         return iter([[torch.rand(8 - 3 * HERE.rank % 8, 1)] for _ in range(20)])
 
 
+class Promising(Stream):
+    """A stream that says its length, which differs between ranks."""
+
+    def __len__(self) -> int:
+        return 20 + 4 * HERE.rank
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        return iter([[torch.rand(4, 1)] for _ in range(len(self))])
+
+
+class Measures(Callback[Run]):
+    """Measures a value that falls on rank 0 and rises on the others."""
+
+    def on_measure(self, run: Run, values: dict[str, float]) -> None:
+        values["own/value"] = run.progress.steps_completed * (2.0 * run.world.rank - 1)
+
+
 class Kept(torchmetrics.Metric):
     """A list that nobody joins: as many tensors as the rank has batches."""
 
@@ -91,7 +109,7 @@ class Numbers(IterableDataset[Any]):
         return iter([(number,) for number in X[HERE.rank :: HERE.size]])
 
 
-def trainer(*callbacks: Callback, folder: str = "any") -> Taking:
+def trainer(*callbacks: Callback, folder: str = "any", **options: Any) -> Taking:
     made = Taking(
         nn.Linear(1, 1),
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
@@ -99,7 +117,7 @@ def trainer(*callbacks: Callback, folder: str = "any") -> Taking:
         callbacks=list(callbacks),
         seed=0,
         defaults=False,
-        settings=Settings(directory=f"{sys.argv[1]}/{folder}"),
+        settings=Settings(directory=f"{sys.argv[1]}/{folder}", **options),
     )
     made.seen = []
     return made
@@ -142,6 +160,14 @@ for kind, data in {
     five = trainer(Checkpoint("2 steps", at_end=False), folder=kind)
     five.fit(data, steps=2)
     claim(f"{kind}: trained on", five.seen)
+
+shares = trainer(Checkpoint("4 per epoch", keep_last=None, at_end=False), folder="shares")
+shares.fit(DataLoader(Promising(), batch_size=None), epochs=1)
+claim("saved by shares", sorted(one.name for one in Path(sys.argv[1]).glob("shares/*/step-*")))
+
+best = Checkpoint(None, keep_best=1, monitor="own/value", mode="max", at_end=False)
+measured = trainer(Measures(), best, folder="measured", log_every="2 steps")
+claim("measured", measured.fit(DATA, batch_size=4, epochs=1).history.values("own/value"))
 
 refused = trainer()
 refused.unsendable = True

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from trackside import Callback, Settings, Trainer
+import pytest
+
+from trackside import Callback, Settings, Trainer, UsageError
 from trackside.callbacks import Checkpoint
 from trackside.distributed.agreement import Agreement, agree
 from trackside.distributed.world import World
@@ -42,6 +44,11 @@ def test_everything_is_left_for_a_return_until_the_run_is_there() -> None:
     seen.append(requests.leaving)
 
     assert seen == [False, True, False]
+
+
+def test_a_reason_that_is_no_text_is_refused_where_it_is_given() -> None:
+    with pytest.raises(UsageError, match="the reason of a request `stop` must be text"):
+        Requests().ask(Request("stop", 3, "me"))  # type: ignore[arg-type]
 
 
 class FromAnotherRank:

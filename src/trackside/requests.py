@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from trackside.errors import UsageError
 from trackside.progress import TrainingBatch
 
 Kind = Literal["stop", "save", "evaluate", "skip_step", "end_epoch", "roll_back", "fail"]
@@ -96,7 +97,16 @@ class Requests:
     # --- asking and agreeing -------------------------------------------------------------------
 
     def ask(self, request: Request) -> None:
-        """Ask for something; taken at the next safe point."""
+        """Ask for something; taken at the next safe point.
+
+        Raises:
+            UsageError: The reason isn't text: it is kept in files and shown.
+        """
+        if not isinstance(request.reason, str):
+            raise UsageError(
+                f"the reason of a request `{request.kind}` must be text",
+                received=f"{request.reason!r} ({type(request.reason).__name__})",
+            )
         self.asked.append(request)
         if request.kind == "stop":
             self.stopping = True

@@ -257,6 +257,8 @@ def test_of_several_ranks_all_take_part_and_one_writes(tmp_path: Path) -> None:
         ({"prompts": []}, "prompts"),
         ({"prompts": [1]}, "prompts"),
         ({"tokenizer": None}, "tokenizer"),
+        ({"tokenizer": 3}, "tokenizer"),
+        ({"tokenizer": None, "function": str, "temperature": 1.0}, "function"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"tokens": 0}, "tokens"),

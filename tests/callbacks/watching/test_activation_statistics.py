@@ -215,6 +215,12 @@ def test_a_module_that_is_not_there_is_refused_with_the_nearest() -> None:
     assert "encoder" in str(caught.value)
 
 
+@pytest.mark.parametrize("modules", [[], "encoder"])
+def test_names_that_are_none_are_refused(modules: Any) -> None:
+    with pytest.raises(ConfigurationError, match="names none"):
+        ActivationStatistics(modules)
+
+
 def test_a_schedule_that_counts_no_steps_is_refused() -> None:
     with pytest.raises(ScheduleError):
         ActivationStatistics(every="1 epoch")

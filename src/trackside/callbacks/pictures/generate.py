@@ -48,7 +48,7 @@ class Generate(PeriodicCallback):
         temperature: 0 takes the likeliest token each time; above 0 they are drawn, from scores
             divided by it.
         context: How many of the last tokens the model gets, where it takes no more; None: all.
-            Without effect on `generate` and `function`.
+            Without effect on `generate`. Beside `function` these three are refused.
         model: Name of the model, where there are several; None takes the run's first one.
         average: Name of a callback whose averages continue, such as `ema`; None takes the weights
             themselves.
@@ -98,6 +98,20 @@ class Generate(PeriodicCallback):
                 f"temperature={temperature!r} can't be used",
                 expected="0 or a positive number",
                 option="temperature",
+            )
+        if tokenizer is not None and not (
+            hasattr(tokenizer, "encode") and hasattr(tokenizer, "decode")
+        ):
+            raise ConfigurationError(
+                f"{type(tokenizer).__name__} can't be used as a tokenizer",
+                expected="methods `encode` and `decode`",
+                option="tokenizer",
+            )
+        if function is not None and (temperature, context, tokens) != (0.0, None, 64):
+            raise ConfigurationError(
+                "`temperature`, `context` and `tokens` have no effect beside a function",
+                remedy="leave them out: the function makes the whole text",
+                option="function",
             )
         self.tokenizer = tokenizer
         self.function = function

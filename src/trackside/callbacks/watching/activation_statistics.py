@@ -65,6 +65,12 @@ class ActivationStatistics(Callback):
     ) -> None:
         self._steps = DuringSteps(every)
         self.every = self._steps.every
+        if modules is not None and (isinstance(modules, str) or not list(modules)):
+            raise ConfigurationError(
+                f"modules={modules!r} names none",
+                expected="a list of names or patterns, such as ['blocks.*.relu']; None: all leaves",
+                option="modules",
+            )
         self.modules = None if modules is None else list(modules)
         self._chosen: dict[str, nn.Module] = {}
         self._handles: list[RemovableHandle] = []

@@ -58,6 +58,7 @@ COMPUTED = {
     "imports/lazy.py": "public names of a package, when they are asked for",
     "models/attribute_paths.py": "a part of a model, at a path that a user gives",
     "step/metric_states.py": "states of a metric of torchmetrics, by their names",
+    "vocabulary/option_types.py": "methods of the table, on the class that a decorator is given",
     "vocabulary/renamed.py": "former names, on the class that a decorator is given",
     "testing/recording.py": "hooks of `Recorder`, on its own class",
 }

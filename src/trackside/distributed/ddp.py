@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trackside.distributed.parallel import Call, ModelSource, Parallel, Passes, build
 from trackside.errors import ConfigurationError
+from trackside.progress import whole_number
+from trackside.vocabulary.option_types import holds_options
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -22,6 +24,7 @@ T = TypeVar("T")
 
 
 @final
+@holds_options
 @dataclass(frozen=True)
 class DDP(Parallel):
     """Data parallel training by torch's `DistributedDataParallel`.
@@ -46,6 +49,10 @@ class DDP(Parallel):
 
     follows_flags = False
     forward_is_collective = False  # of the unwrapped model, which evaluation calls
+
+    def __post_init__(self) -> None:
+        if self.bucket_megabytes is not None:
+            whole_number(self.bucket_megabytes, "bucket_megabytes", at_least=1)
 
     @property
     def keeps_buffers(self) -> bool:

@@ -27,6 +27,8 @@ from trackside.distributed.materialize import (
 )
 from trackside.distributed.parallel import Call, ModelSource, Parallel
 from trackside.errors import ConfigurationError
+from trackside.progress import whole_number
+from trackside.vocabulary.option_types import holds_options
 
 if TYPE_CHECKING:
     from trackside.distributed.world import World
@@ -36,6 +38,7 @@ Blocks = type[nn.Module] | Sequence[type[nn.Module]] | Callable[[nn.Module], boo
 
 
 @final
+@holds_options
 @dataclass(frozen=True)
 class FSDP(Parallel):
     """Fully sharded data parallel training by torch's `fully_shard` (FSDP2).
@@ -72,6 +75,9 @@ class FSDP(Parallel):
 
     forward_is_collective = True
 
+    def __post_init__(self) -> None:
+        whole_number(self.replicas, "replicas", at_least=1)
+
     def shard_of(self, world: World) -> tuple[int, int] | None:
         """Where there are several copies: which of its parts this rank holds."""
         shards = world.size // self.replicas
@@ -81,7 +87,7 @@ class FSDP(Parallel):
         kind, copies = world.device.type, self.replicas
         if copies == 1:
             return init_device_mesh(kind, (world.size,))
-        if copies < 1 or world.size % copies:
+        if world.size % copies:
             raise ConfigurationError(
                 f"replicas={copies} can't be made of {world.size} ranks",
                 expected="a divisor of the number of ranks",

@@ -26,7 +26,7 @@ class RankSession:
         self.replicas: Replicas | None = None
         """How the models of the last run are spread; None in one process."""
 
-    def join(self, run: Run, device: str | torch.device) -> None:
+    def join(self, run: Run, device: str | int | torch.device) -> None:
         """Join the ranks that the launcher started, where it started several."""
         if RankInfo.from_environment().size == 1:
             return

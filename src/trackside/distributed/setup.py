@@ -94,7 +94,7 @@ _joined: World | None = None
 
 
 def join(
-    device: torch.device | str | None = None,
+    device: torch.device | str | int | None = None,
     *,
     place: RankInfo | None = None,
     timeout_seconds: float = 1800.0,
@@ -131,7 +131,7 @@ def join(
     return _joined
 
 
-def device_of(local_rank: int, wanted: torch.device | str | None = None) -> torch.device:
+def device_of(local_rank: int, wanted: torch.device | str | int | None = None) -> torch.device:
     """The device of a rank: `wanted`, else its accelerator, else the CPU.
 
     Raises:

@@ -17,6 +17,7 @@ from typing_extensions import TypeVar
 
 from trackside.lifecycle.description import described
 from trackside.run import Evaluation, Mode, Rollback, Run
+from trackside.vocabulary.option_types import holds_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,6 +143,12 @@ class Callback(Generic[R]):
     those of its base classes. Numbers, choices and schedules: never a command, file or address."""
     unused_hooks: frozenset[str] = frozenset()
     """Hooks that the class overrides and this instance has no need of: they are never called."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Hold the options of a callback that comes with Trackside to their types."""
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls) and cls.__module__.startswith("trackside."):
+            holds_options(cls)
 
     def __repr__(self) -> str:
         return described(self)

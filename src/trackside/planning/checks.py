@@ -195,7 +195,7 @@ def check_trainer_declarations(trainer: Callback[Any]) -> None:
             )
 
 
-def check_device(device: str | torch.device) -> torch.device:
+def check_device(device: str | int | torch.device) -> torch.device:
     """The device of a run.
 
     Raises:

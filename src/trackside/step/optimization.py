@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 from trackside.distributed.gradients import clip_by_norm, clip_by_value
 from trackside.errors import ConfigurationError, MonitorError, OptimizerError, did_you_mean
 from trackside.run import Run
+from trackside.vocabulary.option_types import holds_options
 from trackside.vocabulary.renamed import refuses_old_names
 
 SchedulerFactory = Callable[..., LRScheduler]
@@ -22,6 +23,7 @@ SchedulerFactory = Callable[..., LRScheduler]
 for its length: `run.limit.total_steps`."""
 
 
+@holds_options
 @dataclass(frozen=True)
 class Clip:
     """How gradients are limited before the update; exactly one of the two.
@@ -69,6 +71,7 @@ def drop_gradients(optimizer: Optimizer) -> None:
 
 
 @refuses_old_names
+@holds_options
 @dataclass(frozen=True)
 class Scheduler:
     """A learning-rate scheduler and when it moves.

@@ -22,17 +22,19 @@ from trackside.run import Rollback
 from trackside.schedule import Every, Schedule
 from trackside.vocabulary.idioms import refuses_idioms
 from trackside.vocabulary.objects import place_of
+from trackside.vocabulary.option_types import holds_options
 from trackside.vocabulary.renamed import refuses_old_names
 
 
 @refuses_old_names
 @refuses_idioms
+@holds_options
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of a run: device, precision, seed, folder."""
 
-    device: str | torch.device = "auto"
-    """`auto` takes an accelerator when there is one."""
+    device: str | int | torch.device = "auto"
+    """`auto` takes an accelerator when there is one; a number is the accelerator of that index."""
     compile: bool | Mapping[str, Any] = False
     """Whether the model goes through torch.compile; a mapping gives its options."""
     step: StepWay = "eager"
@@ -92,7 +94,8 @@ class Settings:
     ends the run at once."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.device, (str, int, torch.device)):
+        is_device = isinstance(self.device, (str, int, torch.device))
+        if not is_device or isinstance(self.device, bool):
             raise ConfigurationError(
                 f"device={shortened(self.device)} can't be a device",
                 expected="'auto', 'cpu', 'cuda', 'cuda:1', 'mps', ..., or a torch.device",
@@ -108,8 +111,11 @@ class Settings:
                 remedy=did_you_mean(str(self.step), get_args(StepWay)),
                 option="step",
             )
+        if self.prefetch_batches is not None:
+            whole_number(self.prefetch_batches, "prefetch_batches")
         if self.halve_batches_to is not None:
             whole_number(self.halve_batches_to, "halve_batches_to", at_least=1)
+        Every.parse(self.log_every, option="log_every")
         if self.compare_ranks_every is not None:
             Every.parse(self.compare_ranks_every, option="compare_ranks_every")
         if self.when_ranks_differ not in ("raise", "warn"):

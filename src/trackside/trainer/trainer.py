@@ -41,6 +41,7 @@ from trackside.trainer.current_model import CurrentModel
 from trackside.trainer.ending import run_to_its_end
 from trackside.trainer.settings import Result, Settings
 from trackside.vocabulary.idioms import refuses_idioms
+from trackside.vocabulary.option_types import holds_options
 
 _PAIRS = frozenset((tuple, list))
 Data = Any
@@ -48,6 +49,7 @@ Data = Any
 
 
 @refuses_idioms
+@holds_options
 class Trainer(ChosenByModel):
     """Trains, evaluates and predicts.
 
@@ -124,9 +126,7 @@ class Trainer(ChosenByModel):
         self.callbacks = declared.collect_for(self, callbacks, defaults=defaults)
         checks.check_device(self.settings.device)
         Precision(precision, torch.device("cpu"))
-        Every.parse(self.settings.log_every, option="log_every")
-        self.result: Result | None = None
-        """Result of the last run; kept also where it raised an error."""
+        self.result: Result | None = None  # of the last run; kept also where it raised an error
         self._models: dict[str, nn.Module] | None = None
         self._training: Training | None = None
         self._is_first_batch = True

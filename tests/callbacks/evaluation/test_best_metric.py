@@ -28,5 +28,5 @@ def test_the_best_value_survives_a_resume() -> None:
 
 
 def test_targets_are_a_list() -> None:
-    with pytest.raises(ConfigurationError, match="needs targets"):
+    with pytest.raises(ConfigurationError, match="targets='val/accuracy' can't"):
         BestMetric("val/loss", "val/accuracy")

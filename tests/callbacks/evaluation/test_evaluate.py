@@ -217,7 +217,7 @@ def test_a_resumed_run_records_the_same(tmp_path: Path) -> None:
         ({"average": True}, "whose averages"),
         ({"data": "train"}, "can't be recorded as 'train'"),
         ({"record_as": "a/b"}, "can't be recorded as 'a/b'"),
-        ({"metrics": {"x": 3}}, "can't be computed"),
+        ({"metrics": {"x": 3}}, "metrics={'x': 3} can't be used"),
     ],
 )
 def test_a_wrong_option_is_refused_when_it_is_made(options: dict[str, Any], said: str) -> None:

@@ -215,9 +215,11 @@ def test_a_module_that_is_not_there_is_refused_with_the_nearest() -> None:
     assert "encoder" in str(caught.value)
 
 
-@pytest.mark.parametrize("modules", [[], "encoder"])
-def test_names_that_are_none_are_refused(modules: Any) -> None:
-    with pytest.raises(ConfigurationError, match="names none"):
+@pytest.mark.parametrize(
+    ("modules", "said"), [([], "names none"), ("encoder", r"modules=\['encoder'\]")]
+)
+def test_names_that_are_none_are_refused(modules: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
         ActivationStatistics(modules)
 
 

@@ -1,0 +1,207 @@
+"""Options given in Python, held to their hints before the constructor sees them.
+
+Without it, a text where a number belongs ends in Python's own error somewhere inside, one where a
+truth value belongs counts as true, and one where a list belongs is taken letter by letter. Files
+are held to the same hints by `config`, with the place of each value.
+"""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
+from functools import wraps
+from os import PathLike
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin
+
+from trackside.errors import ConfigurationError, shortened
+from trackside.secret import HIDDEN, has_secret_name, is_secret
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+METHODS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Trainer": {
+        "__init__": ("clip", "defaults", "seed", "settings"),
+        "fit": ("data", "drop_last", "rehearse"),
+        "evaluate": ("name",),
+        "predict": ("keep", "pad"),
+    },
+}
+"""By class and method: the options held. The others have errors that know what people mean."""
+
+_TEXTS = (str, bytes)
+_PLAIN = (bool, int, float, complex, *_TEXTS, list, tuple, dict, set, frozenset, types.NoneType)
+"""Types whose values never stand for an object of another class."""
+_REPEATABLE = (list, tuple, set, frozenset)
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_WORDS: dict[Any, tuple[str, str]] = {
+    bool: ("True or False", "truth values"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    types.NoneType: ("None", "None"),
+    Callable: ("a function", "functions"),
+    type: ("a class", "classes"),
+}
+
+
+def held_to_types(*options: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function refuse arguments of other types than its hints say, by name.
+
+    Numbers and truth values of numpy are taken as well. A plain value is refused where an object
+    of a class belongs; other objects, and which of several texts it may be, are left to the
+    function.
+
+    Args:
+        options: Names of parameters; none takes all of them.
+
+    Raises:
+        ConfigurationError: When the function is called: an argument doesn't fit.
+    """
+
+    def decorate(call: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(call)
+        hints: dict[str, Any] = {}
+
+        @wraps(call)
+        def held(*arguments: P.args, **keywords: P.kwargs) -> T:
+            try:
+                given = signature.bind_partial(*arguments, **keywords).arguments
+            except TypeError:  # too many, or unknown ones: the call says which
+                given = {}
+            if given.keys() - {"self"} and not hints:  # later than its classes, and where needed
+                hints.update(typing.get_type_hints(call, include_extras=True))
+            for name, value in given.items():
+                is_held = name in hints and signature.parameters[name].kind not in _VARIABLE
+                if is_held and (not options or name in options) and not _fits(value, hints[name]):
+                    raise _refused(name, value, hints[name])
+            return call(*arguments, **keywords)
+
+        return held
+
+    return decorate
+
+
+def holds_options(kind: type[T]) -> type[T]:
+    """Let a class refuse options of other types than the hints of its constructor say, by name.
+
+    Of a class in the table above, the listed options of its methods.
+    """
+    for name, options in METHODS.get(kind.__name__, {"__init__": ()}).items():
+        setattr(kind, name, held_to_types(*options)(getattr(kind, name)))
+    return kind
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the type of a hint, as far as its types are plain ones."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, member) for member in arguments)
+    if origin is Annotated:
+        return _fits(value, arguments[0])
+    if hint is bool:
+        return isinstance(value, bool) or _is_numpy_bool(value)
+    if hint in (int, float):
+        kind = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, kind) and not isinstance(value, bool)
+    if hint in (str, types.NoneType):
+        return isinstance(value, hint)
+    bare = origin or hint
+    if bare is Callable:
+        return callable(value)
+    if bare is type:
+        return isinstance(value, type)
+    if getattr(bare, "__module__", "") == "torch" and bare.__qualname__ == "device":
+        return True  # also a text or a number: whoever takes one knows which there are
+    if not isinstance(bare, type) or bare in (Any, object) or hasattr(bare, "parse"):
+        return True  # `Any`, a choice, a class that reads texts: the function itself says
+    if is_dataclass(bare) or issubclass(bare, PathLike):
+        return isinstance(value, PathLike if issubclass(bare, PathLike) else bare)
+    if issubclass(bare, Mapping):
+        return isinstance(value, Mapping) and _pairs_fit(value, arguments)
+    if issubclass(bare, Iterable):
+        if isinstance(value, (*_TEXTS, Mapping)) or not _is_iterable(value):
+            return False
+        return not isinstance(value, _REPEATABLE) or _items_fit(value, arguments)
+    if type(value) not in _PLAIN:
+        return True
+    return not getattr(bare, "_is_protocol", False) and isinstance(value, bare)
+
+
+def _items_fit(values: Iterable[Any], hints: tuple[Any, ...]) -> bool:
+    wanted = [hint for hint in hints if hint is not Ellipsis] or [Any]
+    return all(any(_fits(value, hint) for hint in wanted) for value in values)
+
+
+def _pairs_fit(values: Mapping[Any, Any], hints: tuple[Any, ...]) -> bool:
+    if len(hints) != 2:
+        return True
+    return all(_fits(key, hints[0]) and _fits(value, hints[1]) for key, value in values.items())
+
+
+def _is_iterable(value: object) -> bool:
+    return isinstance(value, Iterable) or hasattr(value, "__getitem__")
+
+
+def _is_numpy_bool(value: object) -> bool:
+    kind = type(value)
+    return kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_")
+
+
+def _refused(option: str, value: object, hint: Any) -> ConfigurationError:
+    is_hidden = is_secret(hint) or has_secret_name(option)
+    return ConfigurationError(
+        f"{option}={HIDDEN if is_hidden else shortened(value)} can't be used",
+        expected=_in_words(hint),
+        received=type(value).__name__,
+        remedy=None if is_hidden else _remedy(option, value, hint),
+        option=option,
+    )
+
+
+def _remedy(option: str, value: object, hint: Any) -> str | None:
+    """The value as it was probably meant."""
+    if not isinstance(value, str):
+        return None
+    if _fits([value], hint):
+        return f"a list, also of one: {option}=[{value!r}]"
+    if value.lower() in ("true", "yes", "on", "false", "no", "off"):
+        meant = value.lower() in ("true", "yes", "on")
+        return f"{option}={meant}" if _fits(meant, hint) else None
+    for read in (int, float):
+        try:
+            number = read(value)
+        except ValueError:
+            continue
+        return f"without quotes: {option}={value}" if _fits(number, hint) else None
+    return None
+
+
+def _in_words(hint: Any, number: int = 0) -> str:
+    """The values that a hint takes; `number` 1 says it of several."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    bare = origin or hint
+    if bare in _WORDS:
+        return _WORDS[bare][number]
+    if origin in (Union, types.UnionType):
+        words = [_in_words(one, number) for one in arguments if one is not types.NoneType]
+        words += ["None"] if types.NoneType in arguments else []
+        return " or ".join(dict.fromkeys(words))
+    if origin is Annotated:
+        return _in_words(arguments[0], number)
+    if not isinstance(bare, type):
+        return str(bare)
+    if issubclass(bare, PathLike):
+        return ("a path", "paths")[number]
+    inner = [_in_words(one, 1) for one in arguments if one not in (Ellipsis, Any)]
+    if issubclass(bare, Mapping):
+        kind = ("a mapping", "mappings")[number]
+        return f"{kind} from {' to '.join(inner)}" if len(inner) == 2 else kind
+    if issubclass(bare, Iterable):
+        kind = ("a list", "lists")[number]
+        return f"{kind} of {' and '.join(dict.fromkeys(inner))}" if inner else kind
+    return (f"a `{bare.__name__}`", f"`{bare.__name__}`s")[number]

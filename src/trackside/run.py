@@ -278,7 +278,7 @@ class Run:
         asked_by: str | None = None,
         all_ranks: bool = False,
     ) -> None:
-        """Ask for an evaluation of `run.data[name]` at the next safe point.
+        """Ask for an evaluation of `run.data[name]` at the next safe point, once at each step.
 
         Args:
             name: Which data.

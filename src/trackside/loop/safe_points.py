@@ -36,7 +36,9 @@ def safe_point(training: Training, *, wait: bool = True) -> None:
         if not requests.agreed and not position.pending_evaluations:
             return
         pending = position.pending_evaluations
-        pending += [request.name for request in requests.take("evaluate")]
+        for name in (request.name for request in requests.take("evaluate")):
+            if training.wants_evaluation(name):
+                pending.append(name)
         if pending and not requests.interrupted:
             if _evaluate(training, pending[0]) is not None:
                 position.evaluated_at[pending.pop(0)] = training.run.progress.steps_completed

@@ -278,12 +278,12 @@ class Training:
 
     def due_evaluations(self) -> list[str]:
         """Data sets evaluated on schedule, without those that have seen the present weights."""
+        return [name for name in self.setup.options.evaluations if self.wants_evaluation(name)]
+
+    def wants_evaluation(self, name: str) -> bool:
+        """Whether that data set has not seen the present weights, and isn't about to."""
         now, position = self.run.progress.steps_completed, self.position
-        return [
-            name
-            for name in self.setup.options.evaluations
-            if position.evaluated_at.get(name) != now and name not in position.pending_evaluations
-        ]
+        return position.evaluated_at.get(name) != now and name not in position.pending_evaluations
 
     def begin_schedules(self) -> None:
         """Advance the schedules to the restored counters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +14,11 @@ from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.lifetime import live
 from trackside.lifecycle.signals import StopOnSignals, ending, signal_numbers
 from trackside.outcome import Outcome
+from trackside.requests import SIGNAL
 from trackside.run import Run
 from trackside.trainer.settings import Result, Settings
+
+logger = logging.getLogger("trackside")
 
 
 def run_to_its_end(
@@ -53,6 +57,7 @@ def run_to_its_end(
             if settings.deterministic:
                 torch.use_deterministic_algorithms(True)
             live(run, run.callbacks, events, trainer, body, signals)
+            _tell_of_untaken(run)
         except (Interrupted, Terminated) as impatient:
             impatient.result = _result(run, events, made)
             raise
@@ -68,6 +73,15 @@ def run_to_its_end(
     signal_error = ending(number)
     signal_error.result = result
     raise signal_error
+
+
+def _tell_of_untaken(run: Run) -> None:
+    """Warn of requests that nothing took, once for each kind and asker."""
+    why = "training was over" if run.mode == "fit" else f"`{run.mode}` takes requests to stop only"
+    # A signal asks for a save wherever it comes.
+    asked = [r for r in run.requests if r.kind not in ("stop", "fail") and r.asked_by != SIGNAL]
+    for kind, who in dict.fromkeys((request.kind, request.who) for request in asked):
+        logger.warning("%s asked for `%s`, which was not done: %s", who, kind, why)
 
 
 def _result(run: Run, events: Dispatcher, made: Sequence[Any]) -> Result:

@@ -51,6 +51,41 @@ def test_a_named_data_set_is_evaluated_on_its_own_schedule() -> None:
     assert result.history.values("extra/loss") == result.history.values("val/loss")[1::2]
 
 
+@pytest.mark.parametrize("time_percent", [None, 90.0])
+@pytest.mark.parametrize(
+    ("every", "evaluate_every", "steps"),
+    [
+        ("1 epoch", "1 epoch", [2, 4, 6, 8]),
+        ("2 steps", "2 steps", [2, 4, 6, 8]),
+        ("1 epoch", "2 steps", [2, 4, 6, 8]),
+        ("2 steps", "1 epoch", [2, 4, 6, 8]),
+        ("1 step", "4 steps", [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("4 steps", "1 step", [1, 2, 3, 4, 5, 6, 7, 8]),
+    ],
+)
+def test_beside_the_loops_own_evaluation_of_that_name_each_step_is_evaluated_once(
+    every: str, evaluate_every: str, steps: list[int], time_percent: float | None
+) -> None:
+    task = tiny_regression(samples=8)
+    trainer = task.trainer(callbacks=[Evaluate("val", every, time_percent=time_percent)])
+    result = trainer.fit(task.train, task.validation, epochs=4, evaluate_every=evaluate_every)
+    found = [step for step, _ in result.history.points("val/loss")]
+
+    if time_percent is None:
+        assert found == steps
+    else:  # some may not fit into the time
+        assert found == sorted(set(found) & set(steps))
+
+
+def test_a_patience_counts_an_evaluation_that_two_ask_for_once() -> None:
+    task = tiny_regression(samples=8)
+    stopping = EarlyStopping("val/loss", patience=2, min_delta=100.0)
+    trainer = task.trainer(callbacks=[Evaluate("val"), stopping])
+    result = trainer.fit(task.train, task.validation, epochs=9)
+
+    assert result.outcome.step == 6  # the first counts as the best, two more don't improve on it
+
+
 def test_data_that_is_not_there_is_refused_before_the_first_step() -> None:
     task = tiny_regression()
     with pytest.raises(UnknownDataError, match="'test'"):

@@ -34,8 +34,8 @@ class Evaluate(PeriodicCallback):
     The evaluation is the loop's: it has all hooks and the trainer's metrics, and leaves training as
     it was. With batches, metrics or weights of its own it wants a name of its own as well, so that
     the same data can be evaluated in several ways: `record_as="val_subset"` records
-    `val_subset/loss`, which other callbacks may watch. Without one, these options hold forevery
-    evaluation under the data's name.
+    `val_subset/loss`, which other callbacks may watch. Without one, these options hold for every
+    evaluation under the data's name, and one that the loop makes at the same step counts as its own.
 
     Args:
         data: Name of the data: any key given to `fit` as `validation` or `data`; `train` with a
@@ -103,6 +103,7 @@ class Evaluate(PeriodicCallback):
         self._share = None if time_percent is None else TimeShare(time_percent)
         self._is_asked = self._is_over = False
         self._left_out_at: int | None = None
+        self._evaluated_at: int | None = None
         if self.record_as == "train" or "/" in self.record_as:
             raise ConfigurationError(
                 f"an evaluation can't be recorded as {self.record_as!r}",
@@ -120,7 +121,7 @@ class Evaluate(PeriodicCallback):
         if run.mode == "fit" and self.time_percent is not None:
             self._share = TimeShare(self.time_percent)
             self._is_asked = self._is_over = False
-            self._left_out_at = None
+            self._left_out_at = self._evaluated_at = None
 
     def on_configure_end(self, run: Run) -> None:
         if run.mode != "fit":
@@ -153,7 +154,7 @@ class Evaluate(PeriodicCallback):
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         super().on_roll_back(run, rollback)
         self._is_asked = False
-        self._left_out_at = None
+        self._left_out_at = self._evaluated_at = None
         self._after_epochs.start(run.progress, run.limit)
 
     def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
@@ -174,6 +175,8 @@ class Evaluate(PeriodicCallback):
         if self._share is not None:
             if self._is_asked or not run.world.is_global_zero:
                 return  # the clock of rank 0 decides, and the others hear of it some steps later
+            if self._evaluated_at == run.progress.steps_completed:
+                return  # the loop's own evaluation of this name has seen these weights
             if not (self._is_over or self._share.fits(run.progress.seconds)):
                 self._left_out_at = run.progress.steps_completed
                 return
@@ -186,6 +189,8 @@ class Evaluate(PeriodicCallback):
         if self._share is not None and run.mode == "fit" and not evaluation.sanity:
             is_own = evaluation.name == self.record_as
             self._is_asked &= not is_own
+            if is_own:
+                self._evaluated_at = run.progress.steps_completed
             evaluation.exits.callback(self._share.timing(expected=is_own))
         if evaluation.name != self.record_as:
             return

@@ -191,7 +191,7 @@ CONSTRUCTION: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
         {"optimizer": "adam"},
     ),
     "clip of 0": (ConfigurationError, "a clip has one positive limit", {"clip": 0.0}),
-    "clip that is text": (ConfigurationError, "clip='1.0' is not a limit", {"clip": "1.0"}),
+    "clip that is text": (ConfigurationError, "clip='1.0' can't be used", {"clip": "1.0"}),
     "misspelt hook": (
         UnknownHookError,
         "`Misspelt.on_train_epch_end` is not a hook: it would never be called.",
@@ -236,7 +236,7 @@ CONSTRUCTION: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "schedule that isn't one": (
         ScheduleError,
         "'often' is not a schedule",
-        {"settings": Settings(log_every="often")},
+        {"class": lambda **_: Settings(log_every="often")},
     ),
 }
 

@@ -56,6 +56,24 @@ def test_a_wrong_sweep_is_refused_with_the_way(file: Path, override: str) -> Non
     assert not (file.parent / "sweep").exists()
 
 
+def test_options_that_a_sweep_decides_are_named_where_they_stand_in_the_file(file: Path) -> None:
+    written = "trainer.directory=runs/one", "trainer.resume=auto", "optimizer.lr=log(1e-4, 1e-1)"
+
+    assert asked(file, *written).without_effect == (
+        "trainer.directory has no effect in a sweep: each trial has its folder in that of the "
+        "sweep",
+        "trainer.resume has no effect in a sweep: each trial goes on from its newest checkpoint",
+    )
+    assert asked(file, "optimizer.lr=log(1e-4, 1e-1)").without_effect == ()
+
+
+def test_a_remote_folder_is_refused_with_the_way_to_have_one(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="callback `upload`") as caught:
+        asked(file, "trainer.directory=memory://bucket/run", "optimizer.lr=log(1e-4, 1e-1)")
+
+    assert caught.value.option == "trainer.directory"
+
+
 def test_values_that_can_be_trained_with_some_of_the_others_are_not_refused(file: Path) -> None:
     """Nesterov's momentum is refused with a momentum of 0, which is the first."""
     varied = asked(

@@ -126,6 +126,8 @@ def _carry_out(asked: Sweep, processes: int, as_json: bool) -> str | None:
     from trackside.search.working import work
 
     say = _print_aside if as_json else _print
+    for line in asked.without_effect if RankInfo.from_environment().rank == 0 else ():
+        say(line)
     if processes > 1:
         work_in_processes(asked, processes, say)
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trackside.config.text.place import dotted
 from trackside.config.text.problem import ExperimentError, Problem
 from trackside.errors import ConfigurationError, TracksideError
+from trackside.machine.paths import is_address
 
 if TYPE_CHECKING:
     from trackside.search.space import Dimension, Value
@@ -47,6 +48,31 @@ def check(sweep: Sweep) -> None:
     for one in sweep.space:
         for value in _further(one):
             _try(sweep, one, value, first, last)
+
+
+def without_effect(written: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line for each option of a configuration that a sweep decides by itself.
+
+    Raises:
+        ConfigurationError: One of them asks for what a sweep doesn't do: a remote folder.
+    """
+    found = []
+    for key, why in WITHOUT_EFFECT.items():
+        section, _, option = key.partition(".")
+        value = written.get(section)
+        if option:
+            value = value.get(option) if isinstance(value, Mapping) else None
+        if value is None:
+            continue
+        if isinstance(value, str) and is_address(value):
+            raise ConfigurationError(
+                f"{key}={value!r} has no effect in a sweep: {why}",
+                remedy="leave it out, and give the trials the callback `upload`: each has a folder "
+                "of its own below its address",
+                option=key,
+            )
+        found.append(f"{key} has no effect in a sweep: {why}")
+    return tuple(found)
 
 
 def _further(one: Dimension) -> Iterator[Value]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trackside.config.experiment.loading import load
 from trackside.errors import ConfigurationError
 from trackside.history import check_mode
-from trackside.search.checks import check
+from trackside.search.checks import check, without_effect
 from trackside.search.space import Dimension, Value, override, space_of
 from trackside.search.store import Store, Trial
 from trackside.vocabulary.directions import Mode, direction
@@ -36,6 +36,8 @@ class Sweep:
     prune: bool = False
     configuration: str = ""
     """Digest of the configuration, its ranges as they are written."""
+    without_effect: tuple[str, ...] = ()
+    """What stands in the configuration and is decided by the sweep, a line each."""
 
     def store(self) -> Store:
         """Its trials."""
@@ -86,7 +88,13 @@ def plan(
             option="mode",
         )
     whole = (tuple(files), tuple(overrides), folder, trials, monitor, better, tuple(space))
-    sweep = Sweep(*whole, seed=seed, prune=prune, configuration=configuration.hexdigest())
+    sweep = Sweep(
+        *whole,
+        seed=seed,
+        prune=prune,
+        configuration=configuration.hexdigest(),
+        without_effect=without_effect(written),
+    )
     check(sweep)
     return sweep
 

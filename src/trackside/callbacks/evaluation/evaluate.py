@@ -35,7 +35,7 @@ class Evaluate(PeriodicCallback):
     it was. With batches, metrics or weights of its own it wants a name of its own as well, so that
     the same data can be evaluated in several ways: `record_as="val_subset"` records
     `val_subset/loss`, which other callbacks may watch. Without one, these options hold for every
-    evaluation under the data's name, and one that the loop makes at the same step counts as its own.
+    evaluation under the data's name; one that the loop makes at the same step counts as its own.
 
     Args:
         data: Name of the data: any key given to `fit` as `validation` or `data`; `train` with a

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackside.errors import ConfigurationError
-from trackside.progress import Progress, RunLimit, is_count, whole_number
+from trackside.progress import Progress, RunLimit, counted, is_count, whole_number
 
 counts = st.none() | st.integers(0, 9)
 
@@ -104,3 +104,16 @@ def test_a_number_that_cannot_be_used_is_refused_with_the_name_of_its_option(val
 
 def test_a_number_that_can_be_used_is_returned() -> None:
     assert whole_number(3, "patience", at_least=1) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "words"),
+    [
+        (1, "batch", "1 batch"),
+        (2, "batch", "2 batches"),
+        (0, "step", "0 steps"),
+        (1400, "sample", "1,400 samples"),
+    ],
+)
+def test_a_number_is_said_with_its_noun(count: int, noun: str, words: str) -> None:
+    assert counted(count, noun) == words

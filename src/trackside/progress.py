@@ -88,6 +88,12 @@ class Halving:
     """The words of the error, of the lowest rank that had one."""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 batch`, `1,400 samples`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def is_count(value: object, at_least: int = 0) -> bool:
     """Whether `value` is a whole number of at least `at_least`; True and 2.0 aren't."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least

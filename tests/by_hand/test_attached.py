@@ -201,7 +201,7 @@ def test_a_loop_that_is_left_is_closed_in_order() -> None:
             break
 
     assert [str(one) for one in closings.outcomes] == [
-        "completed at step 1: the loop was left after 1 steps"
+        "completed at step 1: the loop was left after 1 step"
     ]
     assert run.progress.epochs_completed == 0
 

@@ -25,6 +25,7 @@ from trackside.loop import resume as resuming
 from trackside.loop.state import Training
 from trackside.outcome import Outcome, Status
 from trackside.planning import checks
+from trackside.progress import counted
 from trackside.run import Run
 from trackside.run_folder.of_run import RunFolder
 from trackside.schedule import Schedule
@@ -226,7 +227,7 @@ class Attachment(AbstractContextManager[AttachedRun]):
         if self._engine is None:
             return Outcome(Status.COMPLETED, "the loop was not begun")
         reached = run.limit.reached(run.progress)
-        words = f"the loop was left after {steps} steps"
+        words = f"the loop was left after {counted(steps, 'step')}"
         if reached and run.limit.epochs is not None:
             words = f"reached epochs={run.limit.epochs}"
         if reached and run.limit.steps is not None and steps >= run.limit.steps:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trackside.cli.running import AsJson, Folder, Traceback, reported_errors
+from trackside.progress import counted
 
 
 def upload(
@@ -82,5 +83,5 @@ def download(
     print(
         json.dumps({"folder": str(place), "checkpoints": count})
         if as_json
-        else f"{place}: {count} checkpoints"
+        else f"{place}: {counted(count, 'checkpoint')}"
     )

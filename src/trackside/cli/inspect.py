@@ -12,6 +12,7 @@ import typer
 from trackside.cli.running import AsJson, reported_errors
 from trackside.errors import printable
 from trackside.outcome import FAILED
+from trackside.progress import counted
 
 if TYPE_CHECKING:
     from trackside.checkpoint import Candidate, Inspection
@@ -98,10 +99,11 @@ def _page(looked: Inspection, tensors: bool) -> str:
     manifest = looked.manifest
     if manifest is not None:
         versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+        files = counted(len(manifest.files), "file")
         lines += [
             f"step     {manifest.step:,}, saved {manifest.saved_at} ({manifest.reason})",
             f"run      {manifest.run_id}, on {manifest.world_size} ranks; {versions}",
-            f"size     {manifest.size_bytes / 1e6:.2f} MB in {len(manifest.files)} files",
+            f"size     {manifest.size_bytes / 1e6:.2f} MB in {files}",
         ]
         lines += [f"metric   {name} {value:.6g}" for name, value in manifest.metrics.items()]
     lines.append(f"tensors  {len(looked.tensors):,}")

@@ -12,6 +12,7 @@ import typer
 from trackside.cli.running import AsJson, Files, Traceback, reported_errors, split
 from trackside.errors import printable
 from trackside.outcome import WRONG_USAGE
+from trackside.progress import counted
 from trackside.schedule import is_plain
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def page(plan: Plan) -> str:
         f"{_bytes(memory.gradient_bytes)} gradients, {_bytes(memory.optimizer_bytes)} optimizer)",
     ]
     for name, one in plan.data.items():
-        size = f"{_count(one.samples)} samples, {_count(one.batches)} batches"
+        size = f"{_count(one.samples, 'sample')}, {_count(one.batches, 'batch')}"
         lines.append(f"data     {name}: {size}; {one.use}")
     if plan.disk is not None:
         kept = "all" if plan.disk.kept is None else f"{plan.disk.kept}"
@@ -116,8 +117,10 @@ def _at_steps(due: Planned) -> str:
     return f", at step {', '.join(f'{step:,}' for step in due.steps)}{more}"
 
 
-def _count(number: int | None) -> str:
-    return "an unknown number of" if number is None else f"{number:,}"
+def _count(number: int | None, noun: str) -> str:
+    if number is None:
+        return f"an unknown number of {counted(0, noun).removeprefix('0 ')}"
+    return counted(number, noun)
 
 
 def _bytes(size: float | None) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from trackside.cli.running import AsJson, Overrides, Traceback, reported_errors
 from trackside.errors import UsageError, printable
+from trackside.progress import counted
 
 if TYPE_CHECKING:
     from trackside.proof.capsules import CapsuleReplay
@@ -118,7 +119,7 @@ def _of_capsule(
 def _about_capsule(found: CapsuleReplay) -> str:
     capsule, way = found.capsule, found.way
     origin = "the start" if way.checkpoint is None else way.checkpoint.name
-    lines = [f"step {capsule.step}; {way.steps} steps trained from {origin}"]
+    lines = [f"step {capsule.step}; {counted(way.steps, 'step')} trained from {origin}"]
     recorded = capsule.error
     if recorded is not None:
         lines.append(f"recorded: {recorded['type']}: {recorded['message']}")
@@ -166,7 +167,9 @@ def confirm(way: Way, *, can_ask: bool) -> None:
     """Ask before training from the start of a run; leave, or raise, without a yes."""
     if way.checkpoint is not None:
         return
-    said = f"no checkpoint is left before step {way.step}: {way.steps} steps are trained again"
+    said = (
+        f"no checkpoint is left before step {way.step}: {counted(way.steps, 'step')} trained again"
+    )
     if not can_ask:
         raise UsageError(said, remedy="add `--yes` to train them")
     typer.confirm(f"{said}. Begin?", abort=True)
@@ -183,7 +186,7 @@ def _text(found: Replay) -> str:
     way, seen = found.way, found.observation
     origin = "the start" if way.checkpoint is None else way.checkpoint.name
     lines = [
-        f"step {way.step}; {way.steps} steps trained from {origin}",
+        f"step {way.step}; {counted(way.steps, 'step')} trained from {origin}",
         f"verdict: {found.verdict}",
     ]
     if found.error is not None:

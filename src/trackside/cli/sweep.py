@@ -12,6 +12,7 @@ import typer
 
 from trackside.cli.running import AsJson, Files, Traceback, launch, reported_errors, split
 from trackside.errors import UsageError, printable
+from trackside.progress import counted
 
 if TYPE_CHECKING:
     from trackside.search.store import Trial
@@ -159,7 +160,7 @@ def _summary(asked: Sweep, found: Sequence[Trial], page: Path | None) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     counts = [f"{sum(one.state == state for one in found)} {state}" for state in STATES]
-    lines = ["", *lines, f"{len(found)} trials: {', '.join(counts)}"]
+    lines = ["", *lines, f"{counted(len(found), 'trial')}: {', '.join(counts)}"]
     lines.append(f"report: {page}" if page else "no report: no trial has a run to show")
     return printable("\n".join(lines))
 

@@ -20,6 +20,7 @@ from trackside.loop.replicated import without_gradients
 from trackside.loop.spans import PredictSpan
 from trackside.loop.state import Training, agree, stop
 from trackside.outcome import Outcome
+from trackside.progress import counted
 from trackside.step.evaluation import in_order
 
 
@@ -42,7 +43,7 @@ def predict(training: Training, name: str, made: list[Any] | None) -> Outcome:
         except BaseException as error:
             if made:
                 error.add_note(
-                    f"the predictions of {len(made)} batches, made before that, are in "
+                    f"the predictions of {counted(len(made), 'batch')}, made before that, are in "
                     "`trainer.result.predictions`"
                 )
             raise

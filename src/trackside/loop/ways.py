@@ -11,6 +11,7 @@ from torch.optim import Optimizer, SparseAdam
 from trackside.errors import ConfigurationError
 from trackside.loop.state import INSIDE, Training
 from trackside.loop.stepping import SEEN
+from trackside.progress import counted
 from trackside.run import Run
 from trackside.step import capturing
 
@@ -106,7 +107,7 @@ def chosen_way(run: Run, asked: StepWay, *, compiles_models: bool) -> str:
     if way == "compiled":
         return f"compiled, {steps}: callbacks are called between the compiled parts"
     if run.accumulate > 1:
-        return f"eager, {steps}: each has {run.accumulate} batches"
+        return f"eager, {steps}: each has {counted(run.accumulate, 'batch')}"
     if heard := _heard_inside(run):
         return f"eager, {steps}: heard in their inside by {', '.join(heard)}"
     return f"captured, {steps} but the first {SEEN} of each shape of batch"

@@ -67,8 +67,8 @@ def without_effect(written: Mapping[str, Any]) -> tuple[str, ...]:
         if isinstance(value, str) and is_address(value):
             raise ConfigurationError(
                 f"{key}={value!r} has no effect in a sweep: {why}",
-                remedy="leave it out, and give the trials the callback `upload`: each has a folder "
-                "of its own below its address",
+                remedy="leave it out, and give the trials the callback `upload`: each has its own "
+                "folder below that address",
                 option=key,
             )
         found.append(f"{key} has no effect in a sweep: {why}")

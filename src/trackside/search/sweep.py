@@ -37,7 +37,7 @@ class Sweep:
     configuration: str = ""
     """Digest of the configuration, its ranges as they are written."""
     without_effect: tuple[str, ...] = ()
-    """What stands in the configuration and is decided by the sweep, a line each."""
+    """A line for each option of the configuration that the sweep decides by itself."""
 
     def store(self) -> Store:
         """Its trials."""

@@ -16,7 +16,7 @@ from trackside.lifecycle.signals import GRACE_SECONDS, signal_numbers
 from trackside.loop.ways import StepWay
 from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
-from trackside.progress import EndedEpoch, Halving, SkippedStep, whole_number
+from trackside.progress import EndedEpoch, Halving, SkippedStep, counted, whole_number
 from trackside.remote.address import address_in
 from trackside.run import Rollback
 from trackside.schedule import Every, Schedule
@@ -182,9 +182,11 @@ class Result:
 
     def __repr__(self) -> str:
         records = len(self.history)
-        skipped = f"; {len(self.skipped_steps)} updates skipped" if self.skipped_steps else ""
+        skipped = (
+            f"; {counted(len(self.skipped_steps), 'update')} skipped" if self.skipped_steps else ""
+        )
         files = f"files in {str(self.directory)!r}"
-        return f"<Result: {self.outcome}; {records} records{skipped}; {files}>"
+        return f"<Result: {self.outcome}; {counted(records, 'record')}{skipped}; {files}>"
 
     def _repr_html_(self) -> str:
         """The table that notebooks show instead of the repr."""

@@ -20,10 +20,10 @@ def test_each_epoch_has_a_row_below_one_header(plain: io.StringIO) -> None:
 
 
 def test_only_a_value_that_beats_all_before_has_a_star(plain: io.StringIO) -> None:
-    script(EpochTable(), [{"val/loss": value} for value in (0.5, 0.6, 0.4)])
+    script(EpochTable(), [{"val/loss": value} for value in (0.5, 0.6, 0.5, 0.4, 0.4)])
 
     starred = ["*" in line for line in plain.getvalue().splitlines()[1:]]
-    assert starred == [True, False, True]
+    assert starred == [True, False, False, True, False]
 
 
 def test_a_column_that_comes_later_gets_a_new_header(plain: io.StringIO) -> None:
@@ -104,3 +104,14 @@ def test_a_row_looks_at_the_best_so_far_and_not_at_all_records(
     script(EpochTable(), [{"val/loss": 1 / epoch} for epoch in range(1, 20)])
 
     assert looked == ["val/loss"]  # once, however many rows
+
+
+def test_an_evaluation_at_the_last_step_of_an_epoch_has_the_row_of_the_epoch(
+    plain: io.StringIO,
+) -> None:
+    task = tiny_regression(samples=8)
+    trainer = task.trainer(callbacks=[EpochTable()])
+    trainer.fit(task.train, task.validation, epochs=2, evaluate_every="1 step")
+
+    rows = [line.split()[:2] for line in plain.getvalue().splitlines() if "epoch" not in line]
+    assert rows == [["1...", "1"], ["1", "2"], ["2...", "3"], ["2", "4"]]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 import torch
 
 from trackside.callbacks.reporting.summary_lines import (
@@ -51,6 +52,20 @@ def test_the_best_value_is_told_with_its_time_and_the_last_one() -> None:
     lines = list(best_values(history("val/loss", 0.5, 0.2, 0.3), {}))
 
     assert lines == ["val/loss 0.2000 at step 20 (epoch 2), last 0.3000"]
+
+
+@pytest.mark.parametrize(
+    ("best", "at"),
+    [(0, "in epoch 1"), (1, "in epoch 1"), (2, "epoch 1"), (3, "in epoch 2"), (4, "epoch 2")],
+)
+def test_a_best_value_within_an_epoch_is_said_to_be_in_it(best: int, at: str) -> None:
+    records = History()
+    for row, (step, epoch) in enumerate([(2, 0), (4, 0), (4, 1), (6, 1), (8, 2)]):
+        records.append(Record({"val/loss": float(row != best)}, step, epoch, 100, 1.0))
+
+    (line,) = best_values(records, {})
+
+    assert f"({at})" in line
 
 
 def test_a_last_value_that_is_the_best_is_not_repeated() -> None:

@@ -179,7 +179,7 @@ def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert f"run      2 steps (an epoch has 2), on {NAME}, files in run\n" in shown
     assert "chosen once\n  batches: " in shown
-    assert "data     test: 3 samples, 1 batches; evaluated after it\n" in shown
+    assert "data     test: 3 samples, 1 batch; evaluated after it\n" in shown
     assert "  checkpoint every: 1 epoch: once, first at step 2\n" in shown
     assert "  on_fit_end: provenance, ticker, checkpoint\n" in shown
     assert (

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from trackside.callbacks.reporting import terminal
 from trackside.lifecycle.hooks import Callback
+from trackside.progress import counted
 from trackside.run import Run
 
 
@@ -60,7 +61,7 @@ def sentence(data: Mapping[str, Any]) -> str:
     parts = []
     for name, source in data.items():
         samples, batches = source.samples, source.batches
-        words = [] if samples is None else [f"{samples:,} samples"]
-        words += [] if batches is None else [f"{batches:,} batches"]
+        words = [] if samples is None else [counted(samples, "sample")]
+        words += [] if batches is None else [counted(batches, "batch")]
         parts.append(f"{name} {' in '.join(words) or 'of unknown length'}")
     return ", ".join(parts)

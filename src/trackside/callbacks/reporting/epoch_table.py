@@ -76,7 +76,8 @@ class EpochTable(RankZeroCallback):
         if evaluation.sanity:
             return
         self._unprinted.update(evaluation.metrics)
-        if self._within_epoch:
+        ends_epoch = run.progress.epoch_steps_completed == run.limit.epoch_steps
+        if self._within_epoch and not ends_epoch:  # else the row of the epoch comes next
             self._print(run, f"{run.progress.epochs_completed + 1}...", evaluation.metrics)
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
@@ -114,4 +115,6 @@ class EpochTable(RankZeroCallback):
         if mode is None:
             return False
         best = run.history.best(name, mode)
+        if best is not None and best.value == value:  # of equal values, the first is the best
+            return best.record.step == run.progress.steps_completed
         return is_best(value, None if best is None else best.value, mode)

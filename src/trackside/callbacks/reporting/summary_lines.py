@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trackside.callbacks.reporting.figures import duration, figure, rate, share
-from trackside.history import History, Mode
+from trackside.history import History, Mode, Record
 from trackside.outcome import Outcome
+from trackside.progress import counted
 from trackside.run import Run
 from trackside.vocabulary.directions import direction
 
@@ -46,9 +48,16 @@ def best_values(history: History, modes: Mapping[str, Mode]) -> Iterator[str]:
             yield f"{name} was never a number"
             continue
         record, last = best.record, history.latest(name)
-        at = f"at step {record.step:,} (epoch {record.epoch})"
+        at = f"at step {record.step:,} ({_epoch_of(record, history)})"
         ended = "" if last == best.value or last is None else f", last {figure(last)}"
         yield f"{name} {figure(best.value)} {at}{ended}"
+
+
+def _epoch_of(record: Record, history: History) -> str:
+    """`epoch 2` after its end, `in epoch 3` before that of the third."""
+    first = bisect_left(range(len(history)), record.epoch, key=lambda row: history[row].epoch)
+    is_end = record.epoch > 0 and record.step == history[first].step
+    return f"epoch {record.epoch}" if is_end else f"in epoch {record.epoch + 1}"
 
 
 def speed(
@@ -64,7 +73,7 @@ def speed(
     """
     compiling = f", {duration(compile_seconds)} of it compiling" if compile_seconds else ""
     parts = [f"{duration(wall_seconds)} (training {duration(training_seconds)}{compiling})"]
-    parts += [f"{steps:,} steps", f"{samples:,} samples"]
+    parts += [counted(steps, "step"), counted(samples, "sample")]
     if training_seconds > 0 and samples:
         parts.append(rate(samples / training_seconds, "samples"))
     return " · ".join(parts)

@@ -44,6 +44,13 @@ def test_any_axis_can_run_to_the_right(axis: str, positions: list[float]) -> Non
     assert panel.curves["train"][0] == positions
 
 
+def test_tokens_run_to_the_right_where_records_have_them() -> None:
+    counted = Record({"train/loss": 0.5}, 30, 1, 300, 4.5, tokens=900)
+    [panel] = panels([*RECORDS, counted], ["train/loss"], "tokens", SETS)
+
+    assert panel.curves["train"] == ([900], [0.5])
+
+
 def test_panels_come_in_the_order_that_was_asked_for() -> None:
     shown = panels(RECORDS, ["val/accuracy", "*/loss"], "step", SETS)
 

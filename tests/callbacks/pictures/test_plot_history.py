@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from tests.callbacks.pictures.scenes import Tracker
+from trackside import Output, Settings, Trainer
 from trackside.callbacks.pictures import plot_history
 from trackside.callbacks.pictures.history_panels import Panel
 from trackside.callbacks.pictures.plot_history import PlotHistory
 from trackside.errors import ConfigurationError
-from trackside.testing import script
+from trackside.testing import script, tiny_regression
 
 EPOCHS = [{"train/loss": 2.0, "val/loss": 1.5}, {"train/loss": 1.0, "val/loss": 0.5}]
 
@@ -45,6 +46,38 @@ def test_nothing_recorded_is_nothing_drawn(tmp_path: Path) -> None:
 
     assert list(tmp_path.iterdir()) == []
     assert run.callbacks.failures() == {}
+
+
+class Counts(Trainer):
+    def training_step(self, run: Any, batch: Any) -> Any:
+        inputs, target = batch
+        loss = ((run.model(inputs) - target) ** 2).mean()
+        return Output(loss, tokens=5 * len(inputs))
+
+
+def test_tokens_run_to_the_right(tmp_path: Path) -> None:
+    task, tracker = tiny_regression(), Tracker()
+    made = {
+        "optimizer": task.optimizer,
+        "defaults": False,
+        "settings": Settings(directory=tmp_path),
+    }
+    trainer = Counts(task.model, callbacks=[tracker, PlotHistory(axis="tokens")], **made)
+    result = trainer.fit(task.train, epochs=2)
+
+    assert result.history.axes()["tokens"][-1] == 100
+    assert set(tracker.names) == {"history"}
+    assert (tmp_path / "history.png").is_file()
+    assert result.failed_callbacks == {}
+
+
+def test_tokens_that_no_step_counts_are_no_axis(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = script([PlotHistory(axis="tokens")], EPOCHS, directory=tmp_path)
+
+    assert run.callbacks.failures() == {"plot_history": 2}
+    assert "no step says how many it has" in caplog.text
 
 
 @pytest.mark.parametrize(

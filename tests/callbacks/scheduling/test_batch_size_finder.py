@@ -212,10 +212,14 @@ def test_an_update_that_runs_out_of_memory_counts() -> None:
     assert finder.suggestion == 6
 
 
-def test_no_batch_is_larger_than_the_training_data_or_the_limit() -> None:
+def test_no_batch_is_larger_than_the_training_data_or_the_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     finder = BatchSizeFinder(smallest=5, largest=16, multiple_of=5)
-    fit(finder)
+    with caplog.at_level("INFO", logger="trackside"):
+        fit(finder)
     assert (finder.suggestion, list(finder.tried)) == (15, [5, 10, 15])
+    assert "batch_size that fits is 15 (no larger one was tried)" in caplog.text
 
 
 def test_sizes_that_take_more_than_the_limit_of_memory_do_not_fit(

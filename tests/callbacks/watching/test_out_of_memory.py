@@ -48,7 +48,7 @@ class GreedySGD(torch.optim.SGD):
         run_out()
 
 
-def fit(folder: Path, phase: str) -> OutOfMemory:
+def fit(folder: Path, phase: str, halve_batches_to: int | None = None) -> OutOfMemory:
     task, callback = tiny_classification(), OutOfMemory()
     kind = GreedySGD if phase == "update" else torch.optim.SGD
     trainer = Trainer(
@@ -57,7 +57,7 @@ def fit(folder: Path, phase: str) -> OutOfMemory:
         optimizer=lambda parameters: kind(parameters, lr=0.1),
         callbacks=[callback],
         defaults=False,
-        settings=Settings(directory=folder, device="cpu"),
+        settings=Settings(directory=folder, device="cpu", halve_batches_to=halve_batches_to),
     )
     with pytest.raises(torch.OutOfMemoryError) as raised:
         trainer.fit(task.train, task.validation, steps=3, evaluate_every="1 step")
@@ -92,6 +92,21 @@ def test_the_batch_and_what_the_run_keeps_are_measured(tmp_path: Path) -> None:
     forward = content(fit(tmp_path, "forward pass"))
     assert forward["batch"]["shapes"] == "list(float32 (8, 4), int64 (8,))"
     assert forward["batch"]["bytes"] == 8 * 4 * 4 + 8 * 8
+
+
+@pytest.mark.parametrize(
+    ("halve_batches_to", "way"),
+    [
+        (None, ["let batches be halved: Settings(halve_batches_to=1)"]),
+        (2, ["let batches be halved further, below 2 samples: Settings(halve_batches_to=1)"]),
+        (1, []),
+    ],
+)
+def test_halving_is_a_way_out_as_far_as_it_has_not_been_gone(
+    tmp_path: Path, halve_batches_to: int | None, way: list[str]
+) -> None:
+    found = content(fit(tmp_path, "forward pass", halve_batches_to))
+    assert [one for one in found["ways_out"] if "halve" in one] == way
 
 
 def test_ways_out_fit_the_phase(tmp_path: Path) -> None:

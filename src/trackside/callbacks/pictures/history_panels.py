@@ -10,14 +10,20 @@ from typing import Any, Literal
 
 from trackside.history import Record
 
-Axis = Literal["step", "epoch", "samples", "seconds"]
+Axis = Literal["step", "epoch", "samples", "tokens", "seconds"]
 
 RECENT = "train_recent"
 """Topic of the training values since the record before: in gray, behind those of whole epochs."""
 _COLUMNS = 3
 _FEW = 40
 """Points that are marked one by one."""
-_AXES = {"step": "step", "epoch": "epoch", "samples": "sample", "seconds": "time (s)"}
+_AXES = {
+    "step": "step",
+    "epoch": "epoch",
+    "samples": "sample",
+    "tokens": "token",
+    "seconds": "time (s)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,8 @@ def panels(
     chosen = [n for p in values for n in names if fnmatchcase(n, p)]
     found: dict[str, Panel] = {}
     for name in dict.fromkeys(chosen):
-        points = [(getattr(r, axis), r.values[name]) for r in records if name in r.values]
+        held = [(getattr(r, axis), r.values[name]) for r in records if name in r.values]
+        points = [(position, value) for position, value in held if position is not None]
         if not any(math.isfinite(value) for _, value in points):
             continue
         topic, _, metric = name.partition("/")
@@ -96,7 +103,7 @@ def draw_history(figure: Any, shown: Sequence[Panel], axis: Axis, title: str) ->
             # Plain numbers instead of powers of ten: losses seldom span many of them.
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("{x:g}" if max(positive) < 10 * min(positive) else "")
-        if axis in ("epoch", "step", "samples"):
+        if axis != "seconds":
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(x=0.02)
         axes.grid(alpha=0.3)

@@ -14,7 +14,7 @@ from trackside.callbacks.pictures.history_panels import (
     history_size,
     panels,
 )
-from trackside.errors import ConfigurationError, did_you_mean
+from trackside.errors import ConfigurationError, UsageError, did_you_mean
 from trackside.machine.paths import local_path
 from trackside.run import Run
 from trackside.schedule import Schedule
@@ -35,7 +35,8 @@ class PlotHistory(PictureCallback):
         every: When.
         values: Full names or patterns of what is shown; None takes the metrics of all data sets and
             the learning rates.
-        axis: What runs to the right: `step`, `epoch`, `samples` or `seconds`.
+        axis: What runs to the right: `step`, `epoch`, `samples`, `tokens` where steps count them,
+            or `seconds`.
         log_scale: Names or patterns of values with a logarithmic axis, such as `*/loss`.
         file: Name of the file, below the run's folder; ends in `.png`.
 
@@ -78,6 +79,11 @@ class PlotHistory(PictureCallback):
         self.file = file
 
     def on_due(self, run: Run) -> None:
+        if self.axis == "tokens" and run.history and "tokens" not in run.history.axes():
+            raise UsageError(
+                "axis='tokens', and no step says how many it has",
+                remedy="return `Output(loss, tokens=...)` from `training_step`, or another axis",
+            )
         patterns = self.values or [f"{name}/*" for name in (RECENT, *run.data, "lr")]
         shown = panels(list(run.history), patterns, self.axis, list(run.data), self.log_scale)
         if shown:

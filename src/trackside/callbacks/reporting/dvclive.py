@@ -19,9 +19,9 @@ FOLDER = "dvclive"
 """Folder in the run's folder."""
 TABLES, PICTURES = "plots/metrics", "plots/images"
 """Where DVCLive keeps them in it."""
-AXES = ("epoch", "samples", "seconds")
+AXES = ("epoch", "samples", "tokens", "seconds")
 """Tables of them are written beside those of the metrics, with a row for each step."""
-RESERVED = frozenset({"step", "outcome", "samples", "seconds"})
+RESERVED = frozenset({"step", "outcome", "samples", "tokens", "seconds"})
 """Names that DVCLive, or this tracker, keeps for itself."""
 LONGEST_PART = 200
 """Bytes of a folder's or file's name."""

@@ -91,14 +91,15 @@ class Trackio(Tracker):
         return (name, step) in self._sent
 
     def write_metrics(self, values: Mapping[str, float], record: Record, unix_time: float) -> None:
-        """Write a row: the metrics, with samples and seconds.
+        """Write a row: the metrics, with samples, seconds, and tokens where steps count them.
 
         Raises:
             ValueError: Trackio keeps a name for itself.
         """
         if taken := RESERVED & values.keys():
             raise ValueError(f"{', '.join(sorted(taken))}: a name of Trackio's own columns")
-        axes = {"samples": record.samples, "seconds": record.seconds}
+        tokens = {} if record.tokens is None else {"tokens": record.tokens}
+        axes = {"samples": record.samples, **tokens, "seconds": record.seconds}
         self._write({**axes, **values}, record.step, datetime.fromtimestamp(unix_time, UTC))
 
     def write_picture(self, name: str, picture: Picture, step: int) -> None:

@@ -146,7 +146,8 @@ class BatchSizeFinder(Callback):
         self.suggestion = found * run.world.size
         run.log("batch_size_finder/suggestion", self.suggestion, weight=1.0)
         if run.world.is_global_zero:
-            logger.info("the largest batch_size that fits is %d", self.suggestion)
+            limit = " (no larger one was tried)" if found == max(self.tried) else ""
+            logger.info("the largest batch_size that fits is %d%s", self.suggestion, limit)
         if self.stop:
             run.stop("the search for a batch size is done")
 

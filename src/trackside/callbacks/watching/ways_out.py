@@ -66,7 +66,7 @@ def ways_out(run: Run, phase: Phase) -> list[str]:
         ]
     else:
         ways = [
-            "let batches be halved: Settings(halve_batches_to=1)",
+            *_halving(run),
             f"a smaller `batch_size` with accumulate={run.accumulate * 2} in its place",
             "torch.utils.checkpoint in the model, which computes activations again",
             shards,
@@ -74,6 +74,15 @@ def ways_out(run: Run, phase: Phase) -> list[str]:
     if "precision" in vars(run) and run.precision.name == "fp32":
         ways.insert(1, "precision='bf16'")
     return ways + _pieces(run)
+
+
+def _halving(run: Run) -> list[str]:
+    """The word on halved batches; none where single samples go through already."""
+    parts = [halving.samples for halving in run.halvings][-1:]
+    if parts == [1]:
+        return []
+    further = [f"further, below {samples} samples" for samples in parts]
+    return [" ".join(["let batches be halved", *further]) + ": Settings(halve_batches_to=1)"]
 
 
 def _pieces(run: Run) -> list[str]:

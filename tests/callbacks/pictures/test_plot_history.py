@@ -57,12 +57,13 @@ class Counts(Trainer):
 
 def test_tokens_run_to_the_right(tmp_path: Path) -> None:
     task, tracker = tiny_regression(), Tracker()
-    made = {
-        "optimizer": task.optimizer,
-        "defaults": False,
-        "settings": Settings(directory=tmp_path),
-    }
-    trainer = Counts(task.model, callbacks=[tracker, PlotHistory(axis="tokens")], **made)
+    trainer = Counts(
+        task.model,
+        optimizer=task.optimizer,
+        callbacks=[tracker, PlotHistory(axis="tokens")],
+        defaults=False,
+        settings=Settings(directory=tmp_path),
+    )
     result = trainer.fit(task.train, epochs=2)
 
     assert result.history.axes()["tokens"][-1] == 100

@@ -74,6 +74,7 @@ callbacks:
     plain: {PLAIN}
   tensorboard: {{}}
   wandb: {{project: a, mode: offline}}
+  mlflow: {{experiment: a, tracking_uri: "sqlite:///run/mlflow.db"}}
   report: {{}}
   artifacts: {{code: null, configuration: true, report: true}}
 """
@@ -84,11 +85,13 @@ callbacks:
 
     assert run(["train", "run.yaml", override]) == 0
 
-    files = [path for place in ("run", "data") for path in Path(place).rglob("*")]
+    # MLflow keeps files where the program was started, in `mlruns`.
+    files = [path for place in ("run", "data", "mlruns") for path in Path(place).rglob("*")]
     content = {str(path): path.read_bytes() for path in files if path.is_file()}
     assert {name.split("/")[1] for name in content if PLAIN in content[name].decode("latin-1")} >= {
         "tensorboard",
         "wandb",
+        "mlflow.db",
         "artifacts",
         "report.html",
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from trackside.callbacks.reporting.decisions import decisions_of
+from trackside.callbacks.reporting.error_places import notes_of, places_of
 from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.journal import Journal, now
 from trackside.callbacks.reporting.phases import Phases
@@ -48,8 +49,9 @@ class Provenance(RankZeroCallback):
     as they are among them, so that a report can mark what differs.
     `environment.json` has Python, the machine, the versions of all packages, and the git commit;
     `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
-    ended, its best values, the time that each callback took, and updates that were not made; it is
-    not there while the run goes on, and after a kill. `journal.jsonl` has a line for each session
+    ended (of an error, the lines of one's own code that it passed, and its notes), its best values,
+    the time that each callback took, and updates that were not made; it is not there while the run
+    goes on, and after a kill. `journal.jsonl` has a line for each session
     (a resume begins another), its end, each warning, and each checkpoint that was written or
     deleted, with the seconds that each phase has taken so far.
 
@@ -155,6 +157,7 @@ class Provenance(RankZeroCallback):
             "status": outcome.status.value,
             "reason": outcome.reason,
             "asked_by": outcome.asked_by,
+            **({} if outcome.error is None else _error(outcome.error)),
             "step": outcome.step,
             "epoch": run.progress.epochs_completed,
             "samples": run.progress.samples_completed,
@@ -173,6 +176,10 @@ class Provenance(RankZeroCallback):
             **decisions_of(run),
         }
         replace_inside(run.directory, OUTCOME, json.dumps(written, indent=2) + "\n")
+
+
+def _error(error: BaseException) -> dict[str, list[str]]:
+    return {"places": places_of(error), "notes": notes_of(error)}
 
 
 def _begun(run: Run) -> Journal | None:

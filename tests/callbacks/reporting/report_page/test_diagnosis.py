@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import signal
@@ -105,6 +106,15 @@ def test_the_cause_is_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BaseException) if raised else nullcontext():
         breaks(tmp_path)
     assert subject in [finding.subject for finding in found(tmp_path)]
+
+
+def test_where_an_error_came_up_is_told_with_its_notes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        train(tmp_path, raising(ValueError("a bad label")))
+    outcome = json.loads((tmp_path / "outcome.json").read_text())
+    (finding,) = [one for one in found(tmp_path) if one.subject == "failed"]
+    assert outcome["places"]
+    assert f", in {outcome['places'][0]}" in finding.evidence
 
 
 KILLED = """

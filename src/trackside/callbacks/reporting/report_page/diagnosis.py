@@ -56,6 +56,7 @@ def _ended(run: ReportedRun) -> Iterator[Finding]:
     at = f"at step {run.step:,}{by}"
     if run.status == Status.FAILED:
         lowered = run.reason.lower()
+        at = "; ".join([", ".join([at, *(f"in {place}" for place in run.places[:1])]), *run.notes])
         remedy = "the traceback stands in the log of the process"
         subject = "failed"
         if "out of memory" in lowered or "memoryerror" in lowered:

@@ -16,6 +16,11 @@ def text_of(value: Any) -> str | None:
     return printable(value) if isinstance(value, str) else None
 
 
+def texts_of(value: Any) -> list[str]:
+    """The texts in a list, as they can be printed; none of another value."""
+    return [printable(one) for one in value if isinstance(one, str)] if type(value) is list else []
+
+
 def count_of(value: Any, default: int = 0) -> int:
     """A whole number of things, or `default`."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -18,6 +18,7 @@ from trackside.callbacks.reporting.report_page.plain_values import (
     objects_of,
     shown,
     text_of,
+    texts_of,
     time_of,
 )
 from trackside.callbacks.reporting.report_page.record_lines import RecordLines
@@ -70,6 +71,10 @@ class ReportedRun:
     status: str = UNFINISHED
     reason: str = ""
     asked_by: str | None = None
+    places: Sequence[str] = ()
+    """Lines of the user's code that the error which ended it passed, innermost first."""
+    notes: Sequence[str] = ()
+    """First lines of the notes on that error."""
     step: int = 0
     epoch: int = 0
     samples: int = 0
@@ -196,6 +201,8 @@ def _take_outcome(run: ReportedRun, outcome: Mapping[str, Any]) -> None:
         run.problems.append(f"{OUTCOME} names no status")
     run.reason = text_of(outcome.get("reason")) or ""
     run.asked_by = text_of(outcome.get("asked_by"))
+    run.places = texts_of(outcome.get("places"))
+    run.notes = texts_of(outcome.get("notes"))
     run.ended = text_of(outcome.get("ended"))
     run.step = count_of(outcome.get("step"), run.step)
     run.epoch = count_of(outcome.get("epoch"), run.epoch)

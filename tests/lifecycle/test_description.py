@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trackside.callbacks import __all__ as BUILT_IN
+from trackside.lifecycle.description import described
 from trackside.lifecycle.hooks import Callback
 from trackside.schedule import Every
 
@@ -71,3 +72,14 @@ def test_the_output_of_examples_is_what_they_print() -> None:
         ):
             Runner(verbose=False).run(test)
     assert wrong == []
+
+
+def test_a_thing_that_can_be_no_key_is_described() -> None:
+    class Plain:
+        __slots__ = ("__dict__",)
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self, size: int = 1) -> None:
+            self.size = size
+
+    assert described(Plain(2)) == "Plain(2)"

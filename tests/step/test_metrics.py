@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torchmetrics import MeanMetric
 
 from trackside import Callback, ConfigurationError, Evaluation, Run, UsageError
 from trackside.step.metrics import MetricLog, merged
@@ -86,3 +87,11 @@ def test_a_tracker_of_metrics_is_refused_with_the_history_in_its_place() -> None
     tracked = torchmetrics.MetricTracker(torchmetrics.MeanSquaredError())
     with pytest.raises(ConfigurationError, match=r"(?s)'t' keeps .*history\.best.*that it wraps"):
         tiny_regression().trainer(metrics={"t": tracked})
+
+
+@pytest.mark.parametrize("metric", [lambda prediction, target: torch.ones(()), MeanMetric()])
+def test_a_metric_can_not_take_the_name_of_the_loss(metric: Any) -> None:
+    with pytest.raises(ConfigurationError, match="can't be called 'loss'") as caught:
+        tiny_regression().trainer(metrics={"loss": metric})
+
+    assert caught.value.option == "metrics"

@@ -16,7 +16,15 @@ from torch.utils.data import TensorDataset
 
 import trackside.callbacks
 from trackside import DDP, FSDP, Callback, Clip, Scheduler, Secret, Settings, Trainer
-from trackside.callbacks import Checkpoint, EarlyStopping, LearningRate, StopAt
+from trackside.callbacks import (
+    EMA,
+    AccumulationSchedule,
+    Checkpoint,
+    EarlyStopping,
+    LearningRate,
+    LRScheduler,
+    StopAt,
+)
 from trackside.errors import ConfigurationError
 from trackside.vocabulary.option_types import METHODS, held_to_types
 
@@ -137,6 +145,52 @@ def test_an_option_of_the_trainer_of_another_type_is_refused(method: str, option
 )
 def test_what_means_the_same_is_taken(made: Callable[[], object]) -> None:
     assert made() is not None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: EarlyStopping("val/loss", patience=np.int64(2)).patience,  # type: ignore[arg-type]
+        lambda: AccumulationSchedule({np.int64(0): np.int64(2)}).batches[0],  # type: ignore[dict-item]
+        lambda: Settings(halve_batches_to=np.int64(2)).halve_batches_to,  # type: ignore[arg-type]
+        lambda: trainer(accumulate=np.int64(2)).accumulate,
+        lambda: trainer(clip=np.float32(2)).clip.norm,  # type: ignore[union-attr]
+        lambda: trainer().fit(DATA, steps=np.int64(2), batch_size=np.int64(4)).outcome.step,  # type: ignore[arg-type]
+    ],
+)
+def test_numbers_of_numpy_are_those_of_python(made: Callable[[], object]) -> None:
+    found = made()
+
+    assert found == 2
+    assert type(found) in (int, float)
+
+
+def test_a_list_that_is_given_stays_the_same_object() -> None:
+    kept: list[str] = ["momentum"]
+    seen: list[object] = []
+
+    @held_to_types()
+    def take(also: list[str], more: dict[str, int]) -> None:
+        seen.extend([also, more])
+
+    more = {"a": 1}
+    take(kept, more)
+
+    assert seen[0] is kept
+    assert seen[1] is more
+
+
+@pytest.mark.parametrize(
+    ("callback", "shown"),
+    [
+        (EMA(0.9, buffers="copy"), "EMA(0.9, buffers='copy')"),
+        (EarlyStopping(min_delta=2.0), "EarlyStopping(min_delta=2.0)"),
+        (LRScheduler("step", {"step_size": 1}), "LRScheduler('step', options={'step_size': 1})"),
+        (StopAt(step=5), "StopAt(step=5)"),
+    ],
+)
+def test_a_callback_shows_all_that_it_was_given(callback: Callback, shown: str) -> None:
+    assert repr(callback) == shown
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from trackside.schedule import AllOf, AnyOf, Every
 from trackside.secret import HIDDEN, as_written, secret_options
@@ -17,18 +19,34 @@ _KEYWORDS = (inspect.Parameter.KEYWORD_ONLY,)
 _ARGUMENTS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, *_KEYWORDS)
 
 
+_given: WeakKeyDictionary[object, Mapping[str, Any]] = WeakKeyDictionary()
+"""Options that constructors were given, by what they made."""
+
+
+def remember(thing: object, given: Mapping[str, Any]) -> None:
+    """Keep the options that the constructor of `thing` was given, for `described`."""
+    _given[thing] = given
+
+
+def _remembered(thing: object) -> Mapping[str, Any]:
+    try:
+        return _given.get(thing, {})
+    except TypeError:  # it can't be a key, and so was never one
+        return {}
+
+
 def described(thing: object) -> str:
     """`EarlyStopping('val/loss', patience=5)`: options that the constructor took, under their name.
 
     An option is shown when an attribute of its name has another value than the default, the first
-    one by its place. Options that are kept under another name are left out; in the place of a
-    `Secret` one stands `(secret)`.
+    one by its place; where there is no such attribute, and it is known what was given, that. In the
+    place of a `Secret` one stands `(secret)`.
     """
     kind = type(thing)
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     own = vars(thing)
     properties = (p for p in own if isinstance(getattr(kind, p[1:], None), property))
-    kept = {**own, **{name[1:]: own[name] for name in properties}}
+    kept = {**_remembered(thing), **own, **{name[1:]: own[name] for name in properties}}
     hidden = secret_options(kind)
     given: list[str] = []
     for index, parameter in enumerate(parameters):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from trackside.lifecycle.description import described
+from trackside.lifecycle.description import described, remember
 from trackside.run import Evaluation, Mode, Rollback, Run
 from trackside.vocabulary.option_types import holds_options
 
@@ -145,10 +145,10 @@ class Callback(Generic[R]):
     """Hooks that the class overrides and this instance has no need of: they are never called."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Hold the options of a callback that comes with Trackside to their types."""
+        """Hold the options of a callback that comes with Trackside to their types, for its repr."""
         super().__init_subclass__(**keywords)
         if "__init__" in vars(cls) and cls.__module__.startswith("trackside."):
-            holds_options(cls)
+            holds_options(cls, keep=remember)
 
     def __repr__(self) -> str:
         return described(self)

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from trackside.history import HistorySnapshot
 from trackside.saved import check, check_options, refused
+from trackside.step.scheduler_state import without_schedulers
 
 LARGEST = 2**63 - 1
 """Of a counter: records and samplers keep it in 64 bits."""
@@ -205,7 +206,7 @@ def check_optimizer(name: str, optimizer: Optimizer, saved: Mapping[str, Any]) -
     for index, (group, own) in enumerate(
         zip(saved["param_groups"], optimizer.param_groups, strict=False)
     ):
-        check_options(f"{place}.param_groups.{index}", group, own)
+        check_options(f"{place}.param_groups.{index}", group, dict(without_schedulers(own, group)))
         numbers += group["params"]
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
     # Of these two, and of others' optimizers, nobody knows here what shapes they keep.

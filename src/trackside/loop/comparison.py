@@ -26,13 +26,14 @@ from trackside.errors import CheckpointError
 from trackside.lifecycle.adoption import Adopted
 from trackside.lifecycle.description import described
 from trackside.loop.state import TRAIN, Training
+from trackside.step.scheduler_state import SET_BY_SCHEDULERS
 
 logger = logging.getLogger("trackside")
 
 Conditions = dict[str, Any]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_OF_SCHEDULERS = ("params", "initial_lr", "max_lr", "min_lr", "swa_lr")
+_OF_SCHEDULERS = ("params", *SET_BY_SCHEDULERS)
 """Keys of a group that aren't options of the optimizer."""
 _PROGRAM_WINS = {
     "precision": "the number format",
@@ -111,9 +112,8 @@ def compare(training: Training, saved: Conditions | None, config: Mapping[str, A
     if saved is not None:
         now = conditions(training)
         for name in now["optimizers"].keys() & saved["optimizers"].keys():
-            lines += _of_optimizer(
-                name, saved["optimizers"][name], training.position.built["optimizers"][name]
-            )
+            built = training.position.built["optimizers"][name]
+            lines += _of_optimizer(name, saved["optimizers"][name], built, now["optimizers"][name])
         lines += _of_data(training, saved["data"], now["data"])
         built = training.position.built  # before any state was put back
         lines += _of_callbacks(saved.get("callbacks", {}), built["callbacks"])
@@ -154,12 +154,12 @@ def _settings(now: Mapping[str, Any], saved: Mapping[str, Any]) -> Iterator[str]
         )
 
 
-def _of_optimizer(name: str, saved: Any, now: Any) -> Iterator[str]:
-    for number, (before, after) in enumerate(zip(saved, now, strict=False)):
-        group = f" of group {number}" if len(now) > 1 else ""
+def _of_optimizer(name: str, saved: Any, built: Any, now: Any) -> Iterator[str]:
+    for number, (before, after, held) in enumerate(zip(saved, built, now, strict=False)):
+        group = f" of group {number}" if len(built) > 1 else ""
         for option in before.keys() & after.keys():
             was, given = _plain(before[option]), after[option]
-            if was != given:
+            if was != given != held.get(option):  # a scheduler that starts fresh has its own rate
                 yield (
                     f"the optimizer {name!r} goes on with {option}={was}{group}, as it was saved, "
                     f"not with {option}={given}; to choose the other: `trackside ask RUN set "

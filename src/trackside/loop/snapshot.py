@@ -7,7 +7,6 @@ that aren't recorded yet are each rank's own.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +19,7 @@ from trackside.errors import restoring
 from trackside.loop.same_optimizer import refuse_other_optimizers
 from trackside.loop.state import TRAIN, Training
 from trackside.machine import randomness
-from trackside.saved import check_options
+from trackside.step.scheduler_state import put_back, restore_schedulers, set_by_schedulers
 
 State = dict[str, Any]
 
@@ -69,9 +68,11 @@ def restore(training: Training, shared: Mapping[str, Any], own: Mapping[str, Any
     _restore_buffers(training, own.get("buffers", {}))
     _restore_loss(training, shared.get("loss"))
     _check_optimizers(run.optimizers, shared["optimizers"])
+    built = {name: set_by_schedulers(one) for name, one in run.optimizers.items()}
     _restore_named("optimizer", run.optimizers, shared["optimizers"])
-    _tell_other_options(run.schedulers, shared["schedulers"])
-    _restore_named("scheduler", run.schedulers, shared["schedulers"])
+    for name, optimizer in run.optimizers.items():
+        put_back(optimizer, built[name])
+    restore_schedulers(run.schedulers, shared["schedulers"])
     with restoring("the precision"):
         training.setup.precision.load_state_dict(shared["precision"])
     run.progress.load_state_dict(shared["progress"])
@@ -157,25 +158,3 @@ def _restore_named(kind: str, parts: Mapping[str, Any], states: Mapping[str, Any
             warnings.warn(
                 f"the checkpoint has a {kind} {name!r}, and there is none now", stacklevel=3
             )
-
-
-def _tell_other_options(schedulers: Mapping[str, Any], states: Mapping[str, Any]) -> None:
-    """Warn of options that schedulers are built with and that their states override.
-
-    A scheduler's state holds its options (`T_max`, say) beside what changes as it goes.
-    """
-    for name in schedulers.keys() & states.keys():
-        scheduler, saved = schedulers[name], states[name]
-        own, options = (
-            scheduler.state_dict(),
-            inspect.signature(type(scheduler).__init__).parameters,
-        )
-        check_options(f"schedulers.{name}", saved, own)
-        for option in (options.keys() & saved.keys() & own.keys()) - {"last_epoch"}:
-            if saved[option] != own[option]:
-                warnings.warn(
-                    f"the scheduler {name!r} goes on with {option}={saved[option]}, as it was "
-                    f"saved, not with {option}={own[option]}; to use what it is built with now, "
-                    "start fresh from the weights with the callback `LoadWeights`",
-                    stacklevel=4,
-                )

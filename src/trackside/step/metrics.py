@@ -261,6 +261,12 @@ def metrics_by_name(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
             option="metrics",
         )
     for name, metric in (metrics or {}).items():
+        if name == "loss":
+            raise ConfigurationError(
+                "a metric can't be called 'loss': the loop records the loss of the data by that",
+                remedy="another name, such as 'error'",
+                option="metrics",
+            )
         if not isinstance(metric, type) and callable(getattr(metric, "increment", None)):
             raise ConfigurationError(
                 f"the metric {name!r} keeps a metric for each of its own steps, and nobody calls "

@@ -36,6 +36,8 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
 _TEXTS = (str, bytes)
 _PLAIN = (bool, int, float, complex, *_TEXTS, list, tuple, dict, set, frozenset, types.NoneType)
 """Types whose values never stand for an object of another class."""
+_SHORT = 100
+"""Items of a list or mapping that is looked through for numbers of numpy."""
 _REPEATABLE = (list, tuple, set, frozenset)
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _WORDS: dict[Any, tuple[str, str]] = {
@@ -49,15 +51,21 @@ _WORDS: dict[Any, tuple[str, str]] = {
 }
 
 
-def held_to_types(*options: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+Keep = Callable[[Any, Mapping[str, Any]], None]
+
+
+def held_to_types(
+    *options: str, keep: Keep | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Let a function refuse arguments of other types than its hints say, by name.
 
-    Numbers and truth values of numpy are taken as well. A plain value is refused where an object
-    of a class belongs; other objects, and which of several texts it may be, are left to the
-    function.
+    Numbers and truth values of numpy become those of Python, also in short lists and mappings. A
+    plain value is refused where an object of a class belongs; other objects, and which of several
+    texts it may be, are left to the function.
 
     Args:
         options: Names of parameters; none takes all of them.
+        keep: Of a method, called afterwards with the object and its arguments.
 
     Raises:
         ConfigurationError: When the function is called: an argument doesn't fit.
@@ -70,29 +78,33 @@ def held_to_types(*options: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         @wraps(call)
         def held(*arguments: P.args, **keywords: P.kwargs) -> T:
             try:
-                given = signature.bind_partial(*arguments, **keywords).arguments
+                bound = signature.bind_partial(*arguments, **keywords)
             except TypeError:  # too many, or unknown ones: the call says which
-                given = {}
+                return call(*arguments, **keywords)
+            given = bound.arguments = {n: _plain(value) for n, value in bound.arguments.items()}
             if given.keys() - {"self"} and not hints:  # later than its classes, and where needed
                 hints.update(typing.get_type_hints(call, include_extras=True))
             for name, value in given.items():
                 is_held = name in hints and signature.parameters[name].kind not in _VARIABLE
                 if is_held and (not options or name in options) and not _fits(value, hints[name]):
                     raise _refused(name, value, hints[name])
-            return call(*arguments, **keywords)
+            made = call(*bound.args, **bound.kwargs)
+            if keep is not None:  # of a class and its base, the class's own comes last
+                keep(given["self"], {n: value for n, value in given.items() if n != "self"})
+            return made
 
         return held
 
     return decorate
 
 
-def holds_options(kind: type[T]) -> type[T]:
+def holds_options(kind: type[T], keep: Keep | None = None) -> type[T]:
     """Let a class refuse options of other types than the hints of its constructor say, by name.
 
-    Of a class in the table above, the listed options of its methods.
+    Of a class in the table above, the listed options of its methods; see `held_to_types`.
     """
     for name, options in METHODS.get(kind.__name__, {"__init__": ()}).items():
-        setattr(kind, name, held_to_types(*options)(getattr(kind, name)))
+        setattr(kind, name, held_to_types(*options, keep=keep)(getattr(kind, name)))
     return kind
 
 
@@ -104,7 +116,7 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is Annotated:
         return _fits(value, arguments[0])
     if hint is bool:
-        return isinstance(value, bool) or _is_numpy_bool(value)
+        return isinstance(value, bool)
     if hint in (int, float):
         kind = numbers.Integral if hint is int else numbers.Real
         return isinstance(value, kind) and not isinstance(value, bool)
@@ -147,9 +159,22 @@ def _is_iterable(value: object) -> bool:
     return isinstance(value, Iterable) or hasattr(value, "__getitem__")
 
 
-def _is_numpy_bool(value: object) -> bool:
+def _plain(value: Any) -> Any:
+    """The value with numbers of Python in the place of numpy's; itself where there are none."""
     kind = type(value)
-    return kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_")
+    if kind is dict and len(value) <= _SHORT:
+        if any(map(_is_numpy, (*value, *value.values()))):
+            return {_plain(key): _plain(one) for key, one in value.items()}
+        return value
+    if kind in (list, tuple) and len(value) <= _SHORT:
+        return kind(map(_plain, value)) if any(map(_is_numpy, value)) else value
+    return value.item() if _is_numpy(value) else value
+
+
+def _is_numpy(value: object) -> bool:
+    """Whether it is a number or truth value of numpy."""
+    kind = type(value)
+    return kind.__module__ == "numpy" and hasattr(kind, "item") and kind.__name__ != "ndarray"
 
 
 def _refused(option: str, value: object, hint: Any) -> ConfigurationError:

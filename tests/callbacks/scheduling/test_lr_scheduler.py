@@ -103,3 +103,18 @@ def test_a_state_survives_a_round_trip_outside_of_a_run() -> None:
     other.load_state_dict(scheduler.state_dict())
 
     assert other.state_dict() == scheduler.state_dict()
+
+
+def test_a_plateau_waits_for_epochs_that_are_evaluated() -> None:
+    def moved(**options: Any) -> list[float]:
+        task, seen = tiny_regression(), Rates()
+        callbacks = [*options.pop("callbacks", ()), seen]
+        trainer = task.trainer(callbacks=callbacks, **options)
+        trainer.fit(task.train, task.validation, epochs=6, evaluate_every="2 epochs")
+        return seen.seen
+
+    options = {"patience": 0, "threshold": 1}
+    by_trainer = moved(scheduler=lambda o: ReduceLROnPlateau(o, patience=0, threshold=1))
+
+    assert moved(callbacks=[LRScheduler("reduce_lr_on_plateau", options)]) == by_trainer
+    assert len(set(by_trainer)) > 1

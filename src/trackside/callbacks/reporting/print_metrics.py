@@ -24,7 +24,7 @@ class PrintMetrics(RankZeroCallback):
 
     Example:
         >>> PrintMetrics(["train_recent/*", "lr/*"], every="500 steps")
-        PrintMetrics(('train_recent/*', 'lr/*'))
+        PrintMetrics(('train_recent/*', 'lr/*'), every='500 steps')
     """
 
     effect = "observes"

@@ -54,7 +54,7 @@ class WandB(Tracker):
 
     Example:
         >>> WandB("digits", mode="offline")
-        WandB('digits')
+        WandB('digits', mode='offline')
     """
 
     title = "Weights & Biases"

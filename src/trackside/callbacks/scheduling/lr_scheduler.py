@@ -11,6 +11,7 @@ from trackside.history import Record
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Rollback, Run
 from trackside.step.optimization import Scheduler, Scheduling
+from trackside.step.scheduler_state import restore_schedulers
 from trackside.vocabulary.renamed import refuses_old_names
 
 
@@ -102,7 +103,7 @@ class LRScheduler(Callback):
         if run.progress.epochs_closed > self._epochs_closed:
             self._epochs_closed = run.progress.epochs_closed
             for scheduling in self._schedulings.values():
-                scheduling.after_epoch(metrics)
+                scheduling.after_epoch(metrics, run.data)
 
     def state_dict(self) -> dict[str, Any]:
         if not self._schedulings:
@@ -112,5 +113,5 @@ class LRScheduler(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if not self._schedulings:
             self._loaded = state
-        for name, scheduling in self._schedulings.items():
-            scheduling.scheduler.load_state_dict(state[name])
+        else:
+            restore_schedulers(self.schedulers, state)

@@ -38,7 +38,7 @@ class EarlyStopping(Callback):
 
     Example:
         >>> EarlyStopping("val/accuracy", mode="max", patience=5, min_delta=0.001)
-        EarlyStopping('val/accuracy', patience=5, mode='max')
+        EarlyStopping('val/accuracy', patience=5, mode='max', min_delta=0.001)
     """
 
     effect = "changes"

@@ -241,3 +241,50 @@ def test_an_evaluation_of_nothing_has_no_loss_and_it_is_said(
 
     assert result.history.names == ("train/loss",)
     assert "the evaluation has no val/loss: its batches weigh nothing" in caplog.text
+
+
+@pytest.mark.parametrize("at", ["step", "second backward"])
+def test_a_step_by_hand_that_is_skipped_makes_none_of_its_further_updates(at: str) -> None:
+    class Two(Trainer):
+        manual_optimization = True
+
+        def configure_model(self, run: Any) -> dict[str, nn.Module]:
+            return {"one": nn.Linear(2, 1), "two": nn.Linear(2, 1)}
+
+        def configure_optimizers(self, run: Any) -> dict[str, torch.optim.Optimizer]:
+            return {name: torch.optim.SGD(m.parameters(), lr=0.1) for name, m in run.models.items()}
+
+        def training_step(self, run: Any, batch: Any) -> Any:
+            for name, model in run.models.items():
+                loss = ((model(batch[0]) - batch[1]) ** 2).mean()
+                self.optimize(loss, run.optimizers[name])
+            return Output(loss)
+
+    class Skips(Callback[Run]):
+        skips_steps = True
+        backwards = 0
+
+        def on_step_start(self, run: Run) -> None:
+            if at == "step" and run.progress.steps_completed == 0:
+                run.skip_step("not this one")
+
+        def on_backward_end(self, run: Run, loss: Any) -> None:
+            self.backwards += 1
+            if at == "second backward" and self.backwards == 2:
+                run.skip_step("not this one")
+
+    seen: list[dict[str, Tensor]] = []
+
+    @on(Callback.on_step_start)
+    def keep(run: Any) -> None:
+        seen.append({name: model.weight.detach().clone() for name, model in run.models.items()})
+
+    data = TensorDataset(torch.randn(8, 2), torch.randn(8, 1))
+    trainer = Two(callbacks=[Skips(), keep], defaults=False, seed=0)
+    result = trainer.fit(data, steps=3, batch_size=4)
+
+    assert torch.equal(seen[0]["one"], seen[1]["one"]) == (at == "step")
+    assert torch.equal(seen[0]["two"], seen[1]["two"])
+    assert not torch.equal(seen[1]["one"], seen[2]["one"])
+    assert not torch.equal(seen[1]["two"], seen[2]["two"])
+    assert [one.step for one in result.skipped_steps] == [1]

@@ -11,6 +11,7 @@ from torch import nn
 from trackside import Trainer
 from trackside.errors import ConfigurationError
 from trackside.planning.parts import models_by_name
+from trackside.testing import tiny_regression
 
 
 class Wide(nn.Module):
@@ -39,3 +40,11 @@ def test_a_lazy_model_that_has_seen_a_batch_is_taken() -> None:
     model = nn.LazyLinear(1)
     model(nn.Linear(2, 3).weight)
     assert models_by_name(model) == {"model": model}
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
+def test_a_seed_that_torch_can_not_take_is_refused(seed: int) -> None:
+    with pytest.raises(ConfigurationError, match="can't be used") as caught:
+        tiny_regression().trainer(seed=seed)
+
+    assert caught.value.option == "seed"

@@ -95,3 +95,12 @@ def test_a_metric_can_not_take_the_name_of_the_loss(metric: Any) -> None:
         tiny_regression().trainer(metrics={"loss": metric})
 
     assert caught.value.option == "metrics"
+
+
+@pytest.mark.parametrize("value", [None, "0.5", {"a": 1}])
+def test_a_metric_that_is_no_number_is_refused_by_its_name(value: Any) -> None:
+    task = tiny_regression()
+    trainer = task.trainer(metrics={"own": lambda prediction, target: value})
+
+    with pytest.raises(UsageError, match="what is logged as 'val/own' isn't a number"):
+        trainer.fit(task.train, task.validation, epochs=1)

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler as lrs
 from trackside import ConfigurationError, Scheduler, Trainer
 from trackside.callbacks.scheduling.warmup_stable_decay import WarmupStableDecayLR
 from trackside.step.optimization import Scheduling, drop_gradients, drops_plainly
-from trackside.testing import tiny_classification
+from trackside.testing import tiny_classification, tiny_regression
 
 
 def test_gradients_of_every_group_are_dropped() -> None:
@@ -135,3 +135,16 @@ def test_a_plateau_moves_with_each_value_that_is_recorded(
         defaults=False,
     ).fit(data, data, batch_size=2, **fit)
     assert made[0].last_epoch == evaluations
+
+
+def test_a_scheduler_without_a_state_is_refused_before_the_first_step() -> None:
+    class Own:
+        def __init__(self, optimizer: Any) -> None:
+            self.optimizer = optimizer
+
+        def step(self) -> None:
+            raise AssertionError
+
+    task = tiny_regression()
+    with pytest.raises(ConfigurationError, match="`Own` can't be kept in a checkpoint"):
+        task.trainer(scheduler=Own).fit(task.train, steps=1)

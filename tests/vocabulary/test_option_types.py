@@ -72,6 +72,8 @@ def wrong_values(hint: Any) -> Iterator[object]:
                 yield True
             if str not in bare:
                 yield "loss"
+            if not is_mapping and any(issubclass(kind, Sequence) for kind in bare - {str}):
+                yield from ({"loss"}, iter(["loss"]))
             if is_mapping and len(bare - {types.NoneType}) == 1:
                 yield [1]
 
@@ -138,7 +140,7 @@ def test_an_option_of_the_trainer_of_another_type_is_refused(method: str, option
         lambda: EarlyStopping("val/loss", min_delta=1),
         lambda: EarlyStopping("val/loss", restore_best=np.bool_(True)),  # type: ignore[arg-type]
         lambda: LearningRate(also=["momentum"]),
-        lambda: LearningRate(also={"momentum"}),  # type: ignore[arg-type]
+        lambda: LearningRate(also=("momentum",)),
         lambda: Settings(device=torch.device("cpu"), directory=Path("runs/one")),
         lambda: Settings(device=0),
     ],

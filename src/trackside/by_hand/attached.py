@@ -184,6 +184,8 @@ class Attachment(AbstractContextManager[AttachedRun]):
                 "`run.epochs` is called once, inside the `with` block",
                 remedy="give the number of all epochs, and branch in the loop: `if epoch < 5`",
             )
+        if epochs is None and steps is None:
+            raise UsageError("`run.epochs` has no limit", remedy="for example `run.epochs(10)`")
         run = self.run
         run.limit = checks.limit(epochs, steps)
         self._training = training = assembling.assemble(

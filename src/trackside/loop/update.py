@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,6 +16,9 @@ from trackside.loop.leftovers import drop_leftovers
 from trackside.loop.state import Training
 from trackside.progress import SkippedStep
 from trackside.run import Run
+
+_PRECISION = "precision"
+"""The name under which a step is skipped whose loss scale was too high."""
 
 
 def backward(training: Training, loss: Tensor) -> None:
@@ -30,6 +34,8 @@ def update(
     training: Training,
     optimizers: Iterable[Optimizer],
     apply: Callable[[Run, Optimizer], None] | None = None,
+    *,
+    skip: bool = False,
 ) -> None:
     """Apply and drop the gradients, with everything that can stand around it.
 
@@ -37,6 +43,7 @@ def update(
         training: The run.
         optimizers: Whose gradients.
         apply: Applies those of one; None: the step of the trainer does.
+        skip: Whether they are dropped, whoever else asks for it.
     """
     setup, scaler = training.setup, training.setup.precision.scaler
     apply = apply or setup.steps.optimizer_step
@@ -47,7 +54,7 @@ def update(
         if setup.options.clip is not None:
             setup.options.clip(optimizer)
         training.fire(Callback.on_optimizer_step_start, optimizer)
-        if not _skips(training):
+        if not _skips(training) and not skip:
             if scaler is None:
                 apply(training.run, optimizer)
             else:
@@ -81,10 +88,17 @@ def _note_skipped(training: Training, *, overflowed: bool) -> None:
     """Note who skipped the step under way, and why; the end of the step records it."""
     run, step = training.run, training.run.progress.steps_completed + 1
     why = [(request.reason, request.who) for request in run.requests.take("skip_step")]
-    why += [("gradients are not finite (fp16)", "precision")] * overflowed
+    why += [("gradients are not finite (fp16)", _PRECISION)] * overflowed
     if why:
         run.skipped_steps += [SkippedStep(step, reason, who) for reason, who in why]
         training.position.next_check_step = step
+
+
+def _is_skipped(training: Training) -> bool:
+    """Whether an update of the step under way was dropped on request: further ones are as well."""
+    run, step = training.run, training.run.progress.steps_completed + 1
+    of_this_step = takewhile(lambda one: one.step == step, reversed(run.skipped_steps))
+    return any(one.asked_by != _PRECISION for one in of_this_step)
 
 
 def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
@@ -100,5 +114,5 @@ def optimize(training: Training, loss: Tensor, optimizer: Optimizer) -> None:
             loss = replicas.around(lambda: weighed, begins=False)
     drop_leftovers(training, tell=True)
     backward(training, loss)
-    update(training, [optimizer])
+    update(training, [optimizer], skip=_is_skipped(training))
     drop_leftovers(training)

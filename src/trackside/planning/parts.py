@@ -27,6 +27,10 @@ _KINDS = {
 }
 
 
+_LEAST_SEED, _SEEDS_END = -(2**63), 2**64
+"""torch takes those from the first on, below the second."""
+
+
 def check_parts(trainer: Any) -> None:
     """Refuse parts that can't be used.
 
@@ -39,6 +43,10 @@ def check_parts(trainer: Any) -> None:
     _check_loss(trainer.loss)
     _check_model(trainer.model)
     _check_scheduler(trainer.scheduler)
+    if trainer.seed is not None and not _LEAST_SEED <= trainer.seed < _SEEDS_END:
+        raise ConfigurationError(
+            f"seed={trainer.seed} can't be used", expected="64 bits: below 2**64", option="seed"
+        )
     check_known(trainer.settings.strategy)
     for name, expected in _KINDS.items():
         part = getattr(trainer, name)

@@ -7,12 +7,13 @@ the epoch's end, at the end of an evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from trackside.errors import ConfigurationError, UsageError
+from trackside.errors import ConfigurationError, UsageError, shortened
 from trackside.progress import Progress
 from trackside.step.means import BLOCK, Mean, Reduce, Sums, read
 
@@ -65,7 +66,7 @@ class MetricLog:
     def add(self, name: str, value: Tensor | float, weight: Tensor | float) -> None:
         """Add a value to the mean under `name`; with the weight nan, it waits for `settle`."""
         if not isinstance(value, Tensor):
-            value = float(value)
+            value = _number(name, value)
         elif value.numel() == 1:
             value = value.detach() if value.requires_grad else value
         else:
@@ -240,6 +241,18 @@ class Metric(Protocol):
 
     def reset(self) -> None:
         """Forget all batches."""
+
+
+def _number(name: str, value: Any) -> float:
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, str):  # Python takes "0.5" for a number
+            return float(value)
+    raise UsageError(
+        f"what is logged as {name!r} isn't a number",
+        expected="a number, or a tensor of one element",
+        received=shortened(value),
+        remedy="return it from the function" if value is None else None,
+    )
 
 
 MetricFunction = Callable[[Any, Any], Tensor]

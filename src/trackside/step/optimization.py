@@ -58,6 +58,9 @@ class Clip:
             clip_by_value(parameters, self.value)
 
 
+_STATE = ("state_dict", "load_state_dict")
+
+
 def drops_plainly(optimizer: Optimizer) -> bool:
     """Whether its `zero_grad` is torch's own, so that `drop_gradients` does the same."""
     return type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
@@ -145,6 +148,13 @@ class Scheduling:
                 "the scheduler is not a scheduler",
                 expected="a function of the optimizer that returns one",
                 received=type(self.scheduler).__name__,
+                option="scheduler",
+            )
+        keeps_state = all(hasattr(self.scheduler, name) for name in _STATE)
+        if not keeps_state:
+            raise ConfigurationError(
+                f"the scheduler `{type(self.scheduler).__name__}` can't be kept in a checkpoint",
+                expected="methods `state_dict` and `load_state_dict`",
                 option="scheduler",
             )
         self.plateau = isinstance(self.scheduler, ReduceLROnPlateau)

@@ -109,6 +109,12 @@ def as_output(returned: Any) -> Output:
             remedy="return the loss from `training_step`; to leave a batch out, say "
             "`run.skip_step('why')` and return `Output(0 * loss, weight=0)`",
         )
+    if isinstance(returned, (int, float)):
+        raise LossError(
+            "the loss is a number, from which no gradient comes",
+            expected="a scalar tensor: the loss itself, without `.item()`",
+            received=describe(returned),
+        )
     raise LossError(
         "the step returned no loss",
         expected="a tensor, `Output(loss, ...)`, or a mapping with the key 'loss'",
@@ -164,7 +170,8 @@ def split(batch: Any) -> tuple[Any, Any]:
         "the batch isn't understood",
         expected="(inputs, target), or a mapping with one of the keys " + ", ".join(TARGETS),
         received=describe(batch),
-        remedy="override `training_step(self, run, batch)` in a subclass of Trainer",
+        remedy="override `training_step(self, run, batch)` in a subclass of Trainer, and for data "
+        "to evaluate `evaluation_step`",
     )
 
 

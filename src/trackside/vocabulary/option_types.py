@@ -11,7 +11,7 @@ import inspect
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import wraps
 from os import PathLike
@@ -136,7 +136,7 @@ def _fits(value: object, hint: Any) -> bool:
     if issubclass(bare, Mapping):
         return isinstance(value, Mapping) and _pairs_fit(value, arguments)
     if issubclass(bare, Iterable):
-        if isinstance(value, (*_TEXTS, Mapping)) or not _is_iterable(value):
+        if isinstance(value, (*_TEXTS, Mapping)) or not _is_iterable(value, bare):
             return False
         return not isinstance(value, _REPEATABLE) or _items_fit(value, arguments)
     if type(value) not in _PLAIN:
@@ -155,7 +155,10 @@ def _pairs_fit(values: Mapping[Any, Any], hints: tuple[Any, ...]) -> bool:
     return all(_fits(key, hints[0]) and _fits(value, hints[1]) for key, value in values.items())
 
 
-def _is_iterable(value: object) -> bool:
+def _is_iterable(value: object, kind: type) -> bool:
+    """Whether it can be passed over; where a sequence is wanted, again and again, in an order."""
+    if issubclass(kind, Sequence):
+        return hasattr(value, "__getitem__")
     return isinstance(value, Iterable) or hasattr(value, "__getitem__")
 
 

@@ -56,7 +56,8 @@ class Checkpoint(PeriodicCallback, Saver):
 
     Args:
         every: When to save; None saves at the end, on a stop and on a signal only.
-        keep_last: How many of the newest stay. None keeps all.
+        keep_last: How many of the newest stay. None keeps all; where `keep_best` or
+            `keep_every_steps` says what stays, beside that the newest one.
         keep_best: How many of the best by `monitor` stay beside them. A value that is among the
             best is saved at the step at which it is recorded, whether `every` is due there or not.
         monitor: Full name of the metric that ranks checkpoints, such as `val/loss`.

@@ -182,9 +182,9 @@ def _moment(date: str | datetime) -> datetime:
         return date
     try:
         return datetime.fromisoformat(date)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ConfigurationError(
             f"{date!r} is not a date",
-            expected="a moment such as '2026-12-31 18:00' or '2026-12-31T18:00+00:00'",
+            expected="a datetime, or text: '2026-12-31 18:00', '2026-12-31T18:00+00:00'",
             option="date",
         ) from None

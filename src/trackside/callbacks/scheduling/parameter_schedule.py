@@ -48,7 +48,8 @@ class ParameterSchedule(Callback):
         shape: Of the curve.
         start: The value up to `begin`.
         end: The value at the end of the way.
-        begin: Where the curve begins; None is the start of training.
+        begin: Where the curve begins; None is the start of training. Not for `constant` and
+            `multi_step`.
         length: How long the way is; None takes what is left of the run.
         period: How far apart the steps are.
         factor: What a step multiplies the value with.

@@ -24,7 +24,17 @@ def test_the_best_value_survives_a_resume() -> None:
     second = BestMetric("val/loss", ["val/accuracy"])
     second.load_state_dict(first.state_dict())
 
-    assert second.state_dict() == {"best": 0.25, "best_step": 40, "step": None, "newest": {}}
+    assert second.state_dict() == first.state_dict()
+    assert (second.best, second._best_step) == (0.25, 40)
+
+
+def test_the_best_of_another_source_does_not_count() -> None:
+    first = BestMetric("val/loss", ["val/accuracy"])
+    first.best, first._best_step = 0.25, 40
+    second = BestMetric("val/loss", ["val/accuracy"], mode="max")
+    second.load_state_dict(first.state_dict())
+
+    assert second.best is None
 
 
 def test_a_checkpoint_without_the_newest_targets_is_taken() -> None:

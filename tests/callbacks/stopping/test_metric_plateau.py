@@ -47,6 +47,16 @@ def test_its_values_go_on_in_another_instance() -> None:
     assert script([second, Resume()], losses(1, 1)).progress.epochs_completed == 1
 
 
+def test_values_of_another_metric_are_not_compared_with_those_of_this_one() -> None:
+    first = MetricPlateau("val/loss", window=1)
+    script(first, losses(1))
+    second = MetricPlateau("val/accuracy", window=1)
+    second.load_state_dict(first.state_dict())
+
+    assert first.state_dict()["values"] == [1.0]
+    assert second.state_dict()["values"] == []
+
+
 def test_a_second_fit_starts_anew() -> None:
     plateau = MetricPlateau(window=1)
     script(plateau, losses(1, 1))

@@ -9,7 +9,7 @@ from trackside.errors import ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
-from trackside.saved import checked
+from trackside.saved import checked, is_of_metric
 
 
 @final
@@ -84,6 +84,8 @@ class BestMetric(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "monitor": self.source,
+            "mode": self.mode,
             "best": self.best,
             "best_step": self._best_step,
             "step": self._step,
@@ -91,8 +93,12 @@ class BestMetric(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        checked(state, best=float | None, best_step=int | None)
-        self.best, self._best_step = state["best"], state["best_step"]
+        if is_of_metric(state, "BestMetric", self.source, self.mode):
+            checked(state, best=float | None, best_step=int | None)
+            self.best, self._best_step = state["best"], state["best_step"]
+        else:
+            self.best = self._best_step = None
         older: dict[str, Any] = {"step": None, "newest": {}}  # checkpoints that don't have them
         known = checked(older | state, step=int | None, newest=dict[str, float])
-        self._step, self._newest = known["step"], dict(known["newest"])
+        self._step = known["step"]
+        self._newest = {n: value for n, value in known["newest"].items() if n in self.targets}

@@ -10,7 +10,7 @@ from trackside.history import Record, check_mode
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
-from trackside.saved import checked
+from trackside.saved import checked, is_of_metric
 
 
 @final
@@ -76,7 +76,12 @@ class MetricPlateau(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"values": list(self._plateau.values)}
+        return {
+            "monitor": self.monitor,
+            "mode": self._plateau.mode,
+            "values": list(self._plateau.values),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._plateau.restore(checked(state, values=list[float])["values"])
+        same = is_of_metric(state, "MetricPlateau", self.monitor, self._plateau.mode)
+        self._plateau.restore(checked(state, values=list[float])["values"] if same else ())

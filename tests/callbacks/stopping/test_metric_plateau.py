@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from trackside.callbacks.stopping.metric_plateau import MetricPlateau
@@ -22,6 +24,14 @@ def test_a_flat_metric_stops_the_run_and_is_named() -> None:
         "val/loss is flat: the mean of the last 2 values improved on the 2 before by 4.00%, "
         "less than 10.00%"
     )
+
+
+def test_a_mean_that_is_no_number_is_told_as_such() -> None:
+    run = script(MetricPlateau(window=1), losses(1, math.nan, 0.1))
+
+    assert run.outcome is not None
+    assert run.progress.epochs_completed == 2
+    assert run.outcome.reason.endswith("isn't a finite number")
 
 
 def test_one_lucky_value_does_not_keep_the_run_alive() -> None:

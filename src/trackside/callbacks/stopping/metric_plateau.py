@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, final
 
 from trackside.callbacks.stopping.plateau import Plateau
@@ -69,11 +70,18 @@ class MetricPlateau(Callback):
             return
         improved = self._plateau.add(value)
         if improved is not None and improved < self.min_improvement:
-            window = self._plateau.window
-            run.stop(
-                f"{self.monitor} is flat: the mean of the last {window} values improved on the "
-                f"{window} before by {improved:.2%}, less than {self.min_improvement:.2%}"
+            run.stop(f"{self.monitor} is flat: {self._reason(improved)}")
+
+    def _reason(self, improved: float) -> str:
+        window = self._plateau.window
+        if not math.isfinite(improved):
+            return (
+                f"the mean of the last {window}, or of the {window} before, isn't a finite number"
             )
+        return (
+            f"the mean of the last {window} values improved on the {window} before by "
+            f"{improved:.2%}, less than {self.min_improvement:.2%}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -13,6 +13,7 @@ from trackside import Callback, Settings, Trainer
 from trackside.callbacks.scheduling.parameter_schedule import ParameterSchedule
 from trackside.errors import ConfigurationError, ScheduleError
 from trackside.run import Run
+from trackside.schedule import Every
 from trackside.testing import tiny_classification, tiny_regression
 
 
@@ -56,6 +57,14 @@ def test_all_groups_of_the_optimizer_are_moved_or_one() -> None:
     assert found == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])
     one = ParameterSchedule("optimizer.0.lr", "constant", 0.007)
     assert seen(one, lambda run: run.optimizer.param_groups[0]["lr"]) == [0.007] * 6
+
+
+def test_a_milestone_may_be_a_schedule() -> None:
+    schedule = ParameterSchedule(
+        "model.3.p", "multi_step", 0.4, factor=0.5, milestones=[Every(steps=3), "5 steps"]
+    )
+
+    assert schedule.curve.milestones == (3.0, 5.0)
 
 
 def test_without_a_length_the_way_is_what_is_left_of_the_run() -> None:

@@ -86,7 +86,7 @@ class BestCheckpoint(Callback):
         keep: int = 1,
         min_delta: float = 0.0,
         restore: bool = False,
-        folder: str = "best",
+        folder: str | Path = "best",
     ) -> None:
         if not min_delta >= 0:
             raise ConfigurationError(

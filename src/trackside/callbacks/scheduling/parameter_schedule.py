@@ -77,7 +77,7 @@ class ParameterSchedule(Callback):
         length: Schedule | str | None = None,
         period: Schedule | str | None = None,
         factor: float | None = None,
-        milestones: Sequence[str] = (),
+        milestones: Sequence[Schedule | str] = (),
     ) -> None:
         points = {
             "begin": [begin],

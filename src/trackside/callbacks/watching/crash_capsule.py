@@ -67,7 +67,7 @@ class CrashCapsule(Callback):
     writes = ("folder",)
 
     def __init__(
-        self, *, data: bool = True, limit_megabytes: float = 100.0, folder: str = "capsules"
+        self, *, data: bool = True, limit_megabytes: float = 100.0, folder: str | Path = "capsules"
     ) -> None:
         if not limit_megabytes >= 2:
             raise ConfigurationError(

@@ -51,7 +51,7 @@ class Watchdog(Callback):
     on_error = "warn"
 
     def __init__(
-        self, timeout_seconds: float = 300.0, *, folder: str = "stacks", stop: bool = False
+        self, timeout_seconds: float = 300.0, *, folder: str | Path = "stacks", stop: bool = False
     ) -> None:
         if not timeout_seconds > 0:
             raise ConfigurationError(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trackside.errors import CheckpointError
-from trackside.saved import check_options, checked
+from trackside.saved import check_options, checked, is_of_metric
 
 
 def test_what_is_of_its_kind_comes_back_as_it_is() -> None:
@@ -52,3 +52,16 @@ def test_options_are_of_the_kinds_that_are_there_now(saved: Any, place: str) -> 
 
 def test_options_that_are_not_known_yet_may_be_anything() -> None:
     check_options("scheduler", {"best": 0.5, "fused": None}, {"best": None, "fused": True})
+
+
+def test_what_is_known_of_another_metric_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    state = {"monitor": "val/loss", "mode": "min"}
+
+    assert is_of_metric(state, "EarlyStopping", "val/loss", "min")
+    assert is_of_metric({}, "EarlyStopping", "val/loss", "min")
+    assert not caplog.text
+    assert not is_of_metric(state, "EarlyStopping", "val/loss", "max")
+    assert not is_of_metric(state, "EarlyStopping", "val/accuracy", "min")
+    assert "is of the metric val/loss (min), it watches val/accuracy (min) now" in caplog.text
+    with pytest.raises(CheckpointError, match="holds at `monitor`"):
+        is_of_metric({"monitor": 3}, "EarlyStopping", "val/loss", "max")

@@ -7,10 +7,13 @@ before any of it is put back, and not met by some later line.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from trackside.errors import CheckpointError
+
+logger = logging.getLogger("trackside")
 
 
 def checked(state: object, **kinds: Any) -> dict[str, Any]:
@@ -55,6 +58,31 @@ def refused(place: str, expected: str, value: object) -> CheckpointError:
         received=shown if len(shown) <= 60 else f"{shown[:57]}...",
         remedy="resume from another checkpoint: this one was edited, or made by another program",
     )
+
+
+def is_of_metric(state: object, who: str, monitor: str, mode: str) -> bool:
+    """Whether what was saved is of this metric; warns of one that is of another.
+
+    Args:
+        state: What was saved. One that doesn't say (`monitor`, `mode`) is of this metric.
+        who: Takes it, by name.
+        monitor: Name of the metric that it watches now.
+        mode: Which way is better.
+
+    Raises:
+        CheckpointError: It says something else than names.
+    """
+    check(dict[str, Any], state, "")
+    assert isinstance(state, dict)
+    own = {"monitor": monitor, "mode": mode}
+    saved = checked({name: state.get(name, own[name]) for name in own}, monitor=str, mode=str)
+    if saved == own:
+        return True
+    logger.warning(
+        "%s starts from nothing: the checkpoint is of the metric %s (%s), it watches %s (%s) now",
+        *(who, saved["monitor"], saved["mode"], monitor, mode),
+    )
+    return False
 
 
 def check_options(place: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:

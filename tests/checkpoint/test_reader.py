@@ -3,6 +3,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from trackside.checkpoint import (
 from trackside.checkpoint.files import digest_of
 from trackside.checkpoint.manifest import MANIFEST_NAME
 from trackside.checkpoint.sealed import seal, unseal
+from trackside.errors import CheckpointError
 
 
 class Phase(enum.Enum):
@@ -90,6 +92,19 @@ def test_what_is_wrong_with_a_file_is_said(folder: Path, harm: Any, problem: str
 
 def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     assert verify(tmp_path / "gone").problems == ("there is no such folder",)
+
+
+@pytest.mark.parametrize("above", [".", "run"])
+def test_a_folder_with_checkpoints_names_the_newest(folder: Path, above: str) -> None:
+    root = folder.parent / "run" / "checkpoints"
+    for name in ("step-0000000004", "step-0000000012", "step-0000000012-2", "step-broken"):
+        shutil.copytree(folder, root / name)
+    given = root.parent if above == "run" else root
+    with pytest.raises(CheckpointError, match="holds checkpoints, and isn't one") as caught:
+        open_checkpoint(given)
+
+    assert str(root / "step-0000000012-2") in str(caught.value)
+    assert not isinstance(caught.value, DamagedCheckpointError)
 
 
 def test_members_of_accepted_enums_come_back_as_members(folder: Path) -> None:

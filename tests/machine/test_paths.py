@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trackside.callbacks import (
+    BestCheckpoint,
+    Checkpoint,
+    CrashCapsule,
+    OutOfMemory,
+    PlotHistory,
+    SavePredictions,
+    Watchdog,
+)
 from trackside.errors import ConfigurationError
 from trackside.machine.paths import local_path
 
@@ -60,3 +70,15 @@ def test_what_is_no_path_on_this_machine_is_refused(written: str | Path) -> None
 def test_a_path_made_twice_is_the_same() -> None:
     once = local_path("~/runs")
     assert local_path(once) == once
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [BestCheckpoint, Checkpoint, CrashCapsule, OutOfMemory, SavePredictions, Watchdog],
+)
+def test_a_folder_in_the_run_may_be_a_path(kind: Any) -> None:
+    assert kind(folder=Path("some/where")).folder == "some/where"
+
+
+def test_a_file_in_the_run_may_be_a_path() -> None:
+    assert PlotHistory(file=Path("a.png")).file == "a.png"

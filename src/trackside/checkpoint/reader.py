@@ -19,6 +19,7 @@ from trackside.checkpoint.manifest import (
     MANIFEST_NAME,
     STATE_NAME,
     Manifest,
+    parse_folder_name,
     rank_file_name,
     read_manifest,
 )
@@ -28,6 +29,7 @@ from trackside.checkpoint.records import decode
 from trackside.checkpoint.snapshot import rank_key
 from trackside.checkpoint.splitting import Json, split
 from trackside.checkpoint.tensors import is_sharded
+from trackside.errors import CheckpointError
 from trackside.history import HistorySnapshot
 from trackside.machine.paths import local_path
 
@@ -257,9 +259,25 @@ def open_checkpoint(path: str | os.PathLike[str], *, ranks: Ranks = SINGLE_RANK)
     Where nothing but the records of the run is damaged, it opens without them: see `lacks`.
 
     Raises:
+        CheckpointError: The folder holds checkpoints, and isn't one: a run's, say.
         DamagedCheckpointError: names the file and what is wrong with it.
     """
-    return opened(verify(path, ranks=ranks))
+    report = verify(path, ranks=ranks)
+    if report.manifest is None and (within := _newest_within(report.path)) is not None:
+        raise CheckpointError(
+            f"{report.path} holds checkpoints, and isn't one itself",
+            expected="the folder of a checkpoint",
+            remedy=f"{str(within)!r}, the newest in it",
+        )
+    return opened(report)
+
+
+def _newest_within(folder: Path) -> Path | None:
+    """The checkpoint of the greatest step in the folder of a run, or of its checkpoints."""
+    manifests = [*folder.glob(f"step-*/{MANIFEST_NAME}"), *folder.glob(f"*/step-*/{MANIFEST_NAME}")]
+    places = {one.parent: parse_folder_name(one.parent.name) for one in manifests}
+    found = [(place, one) for one, place in places.items() if place is not None]
+    return max(found)[1] if found else None
 
 
 def opened(report: Report) -> Checkpoint:

@@ -20,12 +20,7 @@ from trackside.data.left_out import ExcludedBatches
 from trackside.data.loaded import LoadedBatch, Origin, Remember, numbered, with_origins
 from trackside.data.loaders import Batching, length_of, loader_of
 from trackside.data.recognition import check_draws, plain
-from trackside.data.seekable import (
-    SeekableSampler,
-    samplers_of,
-    second,
-    seekable_loader,
-)
+from trackside.data.seekable import SeekableSampler, samplers_of, second, seekable_loader
 from trackside.data.splits import Split
 from trackside.data.stateful import Stateful
 from trackside.data.tensors import TensorLoader, fits
@@ -98,6 +93,8 @@ class DataSource:
         """Whether each rank takes its part of what every rank draws."""
         self.compared_batches = False
         """Whether the first batches of training were compared: one word is enough."""
+        self.batches_aside = 0
+        """Batches of all passes aside so far: they show that something moves."""
         self.workers = Workers(loader)
         self._generators = DataGenerators(loader, self.data)
         self._excluded = ExcludedBatches()
@@ -252,13 +249,16 @@ class DataSource:
             DataError: The data can be passed over once only, or by one pass at a time.
         """
         with self.generators_kept(), randomness.preserved():
-            if self._world is not None and not self.split.is_split:
-                self._generators.restore(self._world.broadcast(self._generators.capture()))
+            world = None if self.split.is_split else self._world
+            if world is not None:
+                self._generators.restore(world.broadcast(self._generators.capture()))
             end = min((n for n in (self.limited_to, limit) if n is not None), default=None)
-            turns = None
-            if whole and self._world is not None and not self.split.is_split:
-                turns = in_turns(self._world, end)
-            yield itertools.islice(self._second_pass(remember, turns), end)
+            turns = in_turns(world, end) if whole and world is not None else None
+            yield map(self._counted, itertools.islice(self._second_pass(remember, turns), end))
+
+    def _counted(self, batch: LoadedBatch) -> LoadedBatch:
+        self.batches_aside += 1
+        return batch
 
     def samples_aside(self, batches_done: int) -> tuple[int, ...]:
         """Samples of the batch after so many others of the newest pass aside, as far as known."""

@@ -63,3 +63,11 @@ def test_a_real_run_trains_on_mixed_pictures() -> None:
     result = task.trainer(callbacks=[CutMix(classes=3)]).fit(task.train, steps=2)
 
     assert result.outcome.step == 2
+
+
+def test_an_error_of_the_loss_names_the_classes_that_the_model_has() -> None:
+    task = tiny_pictures()
+    with pytest.raises(RuntimeError) as caught:
+        task.trainer(callbacks=[CutMix(classes=5)]).fit(task.train, steps=1)
+
+    assert any("give it classes=3" in note for note in caught.value.__notes__)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from trackside import Settings
+from trackside import Settings, Trainer
 from trackside.callbacks import Checkpoint
 from trackside.callbacks.augmentation.mix_up import MixUp
 from trackside.errors import ConfigurationError
@@ -72,3 +72,29 @@ def test_a_loss_for_numbers_alone_is_refused_before_the_first_step() -> None:
 def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         MixUp(**{"classes": 3, **options})
+
+
+def test_an_error_of_the_loss_names_the_classes_that_the_model_has() -> None:
+    task = tiny_classification()
+    with pytest.raises(RuntimeError) as caught:
+        task.trainer(callbacks=[MixUp(classes=5)]).fit(task.train, steps=1)
+
+    note = (
+        "`MixUp(classes=5)` made targets of 5 classes, and the model has 3 scores for each sample"
+    )
+    assert any(note in one for one in caught.value.__notes__)
+
+
+def test_another_error_says_nothing_of_classes() -> None:
+    class Broken(torch.nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            raise ValueError("broken")
+
+    task = tiny_classification()
+    trainer = Trainer(
+        Broken(2, 3), loss=task.loss, optimizer=task.optimizer, callbacks=[MixUp(classes=3)]
+    )
+    with pytest.raises(ValueError, match="broken") as caught:
+        trainer.fit(task.train, steps=1)
+
+    assert "classes" not in "".join(caught.value.__notes__)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from trackside import Settings
+from trackside import Settings, Trainer
 from trackside.callbacks.evaluation.confusion_matrix import ConfusionMatrix, confusion
 from trackside.testing import tiny_classification, tiny_regression
 
@@ -35,7 +37,41 @@ def test_predictions_that_are_no_scores_are_told(caplog: pytest.LogCaptureFixtur
     result = task.trainer(callbacks=[ConfusionMatrix()]).fit(task.train, task.validation, epochs=1)
 
     assert result.failed_callbacks == {"confusion_matrix": 1}
-    assert "confusion matrix can't be made" in caplog.text
+    assert "confusion matrix can't be made of these targets" in caplog.text
+
+
+def test_predictions_of_another_shape_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    task = tiny_classification()
+    trainer = Trainer(
+        nn.Sequential(task.model, nn.Unflatten(1, (3, 1))),
+        loss=lambda scores, target: task.loss(scores.squeeze(2), target),
+        optimizer=task.optimizer,
+        callbacks=[ConfusionMatrix()],
+    )
+    result = trainer.fit(task.train, task.validation, epochs=1)
+
+    assert result.failed_callbacks == {"confusion_matrix": 1}
+    assert "a logit per sample" in caplog.text
+
+
+@pytest.mark.parametrize("shape", ["(B)", "(B, 1)"])
+@pytest.mark.parametrize("kind", [torch.long, torch.float])
+def test_a_single_logit_is_of_class_1_where_it_is_positive(shape: str, kind: torch.dtype) -> None:
+    inputs = torch.tensor([[-2.0], [-1.0], [3.0], [4.0], [5.0]])
+    target = torch.tensor([0, 1, 0, 1, 1], dtype=kind)
+    data = DataLoader(TensorDataset(inputs, target), 2)
+    model = nn.Identity() if shape == "(B, 1)" else nn.Flatten(0)
+    matrix = ConfusionMatrix("test")
+    Trainer(
+        model, loss=lambda logits, target: logits.sum() * 0, callbacks=[matrix], defaults=False
+    ).evaluate(data)
+
+    assert matrix.matrix is not None
+    assert matrix.matrix.tolist() == [[1, 1], [1, 2]]
+
+
+def test_classes_may_be_named_by_numbers() -> None:
+    assert ConfusionMatrix(classes=[0, 1]).classes == ("0", "1")
 
 
 def test_an_evaluation_alone_is_counted_where_it_has_the_name_of_the_data(tmp_path: Path) -> None:

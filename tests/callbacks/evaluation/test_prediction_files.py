@@ -54,3 +54,13 @@ def test_a_table_of_what_has_no_rows_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     with pytest.raises(DataError, match="npz"):
         write(tmp_path, "a.parquet", {"boxes": [{"xy": torch.zeros(4)}]}, "parquet")
+
+
+def test_an_array_may_have_any_name(tmp_path: Path) -> None:
+    names = ["file", "allow_pickle", "self", "a b"]
+    found = {name: torch.full((2,), float(number)) for number, name in enumerate(names)}
+    loaded = np.load(write(tmp_path, "a.npz", found, "npz"))
+
+    assert {name: loaded[name].tolist() for name in loaded} == {
+        name: [float(number)] * 2 for number, name in enumerate(names)
+    }

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from trackside import Settings, Trainer
 from trackside.callbacks.evaluation.save_predictions import SavePredictions
 from trackside.errors import ConfigurationError, DataError
+from trackside.run import Run
 from trackside.testing import tiny_classification, tiny_regression
 from trackside.testing.tasks import tiny_rows
 
@@ -64,6 +65,29 @@ def test_predictions_of_different_shapes_are_numbered_by_their_batch(tmp_path: P
     assert save.last is not None
     kept = {name: array.shape for name, array in np.load(save.last).items()}
     assert kept == {"prediction.0": (4, 4), "prediction.1": (1, 1), "target": (5, 1)}
+
+
+def test_a_target_of_the_prediction_is_kept_beside_that_of_the_batch(tmp_path: Path) -> None:
+    class Teaching(Trainer):
+        def predict_step(self, run: Run, batch: Any) -> Any:
+            return {"target": torch.full((len(batch[0]),), 7)}
+
+    task, save = tiny_classification(), SavePredictions("val", folder=Path("here"))
+    trainer = Teaching(
+        task.model,
+        loss=task.loss,
+        optimizer=task.optimizer,
+        callbacks=[save],
+        settings=Settings(directory=tmp_path),
+    )
+    trainer.fit(task.train, task.validation, epochs=1)
+
+    assert save.last is not None
+    assert save.last.parent == tmp_path / "here"
+    found = np.load(save.last)
+    targets = torch.cat([target for _, target in task.validation])
+    np.testing.assert_array_equal(found["target"], targets.numpy())
+    assert set(found["prediction.target"].tolist()) == {7}
 
 
 def test_a_prediction_that_no_file_can_hold_ends_the_run_at_its_first_batch() -> None:

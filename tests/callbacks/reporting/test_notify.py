@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -56,6 +57,24 @@ def test_a_command_gets_it_on_its_standard_input(tmp_path: Path) -> None:
     script(Notify(command=write_to(tmp_path / "told")), [{}])
 
     assert json.loads((tmp_path / "told").read_text())["step"] == 4
+
+
+def test_a_program_may_be_a_path() -> None:
+    assert Notify(command=[Path("/usr/bin/mail"), "me"]).command == ["/usr/bin/mail", "me"]
+
+
+def test_a_metric_that_is_not_finite_is_a_word_of_json(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    values = {"val/loss": math.nan, "val/gain": -math.inf, "val/accuracy": 0.5}
+
+    script(Notify(command=write_to(told)), [values])
+
+    metrics = json.loads(told.read_text(), parse_constant=pytest.fail)["metrics"]
+    assert {name: metrics[name] for name in values} == {
+        "val/loss": "NaN",
+        "val/gain": "-Infinity",
+        "val/accuracy": 0.5,
+    }
 
 
 def test_with_failure_a_good_end_is_kept_quiet(tmp_path: Path) -> None:

@@ -196,6 +196,48 @@ def test_a_resumed_run_knows_what_it_kept(tmp_path: Path) -> None:
     assert second.kept == first.kept
 
 
+def test_a_resume_that_keeps_fewer_deletes_the_others(tmp_path: Path) -> None:
+    first, run = BestCheckpoint(keep=3), a_run(tmp_path)
+    feed(first, run, 5.0, 3.0, 4.0)
+    second = BestCheckpoint(keep=1)
+    second.load_state_dict(first.state_dict())
+    run.resumed_from = tmp_path
+    second.on_fit_start(run)
+
+    assert [entry["step"] for entry in second.kept] == [2]
+    assert files(tmp_path) == ["best.json", "step-0000000002.safetensors"]
+    assert json.loads((tmp_path / "best" / "best.json").read_text())["kept"] == second.kept
+
+
+def test_what_a_run_was_taken_back_from_takes_no_room_where_fewer_are_kept(tmp_path: Path) -> None:
+    first, run = BestCheckpoint(keep=3), a_run(tmp_path)
+    feed(first, run, 5.0, 3.0)
+    state: Any = first.state_dict()
+    feed(first, run, 1.0, first=3)
+    second = BestCheckpoint(keep=1)
+    second.load_state_dict(state)
+    run.resumed_from, run.taken_back, run.progress.steps_completed = tmp_path, True, 2
+    second.on_fit_start(run)
+
+    assert [entry["step"] for entry in second.kept] == [2]
+
+
+def test_the_best_of_another_metric_or_direction_counts_no_longer_and_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, run = BestCheckpoint(), a_run(tmp_path)
+    feed(first, run, 5.0)
+    second = BestCheckpoint(mode="max")
+    second.load_state_dict(first.state_dict())
+    run.resumed_from = tmp_path
+    second.on_fit_start(run)
+    feed(second, run, 4.0, first=2)
+
+    assert [entry["step"] for entry in second.kept] == [2]
+    assert "step-0000000001.safetensors" in files(tmp_path)
+    assert "stay in best, and stand in no list" in caplog.text
+
+
 def test_weights_of_steps_that_a_run_was_taken_back_from_count_no_longer_and_stay(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ from trackside.callbacks.saving.checkpoint import Checkpoint
 from trackside.callbacks.saving.load_weights import LoadWeights
 from trackside.checkpoint import DamagedCheckpointError, StateMismatchError
 from trackside.distributed.world import World
-from trackside.errors import ConfigurationError
+from trackside.errors import CheckpointError, ConfigurationError
 from trackside.run import Run
 from trackside.testing import tiny_regression
 from trackside.trainer.settings import Settings
@@ -63,6 +63,18 @@ def test_a_checkpoint_folder_is_a_source(tmp_path: Path) -> None:
     model = nn.Linear(2, 1)
     load(model, checkpoint.last)
     assert same(model.weight, task.model.state_dict()["weight"])
+
+
+def test_the_folder_of_a_run_names_its_newest_checkpoint(tmp_path: Path) -> None:
+    task = tiny_regression()
+    settings = Settings(directory=tmp_path / "run")
+    task.trainer(callbacks=[Checkpoint(None)], settings=settings).fit(task.train, steps=2)
+    newest = tmp_path / "run" / "checkpoints" / "step-0000000002"
+
+    with pytest.raises(CheckpointError, match=str(newest)):
+        load(nn.Linear(2, 1), tmp_path / "run")
+    with pytest.raises(CheckpointError, match=str(newest)):
+        task.trainer().fit(task.train, steps=2, resume=tmp_path / "run")
 
 
 def test_what_was_missing_is_logged(file: Path, caplog: pytest.LogCaptureFixture) -> None:

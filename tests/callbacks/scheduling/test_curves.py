@@ -76,6 +76,8 @@ def test_a_shape_without_its_options_is_refused(shape: Any) -> None:
     "options",
     [
         {"shape": "constant", "start": 1.0, "end": 2.0},
+        {"shape": "constant", "start": 1.0, "begin": 5.0},
+        {"shape": "multi_step", "start": 1.0, "factor": 0.1, "milestones": (9,), "begin": 5.0},
         {"shape": "quadratic", "start": 1.0},
         {"shape": "linear", "start": 1.0, "end": 2.0, "length": 0},
         {"shape": "step", "start": 1.0, "factor": 0.1, "period": -1},

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from trackside import Callback, Settings, Status, Trainer
@@ -118,6 +119,29 @@ def test_it_ends_when_the_loss_explodes() -> None:
 
     assert len(finder.losses) < 60
     assert finder.losses[-1] > 4 * min(finder.losses)
+
+
+def test_a_loss_below_zero_does_not_end_it() -> None:
+    class Below(Bowl):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) - 5
+
+    finder = LRFinder(smallest=0.01, largest=0.4, steps=5, plot=False)
+    trainer = bowl(finder)
+    trainer.model = Below()
+    trainer.fit(BATCHES, steps=1)
+
+    assert len(finder.losses) == 5
+    assert finder.suggestion in finder.rates
+
+
+def test_a_rate_of_0_at_the_start_of_a_warm_up_is_tested_like_any_other() -> None:
+    finder = LRFinder(smallest=0.01, largest=0.4, steps=5, plot=False)
+    warm_up = bowl(finder, scheduler=lambda o: LambdaLR(o, lambda step: min(1.0, step / 10)))
+    warm_up.fit(BATCHES, steps=1)
+
+    assert len(finder.losses) == 5
+    assert finder.losses[-1] < finder.losses[0]
 
 
 def test_it_ends_at_a_loss_that_is_not_finite() -> None:

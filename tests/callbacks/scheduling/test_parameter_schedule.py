@@ -13,6 +13,7 @@ from trackside import Callback, Settings, Trainer
 from trackside.callbacks.scheduling.parameter_schedule import ParameterSchedule
 from trackside.errors import ConfigurationError, ScheduleError
 from trackside.run import Run
+from trackside.schedule import Every
 from trackside.testing import tiny_classification, tiny_regression
 
 
@@ -58,6 +59,14 @@ def test_all_groups_of_the_optimizer_are_moved_or_one() -> None:
     assert seen(one, lambda run: run.optimizer.param_groups[0]["lr"]) == [0.007] * 6
 
 
+def test_a_milestone_may_be_a_schedule() -> None:
+    schedule = ParameterSchedule(
+        "model.3.p", "multi_step", 0.4, factor=0.5, milestones=[Every(steps=3), "5 steps"]
+    )
+
+    assert schedule.curve.milestones == (3.0, 5.0)
+
+
 def test_without_a_length_the_way_is_what_is_left_of_the_run() -> None:
     schedule = ParameterSchedule("model.3.p", "linear", 0.4, 0.0, begin="2 steps")
     found = seen(schedule, lambda run: run.model[3].p)
@@ -96,10 +105,35 @@ def test_a_whole_number_stays_whole() -> None:
     trainer = Trainer(
         model, loss=task.loss, optimizer=task.optimizer, callbacks=[schedule], defaults=False
     )
-    trainer.fit(task.train, steps=3)
+    history = trainer.fit(task.train, steps=3).history
 
     assert model.heads == 2
     assert isinstance(model.heads, int)
+    assert history.latest("schedule/model.heads") == 2
+
+
+def test_a_curve_of_decimal_numbers_is_not_rounded_where_the_default_is_whole() -> None:
+    schedule = ParameterSchedule("model.1.p", "constant", 0.5)
+    model = nn.Sequential(nn.Linear(2, 1), nn.Dropout(0))
+    task = tiny_regression()
+    Trainer(
+        model, loss=task.loss, optimizer=task.optimizer, callbacks=[schedule], defaults=False
+    ).fit(task.train, steps=1)
+
+    assert model[1].p == 0.5
+
+
+def test_an_option_of_an_optimizer_is_never_rounded() -> None:
+    task = tiny_regression()
+    schedule = ParameterSchedule("optimizer.weight_decay", "linear", 0, 1, length="4 steps")
+    seen = Seen(lambda run: run.optimizer.param_groups[0]["weight_decay"])
+    trainer = task.trainer(
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1), callbacks=[schedule, seen]
+    )
+    history = trainer.fit(task.train, steps=3).history
+
+    assert seen.values == [0.0, 0.25, 0.5]
+    assert history.latest("schedule/optimizer.weight_decay") == 0.75
 
 
 def test_the_value_is_recorded() -> None:

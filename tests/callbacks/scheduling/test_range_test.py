@@ -6,7 +6,12 @@ import math
 
 import pytest
 
-from trackside.callbacks.scheduling.range_test import growing, smoothed, steepest
+from trackside.callbacks.scheduling.range_test import (
+    growing,
+    shares_of_rates,
+    smoothed,
+    steepest,
+)
 
 
 def test_rates_grow_by_the_same_factor() -> None:
@@ -43,3 +48,18 @@ def test_the_slope_is_taken_over_the_logarithm() -> None:
     found = steepest(rates, losses)
     assert found is not None
     assert math.isclose(found, rates[2])
+
+
+@pytest.mark.parametrize(
+    ("groups", "shares"),
+    [
+        ([{"lr": 0.1}, {"lr": 0.2}], [0.5, 1.0]),
+        ([{"lr": 0.0, "initial_lr": 0.3}, {"lr": 0.2, "initial_lr": 0.2}], [0.0, 1.0]),
+        ([{"lr": 0.0, "initial_lr": 0.1}, {"lr": 0.0, "initial_lr": 0.4}], [0.25, 1.0]),
+        ([{"lr": 0.0}, {"lr": 0.0}], [1.0, 1.0]),
+    ],
+)
+def test_groups_share_the_rate_as_they_do_now_or_after_a_warm_up(
+    groups: list[dict[str, float]], shares: list[float]
+) -> None:
+    assert shares_of_rates(groups) == pytest.approx(shares)

@@ -190,6 +190,8 @@ def test_optimizers_keep_their_own_parameters() -> None:
     [
         {"groups": {}},
         {"groups": {"0": None}, "batch_norm": "off"},
+        {"groups": {"0": None}, "lr_factor": -0.5},
+        {"groups": {"0": None}, "lr_factor": {"0": float("nan")}},
         {"groups": {"0": None}, "lr_factor": {"1": 0.1}},
     ],
     ids=str,

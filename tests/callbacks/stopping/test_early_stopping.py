@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -149,6 +151,28 @@ def test_state_goes_on_in_another_instance() -> None:
     run = script([second, Resume()], losses(0.6, 0.6, 0.6))
 
     assert run.progress.epochs_completed == 2
+
+
+@pytest.mark.parametrize("now", [("val/accuracy", "min"), ("val/loss", "max")])
+def test_the_best_of_another_metric_or_direction_is_not_held_against_this_one(now: Any) -> None:
+    first = EarlyStopping("val/loss")
+    script(first, losses(0.5, 0.4))
+    second = EarlyStopping(now[0], mode=now[1])
+    second.load_state_dict(first.state_dict())
+
+    assert first.best == 0.4
+    assert second.best is None
+
+
+def test_a_checkpoint_that_does_not_say_its_metric_is_taken() -> None:
+    first = EarlyStopping("val/loss")
+    script(first, losses(0.5, 0.4))
+    state = first.state_dict()
+    del state["monitor"], state["mode"]
+    second = EarlyStopping("val/loss")
+    second.load_state_dict(state)
+
+    assert second.best == 0.4
 
 
 def test_a_monitor_that_nothing_logs_is_refused_before_the_first_step() -> None:

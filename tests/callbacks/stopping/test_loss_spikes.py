@@ -32,7 +32,8 @@ class Bad(Trainer):
     def training_step(self, run: Run, batch: Any) -> Output:
         output = super().training_step(run, batch)
         assert isinstance(output, Output)
-        if run.progress.steps_completed + 1 in self.bad and not run.rollbacks:
+        step = run.progress.steps_completed + 1
+        if step in self.bad and all(back.from_step != step for back in run.rollbacks):
             output = output._replace(loss=output.loss + 1000)
         self.losses.append(float(output.loss.detach()))
         return output
@@ -136,14 +137,17 @@ def test_after_a_rollback_the_batches_of_the_spike_are_left_out(tmp_path: Path) 
     assert result.outcome.status == "completed"
 
 
-@pytest.mark.parametrize("policy", ["warn", "skip", "lower_rate"])
+@pytest.mark.parametrize("policy", ["warn", "skip", "lower_rate", "roll_back"])
 def test_a_run_with_more_spikes_than_it_takes_ends(policy: Any) -> None:
-    made = trainer(LossSpikes(policy, max_spikes=1, **WATCH))
+    watch = LossSpikes(policy, max_spikes=1, **WATCH)
+    made = trainer(watch, Checkpoint("1 step"), settings=Settings(log_every="1 step"))
     made.bad = {7, 9}
-    outcome = fit(made).outcome
+    result = fit(made)
+    outcome, last = result.outcome, 8 if policy == "roll_back" else 9
 
-    assert (outcome.status, outcome.step, outcome.asked_by) == ("diverged", 9, "loss_spikes")
+    assert (outcome.status, outcome.step, outcome.asked_by) == ("diverged", last, "loss_spikes")
     assert outcome.reason.endswith("it is spike 2 of at most 1")
+    assert max(result.history.values("spikes/found")) == (1.0 if policy == "roll_back" else 2.0)
 
 
 def test_a_resumed_run_decides_as_an_unbroken_one(tmp_path: Path) -> None:

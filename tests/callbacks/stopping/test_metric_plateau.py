@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from trackside.callbacks.stopping.metric_plateau import MetricPlateau
@@ -24,6 +26,14 @@ def test_a_flat_metric_stops_the_run_and_is_named() -> None:
     )
 
 
+def test_a_mean_that_is_no_number_is_told_as_such() -> None:
+    run = script(MetricPlateau(window=1), losses(1, math.nan, 0.1))
+
+    assert run.outcome is not None
+    assert run.progress.epochs_completed == 2
+    assert run.outcome.reason.endswith("isn't a finite number")
+
+
 def test_one_lucky_value_does_not_keep_the_run_alive() -> None:
     run = script(MetricPlateau(window=3), losses(1.0, 0.2, 1.0, 0.9, 0.9, 0.9, 0.9))
 
@@ -45,6 +55,16 @@ def test_its_values_go_on_in_another_instance() -> None:
             second.load_state_dict(first.state_dict())
 
     assert script([second, Resume()], losses(1, 1)).progress.epochs_completed == 1
+
+
+def test_values_of_another_metric_are_not_compared_with_those_of_this_one() -> None:
+    first = MetricPlateau("val/loss", window=1)
+    script(first, losses(1))
+    second = MetricPlateau("val/accuracy", window=1)
+    second.load_state_dict(first.state_dict())
+
+    assert first.state_dict()["values"] == [1.0]
+    assert second.state_dict()["values"] == []
 
 
 def test_a_second_fit_starts_anew() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from trackside.callbacks.stopping.overfit_guard import OverfitGuard
@@ -29,6 +31,16 @@ def test_a_gap_that_closes_again_is_forgiven() -> None:
     )
 
     assert run.progress.epochs_completed == 4
+
+
+@pytest.mark.parametrize("last", [0.6, math.nan])
+def test_an_evaluation_that_is_no_number_does_not_close_the_gap(last: float) -> None:
+    pairs = epochs((0.3, 0.6), (0.3, math.nan), (0.3, last), (0.3, 0.3))
+    run = script(OverfitGuard(0.2, patience=3), pairs)
+
+    assert run.outcome is not None
+    assert run.progress.epochs_completed == 3
+    assert ("or isn't a number" in run.outcome.reason) == math.isnan(last)
 
 
 def test_a_relative_gap_is_a_share_of_the_trainings_value() -> None:

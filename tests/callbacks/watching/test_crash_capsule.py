@@ -53,6 +53,23 @@ def test_the_watchdog_tells_the_capsule(tmp_path: Path) -> None:
     assert content(capsule.written[0])["said"].startswith("nothing has moved for 61 s")
 
 
+def test_alarms_leave_a_place_for_the_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    capsule = CrashCapsule()
+
+    def alarms(run: Run) -> None:
+        for _ in range(11):
+            capsule.alarm(run, "it stands")
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fit(tmp_path, SpyCallback("on_step_end", alarms, counts=()), capsule)
+
+    assert [content(one)["reason"] for one in capsule.written] == ["watchdog"] * 9 + ["error"]
+    assert caplog.text.count("no further crash capsule (watchdog): there are 9") == 1
+
+
 def test_another_guard_still_looks_on(tmp_path: Path) -> None:
     class Draws(Callback):
         effect = "observes"

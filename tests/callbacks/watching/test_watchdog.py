@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trackside.callbacks.watching.watchdog import Watchdog
+from trackside.callbacks.watching.watchdog import Watchdog, counts_of
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
-from trackside.testing import ScriptedRun, script
+from trackside.step.evaluation import EvaluationCallback
+from trackside.testing import ScriptedRun, script, tiny_regression
 
 
 class Hangs(Callback):
@@ -70,6 +72,22 @@ def test_no_thread_is_left_and_no_file_when_all_goes_well(tmp_path: Path) -> Non
 
     assert threading.active_count() == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_batches_of_a_pass_that_a_callback_makes_are_movement() -> None:
+    class Seen(EvaluationCallback):
+        def __init__(self) -> None:
+            super().__init__("val", "1 epoch")
+            self.counts: list[Any] = []
+
+        def process_batch(self, run: Run, batch: Any) -> None:
+            self.counts.append(counts_of(run))
+
+    task, seen = tiny_regression(), Seen()
+    task.trainer(callbacks=[seen]).fit(task.train, task.validation, epochs=2)
+
+    assert len(seen.counts) > 2
+    assert len(set(seen.counts)) == len(seen.counts)
 
 
 def test_a_step_costs_nothing() -> None:

@@ -8,7 +8,14 @@ from typing import Any, final
 import numpy as np
 from torch import Tensor
 
-from trackside.callbacks.augmentation.mixing import Mixture, check_loss, check_share, draws, mixed
+from trackside.callbacks.augmentation.mixing import (
+    Mixture,
+    check_loss,
+    check_share,
+    draws,
+    mixed,
+    note_classes,
+)
 from trackside.data.batches import describe
 from trackside.errors import DataError
 from trackside.lifecycle.hooks import Callback
@@ -61,6 +68,9 @@ class CutMix(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         check_loss(run, self.classes, "CutMix")
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        note_classes(error, self.classes, "CutMix")
 
     def on_batch_start(self, run: Run, batch: Any) -> Any:
         drawn = draws(2 * self.seed + 1, run)

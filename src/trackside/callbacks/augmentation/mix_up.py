@@ -6,7 +6,14 @@ from typing import Any, final
 
 from torch import Tensor
 
-from trackside.callbacks.augmentation.mixing import Mixture, check_loss, check_share, draws, mixed
+from trackside.callbacks.augmentation.mixing import (
+    Mixture,
+    check_loss,
+    check_share,
+    draws,
+    mixed,
+    note_classes,
+)
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
@@ -57,6 +64,9 @@ class MixUp(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         check_loss(run, self.classes, "MixUp")
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        note_classes(error, self.classes, "MixUp")
 
     def on_batch_start(self, run: Run, batch: Any) -> Any:
         drawn = draws(2 * self.seed, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,26 @@ def check_loss(run: Run, classes: int, name: str) -> None:
                 raise _unfit(loss, name, f"it fails: {error}") from error
     if found[0] == found[1]:
         raise _unfit(loss, name, "it has one value for half of a class and for a tenth of it")
+
+
+def note_classes(error: BaseException, classes: int, name: str) -> None:
+    """Add to an error of a loss that the model has scores for another number of classes.
+
+    Args:
+        error: With the frames of the step, as far as it was not compiled.
+        classes: Number of classes of the targets that were made.
+        name: Of the callback that made them.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        scores, target = frame.f_locals.get("prediction"), frame.f_locals.get("target")
+        if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
+            continue
+        if target.shape[1:] == (classes,) and scores.ndim == 2 and scores.shape[1] != classes:
+            error.add_note(
+                f"`{name}(classes={classes})` made targets of {classes} classes, and the model has "
+                f"{scores.shape[1]} scores for each sample: give it classes={scores.shape[1]}"
+            )
+            return
 
 
 def _unfit(loss: object, name: str, why: str) -> ConfigurationError:

@@ -9,7 +9,7 @@ from trackside.errors import ConfigurationError
 from trackside.history import Mode, Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.run import Run
-from trackside.saved import checked
+from trackside.saved import checked, is_of_metric
 
 
 @final
@@ -21,8 +21,8 @@ class BestMetric(Callback):
 
     Args:
         source: Name of the metric that decides, such as `val/loss`.
-        targets: Names of the metrics to log. They count as of the same step; a target that is
-            recorded later at that step (another data set) is taken when it comes.
+        targets: Names of the metrics to log. They count as of the same step, be they recorded
+            before `source` or after it (another data set).
         mode: Whether lower (`min`) or higher (`max`) values of `source` are better.
         min_delta: By how much it must be better, in the metric's own unit.
 
@@ -58,25 +58,47 @@ class BestMetric(Callback):
         self.best: float | None = None
         """Best value of `source` so far."""
         self._best_step: int | None = None
+        self._step: int | None = None
+        """The step of the newest record."""
+        self._newest: dict[str, float] = {}
+        """Targets that are recorded at that step."""
 
     def on_fit_start(self, run: Run) -> None:
         if run.resumed_from is None:
-            self.best = self._best_step = None
+            self.best = self._best_step = self._step = None
+            self._newest = {}
 
     def on_log(self, run: Run, record: Record) -> None:
+        if record.step != self._step:
+            self._step, self._newest = record.step, {}
+        new = {name: record.values[name] for name in self.targets if name in record.values}
+        self._newest |= new
         value = record.values.get(self.source)
         improved = value is not None and has_improved(value, self.best, self.mode, self.min_delta)
         if improved:
             self.best, self._best_step = value, record.step
         if record.step != self._best_step:
             return
-        for target in self.targets:
-            if target in record.values:
-                run.log(f"best/{target}", record.values[target], weight=1.0)
+        for target, its_value in (self._newest if improved else new).items():
+            run.log(f"best/{target}", its_value, weight=1.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self._best_step}
+        return {
+            "monitor": self.source,
+            "mode": self.mode,
+            "best": self.best,
+            "best_step": self._best_step,
+            "step": self._step,
+            "newest": dict(self._newest),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        checked(state, best=float | None, best_step=int | None)
-        self.best, self._best_step = state["best"], state["best_step"]
+        if is_of_metric(state, "BestMetric", self.source, self.mode):
+            checked(state, best=float | None, best_step=int | None)
+            self.best, self._best_step = state["best"], state["best_step"]
+        else:
+            self.best = self._best_step = None
+        older: dict[str, Any] = {"step": None, "newest": {}}  # checkpoints that don't have them
+        known = checked(older | state, step=int | None, newest=dict[str, float])
+        self._step = known["step"]
+        self._newest = {n: value for n, value in known["newest"].items() if n in self.targets}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -84,7 +85,7 @@ def write(folder: Path, name: str, predictions: Mapping[str, Any], file_format: 
     """
     if file_format == "npz":
         columns = arrays(predictions)
-        return write_inside(folder, name, lambda stream: np.savez(stream, **columns))
+        return write_inside(folder, name, lambda stream: _put_arrays(stream, columns))
     arrow, parquet = pyarrow()
     table = arrow.table({part: rows(value) for part, value in predictions.items()})
 
@@ -92,6 +93,14 @@ def write(folder: Path, name: str, predictions: Mapping[str, Any], file_format: 
         parquet.write_table(table, stream)
 
     return write_inside(folder, name, put)
+
+
+def _put_arrays(stream: BinaryIO, columns: Mapping[str, Any]) -> None:
+    """As `numpy.savez`, which takes the names as arguments: no array can be `file` there."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in columns.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def pyarrow() -> tuple[Any, Any]:

@@ -30,8 +30,9 @@ class SavePredictions(EvaluationCallback):
 
     Files are `<folder>/<data>-step-0000001200.npz` in the run's folder, with the arrays
     `prediction` and, where batches have one, `target`; a prediction that is a mapping gives one
-    array per key. Where shapes differ from batch to batch, arrays are numbered by their batch:
-    `prediction.0`. Rank 0 writes what all ranks predicted.
+    array per key (its own `target`, beside that of the batch, is `prediction.target`). Where shapes
+    differ from batch to batch, arrays are numbered by their batch: `prediction.0`. Rank 0 writes
+    what all ranks predicted.
 
     `SavePredictions("predict")` writes what `Trainer.predict` predicts, as it is made: a file per
     batch, each by the rank that predicted it, numbered in the order of the data:
@@ -62,7 +63,7 @@ class SavePredictions(EvaluationCallback):
         data: str = "val",
         every: Schedule | str = _EVERY,
         file_format: FileFormat = "npz",
-        folder: str = "predictions",
+        folder: str | Path = "predictions",
     ) -> None:
         self._of_predict = data == PREDICT
         super().__init__(data, None if self._of_predict else every)
@@ -127,9 +128,13 @@ def _by_name(batch: Any, prediction: Any) -> dict[str, Any]:
     """Prediction and target, on the host, and refused where no file can hold them."""
     found = dict(prediction) if isinstance(prediction, Mapping) else {"prediction": prediction}
     try:
-        found["target"] = split(batch)[1]
+        target = split(batch)[1]
     except DataError:
         pass  # data without a target has predictions all the same
+    else:
+        if "target" in found:
+            found["prediction.target"] = found["target"]
+        found["target"] = target
     kept: dict[str, Any] = move(found, torch.device("cpu"))
     arrays(kept)
     return {name: value for name, value in kept.items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import final, get_args
 
 from trackside.callbacks.pictures.gallery import PictureCallback
@@ -57,7 +58,7 @@ class PlotHistory(PictureCallback):
         *,
         axis: Axis = "step",
         log_scale: Sequence[str] = (),
-        file: str = "history.png",
+        file: str | Path = "history.png",
     ) -> None:
         super().__init__(every)
         if axis not in get_args(Axis):

@@ -72,13 +72,14 @@ def line(record: Record) -> str:
     try:
         return _encode(row) + "\n"
     except ValueError:  # some of its values aren't finite
-        return _encode({name: _word(value) for name, value in row.items()}) + "\n"
+        return _encode({name: number_or_word(value) for name, value in row.items()}) + "\n"
 
 
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
-def _word(value: float) -> float | str:
+def number_or_word(value: float) -> float | str:
+    """A number as JSON can hold it: a word where it isn't finite."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

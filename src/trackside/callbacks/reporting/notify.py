@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
+from trackside.callbacks.reporting.json_lines_logger import number_or_word
 from trackside.callbacks.reporting.summary_lines import ending
 from trackside.errors import ConfigurationError
 from trackside.lifecycle.hooks import RankZeroCallback
@@ -24,9 +25,10 @@ class Notify(RankZeroCallback):
     """Notifies of the end of a run: a webhook, or a command of this machine.
 
     Both get a JSON object: `text` (one line, what chat services show), `status`, `reason`,
-    `asked_by`, `step`, `directory`, `metrics` (the latest values). The webhook gets it as the body
-    of a POST request, the command on its standard input. A failure to notify is a warning: it
-    changes nothing about how the run ended.
+    `asked_by`, `step`, `directory`, `metrics` (the latest values; `"NaN"`, `"Infinity"` or
+    `"-Infinity"` where one isn't finite). The webhook gets it as the body of a POST request, the
+    command on its standard input. A failure to notify is a warning: it changes nothing about how
+    the run ended.
 
     Args:
         url: Address of the webhook, `https://...`; who knows it can post, so it is kept secret.
@@ -50,7 +52,7 @@ class Notify(RankZeroCallback):
         self,
         url: Secret | None = None,
         *,
-        command: Sequence[str] | None = None,
+        command: Sequence[str | Path] | None = None,
         when: Literal["end", "failure"] = "end",
         timeout_seconds: float = 10.0,
     ) -> None:
@@ -75,7 +77,7 @@ class Notify(RankZeroCallback):
                 option="command",
             )
         self.url = url
-        self.command = list(command or ())
+        self.command = [str(part) for part in command or ()]
         self.when = when
         self.timeout_seconds = timeout_seconds
 
@@ -89,7 +91,7 @@ class Notify(RankZeroCallback):
     def on_close(self, run: Run, outcome: Outcome) -> None:
         if self.when == "failure" and outcome.status not in (Status.FAILED, Status.DIVERGED):
             return
-        body = json.dumps(message(run, outcome), default=str).encode()
+        body = json.dumps(message(run, outcome), default=str, allow_nan=False).encode()
         delivery = BackgroundQueue("Notify", attempts=2, flush_seconds=self.timeout_seconds)
         if self.url is not None:
             delivery.put(partial(self._post, self.url, body))
@@ -110,6 +112,7 @@ class Notify(RankZeroCallback):
 
 def message(run: Run, outcome: Outcome) -> Mapping[str, Any]:
     """The text of the notification."""
+    latest = {name: run.history.latest(name) for name in run.history.names}
     return {
         "text": f"{run.directory.name}: {ending(outcome)}",
         "status": outcome.status.value,
@@ -117,5 +120,5 @@ def message(run: Run, outcome: Outcome) -> Mapping[str, Any]:
         "asked_by": outcome.asked_by,
         "step": outcome.step,
         "directory": str(run.directory),
-        "metrics": {name: run.history.latest(name) for name in run.history.names},
+        "metrics": {n: number_or_word(value) for n, value in latest.items() if value is not None},
     }

@@ -27,7 +27,7 @@ from trackside.machine.paths import local_path
 from trackside.outcome import Outcome
 from trackside.progress import whole_number
 from trackside.run import Rollback, Run
-from trackside.saved import checked
+from trackside.saved import checked, is_of_metric
 from trackside.step.began_infinite import began_infinite
 from trackside.step.memory import Held
 from trackside.step.precision import non_finite
@@ -86,7 +86,7 @@ class BestCheckpoint(Callback):
         keep: int = 1,
         min_delta: float = 0.0,
         restore: bool = False,
-        folder: str = "best",
+        folder: str | Path = "best",
     ) -> None:
         if not min_delta >= 0:
             raise ConfigurationError(
@@ -150,11 +150,13 @@ class BestCheckpoint(Callback):
             self._find(run)
         if run.taken_back:
             self._leave_behind(run)
+        self._keep_fewer(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
         self._settle(run)
         self._find(run)
         self._leave_behind(run)
+        self._keep_fewer(run)
 
     def _find(self, run: Run) -> None:
         # What was kept after the checkpoint is this run's as well; what is gone can't be restored.
@@ -179,6 +181,13 @@ class BestCheckpoint(Callback):
         self.kept = kept = [entry for entry in self.kept if entry["step"] <= step]
         if left:
             run.world.on_rank_zero(lambda: self._write_list(self._root(run), run.id, kept))
+
+    def _keep_fewer(self, run: Run) -> None:
+        """Drop what a smaller `keep` than before has no room for."""
+        kept, dropped = self.kept[: self.keep], self.kept[self.keep :]
+        if dropped:
+            self.kept, root = kept, self._root(run)
+            run.world.on_rank_zero(lambda: self._drop(root, run.id, dropped, kept))
 
     def on_log(self, run: Run, record: Record) -> None:
         value = record.values.get(self.monitor)
@@ -217,9 +226,14 @@ class BestCheckpoint(Callback):
                 raise
 
     def state_dict(self) -> dict[str, Any]:
-        return {"kept": [dict(entry) for entry in self.kept]}
+        kept = [dict(entry) for entry in self.kept]
+        return {"monitor": self.monitor, "mode": self.mode, "kept": kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if not is_of_metric(state, "BestCheckpoint", self.monitor, self.mode):
+            logger.warning("the weights that it kept stay in %s, and stand in no list", self.folder)
+            self.kept = []
+            return
         checked(state, kept=list[Entry])
         entries = [
             checked(one, step=int, value=float, files=dict[str, str]) for one in state["kept"]
@@ -272,9 +286,13 @@ class BestCheckpoint(Callback):
         kept: list[Entry],
         files: dict[str, dict[str, Tensor]],
     ) -> None:
-        """Write weights, then the list, then delete: the list never names a missing file."""
+        """Write weights, then the list, then delete."""
         for file, state in files.items():
             write_weights(root / file, state, run_id)
+        self._drop(root, run_id, known, kept)
+
+    def _drop(self, root: Path, run_id: str, known: list[Entry], kept: list[Entry]) -> None:
+        """Write the list, then delete: it never names a missing file."""
         self._write_list(root, run_id, kept)
         staying = {file for one in kept for file in one["files"].values()}
         for file in {file for one in known for file in one["files"].values()} - staying:
@@ -320,7 +338,8 @@ class BestCheckpoint(Callback):
         if (root / _LIST).exists():
             try:
                 listed = json.loads(read_regular(root / _LIST, limit_bytes=_LIST_LIMIT_BYTES))
-                if listed["run"] == run.id and listed["monitor"] == self.monitor:
+                own = (run.id, self.monitor, self.mode)
+                if (listed["run"], listed["monitor"], listed.get("mode", self.mode)) == own:
                     found |= {int(entry["step"]): entry for entry in listed["kept"]}
                 there = [one for one in found.values() if _is_whole(one, root, run)]
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -329,7 +348,7 @@ class BestCheckpoint(Callback):
                     remedy="move it away: the run then goes on with an empty list",
                 ) from error
             there.sort(key=self._key)
-            return there[: self.keep]
+            return there
         return [one for one in found.values() if _is_whole(one, root, run)]
 
 

@@ -112,7 +112,7 @@ class Checkpoint(PeriodicCallback, Saver):
         min_seconds: float = 0.0,
         at_end: bool = True,
         save_on_failure: bool = True,
-        folder: str = "checkpoints",
+        folder: str | Path = "checkpoints",
         background: bool = True,
         writer: WriterChoice = "auto",
         memory_gigabytes: float | None = None,

@@ -38,6 +38,7 @@ class LoadWeights(WeightsCallback):
 
     Raises:
         ConfigurationError: There is no such file, model, or pattern, when the run is set up.
+        CheckpointError: The source is the folder of a run, whose newest checkpoint is named.
         DamagedCheckpointError: The source isn't what was written.
         StateMismatchError: The weights don't fit; with the whole report. The model is as it was.
 

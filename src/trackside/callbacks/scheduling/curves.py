@@ -29,6 +29,7 @@ class Curve:
     end: float | None = None
     """linear, log_linear, cosine: the value from `begin + length` on."""
     begin: float = 0.0
+    """linear, log_linear, cosine, step: where it leaves `start`."""
     length: float | None = None
     """linear, log_linear, cosine: the way from `start` to `end`, above 0."""
     period: float | None = None
@@ -60,6 +61,14 @@ class Curve:
                 expected=", ".join(["start", *(n for n in needs if n in wanted)]),
                 received=", ".join(["start", *(n for n in needs if n in given)]),
                 option="shape",
+            )
+        if self.begin and self.shape in ("constant", "multi_step"):
+            raise ConfigurationError(
+                f"a curve of the shape {self.shape!r} begins nowhere",
+                expected="no `begin`",
+                remedy="leave `begin` out; steps stand where `milestones` say, counted from the "
+                "start of training",
+                option="begin",
             )
         if self.shape == "log_linear" and not self.start * (self.end or 0.0) > 0:
             raise ConfigurationError(

@@ -35,7 +35,8 @@ class LRFinder(Callback):
         largest: The last one.
         steps: How many steps, at least 3.
         smoothing: Share of the past in the curve of losses, from 0 up to, and without, 1.
-        worst: The test ends when the smoothed loss is this many times the lowest one.
+        worst: The test ends when the smoothed loss is this many times the lowest one, if that is
+            above 0.
         stop: Whether the run ends after the test instead of training.
         plot: Whether the picture is drawn; needs matplotlib.
         optimizer: Name of the optimizer, where there are several.

@@ -31,6 +31,9 @@ class ParameterSchedule(Callback):
     `schedule/<parameter>`. Lengths and points are written as `"1000 steps"`, `"5 epochs"` or
     `"50_000 samples"`, all in the same unit; epochs count when they are completed.
 
+    A whole number in the model or the loss (a number of heads) is kept whole, rounded, where the
+    numbers of the curve are written as whole ones; any other curve makes it a decimal number.
+
     | shape | value |
     |---|---|
     | `constant` | `start` |
@@ -45,7 +48,8 @@ class ParameterSchedule(Callback):
         shape: Of the curve.
         start: The value up to `begin`.
         end: The value at the end of the way.
-        begin: Where the curve begins; None is the start of training.
+        begin: Where the curve begins; None is the start of training. Not for `constant` and
+            `multi_step`.
         length: How long the way is; None takes what is left of the run.
         period: How far apart the steps are.
         factor: What a step multiplies the value with.
@@ -73,7 +77,7 @@ class ParameterSchedule(Callback):
         length: Schedule | str | None = None,
         period: Schedule | str | None = None,
         factor: float | None = None,
-        milestones: Sequence[str] = (),
+        milestones: Sequence[Schedule | str] = (),
     ) -> None:
         points = {
             "begin": [begin],
@@ -101,7 +105,11 @@ class ParameterSchedule(Callback):
             tuple(_amount(milestone) for milestone in milestones),
         )
         self.value = start
-        """The value now."""
+        """The value now, as it was set."""
+        numbers = [number for number in (start, end, factor) if number is not None]
+        # torch's defaults are often whole (`weight_decay=0`), and mean a share or a rate.
+        self._is_whole = all(isinstance(number, int) for number in numbers)
+        self._is_whole &= not parameter.startswith(("optimizer.", "optimizers."))
         self._curve = self.curve
         self._places: list[Attribute] = []
         idle = "on_step_end" if self.unit == "epochs" else "on_epoch_start"
@@ -130,10 +138,11 @@ class ParameterSchedule(Callback):
 
     def _set(self, run: Run) -> None:
         position = count_of(run.progress, _COUNTERS[self.unit], f"a curve in {self.unit}")
-        self.value = self._curve.at(position)
+        value = self._curve.at(position)
         for place in self._places:
-            whole = isinstance(place.get(), int)
-            place.put(round(self.value) if whole else self.value)
+            whole = self._is_whole and isinstance(place.get(), int)
+            self.value = round(value) if whole else value
+            place.put(self.value)
 
     def _until_the_end(self, run: Run) -> Curve:
         limit, curve = run.limit, self.curve

@@ -71,14 +71,14 @@ def run_test(
         optimizer: The one whose rate is tested; others don't move.
         rates: One for each step.
         smoothing: Of the losses that decide when it ends.
-        worst: The test ends when the smoothed loss is this many times the lowest one.
+        worst: The test ends when the smoothed loss is this many times the lowest one, if that is
+            above 0.
 
     Returns:
         The loss of each step, over all ranks; fewer than `rates` where it ended early.
     """
     losses: list[float] = []
-    largest = max(float(group["lr"]) for group in optimizer.param_groups)
-    shares = [float(group["lr"]) / largest for group in optimizer.param_groups]
+    shares = shares_of_rates(optimizer.param_groups)
     with (
         as_it_was(run, optimizer),
         run.discarding(),
@@ -92,9 +92,23 @@ def run_test(
             loss = step_of(run, batch, [optimizer], averaged=True)
             losses.append(run.world.all_reduce(loss))
             lately = smoothed(losses, smoothing)
-            if not math.isfinite(losses[-1]) or lately[-1] > worst * min(lately):
+            lowest = min(lately)
+            # There is no such multiple of a loss of 0 or below.
+            if not math.isfinite(losses[-1]) or (lowest > 0 and lately[-1] > worst * lowest):
                 break
     return losses
+
+
+def shares_of_rates(groups: Sequence[dict[str, Any]]) -> list[float]:
+    """The rate of each group of an optimizer as a share of the largest one.
+
+    Where all are 0, at the start of a warm-up, those that a scheduler leads to.
+    """
+    for name in ("lr", "initial_lr"):
+        rates = [float(group.get(name, group["lr"])) for group in groups]
+        if largest := max(rates):
+            return [rate / largest for rate in rates]
+    return [1.0] * len(groups)
 
 
 def _batches(run: Run) -> Generator[Batch]:

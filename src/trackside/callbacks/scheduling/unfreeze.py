@@ -36,8 +36,8 @@ class Unfreeze(Callback):
         groups: When each group begins to learn, by pattern of parameter names (`encoder.*`, or
             `encoder` for all inside): `"2 epochs"`, `"500 steps"`; None is never. The first pattern
             that fits a name has it; what none fits learns from the start.
-        lr_factor: What the learning rate of the groups is multiplied with; one number for all, or
-            by pattern.
+        lr_factor: What the learning rate of the groups is multiplied with, 0 or more; one number
+            for all, or by pattern.
         batch_norm: `freeze` lets the batch norms of frozen layers use, and keep, their running
             statistics; `train` lets them go on.
 
@@ -85,6 +85,13 @@ class Unfreeze(Callback):
                 expected="one of " + ", ".join(self.groups),
                 option="lr_factor",
             )
+        for pattern, factor in factors.items():
+            if not factor >= 0:
+                raise ConfigurationError(
+                    f"lr_factor={factor!r} of {pattern!r} makes no learning rate",
+                    expected="0 or more",
+                    option="lr_factor",
+                )
         self.lr_factor = dict(factors)
         self.batch_norm = batch_norm
         self.frozen: frozenset[str] = frozenset()

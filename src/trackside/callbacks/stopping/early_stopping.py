@@ -11,6 +11,7 @@ from trackside.history import Record, check_mode, has_improved
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
+from trackside.saved import is_of_metric
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,12 +98,17 @@ class EarlyStopping(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "monitor": self.monitor,
+            "mode": self.mode,
             "patience": self._watch.state_dict(),
             "best_step": self._best_step,
             "weights": self._weights,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if not is_of_metric(state, "EarlyStopping", self.monitor, self.mode):
+            self._start_anew()
+            return
         self._watch.load_state_dict(state["patience"])
         self._best_step = state["best_step"]
         self._weights = dict(state["weights"])

@@ -178,7 +178,8 @@ class LossSpikes(Callback):
 
     def found(self, run: Run) -> int:
         """Spikes so far, over all resumes, with those in `run.rollbacks`."""
-        back = sum(one.asked_by.partition(" on rank")[0] == self.name for one in run.rollbacks)
+        name = run.callbacks.name_of(self)
+        back = sum(one.asked_by.partition(" on rank")[0] == name for one in run.rollbacks)
         return self._found + back
 
     def state_dict(self) -> dict[str, Any]:

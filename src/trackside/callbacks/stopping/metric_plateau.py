@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, final
 
 from trackside.callbacks.stopping.plateau import Plateau
@@ -10,7 +11,7 @@ from trackside.history import Record, check_mode
 from trackside.lifecycle.hooks import Callback
 from trackside.progress import whole_number
 from trackside.run import Run
-from trackside.saved import checked
+from trackside.saved import checked, is_of_metric
 
 
 @final
@@ -69,14 +70,26 @@ class MetricPlateau(Callback):
             return
         improved = self._plateau.add(value)
         if improved is not None and improved < self.min_improvement:
-            window = self._plateau.window
-            run.stop(
-                f"{self.monitor} is flat: the mean of the last {window} values improved on the "
-                f"{window} before by {improved:.2%}, less than {self.min_improvement:.2%}"
+            run.stop(f"{self.monitor} is flat: {self._reason(improved)}")
+
+    def _reason(self, improved: float) -> str:
+        window = self._plateau.window
+        if not math.isfinite(improved):
+            return (
+                f"the mean of the last {window}, or of the {window} before, isn't a finite number"
             )
+        return (
+            f"the mean of the last {window} values improved on the {window} before by "
+            f"{improved:.2%}, less than {self.min_improvement:.2%}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"values": list(self._plateau.values)}
+        return {
+            "monitor": self.monitor,
+            "mode": self._plateau.mode,
+            "values": list(self._plateau.values),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._plateau.restore(checked(state, values=list[float])["values"])
+        same = is_of_metric(state, "MetricPlateau", self.monitor, self._plateau.mode)
+        self._plateau.restore(checked(state, values=list[float])["values"] if same else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, final
 
 from trackside.errors import ConfigurationError
@@ -24,7 +25,8 @@ class OverfitGuard(Callback):
             the training's value.
         train: Name of the metric of training.
         evaluation: Name of the metric of the evaluation.
-        patience: Evaluations in a row with a larger gap, after which training stops.
+        patience: Evaluations in a row with a larger gap, or one that isn't a number, after which
+            training stops.
         relative: Whether `max_gap` is a share.
         mode: Whether smaller (`min`) or larger (`max`) is better.
 
@@ -71,12 +73,14 @@ class OverfitGuard(Callback):
             return
         gap = evaluated - trained if self.mode == "min" else trained - evaluated
         limit = self.max_gap * abs(trained) if self.relative else self.max_gap
-        self._waited = self._waited + 1 if gap > limit else 0
+        accepted = gap <= limit  # False of what isn't a number, too
+        self._waited = 0 if accepted else self._waited + 1
         if self._waited >= self.patience:
             count = f"{self._waited} evaluation{'s' if self._waited > 1 else ''}"
+            unknown = ", or isn't a number," if math.isnan(gap) else ""
             run.stop(
                 f"{self.evaluation} {evaluated:.6g} is behind {self.train} {trained:.6g} by more "
-                f"than {limit:.6g} for {count}"
+                f"than {limit:.6g}{unknown} for {count}"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ logger = logging.getLogger("trackside")
 EVENTS = 100
 _MEGABYTE = 1_000_000
 _MOST = 10
-"""Capsules of one run."""
+"""Capsules of one run, the last of which is kept for its end."""
 
 
 @final
@@ -42,8 +42,9 @@ class CrashCapsule(Callback):
     step and says whether the same error comes. On several ranks each writes its own.
 
     It comes with an error of any kind, with a stop for numbers that went wrong, and with each alarm
-    of a `Watchdog`; a signal leaves none. Until then each call of a hook is noted, of those that a
-    callback has, and nothing else costs time.
+    of a `Watchdog`; a signal leaves none. A run has ten at most, and alarms leave one of them for
+    its end. Until then each call of a hook is noted, of those that a callback has, and nothing else
+    costs time.
 
     Args:
         data: Whether the batch is kept. Without it the capsule has its number only; the message of
@@ -66,7 +67,7 @@ class CrashCapsule(Callback):
     writes = ("folder",)
 
     def __init__(
-        self, *, data: bool = True, limit_megabytes: float = 100.0, folder: str = "capsules"
+        self, *, data: bool = True, limit_megabytes: float = 100.0, folder: str | Path = "capsules"
     ) -> None:
         if not limit_megabytes >= 2:
             raise ConfigurationError(
@@ -79,6 +80,8 @@ class CrashCapsule(Callback):
         self.folder = str(local_path(folder, "folder"))
         self.written: list[Path] = []
         """Capsules of this run."""
+        self._told = False
+        """Whether it was said that there are no more of them."""
         self._ring: EventRing | None = None
         self._thread = 0
 
@@ -90,6 +93,7 @@ class CrashCapsule(Callback):
 
     def on_attach(self, run: Run) -> None:
         self.written = []
+        self._told = False
         self._thread = threading.get_ident()
         events = run.callbacks.dispatcher
         self._ring = EventRing(EVENTS, events.guard, run.callbacks.name_of(self))
@@ -112,7 +116,11 @@ class CrashCapsule(Callback):
         self._ring = None
 
     def _write(self, run: Run, reason: str, error: BaseException | None, said: str = "") -> None:
-        if len(self.written) >= _MOST:
+        most = _MOST - 1 if reason == "watchdog" else _MOST
+        if len(self.written) >= most:
+            if not self._told:
+                self._told = True
+                logger.warning("no further crash capsule (%s): there are %d", reason, most)
             return
         limit_bytes = int(self.limit_megabytes * _MEGABYTE)
         files = CapsuleFiles(run, limit_bytes, keeps_data=self.data)

@@ -68,7 +68,7 @@ class OutOfMemory(Callback):
     on_error = "warn"
     writes = ("folder",)
 
-    def __init__(self, *, allocations: bool = False, folder: str = "out-of-memory") -> None:
+    def __init__(self, *, allocations: bool = False, folder: str | Path = "out-of-memory") -> None:
         self.allocations = allocations
         self.folder = str(local_path(folder, "folder"))
         self.written: list[Path] = []

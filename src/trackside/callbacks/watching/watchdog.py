@@ -25,10 +25,10 @@ logger = logging.getLogger("trackside")
 class Watchdog(Callback):
     """Says where the program is when it has stood still for too long.
 
-    When no batch was completed for `timeout_seconds`, in training or in an evaluation, a warning
-    names what is at work: a callback's hook, or the model, the data and the loop. The stacks of all
-    threads are written to a file in the run's folder. A thread looks at the run's counters: a step
-    costs nothing. Each rank watches itself.
+    When no batch was completed for `timeout_seconds`, in training, in an evaluation or in a pass
+    that a callback makes over a data set, a warning names what is at work: a callback's hook, or
+    the model, the data and the loop. The stacks of all threads are written to a file in the run's
+    folder. A thread looks at the run's counters: a step costs nothing. Each rank watches itself.
 
     Args:
         timeout_seconds: Standstill that is reported; the next report of the same standstill comes
@@ -51,7 +51,7 @@ class Watchdog(Callback):
     on_error = "warn"
 
     def __init__(
-        self, timeout_seconds: float = 300.0, *, folder: str = "stacks", stop: bool = False
+        self, timeout_seconds: float = 300.0, *, folder: str | Path = "stacks", stop: bool = False
     ) -> None:
         if not timeout_seconds > 0:
             raise ConfigurationError(
@@ -90,14 +90,7 @@ class Watchdog(Callback):
     def _watch(self, run: Run) -> None:
         standstill = Standstill(self.timeout_seconds)
         while not self._ended.wait(self.timeout_seconds / 10):
-            evaluation, progress = run.evaluation, run.progress
-            counts = (
-                progress.batches_completed,
-                progress.steps_completed,
-                None if evaluation is None else evaluation.name,
-                0 if evaluation is None else evaluation.batches_completed,
-            )
-            seconds = standstill.seconds_to_report(monotonic(), counts)
+            seconds = standstill.seconds_to_report(monotonic(), counts_of(run))
             if seconds is not None:
                 self._report(run, seconds)
 
@@ -120,3 +113,15 @@ class Watchdog(Callback):
                 one.alarm(run, message)
         if self.stop:
             run.stop(message, asked_by="watchdog")
+
+
+def counts_of(run: Run) -> tuple[object, ...]:
+    """Counts of a run, at least one of which changes with each batch, whoever asks for it."""
+    evaluation, progress = run.evaluation, run.progress
+    return (
+        progress.batches_completed,
+        progress.steps_completed,
+        None if evaluation is None else evaluation.name,
+        0 if evaluation is None else evaluation.batches_completed,
+        *[source.batches_aside for source in vars(run).get("data", {}).values()],
+    )

@@ -104,6 +104,16 @@ def test_before_averaging_begins_evaluations_see_the_weights() -> None:
     assert torch.equal(weights.evaluated[0], weights.seen[3])
 
 
+@pytest.mark.parametrize("start", [None, "1 epoch"])
+def test_an_evaluation_after_an_epoch_sees_the_update_of_that_epoch(start: str | None) -> None:
+    def losses(every: str) -> list[float]:
+        task, ema = tiny_regression(), EMA(0.0, warm_up=False, every=every, start=start)
+        result = task.trainer(callbacks=[ema]).fit(task.train, task.validation, epochs=3)
+        return result.history.values("val/loss")
+
+    assert losses("1 epoch") == losses("1 step")
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, StopTraining])
 def test_the_weights_are_back_after_an_error_in_the_middle_of_an_evaluation(
     error: type[BaseException],
@@ -217,10 +227,11 @@ def test_averages_can_be_kept_on_another_device() -> None:
     assert all(t.is_meta for t in ema.state_dict()["averages"]["0.999"].values())
 
 
-def test_a_resumed_run_goes_on_averaging_as_the_unbroken_one() -> None:
+@pytest.mark.parametrize("every", ["2 steps", "1 epoch"])
+def test_a_resumed_run_goes_on_averaging_as_the_unbroken_one(every: str) -> None:
     def make(more: list[Callback]) -> Trainer:
         task = tiny_classification()
-        ema = EMA(decay=[0.9, 0.5], every="2 steps", start="2 steps")
+        ema = EMA(decay=[0.9, 0.5], every=every, start="2 steps")
         return task.trainer(callbacks=[ema, *more])
 
     task = tiny_classification()

@@ -18,7 +18,7 @@ from trackside.callbacks.averaging.averages import (
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 from trackside.saved import checked
 from trackside.schedule import Every, Schedule, reached
 
@@ -99,6 +99,11 @@ class EMA(PeriodicCallback):
 
     # --- keeping -------------------------------------------------------------------------------
 
+    def idle_hooks(self) -> frozenset[str]:
+        # After the training of an epoch, not after its end: its evaluations see the update.
+        idle = super().idle_hooks()
+        return idle | {"on_train_epoch_end" if "on_epoch_end" in idle else "on_epoch_end"}
+
     def on_optimizers_ready(self, run: Run) -> None:
         self.updates, self._begun, self._moved_at = 0, False, 0
         for averaged in self._averaged.values():
@@ -107,7 +112,16 @@ class EMA(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
+        self._after_epochs.start(run.progress, run.limit)
         self._begun = self._begun or self.start is None
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
+        self._after_epochs.start(run.progress, run.limit)
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        if self._after_epochs.crossed(run.progress):
+            self.on_due(run)
 
     def on_due(self, run: Run) -> None:
         if self._begun and run.updates_completed == self._moved_at:

@@ -198,6 +198,32 @@ def test_predictions_and_a_later_evaluation_use_the_averages() -> None:
     assert torch.equal(flat(task.model), trained)
 
 
+@pytest.mark.parametrize("width", [1, 3], ids=["same shapes", "other shapes"])
+def test_averages_of_one_model_are_not_put_into_another(width: int) -> None:
+    task, ema, weights = tiny_regression(), EMA(decay=0.5), Weights()
+    task.trainer(callbacks=[ema]).fit(task.train, epochs=1)
+
+    other = nn.Linear(2, width)
+    trainer = Trainer(other, loss=lambda p, _: p.sum(), callbacks=[ema, weights], defaults=False)
+    trainer.evaluate(task.validation)
+    predicted = trainer.predict(task.validation)
+
+    assert torch.equal(weights.evaluated[-1], flat(other))
+    inputs, _ = next(iter(task.validation))
+    assert torch.equal(predicted[: len(inputs)], other(inputs))
+
+
+def test_averages_that_were_loaded_are_used_with_the_model_that_they_fit() -> None:
+    task, ema, weights = tiny_regression(), EMA(decay=0.5), Weights()
+    task.trainer(callbacks=[ema]).fit(task.train, epochs=1)
+    loaded = EMA(decay=0.5)
+    loaded.load_state_dict(ema.state_dict())
+
+    tiny_regression().trainer(callbacks=[loaded, weights]).evaluate(task.validation)
+
+    assert torch.equal(weights.evaluated[-1], flat_average(ema))
+
+
 def test_only_the_models_that_are_named_are_averaged() -> None:
     class Two(Trainer):
         def configure_model(self, run: Any) -> Any:

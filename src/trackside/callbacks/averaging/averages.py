@@ -108,6 +108,10 @@ def take_over(own: dict[str, Tensor], loaded: Mapping[str, Tensor]) -> dict[str,
     return own
 
 
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
 def check_decays(decays: Sequence[float]) -> None:
     """Refuse decays that are out of range or stand twice. Raises `ConfigurationError`."""
     wrong = [decay for decay in decays if not 0 <= decay < 1]
@@ -143,6 +147,17 @@ class Averaged:
         if self._models is not models:
             self._live = live_tensors(models, self._names, buffers=self._buffers)
             self._models = models
+
+    def are_of(self, models: Mapping[str, nn.Module]) -> bool:
+        """Whether the averages are of these very modules, not of others by the same names.
+
+        Averages that were loaded outside of a run belong to the first models that they fit.
+        """
+        if self._models is not None:
+            names = self._names or self._models.keys() | models.keys()
+            return all(models.get(name) is self._models.get(name) for name in names)
+        live = live_tensors(models, self._names, buffers=self._buffers)
+        return _shapes(live) == _shapes(self.averages)
 
     def begin(self) -> None:
         """Let the averages be copies of the live tensors."""

@@ -140,11 +140,11 @@ class EMA(PeriodicCallback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self._is_used() and evaluation.average is None:
+        if self._is_used(run) and evaluation.average is None:
             evaluation.exits.enter_context(self.averaged(run, self.evaluated_decay))
 
     def on_predict_start(self, run: Run) -> None:
-        if self._is_used():
+        if self._is_used(run):
             averaged = self._averaged[self._first_or(self.evaluated_decay)]
             averaged.bind(run.models)
             averaged.agree(run.world)
@@ -171,16 +171,17 @@ class EMA(PeriodicCallback):
     def averaged(self, run: Run, decay: float | None = None) -> Iterator[None]:
         """Inside, the model's weights are the averages; afterwards they are what they were.
 
-        Until averaging has begun, the weights are their own averages.
+        Until averaging has begun, the weights are their own averages; so are those of modules that
+        the averages aren't of.
 
         Args:
             run: The run under way.
             decay: Which averages; None takes the first.
         """
         averaged = self._averaged[self._first_or(decay)]
-        averaged.bind(run.models)
         try:
-            if self._begun:
+            if self._begun and averaged.are_of(run.models):
+                averaged.bind(run.models)
                 averaged.agree(run.world)
                 averaged.put()
             yield
@@ -205,9 +206,11 @@ class EMA(PeriodicCallback):
             averaged.to(device)
         return self
 
-    def _is_used(self) -> bool:
+    def _is_used(self, run: Run) -> bool:
+        if self.evaluated_decay is None or not self._begun:
+            return False
         put_in = any(averaged.put_in for averaged in self._averaged.values())
-        return self.evaluated_decay is not None and self._begun and not put_in
+        return not put_in and self._averaged[self.evaluated_decay].are_of(run.models)
 
     def _undo(self) -> None:
         for averaged in self._averaged.values():

@@ -13,6 +13,8 @@ from tests.callbacks.broken_runs import check_resumes_exactly
 from tests.device import DEVICE
 from trackside import Callback, Status, StopTraining, Trainer
 from trackside.callbacks.averaging.ema import EMA
+from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
+from trackside.callbacks.stopping.early_stopping import EarlyStopping
 from trackside.errors import CheckpointError, ConfigurationError, Terminated
 from trackside.run import Run
 from trackside.testing import tiny_classification, tiny_regression
@@ -222,6 +224,44 @@ def test_averages_that_were_loaded_are_used_with_the_model_that_they_fit() -> No
     tiny_regression().trainer(callbacks=[loaded, weights]).evaluate(task.validation)
 
     assert torch.equal(weights.evaluated[-1], flat_average(ema))
+
+
+@pytest.mark.parametrize(
+    "restoring", [EarlyStopping(restore_best=True, patience=9), BestCheckpoint(restore=True)]
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_best_weights_that_were_restored_are_judged_themselves(
+    restoring: Callback, is_first: bool
+) -> None:
+    class Blow(Callback):
+        def on_epoch_start(self, run: Run) -> None:
+            if run.progress.epochs_completed == 1:
+                run.optimizer.param_groups[0]["lr"] = 0.9
+
+    task, ema = tiny_regression(), EMA(decay=0.5)
+    callbacks = [restoring, ema] if is_first else [ema, restoring]
+    trainer = task.trainer(callbacks=[*callbacks, Blow()])
+    result = trainer.fit(task.train, task.validation, epochs=3)
+    best = result.history.best("val/loss")
+    assert best is not None
+    assert best.value < result.history.values("val/loss")[-1]
+
+    assert trainer.evaluate(task.validation)["test/loss"] == pytest.approx(best.value)
+    inputs, _ = next(iter(task.validation))
+    predictions = trainer.predict(task.validation)
+    assert torch.equal(predictions[: len(inputs)], task.model(inputs))
+
+
+def test_weights_that_were_loaded_after_training_are_judged_themselves() -> None:
+    task, weights = tiny_regression(), Weights()
+    trainer = task.trainer(callbacks=[EMA(decay=0.5), weights])
+    trainer.fit(task.train, epochs=1)
+    with torch.no_grad():
+        task.model.bias.add_(1e-4)  # type: ignore[operator]
+
+    trainer.evaluate(task.validation)
+
+    assert torch.equal(weights.evaluated[-1], flat(task.model))
 
 
 def test_only_the_models_that_are_named_are_averaged() -> None:

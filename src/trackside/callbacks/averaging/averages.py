@@ -25,6 +25,8 @@ from trackside.errors import (
 if TYPE_CHECKING:
     from trackside.distributed.world import World
 
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers of as many bytes."""
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
@@ -67,6 +69,17 @@ def copies(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: tensor.detach().to(_WIDER.get(tensor.dtype, tensor.dtype), copy=True)
         for name, tensor in live.items()
     }
+
+
+@torch.no_grad()
+def fingerprint(tensors: Sequence[Tensor]) -> list[int]:
+    """A number for the bits of each tensor, the same on every device; ranks see their parts.
+
+    A sum in whole numbers: copies of the weights to compare with would take as much memory as they.
+    """
+    parts = local_parts(tensors)
+    sums = [part.view(_BITS[part.element_size()]).sum(dtype=torch.int64) for part in parts]
+    return [int(one) for one in sums]
 
 
 @torch.no_grad()
@@ -194,6 +207,13 @@ class Averaged:
     def undo(self) -> None:
         """Put the live tensors back to the bits they had, if `put` was called."""
         self._substitution.undo()
+
+    def fingerprint(self) -> list[int]:
+        """A number for each parameter that is averaged, as it is now; buffers aren't asked.
+
+        Buffers of several ranks are made equal when training has ended.
+        """
+        return fingerprint([t for t in self._live.values() if isinstance(t, nn.Parameter)])
 
     def keep(self) -> None:
         """Leave the averages in the place of the live tensors for good."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, final
@@ -22,6 +23,8 @@ from trackside.run import Evaluation, Rollback, Run
 from trackside.saved import checked
 from trackside.schedule import Every, Schedule, reached
 
+logger = logging.getLogger("trackside")
+
 
 @final
 class EMA(PeriodicCallback):
@@ -29,7 +32,9 @@ class EMA(PeriodicCallback):
 
     After each update, `average = decay * average + (1 - decay) * weight`. Evaluations and
     predictions see the averages; afterwards the weights are back bit by bit, however the pass
-    ended. The averages are part of a checkpoint, of shards where the model is sharded.
+    ended. After `fit` this holds as long as the model has the weights that training ended with:
+    those that were restored (the best ones) or loaded are judged themselves. The averages are part
+    of a checkpoint, of shards where the model is sharded.
 
     Args:
         decay: Share of the old average that stays in an update, at least 0 and below 1; several
@@ -56,6 +61,7 @@ class EMA(PeriodicCallback):
     """
 
     effect = "changes"
+    runs_before = ("early_stopping", "best_checkpoint")
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class EMA(PeriodicCallback):
         """Updates done so far."""
         self._begun = False
         self._moved_at = 0
+        self._trained: list[int] | None = None
         self._averaged = {
             decay: Averaged(models, buffers=buffers == "average") for decay in self.decays
         }
@@ -106,6 +113,7 @@ class EMA(PeriodicCallback):
 
     def on_optimizers_ready(self, run: Run) -> None:
         self.updates, self._begun, self._moved_at = 0, False, 0
+        self._trained = None
         for averaged in self._averaged.values():
             averaged.bind(run.models)
             averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
@@ -146,7 +154,6 @@ class EMA(PeriodicCallback):
     def on_predict_start(self, run: Run) -> None:
         if self._is_used(run):
             averaged = self._averaged[self._first_or(self.evaluated_decay)]
-            averaged.bind(run.models)
             averaged.agree(run.world)
             averaged.put()
 
@@ -159,6 +166,7 @@ class EMA(PeriodicCallback):
     def on_fit_end(self, run: Run) -> None:
         super().on_fit_end(run)
         self._agree(run)
+        self._trained = self._averaged[self.decays[0]].fingerprint()
 
     def _agree(self, run: Run) -> None:
         for averaged in self._averaged.values():
@@ -209,8 +217,22 @@ class EMA(PeriodicCallback):
     def _is_used(self, run: Run) -> bool:
         if self.evaluated_decay is None or not self._begun:
             return False
-        put_in = any(averaged.put_in for averaged in self._averaged.values())
-        return not put_in and self._averaged[self.evaluated_decay].are_of(run.models)
+        averaged = self._averaged[self.evaluated_decay]
+        if any(one.put_in for one in self._averaged.values()) or not averaged.are_of(run.models):
+            return False
+        averaged.bind(run.models)
+        return run.mode == "fit" or self._are_as_trained(run, averaged)
+
+    def _are_as_trained(self, run: Run, averaged: Averaged) -> bool:
+        """Whether the weights are those that training ended with, on all ranks; a collective.
+
+        Others were restored since (the best ones), or loaded: then these are what is judged.
+        """
+        own = self._trained is None or averaged.fingerprint() == self._trained
+        same = bool(run.world.all_reduce(float(own), "min"))
+        if not same:
+            logger.info("the weights changed since training ended: no averages in their place")
+        return same
 
     def _undo(self) -> None:
         for averaged in self._averaged.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -94,6 +95,17 @@ def test_the_statistics_of_batch_norm_are_those_of_torch_for_the_averaged_weight
     # One batch holds all samples: its order, and dropout behind the norm, change nothing.
     found, expected = statistics({"m": task.model}), statistics({"m": reference})
     assert all(torch.allclose(found[name], expected[name]) for name in expected)
+
+
+def test_dropout_is_off_while_batch_norm_is_measured_at_the_end() -> None:
+    task = tiny_classification(batch_size=20)
+    model = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    task = dataclasses.replace(task, model=model)
+    task.trainer(callbacks=[SWA("1 epoch", evaluate=False)]).fit(task.train, epochs=1)
+
+    inputs = torch.cat([inputs for inputs, _ in task.train]).to(DEVICE)
+    assert torch.allclose(model[1].running_var, inputs.var(dim=0))
+    assert all(module.training for module in model.modules())
 
 
 def test_a_pass_for_batch_norm_may_be_shorter() -> None:

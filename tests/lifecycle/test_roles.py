@@ -19,6 +19,7 @@ from trackside.callbacks import (
 )
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import (
+    HandsWeightsOver,
     HasPatience,
     HasSchedulers,
     HasWeights,
@@ -43,6 +44,8 @@ class Lookahead(Callback[Any]):
         (EMA(), KeepsAverages),
         (EMA(), HasWeights),
         (SWA("1 epoch"), KeepsAverages),
+        (SWA("1 epoch"), HasWeights),
+        (SWA("1 epoch"), HandsWeightsOver),
         (LRScheduler("StepLR", {"step_size": 1}), HasSchedulers),
         (EarlyStopping(), HasPatience),
         (Checkpoint(), SavesInBackground),
@@ -58,6 +61,7 @@ def test_a_callback_has_the_role_whose_part_it_has(callback: Callback[Any], role
 @pytest.mark.parametrize(
     "role",
     [
+        HandsWeightsOver,
         KeepsAverages,
         HasWeights,
         HasSchedulers,

@@ -31,10 +31,21 @@ class KeepsAverages(Protocol):
 
 @runtime_checkable
 class HasWeights(Protocol):
-    """Has its own weights, which can be written to a file or exported: `EMA`."""
+    """Has its own weights, which can be written to a file or exported: `EMA`, `SWA`."""
 
     def weights(self, *, model: str) -> Mapping[str, Tensor]:
         """Tensors of one of the run's models, by the names of its `state_dict`."""
+
+
+@runtime_checkable
+class HandsWeightsOver(Protocol):
+    """Puts other weights into the models when the run is over, after its last save: `SWA`."""
+
+    def final_weights(self, run: Any, model: str) -> Mapping[str, Tensor] | None:
+        """The state that a model will have, asked in `on_fit_end`; None: the one it has.
+
+        Every rank has to ask.
+        """
 
 
 @runtime_checkable

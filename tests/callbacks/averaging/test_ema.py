@@ -100,6 +100,13 @@ def test_evaluations_can_use_any_of_the_averages() -> None:
     assert torch.equal(run_with(ema).evaluated[-1], flat_average(ema, 0.5))
 
 
+def test_before_averaging_begins_the_weights_are_their_own_averages() -> None:
+    ema = EMA(start="9 epochs")
+    weights = run_with(ema)
+
+    assert torch.equal(flat_average(ema), weights.seen[-1])
+
+
 def test_before_averaging_begins_evaluations_see_the_weights() -> None:
     weights = run_with(EMA(start="2 epochs"))
 

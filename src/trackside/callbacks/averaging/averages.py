@@ -224,16 +224,26 @@ class Averaged:
         """Whether the averages are in the place of the live tensors."""
         return self._substitution.active
 
-    def state_of(self, model: str) -> dict[str, Tensor]:
-        """Copies of a model's state with the averages in it, in the model's own dtypes."""
+    def state_of(
+        self, model: str, also: Mapping[str, Tensor] | None = None, *, live: bool = False
+    ) -> dict[str, Tensor]:
+        """Copies of a model's state with the averages in it, in the model's own dtypes.
+
+        Args:
+            model: Its name.
+            also: As for `put`.
+            live: Whether it is the state as it is, without the averages.
+        """
         if not self.averages or self._models is None:
             raise UsageError("there are no averages before a run has begun")
-        names = {id(tensor): name for name, tensor in self._live.items()}
+        averaged = {} if live else self._live
+        values = {id(tensor): self.averages[name] for name, tensor in averaged.items()}
+        if also and not live:
+            everything = live_tensors(self._models, self._names, buffers=True)
+            values |= {id(everything[name]): value for name, value in also.items()}
         state = self._models[model].state_dict(keep_vars=True)
         return {
-            key: self.averages[names[id(tensor)]].to(tensor.dtype, copy=True)
-            if id(tensor) in names
-            else tensor.detach().clone()
+            key: values.get(id(tensor), tensor).detach().to(tensor.dtype, copy=True)
             for key, tensor in state.items()
         }
 

@@ -199,6 +199,8 @@ class EMA(PeriodicCallback):
     def weights(self, decay: float | None = None, model: str = "model") -> dict[str, Tensor]:
         """The state of a model with averages in the place of its weights, to save or load.
 
+        Until averaging has begun, the weights are their own averages.
+
         Args:
             decay: Which averages; None takes the first.
             model: Name of the model.
@@ -206,7 +208,7 @@ class EMA(PeriodicCallback):
         Returns:
             Copies under the names of `model.state_dict()`, in its dtypes.
         """
-        return self._averaged[self._first_or(decay)].state_of(model)
+        return self._averaged[self._first_or(decay)].state_of(model, live=not self._begun)
 
     def to(self, device: torch.device | str) -> EMA:
         """Keep the averages on `device`; each update then copies the weights there."""

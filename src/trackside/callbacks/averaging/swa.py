@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from trackside.callbacks.averaging.averages import Averaged, take_over
-from trackside.callbacks.averaging.batch_norm import measure, statistics
+from trackside.callbacks.averaging.batch_norm import measure, norms, statistics
+from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.progress import whole_number
@@ -25,7 +26,8 @@ class SWA(Callback):
     Each point counts the same. The running statistics of batch norm don't fit averaged weights:
     they are measured again, by a pass over training data that leaves position and generators as
     they were. Checkpoints hold the weights of training and, apart from them, the mean: a run that
-    is prolonged goes on as if it had never ended.
+    is prolonged goes on as if it had never ended. `SaveWeights` and `ExportModel` write the mean at
+    the end, where the model has it then.
 
     Args:
         start: From when on weights are taken, such as `"10 epochs"`.
@@ -76,6 +78,8 @@ class SWA(Callback):
         self._statistics: dict[str, Tensor] = {}
         self._measured_at = 0
         self._taken_at = -1
+        self._run: Run | None = None
+        self._has_norms = False
         if all(part.is_looked_at == "epochs" for part in self.every.parts):
             self.unused_hooks = frozenset({"on_step_end"})
 
@@ -85,11 +89,13 @@ class SWA(Callback):
         self.count = self._measured_at = 0
         self._taken_at = -1
         self._statistics = {}
-        self._averaged.bind(run.models)
+        self._averaged.bind(run.models)  # refuses names that no model has
+        self._has_norms = self.batch_norm_batches != 0 and bool(norms(self._models(run)))
         self._averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
 
     def on_fit_start(self, run: Run) -> None:
         reached(self.start, run.progress, run.limit)  # refuses seconds before the first step
+        self._run = run
         self._begin(run)
 
     def on_roll_back(self, run: Run, rollback: Rollback) -> None:
@@ -131,25 +137,75 @@ class SWA(Callback):
             self._averaged.undo()
 
     def on_fit_end(self, run: Run) -> None:
-        if self.replace and self.count and not run.interrupted:
-            try:
-                self._put(run)  # measures: there is no data any more when the run closes
-            finally:
-                self._averaged.undo()
+        if self._ends_with_mean(run):
+            self._measure(run)  # there is no data any more when the run closes
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
+        self._run = None
         self._averaged.undo()
         ended = outcome.status in (Status.COMPLETED, Status.STOPPED)
         if self.replace and self.count and ended:
-            self._averaged.put(self._statistics)
+            self._averaged.put(self._fitting)
             self._averaged.keep()
 
+    def weights(self, model: str = "model") -> dict[str, Tensor]:
+        """The state of a model with the mean in the place of its weights, to save or load.
+
+        Until there is a mean, it is the state that the model has. While a run is under way, every
+        rank has to ask: it may take a pass over training data, for batch norm.
+
+        Args:
+            model: Name of the model.
+
+        Returns:
+            Copies under the names of `model.state_dict()`, in its dtypes.
+
+        Raises:
+            UsageError: There was no run; or batch norm was not measured, and its run is over.
+        """
+        if self._run is not None:
+            self._measure(self._run)
+        elif self._is_unmeasured:
+            raise UsageError(
+                "batch norm was not measured for the mean, and the run with its data is over",
+                remedy="`replace=True`, or ask while the run is under way: "
+                "`SaveWeights(average='swa')`",
+            )
+        return self._averaged.state_of(model, self._fitting, live=not self.count)
+
+    def final_weights(self, run: Run, model: str) -> dict[str, Tensor] | None:
+        """The state that a model will have when the run is over; None: the one it has."""
+        return self.weights(model) if self._ends_with_mean(run) else None
+
+    def _ends_with_mean(self, run: Run) -> bool:
+        return self.replace and self.count > 0 and not run.interrupted
+
+    @property
+    def _fitting(self) -> dict[str, Tensor]:
+        """The statistics that were measured for the mean as it is now."""
+        return self._statistics if self._measured_at == self.count else {}
+
+    @property
+    def _is_unmeasured(self) -> bool:
+        return self._has_norms and self._measured_at != self.count
+
+    def _measure(self, run: Run) -> None:
+        """Let the statistics of batch norm be those of the mean."""
+        if self._is_unmeasured and not self._averaged.put_in:
+            try:
+                self._put(run)
+            finally:
+                self._averaged.undo()
+
+    def _models(self, run: Run) -> dict[str, nn.Module]:
+        return {name: run.models[name] for name in self.models or run.models}
+
     def _put(self, run: Run) -> None:
-        models = {name: run.models[name] for name in self.models or run.models}
-        live = statistics(models) if self.batch_norm_batches != 0 else {}
-        fresh = self._measured_at == self.count
-        self._averaged.put(self._statistics if fresh else live)
-        if live and not fresh:
+        models = self._models(run)
+        live = statistics(models) if self._has_norms else {}
+        is_unmeasured = self._is_unmeasured
+        self._averaged.put(live if is_unmeasured else self._fitting)
+        if is_unmeasured:
             measure(run, models, self.batch_norm_batches)
             self._statistics = {name: tensor.clone() for name, tensor in live.items()}
             self._measured_at = self.count

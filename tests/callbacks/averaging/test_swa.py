@@ -15,12 +15,14 @@ from torch.optim.swa_utils import update_bn
 
 from tests.callbacks.broken_runs import SaveEverywhere, check_resumes_exactly
 from tests.device import DEVICE
-from trackside import Callback, Trainer
+from trackside import Callback, Result, Trainer
 from trackside.callbacks.averaging.batch_norm import statistics
 from trackside.callbacks.averaging.swa import SWA
+from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
 from trackside.callbacks.saving.export_model import ExportModel
 from trackside.callbacks.saving.save_weights import SaveWeights
-from trackside.errors import ConfigurationError, ScheduleError, UsageError
+from trackside.callbacks.stopping.early_stopping import EarlyStopping
+from trackside.errors import ConfigurationError, DataError, ScheduleError, UsageError
 from trackside.run import Run
 from trackside.testing import Task, tiny_classification, tiny_regression
 
@@ -244,6 +246,51 @@ def test_a_mean_without_statistics_is_refused_when_the_data_is_gone() -> None:
 
     with pytest.raises(UsageError, match="not measured for the mean"):
         swa.weights()
+
+
+@pytest.mark.parametrize(
+    ("restoring", "option"),
+    [
+        (EarlyStopping(restore_best=True), "restore_best"),
+        (BestCheckpoint(restore=True), "restore"),
+    ],
+)
+def test_two_that_say_which_weights_the_model_ends_with_are_refused(
+    restoring: Callback, option: str
+) -> None:
+    def fit(*callbacks: Callback) -> Result:
+        task = tiny_regression()
+        return task.trainer(callbacks=callbacks).fit(task.train, task.validation, epochs=2)
+
+    with pytest.raises(ConfigurationError, match="both say which weights") as refused:
+        fit(SWA("1 epoch"), restoring)
+    assert f"{option}=False" in str(refused.value)
+    fit(SWA("1 epoch", replace=False), restoring)
+    fit(SWA("1 epoch"), EarlyStopping(), BestCheckpoint())
+
+
+@pytest.mark.parametrize("options", [{"evaluate": False}, {"replace": False}], ids=str)
+def test_data_that_batch_norm_cant_be_measured_over_is_refused_before_the_first_step(
+    options: dict[str, Any],
+) -> None:
+    task, weights = tiny_classification(), Weights()
+    trainer = task.trainer(callbacks=[SWA("1 epoch", **options), weights])
+
+    with pytest.raises(DataError, match="no room for a second pass") as refused:
+        trainer.fit((batch for batch in task.train), task.validation, steps=2)
+    assert "batch_norm_batches=0" in str(refused.value)
+    assert weights.after_steps == []
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_norm_batches": 0}], ids=str)
+def test_without_batch_norm_to_measure_data_can_be_passed_over_once(
+    options: dict[str, Any],
+) -> None:
+    task = tiny_classification() if options else tiny_regression()
+    swa = SWA("1 step", every="1 step", **options)
+    task.trainer(callbacks=[swa]).fit((batch for batch in task.train), steps=2)
+
+    assert swa.count == 2
 
 
 def test_a_start_in_seconds_is_refused() -> None:

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from trackside.callbacks.averaging.averages import Averaged, take_over
 from trackside.callbacks.averaging.batch_norm import measure, norms, statistics
-from trackside.errors import UsageError
+from trackside.errors import ConfigurationError, UsageError
 from trackside.lifecycle.hooks import Callback
 from trackside.outcome import Outcome, Status
 from trackside.progress import whole_number
 from trackside.run import Evaluation, Rollback, Run
 from trackside.saved import checked
 from trackside.schedule import STEP_UNITS, Due, Every, Schedule, reached
+
+_RESTORING = ("restore", "restore_best")
+"""Options by which `BestCheckpoint` and `EarlyStopping` put the best weights back at the end."""
 
 
 @final
@@ -40,7 +43,10 @@ class SWA(Callback):
         models: Names of the models to average; None takes all.
 
     Raises:
-        ConfigurationError: `batch_norm_batches` isn't a count.
+        ConfigurationError: `batch_norm_batches` isn't a count; or, when training starts, another
+            callback puts the best weights back at the end.
+        DataError: When training starts: batch norm has to be measured, and the data can be passed
+            over once only.
         ScheduleError: `start` counts seconds, or isn't a schedule.
 
     Example:
@@ -95,6 +101,13 @@ class SWA(Callback):
 
     def on_fit_start(self, run: Run) -> None:
         reached(self.start, run.progress, run.limit)  # refuses seconds before the first step
+        if self.replace:
+            _check_alone(run)
+        is_measured = self.replace or (self.evaluate and run.data.keys() - {"train"})
+        if self._has_norms and is_measured:
+            run.data["train"].check_aside(
+                "batch_norm_batches=0, where the statistics of training will do for the mean"
+            )
         self._run = run
         self._begin(run)
 
@@ -230,3 +243,17 @@ class SWA(Callback):
         self._taken_at = state.get("taken_at", -1)  # older checkpoints don't have it
         self._averaged.averages = take_over(self._averaged.averages, state["averages"])
         self._statistics = dict(state["statistics"])
+
+
+def _check_alone(run: Run) -> None:
+    """Refuse another callback that says which weights the models end with."""
+    for name, one in run.callbacks.items():
+        option = next((o for o in _RESTORING if getattr(one, o, None) is True), None)
+        if option is not None:
+            raise ConfigurationError(
+                f"`SWA` and {name!r} both say which weights the model ends with: the mean, or the "
+                "best ones",
+                received=f"replace=True and {option}=True",
+                remedy=f"`SWA(replace=False)`, or {option}=False",
+                option="replace",
+            )

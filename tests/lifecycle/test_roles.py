@@ -14,11 +14,14 @@ from trackside.callbacks import (
     BestCheckpoint,
     Checkpoint,
     EarlyStopping,
+    Evaluate,
     LRScheduler,
     Report,
 )
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import (
+    ChoosesAverages,
+    EvaluatesAverages,
     HandsWeightsOver,
     HasPatience,
     HasSchedulers,
@@ -43,6 +46,9 @@ class Lookahead(Callback[Any]):
     [
         (EMA(), KeepsAverages),
         (EMA(), HasWeights),
+        (EMA(), EvaluatesAverages),
+        (SWA("1 epoch"), EvaluatesAverages),
+        (Evaluate(), ChoosesAverages),
         (SWA("1 epoch"), KeepsAverages),
         (SWA("1 epoch"), HasWeights),
         (SWA("1 epoch"), HandsWeightsOver),
@@ -61,6 +67,8 @@ def test_a_callback_has_the_role_whose_part_it_has(callback: Callback[Any], role
 @pytest.mark.parametrize(
     "role",
     [
+        ChoosesAverages,
+        EvaluatesAverages,
         HandsWeightsOver,
         KeepsAverages,
         HasWeights,

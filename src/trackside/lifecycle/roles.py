@@ -30,6 +30,22 @@ class KeepsAverages(Protocol):
 
 
 @runtime_checkable
+class EvaluatesAverages(Protocol):
+    """Puts averages in for evaluations, where nobody says otherwise: `EMA`, `SWA`."""
+
+    def as_evaluated(self, run: Any) -> AbstractContextManager[None]:
+        """Inside, the models have what an evaluation sees now, be it averages or the weights."""
+
+
+@runtime_checkable
+class ChoosesAverages(Protocol):
+    """Says whose averages evaluations of a name see: `Evaluate`."""
+
+    def average_of(self, evaluation: str) -> str | bool | None:
+        """Name of a callback with averages; False: the weights themselves; None: it doesn't say."""
+
+
+@runtime_checkable
 class HasWeights(Protocol):
     """Has its own weights, which can be written to a file or exported: `EMA`, `SWA`."""
 

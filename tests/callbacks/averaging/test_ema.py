@@ -259,6 +259,28 @@ def test_best_weights_that_were_restored_are_judged_themselves(
     assert torch.equal(predictions[: len(inputs)], task.model(inputs))
 
 
+def test_an_evaluation_that_is_asked_for_at_the_end_sees_restored_weights() -> None:
+    class AtEnd(Callback):
+        runs_after = ("best_checkpoint",)
+
+        def on_epoch_start(self, run: Run) -> None:
+            if run.progress.epochs_completed == 1:
+                run.optimizer.param_groups[0]["lr"] = 0.9
+
+        def on_fit_end(self, run: Run) -> None:
+            run.evaluate("other")
+
+    task = tiny_regression()
+    callbacks = [EMA(decay=0.5), BestCheckpoint(restore=True), AtEnd()]
+    result = task.trainer(callbacks=callbacks).fit(
+        task.train, task.validation, epochs=3, data={"other": task.validation}
+    )
+
+    best = result.history.best("val/loss")
+    assert best is not None
+    assert result.history.values("other/loss") == pytest.approx([best.value])
+
+
 def test_weights_that_were_loaded_after_training_are_judged_themselves() -> None:
     task, weights = tiny_regression(), Weights()
     trainer = task.trainer(callbacks=[EMA(decay=0.5), weights])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, final
 
 import torch
@@ -91,6 +91,7 @@ class EMA(PeriodicCallback):
         self._begun = False
         self._moved_at = 0
         self._trained: list[int] | None = None
+        """Fingerprint of the weights that training has ended with."""
         self._averaged = {
             decay: Averaged(models, buffers=buffers == "average") for decay in self.decays
         }
@@ -148,8 +149,8 @@ class EMA(PeriodicCallback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self._is_used(run) and evaluation.average is None:
-            evaluation.exits.enter_context(self.averaged(run, self.evaluated_decay))
+        if evaluation.average is None:
+            evaluation.exits.enter_context(self.as_evaluated(run))
 
     def on_predict_start(self, run: Run) -> None:
         if self._is_used(run):
@@ -196,6 +197,12 @@ class EMA(PeriodicCallback):
         finally:
             averaged.undo()
 
+    @contextmanager
+    def as_evaluated(self, run: Run) -> Iterator[None]:
+        """Inside, the models have what an evaluation sees now: the averages, where it uses them."""
+        with self.averaged(run, self.evaluated_decay) if self._is_used(run) else nullcontext():
+            yield
+
     def weights(self, decay: float | None = None, model: str = "model") -> dict[str, Tensor]:
         """The state of a model with averages in the place of its weights, to save or load.
 
@@ -223,15 +230,15 @@ class EMA(PeriodicCallback):
         if any(one.put_in for one in self._averaged.values()) or not averaged.are_of(run.models):
             return False
         averaged.bind(run.models)
-        return run.mode == "fit" or self._are_as_trained(run, averaged)
+        return self._trained is None or self._are_as_trained(run, averaged, self._trained)
 
-    def _are_as_trained(self, run: Run, averaged: Averaged) -> bool:
+    @staticmethod
+    def _are_as_trained(run: Run, averaged: Averaged, trained: list[int]) -> bool:
         """Whether the weights are those that training ended with, on all ranks; a collective.
 
         Others were restored since (the best ones), or loaded: then these are what is judged.
         """
-        own = self._trained is None or averaged.fingerprint() == self._trained
-        same = bool(run.world.all_reduce(float(own), "min"))
+        same = bool(run.world.all_reduce(float(averaged.fingerprint() == trained), "min"))
         if not same:
             logger.info("the weights changed since training ended: no averages in their place")
         return same

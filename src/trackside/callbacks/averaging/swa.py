@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -136,8 +136,8 @@ class SWA(Callback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self.evaluate and evaluation.average is None:
-            evaluation.exits.enter_context(self.averaged(run))
+        if evaluation.average is None:
+            evaluation.exits.enter_context(self.as_evaluated(run))
 
     @contextmanager
     def averaged(self, run: Run) -> Iterator[None]:
@@ -148,6 +148,13 @@ class SWA(Callback):
             yield
         finally:
             self._averaged.undo()
+
+    @contextmanager
+    def as_evaluated(self, run: Run) -> Iterator[None]:
+        """Inside, the models have what an evaluation sees now: the mean, where it uses it."""
+        is_used = self.evaluate and not self._averaged.put_in
+        with self.averaged(run) if is_used else nullcontext():
+            yield
 
     def on_fit_end(self, run: Run) -> None:
         if self._ends_with_mean(run):

@@ -81,6 +81,13 @@ def test_what_can_be_passed_over_once_has_no_room_for_a_second_pass() -> None:
         pass
 
 
+def test_whether_there_is_room_for_a_second_pass_can_be_asked_before() -> None:
+    DataSource("train", loader(), 2).check_aside("do without")
+
+    with pytest.raises(DataError, match="do without"):
+        DataSource("train", iter([torch.zeros(2)]), 2).check_aside("do without")
+
+
 def test_data_without_a_fast_path_is_dealt_out_to_ranks_in_whole_batches() -> None:
     class Plain(Dataset[Any]):
         def __len__(self) -> int:

@@ -14,11 +14,15 @@ from trackside.callbacks import (
     BestCheckpoint,
     Checkpoint,
     EarlyStopping,
+    Evaluate,
     LRScheduler,
     Report,
 )
 from trackside.lifecycle.hooks import Callback
 from trackside.lifecycle.roles import (
+    ChoosesAverages,
+    EvaluatesAverages,
+    HandsWeightsOver,
     HasPatience,
     HasSchedulers,
     HasWeights,
@@ -42,7 +46,12 @@ class Lookahead(Callback[Any]):
     [
         (EMA(), KeepsAverages),
         (EMA(), HasWeights),
+        (EMA(), EvaluatesAverages),
+        (SWA("1 epoch"), EvaluatesAverages),
+        (Evaluate(), ChoosesAverages),
         (SWA("1 epoch"), KeepsAverages),
+        (SWA("1 epoch"), HasWeights),
+        (SWA("1 epoch"), HandsWeightsOver),
         (LRScheduler("StepLR", {"step_size": 1}), HasSchedulers),
         (EarlyStopping(), HasPatience),
         (Checkpoint(), SavesInBackground),
@@ -58,6 +67,9 @@ def test_a_callback_has_the_role_whose_part_it_has(callback: Callback[Any], role
 @pytest.mark.parametrize(
     "role",
     [
+        ChoosesAverages,
+        EvaluatesAverages,
+        HandsWeightsOver,
         KeepsAverages,
         HasWeights,
         HasSchedulers,

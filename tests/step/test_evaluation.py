@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trackside.callbacks import EMA, SWA, Evaluate
 from trackside.errors import UnknownDataError
-from trackside.run import Run
+from trackside.lifecycle.hooks import Callback
+from trackside.run import Evaluation, Run
 from trackside.step.evaluation import EvaluationCallback
 from trackside.testing import tiny_classification
 
@@ -39,6 +41,86 @@ def test_results_are_those_of_the_whole_data_set_in_its_order() -> None:
     for results in collect.passes:
         assert torch.equal(results["target"], targets)
         assert len(results["score"]) == len(targets)
+
+
+class Seen(Callback):
+    """The weights that evaluations of `val` see."""
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+
+    def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
+        if evaluation.name == "val":
+            self.weights.append(flat(run.model))
+
+    def on_evaluation_batch_end(
+        self, run: Run, evaluation: Evaluation, batch: Any, output: Any
+    ) -> None:
+        if evaluation.name == "val":
+            self.weights[-1] = flat(run.model)
+
+
+class CollectWeights(EvaluationCallback):
+    def __init__(self, *, sees_averages: bool = True) -> None:
+        super().__init__("val", "1 epoch")
+        self.weights: list[Tensor] = []
+        self.raw: list[Tensor] = []
+        self.sees_averages = sees_averages  # type: ignore[misc]
+
+    def on_due(self, run: Run) -> None:
+        self.raw.append(flat(run.model))
+        super().on_due(run)
+        assert torch.equal(flat(run.model), self.raw[-1])
+
+    def process_batch(self, run: Run, batch: Any) -> Tensor:
+        self.newest = flat(run.model)
+        return torch.zeros(len(batch[1]))
+
+    def process_results(self, run: Run, results: Any) -> None:
+        self.weights.append(self.newest)
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([value.double().flatten() for value in model.state_dict().values()])
+
+
+def same(some: list[Tensor], others: list[Tensor]) -> list[bool]:
+    return [torch.equal(one, other) for one, other in zip(some, others, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [
+        lambda: [EMA(0.5)],
+        lambda: [EMA(0.5), SWA("1 epoch")],
+        lambda: [EMA(0.5), Evaluate("val", average=False)],
+        lambda: [EMA(0.5, evaluate=False), Evaluate("val", average="ema")],
+        lambda: [EMA(0.5), Evaluate("val", record_as="other", average=False)],
+        lambda: [SWA("1 epoch", evaluate=False)],
+    ],
+)
+def test_a_pass_sees_the_weights_that_an_evaluation_of_the_data_sees(averaging: Any) -> None:
+    task, seen, collect = tiny_classification(), Seen(), CollectWeights()
+    task.trainer(callbacks=[*averaging(), seen, collect]).fit(task.train, task.validation, epochs=3)
+
+    assert same(seen.weights, collect.weights) == [True] * 3
+
+
+def test_in_a_call_of_evaluate_a_pass_sees_the_averages_too() -> None:
+    task, seen, collect = tiny_classification(), Seen(), CollectWeights()
+    trainer = task.trainer(callbacks=[EMA(0.5), seen, collect])
+    trainer.fit(task.train, epochs=1, data={"val": task.validation})
+    trainer.evaluate(task.validation, name="val")
+
+    assert torch.equal(seen.weights[-1], collect.weights[-1])
+    assert not torch.equal(collect.weights[-1], flat(task.model))
+
+
+def test_a_pass_may_see_the_weights_as_they_are() -> None:
+    task, collect = tiny_classification(), CollectWeights(sees_averages=False)
+    task.trainer(callbacks=[EMA(0.5), collect]).fit(task.train, task.validation, epochs=2)
+
+    assert same(collect.weights, collect.raw) == [True] * 2
 
 
 @pytest.mark.parametrize("data", ["val", "train"])

@@ -22,7 +22,7 @@ from trackside.data.loaders import Batching, length_of, loader_of
 from trackside.data.recognition import check_draws, plain
 from trackside.data.seekable import SeekableSampler, samplers_of, second, seekable_loader
 from trackside.data.splits import Split
-from trackside.data.stateful import Stateful
+from trackside.data.stateful import Stateful, check_second_pass
 from trackside.data.tensors import TensorLoader, fits
 from trackside.data.workers import Workers, started
 from trackside.distributed.sharding import RankBatches, RankRounds, in_turns
@@ -260,6 +260,11 @@ class DataSource:
         self.batches_aside += 1
         return batch
 
+    def check_aside(self, remedy: str) -> None:
+        """Refuse what `aside` would, before it is needed. Raises `DataError` with the remedy."""
+        if not isinstance(self.loader, DataLoader):
+            check_second_pass(self.name, self.loader, remedy)
+
     def samples_aside(self, batches_done: int) -> tuple[int, ...]:
         """Samples of the batch after so many others of the newest pass aside, as far as known."""
         return () if self._aside is None else self._aside.chosen.samples_of(batches_done)
@@ -277,12 +282,7 @@ class DataSource:
             if sampler is not None:
                 self._aside, sampler.chosen.remembers = sampler, remember
             return self._with_origins(started(twin), sampler)
-        if isinstance(self.loader, (Iterator, Stateful)):
-            raise DataError(
-                f"the data named {self.name!r} has no room for a second pass beside the first",
-                expected="a Dataset, a DataLoader, or an iterable that can be read again",
-                received=type(self.loader).__name__,
-            )
+        check_second_pass(self.name, self.loader)
         return self._with_origins(iter(self.loader), None)
 
     def _with_origins(

@@ -30,11 +30,38 @@ class KeepsAverages(Protocol):
 
 
 @runtime_checkable
+class EvaluatesAverages(Protocol):
+    """Puts averages in for evaluations, where nobody says otherwise: `EMA`, `SWA`."""
+
+    def as_evaluated(self, run: Any) -> AbstractContextManager[None]:
+        """Inside, the models have what an evaluation sees now, be it averages or the weights."""
+
+
+@runtime_checkable
+class ChoosesAverages(Protocol):
+    """Says whose averages evaluations of a name see: `Evaluate`."""
+
+    def average_of(self, evaluation: str) -> str | bool | None:
+        """Name of a callback with averages; False: the weights themselves; None: it doesn't say."""
+
+
+@runtime_checkable
 class HasWeights(Protocol):
-    """Has its own weights, which can be written to a file or exported: `EMA`."""
+    """Has its own weights, which can be written to a file or exported: `EMA`, `SWA`."""
 
     def weights(self, *, model: str) -> Mapping[str, Tensor]:
         """Tensors of one of the run's models, by the names of its `state_dict`."""
+
+
+@runtime_checkable
+class HandsWeightsOver(Protocol):
+    """Puts other weights into the models when the run is over, after its last save: `SWA`."""
+
+    def final_weights(self, run: Any, model: str) -> Mapping[str, Tensor] | None:
+        """The state that a model will have, asked in `on_fit_end`; None: the one it has.
+
+        Every rank has to ask.
+        """
 
 
 @runtime_checkable

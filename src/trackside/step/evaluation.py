@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import zip_longest
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from trackside.data.order import PassOrder
 from trackside.distributed.buffers import buffers_of_rank_zero
 from trackside.errors import UnknownDataError, UsageError
 from trackside.lifecycle.periodic import PeriodicCallback
+from trackside.lifecycle.roles import ChoosesAverages, EvaluatesAverages
 from trackside.run import Evaluation, Run
 from trackside.schedule import Schedule
 from trackside.step.modes import evaluation_mode
@@ -31,7 +32,8 @@ class EvaluationCallback(PeriodicCallback):
 
     A subclass overrides `process_batch` and `process_results`. Training is left as it was: modes of
     modules, generators, position, gradients. `Trainer.evaluate(data, name=...)` passes over its
-    data too, where its name is that of this callback's data.
+    data too, where its name is that of this callback's data. The models have the weights that an
+    evaluation of the data sees: the averages of an `EMA`, or those that an `Evaluate` names.
 
     Args:
         data: Name of the data: `val`, `test`, or any key given to `fit(..., data={...})`.
@@ -46,6 +48,9 @@ class EvaluationCallback(PeriodicCallback):
     keeps_order: ClassVar[bool] = False
     """Whether results stand for samples by their place. The first pass of a run then warns of a
     loader that gives them in another order, or leaves some out."""
+
+    sees_averages: ClassVar[bool] = True
+    """Whether a pass sees averages where an evaluation would; else the weights as trained."""
 
     def __init__(self, data: str = "val", every: Schedule | str | None = "1 epoch") -> None:
         super().__init__(every)
@@ -99,7 +104,8 @@ class EvaluationCallback(PeriodicCallback):
         passing = source.aside(remember=self._asks_order)
         self._asks_order = False
         buffers = buffers_of_rank_zero(run.world, run.models)
-        with evaluating(run.models), buffers, passing as batches:
+        weights = weights_of_evaluation(run, self.data) if self.sees_averages else nullcontext()
+        with evaluating(run.models), buffers, weights, passing as batches:
             for data, origin in batches:
                 if order is not None:
                     order.check_round()
@@ -118,6 +124,21 @@ class EvaluationCallback(PeriodicCallback):
 def evaluating(models: Mapping[str, nn.Module]) -> Iterator[None]:
     """Inside, modules evaluate and nothing records gradients; afterwards modes are as before."""
     with evaluation_mode(models), torch.no_grad():
+        yield
+
+
+@contextmanager
+def weights_of_evaluation(run: Run, name: str) -> Iterator[None]:
+    """Inside, the models have the weights that an evaluation of that name sees, as in the loop."""
+    with ExitStack() as stack:
+        if run.evaluation is None:  # inside of one, they are there
+            choosing = (one for one in run.callbacks if isinstance(one, ChoosesAverages))
+            chosen = next((a for one in choosing if (a := one.average_of(name)) is not None), None)
+            if chosen:
+                stack.enter_context(run.callbacks[str(chosen)].averaged(run))
+            for one in run.callbacks if chosen is None else ():
+                if isinstance(one, EvaluatesAverages):
+                    stack.enter_context(one.as_evaluated(run))
         yield
 
 

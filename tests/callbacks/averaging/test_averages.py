@@ -10,6 +10,7 @@ from trackside.callbacks.averaging.averages import (
     Substitution,
     check_decays,
     copies,
+    fingerprint,
     live_tensors,
     move_towards,
     take_over,
@@ -134,3 +135,13 @@ def test_sharded_modules_gather_anew_when_their_values_are_exchanged() -> None:
     substitution.undo()
 
     assert not model.gathered
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_fingerprint_changes_with_the_last_bit_of_a_weight(dtype: torch.dtype) -> None:
+    weights = torch.randn(3, 4, dtype=dtype).t()
+    before = fingerprint([weights, weights[:1]])
+    weights[2, 0] = torch.nextafter(weights[2, 0], torch.tensor(9.0, dtype=dtype))
+    after = fingerprint([weights, weights[:1]])
+
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)

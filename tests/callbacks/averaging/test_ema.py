@@ -13,6 +13,8 @@ from tests.callbacks.broken_runs import check_resumes_exactly
 from tests.device import DEVICE
 from trackside import Callback, Status, StopTraining, Trainer
 from trackside.callbacks.averaging.ema import EMA
+from trackside.callbacks.saving.best_checkpoint import BestCheckpoint
+from trackside.callbacks.stopping.early_stopping import EarlyStopping
 from trackside.errors import CheckpointError, ConfigurationError, Terminated
 from trackside.run import Run
 from trackside.testing import tiny_classification, tiny_regression
@@ -98,10 +100,27 @@ def test_evaluations_can_use_any_of_the_averages() -> None:
     assert torch.equal(run_with(ema).evaluated[-1], flat_average(ema, 0.5))
 
 
+def test_before_averaging_begins_the_weights_are_their_own_averages() -> None:
+    ema = EMA(start="9 epochs")
+    weights = run_with(ema)
+
+    assert torch.equal(flat_average(ema), weights.seen[-1])
+
+
 def test_before_averaging_begins_evaluations_see_the_weights() -> None:
     weights = run_with(EMA(start="2 epochs"))
 
     assert torch.equal(weights.evaluated[0], weights.seen[3])
+
+
+@pytest.mark.parametrize("start", [None, "1 epoch"])
+def test_an_evaluation_after_an_epoch_sees_the_update_of_that_epoch(start: str | None) -> None:
+    def losses(every: str) -> list[float]:
+        task, ema = tiny_regression(), EMA(0.0, warm_up=False, every=every, start=start)
+        result = task.trainer(callbacks=[ema]).fit(task.train, task.validation, epochs=3)
+        return result.history.values("val/loss")
+
+    assert losses("1 epoch") == losses("1 step")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, StopTraining])
@@ -188,6 +207,92 @@ def test_predictions_and_a_later_evaluation_use_the_averages() -> None:
     assert torch.equal(flat(task.model), trained)
 
 
+@pytest.mark.parametrize("width", [1, 3], ids=["same shapes", "other shapes"])
+def test_averages_of_one_model_are_not_put_into_another(width: int) -> None:
+    task, ema, weights = tiny_regression(), EMA(decay=0.5), Weights()
+    task.trainer(callbacks=[ema]).fit(task.train, epochs=1)
+
+    other = nn.Linear(2, width)
+    trainer = Trainer(other, loss=lambda p, _: p.sum(), callbacks=[ema, weights], defaults=False)
+    trainer.evaluate(task.validation)
+    predicted = trainer.predict(task.validation)
+
+    assert torch.equal(weights.evaluated[-1], flat(other))
+    inputs, _ = next(iter(task.validation))
+    assert torch.equal(predicted[: len(inputs)], other(inputs))
+
+
+def test_averages_that_were_loaded_are_used_with_the_model_that_they_fit() -> None:
+    task, ema, weights = tiny_regression(), EMA(decay=0.5), Weights()
+    task.trainer(callbacks=[ema]).fit(task.train, epochs=1)
+    loaded = EMA(decay=0.5)
+    loaded.load_state_dict(ema.state_dict())
+
+    tiny_regression().trainer(callbacks=[loaded, weights]).evaluate(task.validation)
+
+    assert torch.equal(weights.evaluated[-1], flat_average(ema))
+
+
+@pytest.mark.parametrize(
+    "restoring", [EarlyStopping(restore_best=True, patience=9), BestCheckpoint(restore=True)]
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_best_weights_that_were_restored_are_judged_themselves(
+    restoring: Callback, is_first: bool
+) -> None:
+    class Blow(Callback):
+        def on_epoch_start(self, run: Run) -> None:
+            if run.progress.epochs_completed == 1:
+                run.optimizer.param_groups[0]["lr"] = 0.9
+
+    task, ema = tiny_regression(), EMA(decay=0.5)
+    callbacks = [restoring, ema] if is_first else [ema, restoring]
+    trainer = task.trainer(callbacks=[*callbacks, Blow()])
+    result = trainer.fit(task.train, task.validation, epochs=3)
+    best = result.history.best("val/loss")
+    assert best is not None
+    assert best.value < result.history.values("val/loss")[-1]
+
+    assert trainer.evaluate(task.validation)["test/loss"] == pytest.approx(best.value)
+    inputs, _ = next(iter(task.validation))
+    predictions = trainer.predict(task.validation)
+    assert torch.equal(predictions[: len(inputs)], task.model(inputs))
+
+
+def test_an_evaluation_that_is_asked_for_at_the_end_sees_restored_weights() -> None:
+    class AtEnd(Callback):
+        runs_after = ("best_checkpoint",)
+
+        def on_epoch_start(self, run: Run) -> None:
+            if run.progress.epochs_completed == 1:
+                run.optimizer.param_groups[0]["lr"] = 0.9
+
+        def on_fit_end(self, run: Run) -> None:
+            run.evaluate("other")
+
+    task = tiny_regression()
+    callbacks = [EMA(decay=0.5), BestCheckpoint(restore=True), AtEnd()]
+    result = task.trainer(callbacks=callbacks).fit(
+        task.train, task.validation, epochs=3, data={"other": task.validation}
+    )
+
+    best = result.history.best("val/loss")
+    assert best is not None
+    assert result.history.values("other/loss") == pytest.approx([best.value])
+
+
+def test_weights_that_were_loaded_after_training_are_judged_themselves() -> None:
+    task, weights = tiny_regression(), Weights()
+    trainer = task.trainer(callbacks=[EMA(decay=0.5), weights])
+    trainer.fit(task.train, epochs=1)
+    with torch.no_grad():
+        task.model.bias.add_(1e-4)  # type: ignore[operator]
+
+    trainer.evaluate(task.validation)
+
+    assert torch.equal(weights.evaluated[-1], flat(task.model))
+
+
 def test_only_the_models_that_are_named_are_averaged() -> None:
     class Two(Trainer):
         def configure_model(self, run: Any) -> Any:
@@ -217,10 +322,11 @@ def test_averages_can_be_kept_on_another_device() -> None:
     assert all(t.is_meta for t in ema.state_dict()["averages"]["0.999"].values())
 
 
-def test_a_resumed_run_goes_on_averaging_as_the_unbroken_one() -> None:
+@pytest.mark.parametrize("every", ["2 steps", "1 epoch"])
+def test_a_resumed_run_goes_on_averaging_as_the_unbroken_one(every: str) -> None:
     def make(more: list[Callback]) -> Trainer:
         task = tiny_classification()
-        ema = EMA(decay=[0.9, 0.5], every="2 steps", start="2 steps")
+        ema = EMA(decay=[0.9, 0.5], every=every, start="2 steps")
         return task.trainer(callbacks=[ema, *more])
 
     task = tiny_classification()

@@ -17,6 +17,7 @@ from torch import nn
 from tests.device import same
 from tests.simulated_ranks import SimulatedRanks
 from trackside import Callback, Result, Run, Settings
+from trackside.callbacks.averaging.swa import SWA
 from trackside.callbacks.reporting.mlflow import MLflow
 from trackside.callbacks.reporting.report import Report
 from trackside.callbacks.saving.artifacts import Artifacts
@@ -122,6 +123,14 @@ def test_the_weights_at_the_end_are_a_file(tmp_path: Path) -> None:
     assert same(state["weight"], task.model.state_dict()["weight"])
 
 
+def test_the_weights_at_the_end_are_those_that_fit_returns(tmp_path: Path) -> None:
+    task, keeping = tiny_regression(), Keeping()
+    train([keeping, Artifacts(None, weights=True), SWA("1 epoch")], tmp_path, 3, task)
+
+    state = load_file(keeping.files["weights-model"].path)
+    assert same(state["weight"], task.model.state_dict()["weight"])
+
+
 def test_the_configuration_is_a_file(tmp_path: Path) -> None:
     keeping, _ = fit(Artifacts(None, topology=False, configuration=True), tmp_path)
 
@@ -194,14 +203,15 @@ class Unsavable(nn.Module):
 def sent_on_ranks(first: nn.Module, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Names of the files that each of two ranks sends, and the error it ends with."""
 
-    def gather(model: nn.Module, world: World) -> dict[str, Any]:
+    def gather(model: nn.Module, world: World, state: Any) -> dict[str, Any]:
         world.gather(None)
-        return whole_state(model, world)
+        return whole_state(model, world, state)
 
     def program(world: World) -> tuple[list[str], type[Exception] | None]:
         sent: list[str] = []
         run: Any = SimpleNamespace(world=world, directory=folder, id="run")
         run.models = {"first": first, "second": nn.Linear(1, 1)}
+        run.callbacks = ()
         run.emit = lambda event, name, file: sent.append(name)
         try:
             Artifacts(None, weights=True).on_fit_end(run)

@@ -164,6 +164,19 @@ def test_an_evaluation_loads_once(file: Path) -> None:
     assert task.model.state_dict()["bias"].item() == 9.0
 
 
+def test_an_evaluation_of_another_model_loads_as_well_and_leaves_the_first_one(file: Path) -> None:
+    first, second, callback = tiny_regression(), tiny_regression(), LoadWeights(file)
+    trainer = first.trainer(callbacks=[callback])
+    trainer.fit(first.train, epochs=1)
+    trained = first.model.state_dict()["bias"].item()
+
+    second.trainer(callbacks=[callback]).evaluate(second.validation)
+    trainer.evaluate(first.validation)
+
+    assert second.model.state_dict()["bias"].item() == 4.0
+    assert first.model.state_dict()["bias"].item() == trained != 4.0
+
+
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
     with pytest.raises(DamagedCheckpointError, match="torn"):

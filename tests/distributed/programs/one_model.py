@@ -117,7 +117,7 @@ def judged(folder: Path, strategy: str | Parallel, name: str, average: Any) -> N
     claim(f"{name}: buffers", buffers)
     if isinstance(average, EMA):
         saved = wholes(average.weights())
-        claim(f"{name}: losses", [recorded, loss_in_one_process(saved)])
+        claim(f"{name}: losses", [recorded, again, loss_in_one_process(saved)])
         return
     claim(f"{name}: losses", [recorded, again, loss_in_one_process(state)])
     if average is None and RANK == 0:

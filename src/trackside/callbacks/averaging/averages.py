@@ -25,6 +25,8 @@ from trackside.errors import (
 if TYPE_CHECKING:
     from trackside.distributed.world import World
 
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers of as many bytes."""
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
@@ -70,6 +72,17 @@ def copies(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def fingerprint(tensors: Sequence[Tensor]) -> list[int]:
+    """A number for the bits of each tensor, the same on every device; ranks see their parts.
+
+    A sum in whole numbers: copies of the weights to compare with would take as much memory as they.
+    """
+    parts = local_parts(tensors)
+    sums = [part.view(_BITS[part.element_size()]).sum(dtype=torch.int64) for part in parts]
+    return [int(one) for one in sums]
+
+
+@torch.no_grad()
 def move_towards(averages: Sequence[Tensor], live: Sequence[Tensor], share: float) -> None:
     """`average += share * (live - average)` for all of them at once, `share` from 0 to 1."""
     mine, theirs = local_parts(averages), local_parts(live)
@@ -108,6 +121,10 @@ def take_over(own: dict[str, Tensor], loaded: Mapping[str, Tensor]) -> dict[str,
     return own
 
 
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
 def check_decays(decays: Sequence[float]) -> None:
     """Refuse decays that are out of range or stand twice. Raises `ConfigurationError`."""
     wrong = [decay for decay in decays if not 0 <= decay < 1]
@@ -143,6 +160,17 @@ class Averaged:
         if self._models is not models:
             self._live = live_tensors(models, self._names, buffers=self._buffers)
             self._models = models
+
+    def are_of(self, models: Mapping[str, nn.Module]) -> bool:
+        """Whether the averages are of these very modules, not of others by the same names.
+
+        Averages that were loaded outside of a run belong to the first models that they fit.
+        """
+        if self._models is not None:
+            names = self._names or self._models.keys() | models.keys()
+            return all(models.get(name) is self._models.get(name) for name in names)
+        live = live_tensors(models, self._names, buffers=self._buffers)
+        return _shapes(live) == _shapes(self.averages)
 
     def begin(self) -> None:
         """Let the averages be copies of the live tensors."""
@@ -180,6 +208,13 @@ class Averaged:
         """Put the live tensors back to the bits they had, if `put` was called."""
         self._substitution.undo()
 
+    def fingerprint(self) -> list[int]:
+        """A number for each parameter that is averaged, as it is now; buffers aren't asked.
+
+        Buffers of several ranks are made equal when training has ended.
+        """
+        return fingerprint([t for t in self._live.values() if isinstance(t, nn.Parameter)])
+
     def keep(self) -> None:
         """Leave the averages in the place of the live tensors for good."""
         self._substitution.keep()
@@ -189,16 +224,26 @@ class Averaged:
         """Whether the averages are in the place of the live tensors."""
         return self._substitution.active
 
-    def state_of(self, model: str) -> dict[str, Tensor]:
-        """Copies of a model's state with the averages in it, in the model's own dtypes."""
+    def state_of(
+        self, model: str, also: Mapping[str, Tensor] | None = None, *, live: bool = False
+    ) -> dict[str, Tensor]:
+        """Copies of a model's state with the averages in it, in the model's own dtypes.
+
+        Args:
+            model: Its name.
+            also: As for `put`.
+            live: Whether it is the state as it is, without the averages.
+        """
         if not self.averages or self._models is None:
             raise UsageError("there are no averages before a run has begun")
-        names = {id(tensor): name for name, tensor in self._live.items()}
+        averaged = {} if live else self._live
+        values = {id(tensor): self.averages[name] for name, tensor in averaged.items()}
+        if also and not live:
+            everything = live_tensors(self._models, self._names, buffers=True)
+            values |= {id(everything[name]): value for name, value in also.items()}
         state = self._models[model].state_dict(keep_vars=True)
         return {
-            key: self.averages[names[id(tensor)]].to(tensor.dtype, copy=True)
-            if id(tensor) in names
-            else tensor.detach().clone()
+            key: values.get(id(tensor), tensor).detach().to(tensor.dtype, copy=True)
             for key, tensor in state.items()
         }
 

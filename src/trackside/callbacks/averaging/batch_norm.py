@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trackside.data.batches import move
 from trackside.machine.accelerator import exact_dtype
 from trackside.run import Run
+from trackside.step.modes import evaluation_mode
 
 STATISTICS = ("running_mean", "running_var")
 
@@ -44,6 +45,7 @@ def measure(run: Run, models: Mapping[str, nn.Module], most_batches: int | None)
         most_batches: How many batches at most; None takes a whole pass.
     """
     with (
+        evaluation_mode(run.models),
         _averaging(norms(models)),
         run.discarding(),
         torch.no_grad(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, final
 
 import torch
@@ -18,9 +19,11 @@ from trackside.callbacks.averaging.averages import (
 from trackside.errors import CheckpointError, ConfigurationError
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.outcome import Outcome
-from trackside.run import Evaluation, Run
+from trackside.run import Evaluation, Rollback, Run
 from trackside.saved import checked
 from trackside.schedule import Every, Schedule, reached
+
+logger = logging.getLogger("trackside")
 
 
 @final
@@ -29,7 +32,9 @@ class EMA(PeriodicCallback):
 
     After each update, `average = decay * average + (1 - decay) * weight`. Evaluations and
     predictions see the averages; afterwards the weights are back bit by bit, however the pass
-    ended. The averages are part of a checkpoint, of shards where the model is sharded.
+    ended. After `fit` this holds as long as the model has the weights that training ended with:
+    those that were restored (the best ones) or loaded are judged themselves. The averages are part
+    of a checkpoint, of shards where the model is sharded.
 
     Args:
         decay: Share of the old average that stays in an update, at least 0 and below 1; several
@@ -56,6 +61,7 @@ class EMA(PeriodicCallback):
     """
 
     effect = "changes"
+    runs_before = ("early_stopping", "best_checkpoint")
 
     def __init__(
         self,
@@ -84,6 +90,8 @@ class EMA(PeriodicCallback):
         """Updates done so far."""
         self._begun = False
         self._moved_at = 0
+        self._trained: list[int] | None = None
+        """Fingerprint of the weights that training has ended with."""
         self._averaged = {
             decay: Averaged(models, buffers=buffers == "average") for decay in self.decays
         }
@@ -99,15 +107,30 @@ class EMA(PeriodicCallback):
 
     # --- keeping -------------------------------------------------------------------------------
 
+    def idle_hooks(self) -> frozenset[str]:
+        # After the training of an epoch, not after its end: its evaluations see the update.
+        idle = super().idle_hooks()
+        return idle | {"on_train_epoch_end" if "on_epoch_end" in idle else "on_epoch_end"}
+
     def on_optimizers_ready(self, run: Run) -> None:
         self.updates, self._begun, self._moved_at = 0, False, 0
+        self._trained = None
         for averaged in self._averaged.values():
             averaged.bind(run.models)
             averaged.begin()  # room for what a checkpoint holds, sharded as the weights are
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
+        self._after_epochs.start(run.progress, run.limit)
         self._begun = self._begun or self.start is None
+
+    def on_roll_back(self, run: Run, rollback: Rollback) -> None:
+        super().on_roll_back(run, rollback)
+        self._after_epochs.start(run.progress, run.limit)
+
+    def on_train_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        if self._after_epochs.crossed(run.progress):
+            self.on_due(run)
 
     def on_due(self, run: Run) -> None:
         if self._begun and run.updates_completed == self._moved_at:
@@ -126,13 +149,12 @@ class EMA(PeriodicCallback):
     # --- using ---------------------------------------------------------------------------------
 
     def on_evaluation_start(self, run: Run, evaluation: Evaluation) -> None:
-        if self._is_used() and evaluation.average is None:
-            evaluation.exits.enter_context(self.averaged(run, self.evaluated_decay))
+        if evaluation.average is None:
+            evaluation.exits.enter_context(self.as_evaluated(run))
 
     def on_predict_start(self, run: Run) -> None:
-        if self._is_used():
+        if self._is_used(run):
             averaged = self._averaged[self._first_or(self.evaluated_decay)]
-            averaged.bind(run.models)
             averaged.agree(run.world)
             averaged.put()
 
@@ -145,6 +167,7 @@ class EMA(PeriodicCallback):
     def on_fit_end(self, run: Run) -> None:
         super().on_fit_end(run)
         self._agree(run)
+        self._trained = self._averaged[self.decays[0]].fingerprint()
 
     def _agree(self, run: Run) -> None:
         for averaged in self._averaged.values():
@@ -157,24 +180,33 @@ class EMA(PeriodicCallback):
     def averaged(self, run: Run, decay: float | None = None) -> Iterator[None]:
         """Inside, the model's weights are the averages; afterwards they are what they were.
 
-        Until averaging has begun, the weights are their own averages.
+        Until averaging has begun, the weights are their own averages; so are those of modules that
+        the averages aren't of.
 
         Args:
             run: The run under way.
             decay: Which averages; None takes the first.
         """
         averaged = self._averaged[self._first_or(decay)]
-        averaged.bind(run.models)
         try:
-            if self._begun:
+            if self._begun and averaged.are_of(run.models):
+                averaged.bind(run.models)
                 averaged.agree(run.world)
                 averaged.put()
             yield
         finally:
             averaged.undo()
 
+    @contextmanager
+    def as_evaluated(self, run: Run) -> Iterator[None]:
+        """Inside, the models have what an evaluation sees now: the averages, where it uses them."""
+        with self.averaged(run, self.evaluated_decay) if self._is_used(run) else nullcontext():
+            yield
+
     def weights(self, decay: float | None = None, model: str = "model") -> dict[str, Tensor]:
         """The state of a model with averages in the place of its weights, to save or load.
+
+        Until averaging has begun, the weights are their own averages.
 
         Args:
             decay: Which averages; None takes the first.
@@ -183,7 +215,7 @@ class EMA(PeriodicCallback):
         Returns:
             Copies under the names of `model.state_dict()`, in its dtypes.
         """
-        return self._averaged[self._first_or(decay)].state_of(model)
+        return self._averaged[self._first_or(decay)].state_of(model, live=not self._begun)
 
     def to(self, device: torch.device | str) -> EMA:
         """Keep the averages on `device`; each update then copies the weights there."""
@@ -191,9 +223,25 @@ class EMA(PeriodicCallback):
             averaged.to(device)
         return self
 
-    def _is_used(self) -> bool:
-        put_in = any(averaged.put_in for averaged in self._averaged.values())
-        return self.evaluated_decay is not None and self._begun and not put_in
+    def _is_used(self, run: Run) -> bool:
+        if self.evaluated_decay is None or not self._begun:
+            return False
+        averaged = self._averaged[self.evaluated_decay]
+        if any(one.put_in for one in self._averaged.values()) or not averaged.are_of(run.models):
+            return False
+        averaged.bind(run.models)
+        return self._trained is None or self._are_as_trained(run, averaged, self._trained)
+
+    @staticmethod
+    def _are_as_trained(run: Run, averaged: Averaged, trained: list[int]) -> bool:
+        """Whether the weights are those that training ended with, on all ranks; a collective.
+
+        Others were restored since (the best ones), or loaded: then these are what is judged.
+        """
+        same = bool(run.world.all_reduce(float(averaged.fingerprint() == trained), "min"))
+        if not same:
+            logger.info("the weights changed since training ended: no averages in their place")
+        return same
 
     def _undo(self) -> None:
         for averaged in self._averaged.values():

@@ -22,6 +22,8 @@ from trackside.step.output import split
 class ConfusionMatrix(EvaluationCallback):
     """Counts which class was taken for which, and logs each class's recall.
 
+    By the weights that an evaluation of the data sees: averages, where an `EMA` puts them in.
+
     The counts of the last pass are in `matrix` and in the file `confusion/<data>.csv` in the run's
     folder: a row per true class, a column per predicted one. Classes that don't occur have no
     recall. Predictions are scores of shape `(B, C)`, or a logit per sample, `(B)` or `(B, 1)`,

@@ -231,6 +231,10 @@ class Evaluate(PeriodicCallback):
                 for full_name, value in numbers.items():
                     run.log(full_name, value, weight=1.0)
 
+    def average_of(self, evaluation: str) -> str | bool | None:
+        """See `ChoosesAverages`: the option `average`, for the evaluations of this callback."""
+        return self.average if evaluation == self.record_as else None
+
     def state_dict(self) -> dict[str, Any]:
         return {} if self._share is None else {"time": self._share.state_dict()}
 

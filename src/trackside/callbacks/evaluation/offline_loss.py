@@ -31,6 +31,7 @@ class OfflineLoss(EvaluationCallback):
 
     effect = "observes"
     on_error = "warn"
+    sees_averages = False
     calls_collectives = True
 
     def __init__(self, data: str = "train", every: Schedule | str = "1 epoch") -> None:

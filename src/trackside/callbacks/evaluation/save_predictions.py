@@ -26,7 +26,8 @@ _EVERY = "1 epoch"
 class SavePredictions(EvaluationCallback):
     """Writes the predictions for a data set to a file, in the order of the data.
 
-    Warns of a loader that shuffles or leaves samples out: row i is not sample i then.
+    Warns of a loader that shuffles or leaves samples out: row i is not sample i then. Predicts with
+    the weights that an evaluation of the data sees: averages, where an `EMA` puts them in.
 
     Files are `<folder>/<data>-step-0000001200.npz` in the run's folder, with the arrays
     `prediction` and, where batches have one, `target`; a prediction that is a mapping gives one

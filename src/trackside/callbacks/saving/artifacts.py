@@ -13,7 +13,7 @@ from typing import TypeVar, final
 
 from torch import Tensor
 
-from trackside.callbacks.saving.weight_files import whole_state, write_weights
+from trackside.callbacks.saving.weight_files import final_weights, whole_state, write_weights
 from trackside.checkpoint.errors import UnsavableStateError
 from trackside.errors import ConfigurationError, note_on
 from trackside.lifecycle.hooks import Callback
@@ -37,11 +37,11 @@ class Artifacts(Callback):
     The code is a file `code.zip` in the run's folder, made when training begins: all files
     `*.py` below a folder, but not hidden ones, and none of environments. The structure is a text,
     `model`. The configuration is `artifacts/configuration.json`, without secrets. The weights are
-    `artifacts/<model>.safetensors`, written when training is over. The best weights are the files
-    that `BestCheckpoint` keeps, and the report is the page of `Report`; both are sent when training
-    is over, also by an error. Each tracker that keeps files or shows texts gets them: W&B, MLflow,
-    Trackio, and those of one's own; one that doesn't says so once. What can't be made or sent takes
-    nothing else along.
+    `artifacts/<model>.safetensors`, written when training is over: those that the model has when
+    `fit` returns. The best weights are the files that `BestCheckpoint` keeps, and the report is the
+    page of `Report`; both are sent when training is over, also by an error. Each tracker that keeps
+    files or shows texts gets them: W&B, MLflow, Trackio, and those of one's own; one that doesn't
+    says so once. What can't be made or sent takes nothing else along.
 
     Args:
         code: The folder; None keeps no code.
@@ -142,7 +142,7 @@ class Artifacts(Callback):
             # An unsavable state is one on every rank, and the file is rank 0's alone: all go on to
             # the next model. Another error in gathering may be of one rank, and ends the loop.
             with parts.alone(UnsavableStateError):
-                state = whole_state(model, run.world)
+                state = whole_state(model, run.world, final_weights(run, name))
                 if run.world.is_global_zero:
                     with parts.alone():
                         _send_weights_of(run, name, state)

@@ -21,6 +21,7 @@ from trackside.callbacks.saving.exporting import (
     trace,
     write_whole,
 )
+from trackside.callbacks.saving.weight_files import final_weights
 from trackside.checkpoint.tensors import is_sharded
 from trackside.data.batches import Batch, move, take
 from trackside.data.counting import samples_in
@@ -74,7 +75,8 @@ class ExportModel(PeriodicCallback):
         at_end: Whether to export when training ends: completed or stopped, not failed.
         file: Name of the file, below the run's folder; None takes `model.pt2` or `model.onnx`.
         weights: Name of a callback whose weights are exported in place of the model's own: averages
-            (`ema`), or the best ones (`best_checkpoint`), once there are any.
+            (`ema`, `swa`), or the best ones (`best_checkpoint`), once there are any. None: at the
+            end, those that the model has when `fit` returns, such as the mean of `SWA`.
         model: Name of the model, where there are several; None takes the run's first one.
         data: Data that the example is taken from; batches are `(inputs, target)`, tensors, or
             mappings, which the model gets by keyword.
@@ -153,10 +155,11 @@ class ExportModel(PeriodicCallback):
         self.tolerance = tolerance
         self.try_first = try_first
         self._exported_at: int | None = None
+        self._is_over = False
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
-        self._exported_at = None
+        self._exported_at, self._is_over = None, False
         units = () if self.every is None else self.every.units
         if run.world.size > 1 and "seconds" in units:
             raise ScheduleError(
@@ -180,6 +183,7 @@ class ExportModel(PeriodicCallback):
         self._export(run)
 
     def on_fit_end(self, run: Run) -> None:
+        self._is_over = True
         # Not asked whether the file is new: what runs at the end may have changed the weights.
         if self.at_end:
             self._export(run)
@@ -253,11 +257,11 @@ class ExportModel(PeriodicCallback):
 
     def _state(self, run: Run) -> Mapping[str, Any] | None:
         """Tensors in the place of the model's own; None for these."""
-        if self.weights is None:
-            return None
-        source = run.callbacks[self.weights]
         model = self._model(run)
         name = next(name for name, one in run.models.items() if one is model)
+        if self.weights is None:
+            return final_weights(run, name) if self._is_over else None
+        source = run.callbacks[self.weights]
         state: Mapping[str, Any] | None = (
             source.best_weights(run, name)
             if isinstance(source, BestCheckpoint)

@@ -21,8 +21,9 @@ class LoadWeights(WeightsCallback):
     r"""Begins with weights that exist: all that fit, or those of a part of the model.
 
     Loads before the first step, and before averages begin; a run that is resumed takes its own
-    weights afterwards, from its checkpoint. An evaluation or prediction loads where this callback
-    has not loaded yet. What was missing, left over or of another shape is logged.
+    weights afterwards, from its checkpoint. An evaluation or prediction loads into models that
+    this callback has not loaded into yet. What was missing, left over or of another shape is
+    logged.
 
     Args:
         source: A safetensors file, or the folder of a checkpoint.

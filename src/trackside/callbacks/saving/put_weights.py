@@ -6,6 +6,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
+from weakref import WeakSet
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -47,6 +48,7 @@ class WeightsCallback(Callback, ABC):
         self.of_model = model
         self.match: ModelMatch | None = None
         """How the weights fitted, once they are there."""
+        self._put_into: WeakSet[nn.Module] = WeakSet()
 
     @property
     @abstractmethod
@@ -61,7 +63,8 @@ class WeightsCallback(Callback, ABC):
         self._put(run)
 
     def on_setup_end(self, run: Run) -> None:
-        if run.mode != "fit" and self.match is None:
+        # Not again into a model that was trained from them since.
+        if run.mode != "fit" and self._model(run)[1] not in self._put_into:
             self._put(run)
 
     def _put(self, run: Run) -> None:
@@ -90,6 +93,7 @@ class WeightsCallback(Callback, ABC):
                     parameter.requires_grad_(False)
             _freeze_statistics(model, loaded)
         self.match = match
+        self._put_into.add(model)
         level = logging.INFO if match.exact else logging.WARNING
         logger.log(level, "weights from %s: %s", self._origin, match)
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, final
 
 from trackside.callbacks.saving.file_names import filled_in, metrics_in
-from trackside.callbacks.saving.weight_files import plain_names, whole_state, write_weights
+from trackside.callbacks.saving.weight_files import (
+    final_weights,
+    plain_names,
+    whole_state,
+    write_weights,
+)
 from trackside.errors import ConfigurationError, NonFiniteError, ScheduleError, did_you_mean
 from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.lifecycle.roles import HasWeights
@@ -40,7 +45,8 @@ class SaveWeights(PeriodicCallback):
             `step-{step}-{val/loss:.3f}.safetensors` has the counters `step`, `epoch`, `samples` and
             the latest value of any metric. Each name is then a separate file, and all stay.
         average: Name of a callback whose averages are written in place of the weights, such as
-            `ema`: it has a method `weights(model=name)`. None writes the weights themselves.
+            `ema`: it has a method `weights(model=name)`. None writes the weights themselves; at the
+            end, those that the model has when `fit` returns, such as the mean of `SWA`.
 
     Raises:
         ConfigurationError: It would never write; `file` has another ending, or a field that can't
@@ -84,6 +90,7 @@ class SaveWeights(PeriodicCallback):
         self.file = file
         self.average = average
         self._written_at: int | None = None
+        self._is_over = False
         self._began_infinite: dict[str, frozenset[str]] = {}
 
     def paths(self, run: Run) -> dict[str, Path]:
@@ -95,7 +102,7 @@ class SaveWeights(PeriodicCallback):
 
     def on_fit_start(self, run: Run) -> None:
         super().on_fit_start(run)
-        self._written_at = None
+        self._written_at, self._is_over = None, False
         self._began_infinite = began_infinite(run.models)
         units = () if self.every is None else self.every.units
         if run.world.size > 1 and "seconds" in units:
@@ -124,6 +131,7 @@ class SaveWeights(PeriodicCallback):
         self._written_at = None
 
     def on_fit_end(self, run: Run) -> None:
+        self._is_over = True
         # Not asked whether the file is new: what runs at the end may have changed the weights.
         if self.at_end:
             self._write(run)
@@ -153,6 +161,6 @@ class SaveWeights(PeriodicCallback):
 
     def _averages(self, run: Run, name: str) -> Mapping[str, Any] | None:
         if self.average is None:
-            return None
+            return final_weights(run, name) if self._is_over else None
         averages: Mapping[str, Any] = run.callbacks[self.average].weights(model=name)
         return averages

@@ -26,12 +26,24 @@ from trackside.checkpoint.tensors import (
 from trackside.distributed.state import is_sharded, load_model_state, whole
 from trackside.distributed.world import World
 from trackside.errors import ConfigurationError
+from trackside.lifecycle.roles import HandsWeightsOver
 from trackside.machine.paths import local_path
+from trackside.run import Run
 from trackside.run_folder.inside import unlinked
 from trackside.vocabulary.idioms import not_pickled
 
 _COMPILED = "_orig_mod."
 _WRAPPED = "module."
+
+
+def final_weights(run: Run, model: str) -> Mapping[str, Any] | None:
+    """The state that another callback gives a model after `on_fit_end`; None: the one it has.
+
+    Every rank has to ask.
+    """
+    handing = [one for one in run.callbacks if isinstance(one, HandsWeightsOver)]
+    states = [one.final_weights(run, model) for one in handing]
+    return next((state for state in reversed(states) if state is not None), None)
 
 
 def own_names(model: nn.Module) -> dict[str, str]:

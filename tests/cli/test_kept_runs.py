@@ -12,6 +12,7 @@ import pytest
 
 from tests.config.files import good, write
 from trackside.cli.main import run
+from trackside.run_folder.claim import claim
 
 ROOT = Path(__file__).parents[2]
 MORE = """\
@@ -92,6 +93,30 @@ def test_a_folder_without_a_run_is_refused(
 ) -> None:
     assert run([command, "nowhere"]) == 2
     assert "there is no run in nowhere" in capsys.readouterr().err
+
+
+def test_a_second_start_that_is_refused_leaves_the_outcome_and_the_journal_alone() -> None:
+    trained()
+    files = ("outcome.json", "journal.jsonl")
+    before = [Path("run", name).read_bytes() for name in files]
+
+    held = claim(Path("run"))
+    assert held is not None
+    assert run(["resume", "run", "trainer.epochs=4"]) == 2, "another run has the folder"
+    held.release()
+    assert run(["resume", "run", "--checkpoint", "17"]) != 0, "there is no such checkpoint"
+
+    assert [Path("run", name).read_bytes() for name in files] == before
+
+
+def test_a_run_that_is_alive_can_be_asked_whatever_outcome_its_folder_has() -> None:
+    trained()
+    assert run(["ask", "run", "stop", "--wait", "0"]) == 2, "it has ended"
+
+    held = claim(Path("run"))
+    assert held is not None
+    assert run(["ask", "run", "stop", "--wait", "0"]) == 0
+    held.release()
 
 
 # --- evaluate, predict -------------------------------------------------------------------------

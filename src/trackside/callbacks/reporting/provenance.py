@@ -51,9 +51,10 @@ class Provenance(RankZeroCallback):
     `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
     ended (of an error, the lines of one's own code that it passed, and its notes), its best values,
     the time that each callback took, and updates that were not made; it is not there while the run
-    goes on, and after a kill. `journal.jsonl` has a line for each session
-    (a resume begins another), its end, each warning, and each checkpoint that was written or
-    deleted, with the seconds that each phase has taken so far.
+    goes on, and after a kill. A start that is refused before training begins leaves it as it is.
+    `journal.jsonl` has a line for each session (a resume begins another), its end, each warning,
+    and each checkpoint that was written or deleted, with the seconds that each phase has taken so
+    far.
 
     Args:
         configuration: The configuration as YAML; None for a run that was made in Python.
@@ -82,18 +83,21 @@ class Provenance(RankZeroCallback):
         self._git: GitState | None = None
         self._phases = Phases()
         self._checkpoints: dict[str, Path] = {}
+        self._began = False
 
     def __repr__(self) -> str:
         return "Provenance()" if self.configuration is None else "Provenance(...)"
 
     def on_attach(self, run: Run) -> None:
         """Let git answer while the run is set up."""
+        self._began = False
         self._git = GitState(Path.cwd())
         self._phases = Phases()
         self._phases.session_begins()
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
+        self._began = True
         self._phases.training_begins(run)
         (run.directory / OUTCOME).unlink(missing_ok=True)
         self._journal = _begun(run)
@@ -151,8 +155,8 @@ class Provenance(RankZeroCallback):
             reason, asked_by = printable(outcome.reason), outcome.asked_by
             ended = {"status": outcome.status.value, "reason": reason, "asked_by": asked_by}
             journal.end({**ended, "phases": self._phases.seconds(run)})
-        if not (run.directory / ENVIRONMENT).is_file():
-            return
+        if not self._began or not (run.directory / ENVIRONMENT).is_file():
+            return  # the outcome that the folder has is that of another run, or session
         written = {
             "status": outcome.status.value,
             "reason": outcome.reason,

@@ -20,7 +20,7 @@ def resume(
         str, typer.Option(help="auto (the newest that is whole), best, a step, or a path.")
     ] = "auto",
     processes: Annotated[
-        int | None, typer.Option(help="In so many processes.", show_default=False)
+        int | None, typer.Option(min=1, help="In so many processes.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     traceback: Traceback = False,

@@ -25,10 +25,11 @@ def train(
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(help="Train in so many processes on this machine.", show_default=False),
+        typer.Option(min=1, help="Train in so many processes on this machine.", show_default=False),
     ] = None,
     max_restarts: Annotated[
-        int, typer.Option(help="With --processes: start all again after a failure, so often.")
+        int,
+        typer.Option(min=0, help="With --processes: start all again after a failure, so often."),
     ] = 0,
     rehearse: Annotated[
         bool,
@@ -56,7 +57,8 @@ def train(
       trackside train run.yaml --processes 2
       trackside train run.yaml --rehearse
     """
-    files, overrides = split(arguments)
+    with reported_errors(as_json, traceback):
+        files, overrides = split(arguments)
     if resume is not None:
         overrides.append(f"trainer.resume={resume}")
     if max_restarts and processes is None:

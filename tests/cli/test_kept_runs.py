@@ -157,6 +157,57 @@ def test_predictions_are_arrays_in_the_order_of_the_data() -> None:
         assert kept["prediction"].shape == (8, 2)
 
 
+@pytest.mark.parametrize(
+    "output", ["out.txt", "out", "folder", "folder.npz", "run.yaml/out.npz", "s3://bucket/x.npz"]
+)
+def test_a_place_that_predictions_cannot_be_written_to_is_refused_before_predicting(
+    output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained()
+    Path("folder.npz").mkdir()
+    monkeypatch.setattr("trackside.config.experiment.kept.predict_kept", None)
+
+    assert run(["predict", "run", "val", "--output", output]) == 2
+
+    assert "--output" in capsys.readouterr().err
+    assert not list(Path().rglob("*.npz.npz"))
+
+
+# --- where a command writes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "run.yaml"],
+        ["init", "run.yaml/mine"],
+        ["report", "run", "-o", "run.yaml/x.html"],
+        ["report", "run", "--live", "--port", "99999"],
+        ["callbacks", "--pages", "run.yaml"],
+        ["callbacks", "--index", "run.yaml/x.py"],
+        ["observe", "run", "csv_logger", "--into", "run.yaml"],
+        ["replay", "run", "--step", "4", "--into", "run.yaml"],
+        ["replay", "run", "--step", "4", "--save-batch", "run.yaml/x.safetensors"],
+        ["replay", "run", "--step", "4", "--save-batch", "run"],
+    ],
+)
+def test_a_place_that_is_taken_by_a_file_is_refused_before_any_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained()
+    before = Path("run.yaml").read_bytes()
+    monkeypatch.setattr("trackside.proof.retrace.retrace", None)
+    capsys.readouterr()
+
+    assert run(arguments) == 2
+
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    assert any(words in told.err for words in ("is a file", "is a folder", "'--port'"))
+    assert told.out == ""
+    assert Path("run.yaml").read_bytes() == before
+
+
 # --- inspect -----------------------------------------------------------------------------------
 
 

@@ -277,7 +277,7 @@ def test_training_from_the_start_is_asked_for_first(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(["replay", str(kept), "--step", "3"]) == 2
-    assert "3 steps are trained again" in capsys.readouterr().err
+    assert "3 steps trained again" in capsys.readouterr().err
     assert command(["replay", str(kept), "--step", "3", "--yes"]) == 0
 
 

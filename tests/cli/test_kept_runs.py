@@ -95,6 +95,36 @@ def test_a_folder_without_a_run_is_refused(
     assert "there is no run in nowhere" in capsys.readouterr().err
 
 
+def test_a_killed_session_is_gone_on_with_what_it_was_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path("my run")
+    trained(f"trainer.directory={folder}")
+    more = "trainer.epochs=4"
+    assert run(["resume", str(folder), more, "callbacks.checkpoint.keep_last=3"]) == 0
+    (folder / "outcome.json").unlink()  # as after a kill
+
+    [told] = as_json(["why", str(folder)], capsys)
+    remedy = next(one["remedy"] for one in told["findings"] if one["subject"] == "killed")
+
+    command = remedy.partition("; ")[0]
+    assert command == f"trackside resume 'my run' {more} callbacks.checkpoint.keep_last=3"
+
+
+def test_a_resume_that_lacks_what_the_session_before_was_given_warns_once() -> None:
+    trained()
+    assert run(["resume", "run", "trainer.epochs=3"]) == 0
+    assert run(["resume", "run", "trainer.epochs=4"]) == 0, "another value is given on purpose"
+    assert run(["resume", "run"]) == 0
+    assert run(["resume", "run"]) == 0
+
+    journal = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines()]
+    given = [line["overrides"] for line in journal if line["event"] == "session"]
+    assert given == [[], ["trainer.epochs=3"], ["trainer.epochs=4"], [], []]
+    [warned] = [line["text"] for line in journal if line["event"] == "warning"]
+    assert warned.startswith("the session before was given trainer.epochs=4, and this one was not")
+
+
 def test_a_second_start_that_is_refused_leaves_the_outcome_and_the_journal_alone() -> None:
     trained()
     files = ("outcome.json", "journal.jsonl")

@@ -70,6 +70,9 @@ def test_a_run_made_in_python_is_listed_resumed_evaluated(
 
     assert run(["resume", "run", "epochs=4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 8
+    journal = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines()]
+    given = [line["overrides"] for line in journal if line["event"] == "session"]
+    assert given == [[], ["epochs=4"]]
 
     assert run(["evaluate", "run", "test", "--checkpoint", "best", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"test/loss"}

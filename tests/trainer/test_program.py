@@ -61,7 +61,8 @@ def test_an_argument_that_is_secret_is_asked_for_again() -> None:
     with pytest.raises(UsageError, match=r"`token` .* was not kept") as info:
         load_program(Path("run"), [])
     assert info.value.remedy == "give it again: token=..."
-    assert load_program(Path("run"), ["token=hunter2-and-more"]).program
+    again = load_program(Path("run"), ["token=hunter2-and-more", "steps=2"])
+    assert again.overrides == ("token=???", "steps=2"), "as a folder may keep them"
 
 
 @program

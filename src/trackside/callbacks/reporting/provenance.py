@@ -17,6 +17,7 @@ from trackside.callbacks.reporting.error_places import notes_of, places_of
 from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.journal import Journal, now
 from trackside.callbacks.reporting.phases import Phases
+from trackside.callbacks.reporting.report_page.sessions import read_journal
 from trackside.checkpoint import candidates
 from trackside.errors import printable
 from trackside.history import Record
@@ -52,14 +53,15 @@ class Provenance(RankZeroCallback):
     ended (of an error, the lines of one's own code that it passed, and its notes), its best values,
     the time that each callback took, and updates that were not made; it is not there while the run
     goes on, and after a kill. A start that is refused before training begins leaves it as it is.
-    `journal.jsonl` has a line for each session (a resume begins another), its end, each warning,
-    and each checkpoint that was written or deleted, with the seconds that each phase has taken so
-    far.
+    `journal.jsonl` has a line for each session (a resume begins another) with the overrides that
+    it alone was given, its end, each warning, and each checkpoint that was written or deleted, with
+    the seconds that each phase has taken so far.
 
     Args:
         configuration: The configuration as YAML; None for a run that was made in Python.
         search_path: Folders of its files, where the modules that it names may lie.
         defaults: Defaults of its options, by their places: `optimizer/lr`.
+        overrides: Changes that this session alone is given (`trackside resume RUN KEY=VALUE`).
 
     Example:
         >>> Provenance()
@@ -75,10 +77,12 @@ class Provenance(RankZeroCallback):
         configuration: str | None = None,
         search_path: Sequence[str] = (),
         defaults: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] = (),
     ) -> None:
         self.configuration = configuration
         self.search_path = tuple(search_path)
         self.defaults = dict(defaults or {})
+        self.overrides = tuple(overrides)
         self._journal: Journal | None = None
         self._git: GitState | None = None
         self._phases = Phases()
@@ -100,7 +104,7 @@ class Provenance(RankZeroCallback):
         self._began = True
         self._phases.training_begins(run)
         (run.directory / OUTCOME).unlink(missing_ok=True)
-        self._journal = _begun(run)
+        self._journal = _begun(run, self.overrides)
         self._checkpoints = _kept_before(run)
         if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
@@ -186,16 +190,34 @@ def _error(error: BaseException) -> dict[str, list[str]]:
     return {"places": places_of(error), "notes": notes_of(error)}
 
 
-def _begun(run: Run) -> Journal | None:
+def _begun(run: Run, overrides: Sequence[str]) -> Journal | None:
     """The journal, with this session in it; a journal that can't be written costs nothing else."""
+    forgotten = _forgotten(run, overrides)
     try:
         journal = Journal(run.directory)
         step = run.progress.steps_completed
-        journal.begin(run.id, step, run.world.size, run.resumed_from)
+        journal.begin(run.id, step, run.world.size, run.resumed_from, overrides)
     except OSError as error:
         logger.warning("the run has no journal of its sessions and warnings: %s", error)
         return None
+    if forgotten:
+        logger.warning(
+            "the session before was given %s, and this one was not: each resume takes what the "
+            "run was begun with, and its own overrides",
+            ", ".join(forgotten),
+        )
     return journal
+
+
+def _forgotten(run: Run, overrides: Sequence[str]) -> list[str]:
+    """Overrides of the session before, of options that this one is given no value for."""
+    sessions = [] if run.resumed_from is None else read_journal(run.directory).sessions
+    given = {_option(one) for one in overrides}
+    return [one for s in sessions[-1:] for one in s.overrides if _option(one) not in given]
+
+
+def _option(override: str) -> str:
+    return override.partition("=")[0].lstrip("~")
 
 
 def _kept_before(run: Run) -> dict[str, Path]:

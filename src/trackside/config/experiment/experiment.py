@@ -72,6 +72,8 @@ class Experiment:
     evaluate: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
     """Folders of its files."""
+    overrides: tuple[str, ...] = ()
+    """Those that a run in its folder goes on with, as they may be kept."""
 
     def text(self) -> str:
         """The whole configuration as one YAML file: merged and filled in, but for `oc.env`."""
@@ -116,7 +118,9 @@ class Experiment:
         if self.metrics:
             arguments["metrics"] = self._make(dict(self.metrics), findings)
         callbacks: dict[str, Callback[Any] | None] = {
-            "provenance": Provenance(self.text(), self.search_path, self.default_options())
+            "provenance": Provenance(
+                self.text(), self.search_path, self.default_options(), self.overrides
+            )
         }
         for name, one in self.callbacks.items():
             callbacks[name] = self._make(one, findings)

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from trackside.callbacks.reporting.provenance import Provenance
 from trackside.config.checking.fitting import check
 from trackside.config.checking.options import options_of
 from trackside.config.experiment.experiment import Finished
@@ -22,7 +23,7 @@ from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
 from trackside.remote.address import Address
 from trackside.run_folder.names import SETTINGS
-from trackside.secret import keep_secret, secret_options
+from trackside.secret import as_written, keep_secret, secret_options
 from trackside.trainer.program import MAKERS, NOT_KEPT, Program
 from trackside.trainer.trainer import Trainer
 
@@ -33,6 +34,8 @@ class KeptProgram:
 
     program: Program
     resume: Any = None
+    overrides: tuple[str, ...] = ()
+    """Arguments of the function that this session alone is given, as they may be kept."""
 
     evaluate: tuple[str, ...] = ()
 
@@ -65,6 +68,9 @@ class KeptProgram:
     def finish(self) -> Finished:
         """Go on training; a signal that ended it is reported by what it returns."""
         trainer = self.program.trainer
+        for _, one in trainer.callbacks.items():
+            if isinstance(one, Provenance):
+                one.overrides = self.overrides
         try:
             return Finished(trainer, self.program.fit(resume=self.resume), {})
         except (Interrupted, Terminated) as ended_by:
@@ -94,6 +100,7 @@ def load_program(
         UsageError: No function is known that made the run, or it can't be imported.
         ConfigurationError: An override is not an argument of the function, or doesn't fit its hint.
     """
+    overrides = list(overrides)
     kept = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     origin = kept.get("made_by")
     if origin is None:
@@ -118,7 +125,8 @@ def load_program(
     trainer = program.trainer
     directory = folder if address is None else str(address)
     trainer.settings = replace(trainer.settings, directory=directory, mirror=mirror)
-    return KeptProgram(program, resume)
+    given = [one for one in overrides if not one.startswith("trainer.resume=")]
+    return KeptProgram(program, resume, tuple(_kept(one, make) for one in given))
 
 
 def _function(name: str) -> Any:
@@ -161,6 +169,11 @@ def _changed(
                 remedy=did_you_mean(name, known),
             )
     return arguments, resume
+
+
+def _kept(override: str, make: Any) -> str:
+    name = override.partition("=")[0]
+    return f"{name}={NOT_KEPT}" if name in secret_options(make) else as_written(override)
 
 
 def _value(name: str, text: str, hint: Any) -> Any:

@@ -71,6 +71,24 @@ def test_train_can_resume_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["step"] == 6
 
 
+@pytest.mark.parametrize("command", [["resume", "a #b: c"], ["train", "run.yaml"]])
+def test_the_path_of_a_checkpoint_is_taken_as_it_is_written(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained()
+    Path("run").rename("a #b: c")
+    option = "--checkpoint" if command[0] == "resume" else "--resume"
+    place = "a #b: c/checkpoints/step-0000000004"
+
+    told = as_json([*command, "trainer.epochs=3", option, place], capsys)
+
+    assert told["step"] == 6
+    folder = Path(told["directory"])
+    journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    begun = [line for line in journal if line["event"] == "session"][-1]["resumed_from"]
+    assert begun.endswith("step-0000000004")
+
+
 def test_modules_beside_the_original_file_are_found_again(tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()

@@ -70,6 +70,12 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return files, overrides
 
 
+def written(text: str) -> str:
+    """A text as the value of an override, which is read as YAML: ` #` would begin a comment."""
+    is_number = text.isascii() and text.isdecimal()
+    return text if is_number else json.dumps(text, ensure_ascii=False)
+
+
 def fit(load: Callable[[], Experiment | KeptProgram], *, as_json: bool, traceback: bool) -> None:
     """Run an experiment, print how it went, and leave with its exit code."""
     with reported_errors(as_json, traceback):

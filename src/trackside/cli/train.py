@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Files, Traceback, fit, launch, reported_errors, split
+from trackside.cli.running import (
+    AsJson,
+    Files,
+    Traceback,
+    fit,
+    launch,
+    reported_errors,
+    split,
+    written,
+)
 from trackside.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +69,7 @@ def train(
     with reported_errors(as_json, traceback):
         files, overrides = split(arguments)
     if resume is not None:
-        overrides.append(f"trainer.resume={resume}")
+        overrides.append(f"trainer.resume={written(resume)}")
     if max_restarts and processes is None:
         with reported_errors(as_json, traceback):
             raise UsageError(
@@ -97,7 +106,7 @@ def _agreed(files: list[str], overrides: list[str], max_restarts: int) -> list[s
     values = _load(files, overrides).trainer_values
     agreed = []
     if values.get("directory") is None:
-        agreed.append(f"trainer.directory={checks.directory(None)}")
+        agreed.append(f"trainer.directory={written(str(checks.directory(None)))}")
     if max_restarts and values.get("resume") is None:
         agreed.append("trainer.resume=auto")
     return agreed

@@ -150,7 +150,7 @@ def _changed(
     for override in overrides:
         name, equals, text = override.partition("=")
         if name == "trainer.resume":
-            resume = text
+            resume = _value(name, text, str | int | None)
         elif not equals:
             raise ConfigurationError(
                 f"`{override}` is no override of a run that a function made",
@@ -184,7 +184,7 @@ def _value(name: str, text: str, hint: Any) -> Any:
     value = None if layer is None else layer.value
     for wrong in check(value, hint, lambda _: False)[1]:
         findings.add(
-            f"`{name}` of the function that made the run does not fit",
+            f"`{name}` can't have this value",
             Place(SOURCE, 0, len(name) + 2, f"{name}={text}", max(1, len(text))),
             (name, *wrong.inside),
             expected=wrong.expected,

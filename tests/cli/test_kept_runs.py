@@ -129,7 +129,9 @@ def test_a_killed_session_is_gone_on_with_what_it_was_given(
     assert command == f"trackside resume 'my run' {more} callbacks.checkpoint.keep_last=3"
 
 
-def test_a_resume_that_lacks_what_the_session_before_was_given_warns_once() -> None:
+def test_a_resume_that_lacks_what_the_session_before_was_given_warns_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     trained()
     assert run(["resume", "run", "trainer.epochs=3"]) == 0
     assert run(["resume", "run", "trainer.epochs=4"]) == 0, "another value is given on purpose"
@@ -139,6 +141,7 @@ def test_a_resume_that_lacks_what_the_session_before_was_given_warns_once() -> N
     journal = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines()]
     given = [line["overrides"] for line in journal if line["event"] == "session"]
     assert given == [[], ["trainer.epochs=3"], ["trainer.epochs=4"], [], []]
+    assert "what differs" not in caplog.text
     [warned] = [line["text"] for line in journal if line["event"] == "warning"]
     assert warned.startswith("the session before was given trainer.epochs=4, and this one was not")
 

@@ -61,7 +61,6 @@ class Provenance(RankZeroCallback):
         configuration: The configuration as YAML; None for a run that was made in Python.
         search_path: Folders of its files, where the modules that it names may lie.
         defaults: Defaults of its options, by their places: `optimizer/lr`.
-        overrides: Changes that this session alone is given (`trackside resume RUN KEY=VALUE`).
 
     Example:
         >>> Provenance()
@@ -77,12 +76,12 @@ class Provenance(RankZeroCallback):
         configuration: str | None = None,
         search_path: Sequence[str] = (),
         defaults: Mapping[str, Any] | None = None,
-        overrides: Sequence[str] = (),
     ) -> None:
         self.configuration = configuration
         self.search_path = tuple(search_path)
         self.defaults = dict(defaults or {})
-        self.overrides = tuple(overrides)
+        self.overrides: tuple[str, ...] = ()
+        """Changes that this session alone is given; no option, by which a resume would differ."""
         self._journal: Journal | None = None
         self._git: GitState | None = None
         self._phases = Phases()

@@ -117,11 +117,9 @@ class Experiment:
             arguments["scheduler"] = Scheduler(factory, **self.scheduler_values)
         if self.metrics:
             arguments["metrics"] = self._make(dict(self.metrics), findings)
-        callbacks: dict[str, Callback[Any] | None] = {
-            "provenance": Provenance(
-                self.text(), self.search_path, self.default_options(), self.overrides
-            )
-        }
+        provenance = Provenance(self.text(), self.search_path, self.default_options())
+        provenance.overrides = self.overrides
+        callbacks: dict[str, Callback[Any] | None] = {"provenance": provenance}
         for name, one in self.callbacks.items():
             callbacks[name] = self._make(one, findings)
         callbacks["steering"] = Steering(self.callbacks)

@@ -46,6 +46,42 @@ def test_restarts_of_a_single_process_are_refused_with_the_way(
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "nowhere"],
+        ["train", "a=1"],
+        ["sweep", "a=1"],
+        ["plan", "a=1"],
+        ["train"],
+        ["train", "run.yaml", "--jsn"],
+        ["train", "run.yaml", "--processes", "0"],
+        ["trian"],
+    ],
+)
+def test_wrong_usage_is_told_as_json_as_well(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"]
+    assert told["problems"] == []
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--processes", "0"], ["--processes", "2", "--max-restarts", "-1"]],
+)
+def test_numbers_of_processes_are_held_to_their_range(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", write(good()), *option]) == 2
+    assert f"Invalid value for '{option[-2]}'" in capsys.readouterr().err
+    if len(option) == 2:
+        assert run(["resume", "run", *option]) == 2
+        assert f"Invalid value for '{option[-2]}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_80_columns_and_shows_no_markup(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

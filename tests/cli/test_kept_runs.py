@@ -12,6 +12,7 @@ import pytest
 
 from tests.config.files import good, write
 from trackside.cli.main import run
+from trackside.run_folder.claim import claim
 
 ROOT = Path(__file__).parents[2]
 MORE = """\
@@ -70,6 +71,24 @@ def test_train_can_resume_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["step"] == 6
 
 
+@pytest.mark.parametrize("command", [["resume", "a #b: c"], ["train", "run.yaml"]])
+def test_the_path_of_a_checkpoint_is_taken_as_it_is_written(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained()
+    Path("run").rename("a #b: c")
+    option = "--checkpoint" if command[0] == "resume" else "--resume"
+    place = "a #b: c/checkpoints/step-0000000004"
+
+    told = as_json([*command, "trainer.epochs=3", option, place], capsys)
+
+    assert told["step"] == 6
+    folder = Path(told["directory"])
+    journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    begun = [line for line in journal if line["event"] == "session"][-1]["resumed_from"]
+    assert begun.endswith("step-0000000004")
+
+
 def test_modules_beside_the_original_file_are_found_again(tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -92,6 +111,63 @@ def test_a_folder_without_a_run_is_refused(
 ) -> None:
     assert run([command, "nowhere"]) == 2
     assert "there is no run in nowhere" in capsys.readouterr().err
+
+
+def test_a_killed_session_is_gone_on_with_what_it_was_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path("my run")
+    trained(f"trainer.directory={folder}")
+    more = "trainer.epochs=4"
+    assert run(["resume", str(folder), more, "callbacks.checkpoint.keep_last=3"]) == 0
+    (folder / "outcome.json").unlink()  # as after a kill
+
+    [told] = as_json(["why", str(folder)], capsys)
+    remedy = next(one["remedy"] for one in told["findings"] if one["subject"] == "killed")
+
+    command = remedy.partition("; ")[0]
+    assert command == f"trackside resume 'my run' {more} callbacks.checkpoint.keep_last=3"
+
+
+def test_a_resume_that_lacks_what_the_session_before_was_given_warns_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trained()
+    assert run(["resume", "run", "trainer.epochs=3"]) == 0
+    assert run(["resume", "run", "trainer.epochs=4"]) == 0, "another value is given on purpose"
+    assert run(["resume", "run"]) == 0
+    assert run(["resume", "run"]) == 0
+
+    journal = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines()]
+    given = [line["overrides"] for line in journal if line["event"] == "session"]
+    assert given == [[], ["trainer.epochs=3"], ["trainer.epochs=4"], [], []]
+    assert "what differs" not in caplog.text
+    [warned] = [line["text"] for line in journal if line["event"] == "warning"]
+    assert warned.startswith("the session before was given trainer.epochs=4, and this one was not")
+
+
+def test_a_second_start_that_is_refused_leaves_the_outcome_and_the_journal_alone() -> None:
+    trained()
+    files = ("outcome.json", "journal.jsonl")
+    before = [Path("run", name).read_bytes() for name in files]
+
+    held = claim(Path("run"))
+    assert held is not None
+    assert run(["resume", "run", "trainer.epochs=4"]) == 2, "another run has the folder"
+    held.release()
+    assert run(["resume", "run", "--checkpoint", "17"]) != 0, "there is no such checkpoint"
+
+    assert [Path("run", name).read_bytes() for name in files] == before
+
+
+def test_a_run_that_is_alive_can_be_asked_whatever_outcome_its_folder_has() -> None:
+    trained()
+    assert run(["ask", "run", "stop", "--wait", "0"]) == 2, "it has ended"
+
+    held = claim(Path("run"))
+    assert held is not None
+    assert run(["ask", "run", "stop", "--wait", "0"]) == 0
+    held.release()
 
 
 # --- evaluate, predict -------------------------------------------------------------------------
@@ -130,6 +206,57 @@ def test_predictions_are_arrays_in_the_order_of_the_data() -> None:
     assert run(["predict", "run", "val"]) == 0
     with np.load("run/val.npz", allow_pickle=False) as kept:
         assert kept["prediction"].shape == (8, 2)
+
+
+@pytest.mark.parametrize(
+    "output", ["out.txt", "out", "folder", "folder.npz", "run.yaml/out.npz", "s3://bucket/x.npz"]
+)
+def test_a_place_that_predictions_cannot_be_written_to_is_refused_before_predicting(
+    output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained()
+    Path("folder.npz").mkdir()
+    monkeypatch.setattr("trackside.config.experiment.kept.predict_kept", None)
+
+    assert run(["predict", "run", "val", "--output", output]) == 2
+
+    assert "--output" in capsys.readouterr().err
+    assert not list(Path().rglob("*.npz.npz"))
+
+
+# --- where a command writes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "run.yaml"],
+        ["init", "run.yaml/mine"],
+        ["report", "run", "-o", "run.yaml/x.html"],
+        ["report", "run", "--live", "--port", "99999"],
+        ["callbacks", "--pages", "run.yaml"],
+        ["callbacks", "--index", "run.yaml/x.py"],
+        ["observe", "run", "csv_logger", "--into", "run.yaml"],
+        ["replay", "run", "--step", "4", "--into", "run.yaml"],
+        ["replay", "run", "--step", "4", "--save-batch", "run.yaml/x.safetensors"],
+        ["replay", "run", "--step", "4", "--save-batch", "run"],
+    ],
+)
+def test_a_place_that_is_taken_by_a_file_is_refused_before_any_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained()
+    before = Path("run.yaml").read_bytes()
+    monkeypatch.setattr("trackside.proof.retrace.retrace", None)
+    capsys.readouterr()
+
+    assert run(arguments) == 2
+
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    assert any(words in told.err for words in ("is a file", "is a folder", "'--port'"))
+    assert told.out == ""
+    assert Path("run.yaml").read_bytes() == before
 
 
 # --- inspect -----------------------------------------------------------------------------------

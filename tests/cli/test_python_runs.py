@@ -70,9 +70,24 @@ def test_a_run_made_in_python_is_listed_resumed_evaluated(
 
     assert run(["resume", "run", "epochs=4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 8
+    journal = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines()]
+    given = [line["overrides"] for line in journal if line["event"] == "session"]
+    assert given == [[], ["epochs=4"]]
 
     assert run(["evaluate", "run", "test", "--checkpoint", "best", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"test/loss"}
+
+
+@pytest.mark.parametrize("which", ["2", "odd #1/checkpoints/step-0000000002"])
+def test_a_checkpoint_is_named_by_its_step_or_its_path(
+    which: str, run_made_by_a_script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_made_by_a_script.rename("odd #1")
+    assert run(["resume", "odd #1", "--checkpoint", which, "epochs=3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 6
+    journal = Path("odd #1/journal.jsonl").read_text().splitlines()
+    begun = [one for line in journal if (one := json.loads(line))["event"] == "session"]
+    assert begun[-1]["resumed_from"].endswith("step-0000000002")
 
 
 def test_an_override_that_is_no_argument_is_refused(

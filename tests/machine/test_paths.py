@@ -16,7 +16,7 @@ from trackside.callbacks import (
     Watchdog,
 )
 from trackside.errors import ConfigurationError
-from trackside.machine.paths import local_path
+from trackside.machine.paths import file_path, folder_path, local_path
 
 HOME = Path("/homes/somebody")
 
@@ -65,6 +65,32 @@ def test_a_home_folder_is_expanded_and_nothing_else(
 def test_what_is_no_path_on_this_machine_is_refused(written: str | Path) -> None:
     with pytest.raises(ConfigurationError, match="directory="):
         local_path(written, "directory")
+
+
+def test_a_folder_to_write_into_may_be_missing_but_not_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    for fine in (tmp_path, tmp_path / "new" / "one"):
+        assert folder_path(fine, "into") == fine
+    for taken in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigurationError, match=r"into .*: .*file is a file"):
+            folder_path(taken, "into")
+
+
+def test_a_file_to_write_has_its_ending_and_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "old.npz").touch()
+
+    for fine in (tmp_path / "old.npz", tmp_path / "new" / "one.npz"):
+        assert file_path(fine, "output", ".npz") == fine
+    assert file_path(tmp_path / "any", "output") == tmp_path / "any"
+    for name, words in (
+        ("one.txt", r"must end in \.npz"),
+        ("folder.npz", "is a folder"),
+        ("old.npz/one.npz", "is a file"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            file_path(tmp_path / name, "output", ".npz")
 
 
 def test_a_path_made_twice_is_the_same() -> None:

@@ -210,8 +210,11 @@ def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
 
 
 def test_a_step_that_the_run_has_not_is_refused(kept: Path) -> None:
-    with pytest.raises(UsageError, match="ends at step 24"):
+    with pytest.raises(UsageError, match="ends at step 24") as info:
         trackside.replay(kept, 25)
+    assert info.value.remedy is not None
+    assert "`epochs=40`, an argument of the function" in info.value.remedy
+    assert trackside.replay(kept, 24, overrides=["epochs=40"]).bitwise, "as it is advised"
     with pytest.raises(UsageError, match="no step 0"):
         trackside.replay(kept, 0)
 
@@ -277,7 +280,7 @@ def test_training_from_the_start_is_asked_for_first(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(["replay", str(kept), "--step", "3"]) == 2
-    assert "3 steps are trained again" in capsys.readouterr().err
+    assert "3 steps trained again" in capsys.readouterr().err
     assert command(["replay", str(kept), "--step", "3", "--yes"]) == 0
 
 
@@ -304,7 +307,7 @@ def test_a_run_from_a_file_is_replayed_and_continued_by_what_it_was_given(
     assert command(["resume", "run", "trainer.epochs=4"]) == 0
     capsys.readouterr()
     assert command(["replay", "run", "--step", "7", "--json"]) == 2
-    capsys.readouterr()
+    assert "such as `trainer.epochs=40`" in capsys.readouterr().out
     assert command(["replay", "run", "--step", "7", "trainer.epochs=4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bitwise"] is True
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.proof import programs
 from trackside import Callback, Run, Trainer
 from trackside.callbacks import (
@@ -13,6 +15,7 @@ from trackside.callbacks import (
     TensorBoard,
 )
 from trackside.checkpoint.saver import saver_among
+from trackside.errors import UsageError
 from trackside.proof.taking_part import SavesNothing, only_those_with_a_say
 
 
@@ -34,6 +37,16 @@ def test_callbacks_with_a_say_stay_and_trackers_leave() -> None:
     given = [ClipGradients(1.0), EarlyStopping("val/loss"), TensorBoard(), Own()]
     trainer = Trainer(programs.network, loss=lambda p, t: p.sum(), callbacks=given)
     assert left(trainer) == {"checkpoint", "clip_gradients", "early_stopping", "own"}
+
+
+def test_a_name_that_no_callback_has_cannot_be_left_out() -> None:
+    trainer = Trainer(programs.network, loss=lambda p, t: p.sum(), callbacks=[ClipGradients(1.0)])
+
+    with pytest.raises(UsageError, match="no callback named 'clip_gradient'") as info:
+        left(trainer, "clip_gradient")
+
+    assert info.value.remedy == "did you mean `clip_gradients`?"
+    assert "clip_gradients" in trainer.callbacks.names
 
 
 def test_one_whose_values_are_watched_stays() -> None:

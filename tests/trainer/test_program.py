@@ -15,7 +15,7 @@ from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.provenance import Provenance
 from trackside.config.experiment import programs
 from trackside.config.experiment.programs import load_program
-from trackside.errors import UsageError
+from trackside.errors import ConfigurationError, UsageError
 from trackside.testing import tiny_regression
 
 
@@ -61,7 +61,47 @@ def test_an_argument_that_is_secret_is_asked_for_again() -> None:
     with pytest.raises(UsageError, match=r"`token` .* was not kept") as info:
         load_program(Path("run"), [])
     assert info.value.remedy == "give it again: token=..."
-    assert load_program(Path("run"), ["token=hunter2-and-more"]).program
+    again = load_program(Path("run"), ["token=hunter2-and-more", "steps=2"])
+    assert again.overrides == ("token=???", "steps=2"), "as a folder may keep them"
+
+
+@program
+def with_options(lr: float = 0.1, tag: str = "", widths: tuple[int, ...] = ()) -> Program:
+    made = tiny(steps=1)
+    return Program(made.trainer, made.train, options={"steps": 1, "seen": (lr, tag, widths)})
+
+
+@pytest.mark.parametrize(
+    ("override", "seen"),
+    [
+        ("lr=1e-3", (1e-3, "", ())),
+        ("tag=on", (0.1, "on", ())),
+        ("tag=12:30:00", (0.1, "12:30:00", ())),
+        ("widths=[8, 010]", (0.1, "", [8, 10])),
+    ],
+)
+def test_arguments_are_read_as_in_a_file(override: str, seen: object) -> None:
+    assert load_program(_kept_by(with_options()), [override]).program.options["seen"] == seen
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("lr", "`lr` is no override"),
+        ("lr=fast", "expected: *a number"),
+        ("tag=5", "expected: *text"),
+        ("widths=[1, 2", "is not closed"),
+    ],
+)
+def test_an_argument_that_is_not_understood_is_refused(override: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_program(_kept_by(with_options()), [override])
+
+
+def _kept_by(made: Program) -> Path:
+    Path("run").mkdir()
+    Path("run/settings.json").write_text(json.dumps({"made_by": made.trainer.made_by}))
+    return Path("run")
 
 
 def test_a_run_keeps_the_function_that_made_it_and_its_arguments() -> None:

@@ -55,10 +55,11 @@ def ask(
         from trackside.config.experiment.inbox import read_answer, read_command
         from trackside.errors import UsageError
         from trackside.machine.paths import local_path
+        from trackside.run_folder.claim import holder
         from trackside.run_folder.names import OUTCOME
 
         command = read_command(words)
-        if (local_path(run, "run") / OUTCOME).is_file():
+        if (local_path(run, "run") / OUTCOME).is_file() and holder(run) is None:
             raise UsageError(f"the run in {run} has ended", remedy=f"trackside resume {run}")
         path = leave(run, command)
         deadline = time.monotonic() + wait

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trackside.cli.running import reported_errors
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -58,15 +60,20 @@ def callbacks(
     from trackside.cli import layout
 
     if folder is not None:
-        from trackside.cli.callback_pages import write_pages
+        with reported_errors(as_json, False):
+            from trackside.cli.callback_pages import write_pages
+            from trackside.machine.paths import folder_path
 
-        print(f"{len(write_pages(folder))} pages in {folder}")
+            print(f"{len(write_pages(folder_path(folder, '--pages')))} pages in {folder}")
         return
     if index is not None:
-        from trackside.cli import callback_index
-        from trackside.run_folder.inside import replace_inside
+        with reported_errors(as_json, False):
+            from trackside.cli import callback_index
+            from trackside.machine.paths import file_path
+            from trackside.run_folder.inside import replace_inside
 
-        replace_inside(index.parent, index.name, callback_index.index())
+            place = file_path(index, "--index")
+            replace_inside(place.parent, place.name, callback_index.index())
         return
     listed = _listed()
     if name is None or name in listed:

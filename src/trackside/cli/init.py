@@ -33,10 +33,10 @@ def init(
     """
     with reported_errors(as_json, False):
         from trackside.config.schema import as_text, file_schema
-        from trackside.machine.paths import local_path
+        from trackside.machine.paths import folder_path
         from trackside.run_folder.inside import replace_inside
 
-        folder = local_path(folder, "FOLDER")
+        folder = folder_path(folder, "FOLDER")
         files = project_files()
         there = [name for name in files if (folder / name).exists()]
         if there:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trackside.cli.running import AsJson, reported_errors
-from trackside.errors import printable
+from trackside.errors import UsageError, printable
 from trackside.outcome import FAILED
 from trackside.progress import counted
 
@@ -45,7 +45,7 @@ def inspect(
 
         path = local_path(path)
         if not path.is_dir():
-            raise typer.BadParameter(f"there is no folder {path}")
+            raise UsageError(f"there is no folder {path}")
         roots = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
         found = [one for root in roots for one in candidates(root)]
         looked = None if found else look_into(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from inspect import getdoc
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
 
@@ -23,6 +23,7 @@ from trackside.cli.inspect import inspect
 from trackside.cli.observe import observe
 from trackside.cli.plan import plan
 from trackside.cli.predict import predict
+from trackside.cli.refusal import tell
 from trackside.cli.replay import replay
 from trackside.cli.report import report
 from trackside.cli.resume import resume
@@ -32,6 +33,7 @@ from trackside.cli.sweep import sweep
 from trackside.cli.train import train
 from trackside.cli.verify import verify
 from trackside.cli.why import why
+from trackside.errors import UsageError
 from trackside.outcome import exit_code_of
 from trackside.tracking.streams import LastingStream
 
@@ -44,6 +46,9 @@ Exit codes:
   129  interrupted (SIGHUP)
   130  interrupted (Ctrl-C)
   143  interrupted (SIGTERM)"""
+
+_WRONG_USAGE: Any = typer.BadParameter.__bases__[0]
+"""Refusal of a command line that doesn't fit: an error of click, which Typer may bring along."""
 
 app = typer.Typer(
     name="trackside",
@@ -102,11 +107,14 @@ def _options(
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; the exit code."""
+    as_json = "--json" in arguments
     try:
-        app(list(arguments))
+        code = app(list(arguments), standalone_mode=not as_json)
     except SystemExit as leaving:
         return exit_code_of(leaving)
-    return 0
+    except _WRONG_USAGE as error:
+        return tell(UsageError(error.format_message()), as_json=as_json, with_traceback=False)
+    return code if isinstance(code, int) else 0
 
 
 def main() -> None:

@@ -32,8 +32,8 @@ def plan(arguments: Files, as_json: AsJson = False, traceback: Traceback = False
       trackside plan run.yaml
       trackside plan run.yaml trainer.steps=100000 --json
     """
-    files, overrides = split(arguments)
     with reported_errors(as_json, traceback), redirect_stdout(sys.stderr):
+        files, overrides = split(arguments)
         from trackside.config import load
         from trackside.config.experiment.plan import make_plan
 

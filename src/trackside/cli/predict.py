@@ -44,10 +44,11 @@ def predict(
         from trackside.callbacks.evaluation.prediction_files import arrays
         from trackside.config.experiment.kept import predict_kept
         from trackside.config.experiment.remotely import load_with_checkpoint
-        from trackside.machine.paths import local_path
+        from trackside.machine.paths import file_path
 
+        asked = None if output is None else file_path(output, "--output", ".npz")
         experiment, found, folder = load_with_checkpoint(run, overrides or (), checkpoint)
-        path = local_path(output or folder / f"{name}.npz", "output")
+        path = asked or folder / f"{name}.npz"
         made = predict_kept(experiment, name, found)
         path.parent.mkdir(parents=True, exist_ok=True)
         made_of = arrays(made)

@@ -11,6 +11,7 @@ import typer
 
 from trackside.cli.running import AsJson, Overrides, Traceback, reported_errors
 from trackside.errors import UsageError, printable
+from trackside.machine.paths import file_path, folder_path
 from trackside.progress import counted
 
 if TYPE_CHECKING:
@@ -84,13 +85,15 @@ def replay(
     with reported_errors(as_json, traceback):
         if step is None:
             raise UsageError("which step of the run?", expected="--step N, from 1 on")
+        if save_batch is not None:
+            save_batch = file_path(save_batch, "--save-batch")
         found = _of_run(
             run,
             step,
             overrides=overrides or [],
             callbacks=_callbacks(with_callback or [], stop_inside=stop_inside),
             without=without or [],
-            into=into,
+            into=None if into is None else folder_path(into, "--into"),
             yes=yes,
             as_json=as_json,
         )

@@ -43,7 +43,10 @@ def report(
     live: Annotated[
         bool, typer.Option("--live", help="Serve the page on this machine while the run goes on.")
     ] = False,
-    port: Annotated[int, typer.Option("--port", help="Port for --live; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int,
+        typer.Option("--port", min=0, max=65535, help="Port for --live; 0 takes a free one."),
+    ] = 0,
     browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -75,9 +78,10 @@ def report(
         from trackside.callbacks.reporting.report_page.described import summary
         from trackside.callbacks.reporting.report_page.page import render
         from trackside.config.experiment.configurations import configurations
-        from trackside.machine.paths import local_path
+        from trackside.machine.paths import file_path, local_path
         from trackside.run_folder.inside import replace_inside
 
+        asked = None if output is None else file_path(output, "--output", ".html")
         found = configurations([local_path(folder, "RUN") for folder in folders])
         read = _reader(found, with_changes)
         runs = read(())
@@ -85,7 +89,7 @@ def report(
         if live:
             _serve(read, port, title, browse)
         elif not as_json or output is not None:
-            page = _place(output, list(found)).resolve()
+            page = (asked or _place(list(found))).resolve()
             replace_inside(page.parent, page.name, render(runs, title=title))
             if browse:
                 typer.launch(page.as_uri())
@@ -133,14 +137,8 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return [printable(name) for name in names]
 
 
-def _place(output: Path | None, folders: Sequence[Path]) -> Path:
-    if output is None:
-        return (folders[0] if len(folders) == 1 else Path.cwd()) / PAGE
-    if output.suffix != ".html":
-        raise UsageError(
-            f"--output {output} must end in .html", expected="the name of the page to write"
-        )
-    return output
+def _place(folders: Sequence[Path]) -> Path:
+    return (folders[0] if len(folders) == 1 else Path.cwd()) / PAGE
 
 
 def _counted(runs: Sequence[ReportedRun]) -> str:

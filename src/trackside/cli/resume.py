@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Folder, Overrides, Traceback, fit, launch, reported_errors
+from trackside.cli.running import (
+    AsJson,
+    Folder,
+    Overrides,
+    Traceback,
+    fit,
+    launch,
+    reported_errors,
+    written,
+)
 
 if TYPE_CHECKING:
     from trackside.config import Experiment
@@ -20,7 +29,7 @@ def resume(
         str, typer.Option(help="auto (the newest that is whole), best, a step, or a path.")
     ] = "auto",
     processes: Annotated[
-        int | None, typer.Option(help="In so many processes.", show_default=False)
+        int | None, typer.Option(min=1, help="In so many processes.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     traceback: Traceback = False,
@@ -36,7 +45,7 @@ def resume(
       trackside resume runs/mine --checkpoint 1200
       trackside resume s3://bucket/run
     """
-    changes = [*(overrides or ()), f"trainer.resume={checkpoint}"]
+    changes = [*(overrides or ()), f"trainer.resume={written(checkpoint)}"]
     if processes is not None:
         with reported_errors(as_json, traceback):
             _load(run, changes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trackside.cli.refusal import INTERRUPTED, tell
-from trackside.errors import printable
+from trackside.errors import UsageError, printable
 from trackside.outcome import exit_code_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def reported_errors(as_json: bool, traceback: bool) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
             yield
-    except (typer.BadParameter, typer.Exit):
+    except typer.Exit:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -61,13 +61,19 @@ def reported_errors(as_json: bool, traceback: bool) -> Iterator[None]:
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Files and overrides; at least one file."""
+    """Files and overrides. Raises `UsageError` where no file is among them."""
     from trackside.config.text.layers import split_arguments
 
     files, overrides = split_arguments(arguments)
     if not files:
-        raise typer.BadParameter("overrides alone: name a file as well")
+        raise UsageError("overrides alone: name a file as well", expected="FILE KEY=VALUE ...")
     return files, overrides
+
+
+def written(text: str) -> str:
+    """A text as the value of an override, which is read as YAML: ` #` would begin a comment."""
+    is_number = text.isascii() and text.isdecimal()
+    return text if is_number else json.dumps(text, ensure_ascii=False)
 
 
 def fit(load: Callable[[], Experiment | KeptProgram], *, as_json: bool, traceback: bool) -> None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trackside.cli.running import AsJson, Files, Traceback, fit, launch, reported_errors, split
+from trackside.cli.running import (
+    AsJson,
+    Files,
+    Traceback,
+    fit,
+    launch,
+    reported_errors,
+    split,
+    written,
+)
 from trackside.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,10 +34,11 @@ def train(
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(help="Train in so many processes on this machine.", show_default=False),
+        typer.Option(min=1, help="Train in so many processes on this machine.", show_default=False),
     ] = None,
     max_restarts: Annotated[
-        int, typer.Option(help="With --processes: start all again after a failure, so often.")
+        int,
+        typer.Option(min=0, help="With --processes: start all again after a failure, so often."),
     ] = 0,
     rehearse: Annotated[
         bool,
@@ -56,9 +66,10 @@ def train(
       trackside train run.yaml --processes 2
       trackside train run.yaml --rehearse
     """
-    files, overrides = split(arguments)
+    with reported_errors(as_json, traceback):
+        files, overrides = split(arguments)
     if resume is not None:
-        overrides.append(f"trainer.resume={resume}")
+        overrides.append(f"trainer.resume={written(resume)}")
     if max_restarts and processes is None:
         with reported_errors(as_json, traceback):
             raise UsageError(
@@ -95,7 +106,7 @@ def _agreed(files: list[str], overrides: list[str], max_restarts: int) -> list[s
     values = _load(files, overrides).trainer_values
     agreed = []
     if values.get("directory") is None:
-        agreed.append(f"trainer.directory={checks.directory(None)}")
+        agreed.append(f"trainer.directory={written(str(checks.directory(None)))}")
     if max_restarts and values.get("resume") is None:
         agreed.append("trainer.resume=auto")
     return agreed

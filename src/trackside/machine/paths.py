@@ -65,3 +65,47 @@ def local_path(given: str | os.PathLike[str], option: str | None = None) -> Path
             option=option,
             remedy="write the whole path, from `/`, for a folder that is really called so",
         ) from error
+
+
+def folder_path(given: str | os.PathLike[str], option: str) -> Path:
+    """The path of a folder to write into, which need not exist; refused before any work is done.
+
+    Raises:
+        ConfigurationError: As `local_path`; or a file stands there, or in the place of a folder
+            above it.
+    """
+    path = local_path(given, option)
+    in_the_way = next((one for one in (path, *path.parents) if one.exists()), None)
+    if in_the_way is not None and not in_the_way.is_dir():
+        raise ConfigurationError(
+            f"{option} {os.fspath(given)} can't be a folder: {in_the_way} is a file",
+            expected="a folder, which need not exist",
+            option=option,
+            remedy="choose another place",
+        )
+    return path
+
+
+def file_path(given: str | os.PathLike[str], option: str, ending: str = "") -> Path:
+    """The path of a file to write, in a folder that need not exist; refused before any work.
+
+    Raises:
+        ConfigurationError: As `folder_path` of the folder it lies in; or it has another ending, or
+            a folder stands there.
+    """
+    path = local_path(given, option)
+    if ending and path.suffix != ending:
+        raise ConfigurationError(
+            f"{option} {os.fspath(given)} must end in {ending}",
+            expected="the name of the file to write",
+            option=option,
+        )
+    if path.is_dir():
+        raise ConfigurationError(
+            f"{option} {os.fspath(given)} is a folder",
+            expected="the name of the file to write",
+            option=option,
+            remedy=f"name a file in it: {path / ('NAME' + ending)}",
+        )
+    folder_path(path.parent, option)
+    return path

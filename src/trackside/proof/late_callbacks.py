@@ -24,6 +24,7 @@ from trackside.lifecycle.periodic import PeriodicCallback
 from trackside.loop.evaluate import evaluate
 from trackside.loop.spans import FitSpan
 from trackside.loop.state import Training
+from trackside.machine.paths import folder_path
 from trackside.outcome import Outcome, Status
 from trackside.proof.made_again import MadeAgain, checkpoints_of, made_again
 from trackside.proof.recorded import recorded
@@ -97,13 +98,15 @@ def observe(
 
     Raises:
         UsageError: The run can't be made again, or has no records.
+        ConfigurationError: `into` can't be a folder: a file stands there.
 
     Example:
         >>> trackside.observe("runs/digits", [TensorBoard()]).records  # doctest: +SKIP
         240
     """
+    asked = None if into is None else folder_path(into, "into")
     made = made_again(run, overrides, program)
-    folder = made.folder / "observed" if into is None else Path(into)
+    folder = asked or made.folder / "observed"
     joining = dict(_named(callbacks, made))
     records = recorded(made.folder)
     if not records:

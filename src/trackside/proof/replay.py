@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from trackside.errors import UsageError
 from trackside.lifecycle.hooks import Callback
+from trackside.machine.paths import file_path, folder_path
 from trackside.proof.made_again import MadeAgain, Way, made_again, way_to
 from trackside.proof.observation import Observation, Observer, named_tensors
 from trackside.proof.recorded import (
@@ -68,8 +69,10 @@ class Replay:
         }
         if not found:
             raise UsageError("the batches of this step hold no tensors")
-        save_file(found, os.fspath(file))
-        return Path(file)
+        path = file_path(file, "file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(found, path)
+        return path
 
 
 def replay(
@@ -108,7 +111,7 @@ def replay(
     """
     made = made_again(run, overrides, program)
     way = way_to(made, step)
-    place = None if directory is None else Path(directory)
+    place = None if directory is None else folder_path(directory, "directory")
     return replay_along(made, way, callbacks=callbacks, without=without, directory=place)
 
 

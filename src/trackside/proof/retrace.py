@@ -35,6 +35,9 @@ LOSSES = {"train/loss", "train_recent/loss"}
 """Means of the training loss: over an epoch, and since the record before."""
 
 
+_ARGUMENT = "`epochs=40`, an argument of the function that made it"
+
+
 @dataclass(slots=True)
 class Retraced:
     """Report of a retrace."""
@@ -108,7 +111,8 @@ def retrace(
         raise UsageError(
             f"the run, made again, ends at step {result.outcome.step} ({result.outcome.reason})",
             expected=f"a run of {way.step} steps or more",
-            remedy="give what the run was given later, such as `trainer.epochs=40`",
+            remedy="give what the run was given later, such as "
+            + ("`trainer.epochs=40`" if trainer.made_by is None else _ARGUMENT),
         )
     return done
 

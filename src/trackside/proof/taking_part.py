@@ -10,6 +10,7 @@ from typing import Any
 from trackside.checkpoint.retention import Retention
 from trackside.checkpoint.saver import Saver
 from trackside.config.experiment.steering import Steering
+from trackside.errors import UsageError, did_you_mean
 from trackside.lifecycle.adoption import original
 from trackside.lifecycle.collection import CallbackCollection
 from trackside.lifecycle.hooks import Callback
@@ -34,11 +35,19 @@ def only_those_with_a_say(
         callbacks: Of a trainer that isn't running.
         folder: Where those that stay may write.
         without: Names of callbacks that are removed in any case.
+
+    Raises:
+        UsageError: There is none of such a name.
     """
+    asked = set(without)
+    for unknown in sorted(asked.difference(callbacks.names)):
+        raise UsageError(
+            f"the run has no callback named {unknown!r}: it can't be left out",
+            remedy=did_you_mean(unknown, callbacks.names),
+        )
     for name, one in callbacks.items():
         if isinstance(one, Saver):
             callbacks[name] = SavesNothing(one.retention)
-    asked = set(without)
     leaving = [
         name
         for name, one in callbacks.items()

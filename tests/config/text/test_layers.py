@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.config.files import good, write
 from trackside.config import ExperimentError, load
-from trackside.config.text.layers import Document, merge, read, split_arguments
+from trackside.config.text.layers import Document, kept_override, merge, read, split_arguments
 from trackside.config.text.problem import Findings
 
 KEYS = st.sampled_from(["a", "b", "c", "kind"])
@@ -258,3 +258,26 @@ def test_a_mistake_that_only_an_override_makes_is_placed_there() -> None:
         load("run.yaml", ["calbacks.x=1"])
 
     assert str(raised.value).startswith("command line: calbacks: `calbacks` is not a section")
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("trainer.epochs=4", "trainer.epochs=4"),
+        ("~scheduler", "~scheduler"),
+        ("callbacks.x.api_key=abcdefgh", "callbacks.x.api_key=???"),
+        ("callbacks.x={kind: own.Callback, api_key: abcdefgh}", "callbacks.x=???"),
+        ("callbacks.x.api_key=${oc.env:A_KEY}", "callbacks.x.api_key=${oc.env:A_KEY}"),
+        ("callbacks.x.kind=own.Callback", "callbacks.x.kind=own.Callback"),
+    ],
+)
+def test_an_override_is_kept_without_what_is_secret(
+    override: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", "abc-and-so-on")
+    beside = ["callbacks.x.api_key=other"] if override.endswith("kind=own.Callback") else []
+    text = good() + "scheduler: {kind: constant}\n"
+    document = read([write(text)], [*beside, override], findings := Findings())
+    findings.stop_if_any()
+
+    assert kept_override(override, document) == kept

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO, final
@@ -47,7 +47,14 @@ class Journal:
         self.step = 0
         """Steps completed, by the newest record."""
 
-    def begin(self, run_id: str, step: int, ranks: int, resumed_from: Path | None) -> None:
+    def begin(
+        self,
+        run_id: str,
+        step: int,
+        ranks: int,
+        resumed_from: Path | None,
+        overrides: Sequence[str] = (),
+    ) -> None:
         """Write that a session begins, and from now on all warnings of the package's logger."""
         self.step = step
         self.write(
@@ -57,6 +64,7 @@ class Journal:
             ranks=ranks,
             host=platform.node(),
             process=os.getpid(),
+            overrides=list(overrides),
         )
         logging.getLogger("trackside").addHandler(self._warnings)
 

@@ -17,6 +17,7 @@ from trackside.callbacks.reporting.error_places import notes_of, places_of
 from trackside.callbacks.reporting.git_state import GitState
 from trackside.callbacks.reporting.journal import Journal, now
 from trackside.callbacks.reporting.phases import Phases
+from trackside.callbacks.reporting.report_page.sessions import read_journal
 from trackside.checkpoint import candidates
 from trackside.errors import printable
 from trackside.history import Record
@@ -51,9 +52,10 @@ class Provenance(RankZeroCallback):
     `changes.diff` what was not committed, when there was something. `outcome.json` has how the run
     ended (of an error, the lines of one's own code that it passed, and its notes), its best values,
     the time that each callback took, and updates that were not made; it is not there while the run
-    goes on, and after a kill. `journal.jsonl` has a line for each session
-    (a resume begins another), its end, each warning, and each checkpoint that was written or
-    deleted, with the seconds that each phase has taken so far.
+    goes on, and after a kill. A start that is refused before training begins leaves it as it is.
+    `journal.jsonl` has a line for each session (a resume begins another) with the overrides that
+    it alone was given, its end, each warning, and each checkpoint that was written or deleted, with
+    the seconds that each phase has taken so far.
 
     Args:
         configuration: The configuration as YAML; None for a run that was made in Python.
@@ -78,25 +80,30 @@ class Provenance(RankZeroCallback):
         self.configuration = configuration
         self.search_path = tuple(search_path)
         self.defaults = dict(defaults or {})
+        self.overrides: tuple[str, ...] = ()
+        """Changes that this session alone is given; no option, by which a resume would differ."""
         self._journal: Journal | None = None
         self._git: GitState | None = None
         self._phases = Phases()
         self._checkpoints: dict[str, Path] = {}
+        self._began = False
 
     def __repr__(self) -> str:
         return "Provenance()" if self.configuration is None else "Provenance(...)"
 
     def on_attach(self, run: Run) -> None:
         """Let git answer while the run is set up."""
+        self._began = False
         self._git = GitState(Path.cwd())
         self._phases = Phases()
         self._phases.session_begins()
 
     def on_fit_start(self, run: Run) -> None:
         """Write what is known; a resumed run keeps what it was begun with."""
+        self._began = True
         self._phases.training_begins(run)
         (run.directory / OUTCOME).unlink(missing_ok=True)
-        self._journal = _begun(run)
+        self._journal = _begun(run, self.overrides)
         self._checkpoints = _kept_before(run)
         if run.resumed_from is not None and (run.directory / ENVIRONMENT).is_file():
             return
@@ -151,8 +158,8 @@ class Provenance(RankZeroCallback):
             reason, asked_by = printable(outcome.reason), outcome.asked_by
             ended = {"status": outcome.status.value, "reason": reason, "asked_by": asked_by}
             journal.end({**ended, "phases": self._phases.seconds(run)})
-        if not (run.directory / ENVIRONMENT).is_file():
-            return
+        if not self._began or not (run.directory / ENVIRONMENT).is_file():
+            return  # the outcome that the folder has is that of another run, or session
         written = {
             "status": outcome.status.value,
             "reason": outcome.reason,
@@ -182,16 +189,34 @@ def _error(error: BaseException) -> dict[str, list[str]]:
     return {"places": places_of(error), "notes": notes_of(error)}
 
 
-def _begun(run: Run) -> Journal | None:
+def _begun(run: Run, overrides: Sequence[str]) -> Journal | None:
     """The journal, with this session in it; a journal that can't be written costs nothing else."""
+    forgotten = _forgotten(run, overrides)
     try:
         journal = Journal(run.directory)
         step = run.progress.steps_completed
-        journal.begin(run.id, step, run.world.size, run.resumed_from)
+        journal.begin(run.id, step, run.world.size, run.resumed_from, overrides)
     except OSError as error:
         logger.warning("the run has no journal of its sessions and warnings: %s", error)
         return None
+    if forgotten:
+        logger.warning(
+            "the session before was given %s, and this one was not: each resume takes what the "
+            "run was begun with, and its own overrides",
+            ", ".join(forgotten),
+        )
     return journal
+
+
+def _forgotten(run: Run, overrides: Sequence[str]) -> list[str]:
+    """Overrides of the session before, of options that this one is given no value for."""
+    sessions = [] if run.resumed_from is None else read_journal(run.directory).sessions
+    given = {_option(one) for one in overrides}
+    return [one for s in sessions[-1:] for one in s.overrides if _option(one) not in given]
+
+
+def _option(override: str) -> str:
+    return override.partition("=")[0].lstrip("~")
 
 
 def _kept_before(run: Run) -> dict[str, Path]:

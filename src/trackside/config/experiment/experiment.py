@@ -72,6 +72,8 @@ class Experiment:
     evaluate: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
     """Folders of its files."""
+    overrides: tuple[str, ...] = ()
+    """Those that a run in its folder goes on with, as they may be kept."""
 
     def text(self) -> str:
         """The whole configuration as one YAML file: merged and filled in, but for `oc.env`."""
@@ -115,9 +117,9 @@ class Experiment:
             arguments["scheduler"] = Scheduler(factory, **self.scheduler_values)
         if self.metrics:
             arguments["metrics"] = self._make(dict(self.metrics), findings)
-        callbacks: dict[str, Callback[Any] | None] = {
-            "provenance": Provenance(self.text(), self.search_path, self.default_options())
-        }
+        provenance = Provenance(self.text(), self.search_path, self.default_options())
+        provenance.overrides = self.overrides
+        callbacks: dict[str, Callback[Any] | None] = {"provenance": provenance}
         for name, one in self.callbacks.items():
             callbacks[name] = self._make(one, findings)
         callbacks["steering"] = Steering(self.callbacks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,15 +10,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from trackside.callbacks.reporting.provenance import Provenance
+from trackside.config.checking.fitting import check
+from trackside.config.checking.options import options_of
 from trackside.config.experiment.experiment import Finished
 from trackside.config.experiment.trusted import search_path
+from trackside.config.text.document import parse
+from trackside.config.text.overrides import SOURCE
+from trackside.config.text.place import Place
+from trackside.config.text.problem import Findings
 from trackside.data.loaders import is_cut_here
 from trackside.errors import ConfigurationError, Interrupted, Terminated, UsageError, did_you_mean
 from trackside.remote.address import Address
 from trackside.run_folder.names import SETTINGS
-from trackside.secret import secret_options
+from trackside.secret import as_written, keep_secret, secret_options
 from trackside.trainer.program import MAKERS, NOT_KEPT, Program
 from trackside.trainer.trainer import Trainer
 
@@ -30,6 +34,8 @@ class KeptProgram:
 
     program: Program
     resume: Any = None
+    overrides: tuple[str, ...] = ()
+    """Arguments of the function that this session alone is given, as they may be kept."""
 
     evaluate: tuple[str, ...] = ()
 
@@ -62,6 +68,9 @@ class KeptProgram:
     def finish(self) -> Finished:
         """Go on training; a signal that ended it is reported by what it returns."""
         trainer = self.program.trainer
+        for _, one in trainer.callbacks.items():
+            if isinstance(one, Provenance):
+                one.overrides = self.overrides
         try:
             return Finished(trainer, self.program.fit(resume=self.resume), {})
         except (Interrupted, Terminated) as ended_by:
@@ -89,8 +98,9 @@ def load_program(
 
     Raises:
         UsageError: No function is known that made the run, or it can't be imported.
-        ConfigurationError: An override is not an argument of the function.
+        ConfigurationError: An override is not an argument of the function, or doesn't fit its hint.
     """
+    overrides = list(overrides)
     kept = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     origin = kept.get("made_by")
     if origin is None:
@@ -115,7 +125,8 @@ def load_program(
     trainer = program.trainer
     directory = folder if address is None else str(address)
     trainer.settings = replace(trainer.settings, directory=directory, mirror=mirror)
-    return KeptProgram(program, resume)
+    given = [one for one in overrides if not one.startswith("trainer.resume=")]
+    return KeptProgram(program, resume, tuple(_kept(one, make) for one in given))
 
 
 def _function(name: str) -> Any:
@@ -135,13 +146,21 @@ def _function(name: str) -> Any:
 def _changed(
     make: Any, arguments: dict[str, Any], overrides: Iterable[str]
 ) -> tuple[dict[str, Any], Any]:
-    known, resume = list(inspect.signature(make).parameters), None
+    known, resume = options_of(make).table, None
     for override in overrides:
-        name, _, text = override.partition("=")
+        name, equals, text = override.partition("=")
         if name == "trainer.resume":
-            resume = text
+            resume = _value(name, text, str | int | None)
+        elif not equals:
+            raise ConfigurationError(
+                f"`{override}` is no override of a run that a function made",
+                expected="name=value, for an argument of the function",
+                remedy=f"{override}=..." if override in known else None,
+            )
         elif name in known:
-            arguments[name] = yaml.safe_load(text)
+            if name in secret_options(make):
+                keep_secret(text)
+            arguments[name] = _value(name, text, known[name].hint)
         else:
             raise ConfigurationError(
                 f"`{override}` changes nothing: the function that made the run has no "
@@ -150,3 +169,27 @@ def _changed(
                 remedy=did_you_mean(name, known),
             )
     return arguments, resume
+
+
+def _kept(override: str, make: Any) -> str:
+    name = override.partition("=")[0]
+    return f"{name}={NOT_KEPT}" if name in secret_options(make) else as_written(override)
+
+
+def _value(name: str, text: str, hint: Any) -> Any:
+    """The value of an argument, read as in a file; plain, as the run keeps its arguments."""
+    findings = Findings()
+    layer = parse(text, SOURCE, findings, before=f"{name}=")
+    findings.stop_if_any()
+    value = None if layer is None else layer.value
+    for wrong in check(value, hint, lambda _: False)[1]:
+        findings.add(
+            f"`{name}` can't have this value",
+            Place(SOURCE, 0, len(name) + 2, f"{name}={text}", max(1, len(text))),
+            (name, *wrong.inside),
+            expected=wrong.expected,
+            received=repr(wrong.received),
+            remedy=wrong.remedy,
+        )
+    findings.stop_if_any()
+    return value

@@ -18,6 +18,7 @@ from trackside.config.experiment.kept import (
     runs_in,
 )
 from trackside.config.experiment.programs import KeptProgram
+from trackside.config.text.layers import kept_override
 from trackside.errors import TracksideError
 from trackside.machine.paths import local_path
 from trackside.remote.address import Address, address_in
@@ -47,8 +48,14 @@ def load_to_go_on(run: str, overrides: Iterable[str]) -> Experiment | KeptProgra
             address, mirror = Address(recorded, "run"), folder
     else:
         folder = described(address)
+    overrides = list(overrides)
     check_overrides(folder, overrides)
-    return load_kept(folder, overrides, address=address, mirror=mirror)
+    found = load_kept(folder, overrides, address=address, mirror=mirror)
+    if isinstance(found, KeptProgram):  # it knows which of its arguments are secret
+        return found
+    given = [one for one in overrides if not one.startswith("trainer.resume=")]
+    kept = tuple(kept_override(one, found.document) for one in given)
+    return replace(found, overrides=kept)
 
 
 def local_copy(run: str | os.PathLike[str]) -> tuple[Path, Address | None]:

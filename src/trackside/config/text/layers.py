@@ -35,6 +35,7 @@ from trackside.config.text.secrets import (
     secrets_by_name,
 )
 from trackside.errors import did_you_mean
+from trackside.secret import as_written
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,23 @@ def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     arguments = list(arguments)
     files = [argument for argument in arguments if not is_override(argument)]
     return files, [argument for argument in arguments if is_override(argument)]
+
+
+def kept_override(override: str, document: Document) -> str:
+    """An override as it may be kept: what is secret as it was written, or else as `???`.
+
+    Args:
+        override: `key=value` or `~key`.
+        document: The configuration that it is a part of.
+    """
+    key = override.partition("=")[0]
+    keys = tuple(key.split("."))
+    for path in document.secret:
+        names = tuple(map(str, path))
+        inside = names[: len(keys)] == keys or keys[: len(names)] == names
+        if inside and "=" in override and document.interpolation(path) is None:
+            return f"{key}={MISSING}"
+    return as_written(override)
 
 
 def merge(

@@ -6,6 +6,7 @@ finds nothing. A rule that can't be sure says what it saw, and leaves the judgem
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from trackside.callbacks.reporting.report_page.findings import Finding, Severity, remedy_for
@@ -36,17 +37,13 @@ def _unfinished(run: ReportedRun) -> Iterator[Finding]:
         return
     whole = [one for one in run.checkpoints if one.problem is None]
     newest = f"; its newest checkpoint is of step {whole[-1].step:,}" if whole else ""
-    remedy = (
-        f"trackside resume {run.folder}"
-        if whole
-        else "start it again: it was killed before its first checkpoint"
-    )
+    remedy = _resume(run) if whole else "start it again: it was killed before its first checkpoint"
     yield Finding(
         "killed",
         "ended",
         "it was killed, and had no time to say why: SIGKILL, out of memory, a lost machine",
         at + newest,
-        f"{remedy}. `dmesg` or the cluster's log says whether memory ran out",
+        f"{remedy}; `dmesg` or the cluster's log says whether memory ran out",
     )
 
 
@@ -91,10 +88,20 @@ def _ended(run: ReportedRun) -> Iterator[Finding]:
             "ended",
             f"it was interrupted: {run.reason}",
             at,
-            f"trackside resume {run.folder}",
+            _resume(run),
         )
     elif run.status == Status.STOPPED:
         yield Finding("stopped", "ended", f"it was stopped: {run.reason}", at)
+
+
+def _resume(run: ReportedRun) -> str:
+    """The command that goes on, with what the last session was given: no file keeps it."""
+    given = run.sessions[-1].overrides if run.sessions else ()
+    return _command("resume", str(run.folder), *given)
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["trackside", *words])
 
 
 def _checkpoints(run: ReportedRun) -> Iterator[Finding]:
@@ -106,7 +113,8 @@ def _checkpoints(run: ReportedRun) -> Iterator[Finding]:
             "wrong",
             f"{_names([one.name for one in damaged])} can't be read",
             str(damaged[0].problem),
-            f"`trackside inspect {run.folder}` verifies the others; a resume passes over it",
+            f"`{_command('inspect', str(run.folder))}` verifies the others; "
+            "a resume passes over it",
         )
 
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trackside.callbacks.reporting.report_page.plain_values import count_of, numbers_of, text_of
+from trackside.callbacks.reporting.report_page.plain_values import (
+    count_of,
+    numbers_of,
+    text_of,
+    texts_of,
+)
 from trackside.checkpoint.manifest import parse_folder_name
 from trackside.run_folder.inside import read_inside
 from trackside.run_folder.names import JOURNAL
@@ -34,6 +39,8 @@ class Session:
     """Name of the checkpoint; its path, where it lies elsewhere than in the run's folder."""
     last_heard: str = ""
     """Time of the last line that it wrote."""
+    overrides: tuple[str, ...] = ()
+    """Changes that it alone was given, on top of what the run's folder keeps."""
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds by phase, as it wrote them last."""
 
@@ -87,7 +94,10 @@ def read_journal(folder: Path) -> JournalContent:
 
 def _session(line: Mapping[str, Any], at: str, step: int) -> Session:
     ranks, host = count_of(line.get("ranks"), 1), text_of(line.get("host")) or ""
-    return Session(at, step, ranks=ranks, host=host, resumed_from=text_of(line.get("resumed_from")))
+    resumed_from, overrides = text_of(line.get("resumed_from")), texts_of(line.get("overrides"))
+    return Session(
+        at, step, ranks=ranks, host=host, resumed_from=resumed_from, overrides=tuple(overrides)
+    )
 
 
 def _heard(session: Session, line: Mapping[str, Any], at: str, step: int) -> Session:

@@ -124,8 +124,7 @@ def finish_epoch(training: Training, span: Span) -> None:
     """Evaluate after the training of an epoch, where that is complete, and count the epoch."""
     position, progress = training.position, training.run.progress
     if position.phase != "evaluating":
-        interrupted = training.run.requests.interrupted and not position.ends_epoch
-        if span.ended is not Ended.DATA or interrupted:
+        if span.ended is not Ended.DATA:
             return
         position.phase, position.ends_epoch = "evaluating", False
         if training.schedules.evaluate_after_epochs.crossed(progress):

@@ -32,7 +32,8 @@ CONFINED = {"SaveWeights", "ExportModel", "PlotHistory"}
 
 
 def _holds_a_path(option: Option) -> bool:
-    return option.name in NAMES or "Path" in str(option.hint)
+    is_list = option.name == "command"  # words of a command line, which may be paths
+    return option.name in NAMES or ("Path" in str(option.hint) and not is_list)
 
 
 def _options() -> list[tuple[Any, str]]:

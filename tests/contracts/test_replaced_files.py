@@ -7,6 +7,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "trackside"
 IN_PLACE = {
+    "callbacks/evaluation/prediction_files.py": "adds members to an archive in an open stream",
     "callbacks/reporting/mlflow.py": "writes a new file in a temporary folder of its own",
     "callbacks/saving/export_model.py": "writes to a temporary name, which is then renamed",
     "callbacks/scheduling/host_peak.py": "tells the kernel, by a file of it, to forget a peak",

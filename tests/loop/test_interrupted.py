@@ -84,7 +84,6 @@ def test_it_ends_as_if_it_had_not_been(tmp_path: Path, hook: str, given: str) ->
 
         assert resumed.outcome.step == whole.outcome.step, at
         assert task.weights.equal(weights), at
-        assert points(resumed.history)["val/loss"] == points(whole.history)["val/loss"], at
-        assert len(points(resumed.history)["train/loss"]) >= len(
-            points(whole.history)["train/loss"]
-        )
+        found, expected = points(resumed.history), points(whole.history)
+        assert found["val/loss"] == expected["val/loss"], at
+        assert len(found["train/loss"]) >= len(expected["train/loss"]), at

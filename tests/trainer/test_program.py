@@ -87,7 +87,7 @@ def test_arguments_are_read_as_in_a_file(override: str, seen: object) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("lr", "`lr` is no override"),
+        ("lr", "`lr` can't override"),
         ("lr=fast", "expected: *a number"),
         ("tag=5", "expected: *text"),
         ("widths=[1, 2", "is not closed"),

@@ -39,7 +39,7 @@ def described(thing: object) -> str:
     """`EarlyStopping('val/loss', patience=5)`: options that the constructor took, under their name.
 
     An option is shown when an attribute of its name has another value than the default, the first
-    one by its place; where there is no such attribute, and it is known what was given, that. In the
+    one by its place; without such an attribute, and where it is known what was given, that. In the
     place of a `Secret` one stands `(secret)`.
     """
     kind = type(thing)

@@ -18,7 +18,7 @@ _NOT_OPTIONS = {"last_epoch", "verbose"}
 
 
 def restore_schedulers(schedulers: Mapping[str, Any], states: Mapping[str, Any]) -> None:
-    """Give schedulers their states, and tell what differs from what they are built with.
+    """Give schedulers their states, and warn of options that differ from those they are built with.
 
     A scheduler's state holds its options (`T_max`, say) beside what changes as it goes: those that
     were saved hold, with a warning. One without a state starts fresh, with a warning.

@@ -153,7 +153,7 @@ def _changed(
             resume = _value(name, text, str | int | None)
         elif not equals:
             raise ConfigurationError(
-                f"`{override}` is no override of a run that a function made",
+                f"`{override}` can't override a run that a function made",
                 expected="name=value, for an argument of the function",
                 remedy=f"{override}=..." if override in known else None,
             )

@@ -75,7 +75,8 @@ class EMA(PeriodicCallback):
         models: Sequence[str] | None = None,
     ) -> None:
         super().__init__(every)
-        self.decays = tuple(decay) if isinstance(decay, Sequence) else (float(decay),)
+        several = (decay,) if isinstance(decay, (int, float)) else decay
+        self.decays = tuple(map(float, several))
         check_decays(self.decays)
         if buffers not in ("average", "copy"):
             raise ConfigurationError(

@@ -107,7 +107,7 @@ class ExportModel(PeriodicCallback):
         every: Schedule | str | None = None,
         *,
         at_end: bool = True,
-        file: str | None = None,
+        file: str | Path | None = None,
         weights: str | None = None,
         model: str | None = None,
         data: str = "train",

@@ -67,7 +67,7 @@ class SaveWeights(PeriodicCallback):
         every: Schedule | str | None = None,
         *,
         at_end: bool = True,
-        file: str = "weights.safetensors",
+        file: str | Path = "weights.safetensors",
         average: str | None = None,
     ) -> None:
         super().__init__(every)

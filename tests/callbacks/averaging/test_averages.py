@@ -145,3 +145,17 @@ def test_a_fingerprint_changes_with_the_last_bit_of_a_weight(dtype: torch.dtype)
     after = fingerprint([weights, weights[:1]])
 
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128]
+)
+def test_a_fingerprint_sees_the_last_bit_of_any_kind_of_number(dtype: torch.dtype) -> None:
+    tensor = torch.ones(3, 2, dtype=dtype)
+    before = fingerprint([tensor.T])
+    real = torch.view_as_real(tensor) if dtype.is_complex else tensor
+    assert fingerprint([tensor.clone().T]) == before
+
+    real.view(-1)[0] += torch.finfo(dtype).eps
+
+    assert fingerprint([tensor.T]) != before

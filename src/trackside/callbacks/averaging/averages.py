@@ -77,7 +77,8 @@ def fingerprint(tensors: Sequence[Tensor]) -> list[int]:
 
     A sum in whole numbers: copies of the weights to compare with would take as much memory as they.
     """
-    parts = local_parts(tensors)
+    found = local_parts(tensors)
+    parts = [torch.view_as_real(part) if part.is_complex() else part for part in found]
     sums = [part.view(_BITS[part.element_size()]).sum(dtype=torch.int64) for part in parts]
     return [int(one) for one in sums]
 

@@ -86,7 +86,7 @@ def test_an_evaluation_within_an_epoch_has_a_row(plain: io.StringIO) -> None:
     trainer.fit(task.train, task.validation, steps=4, evaluate_every="2 steps")
 
     rows = [line.split()[:2] for line in plain.getvalue().splitlines() if "epoch" not in line]
-    assert rows == [["1...", "2"], ["1", "3"], ["2...", "4"], ["2...", "4"]]
+    assert rows == [["1...", "2"], ["1", "3"], ["2...", "4"]]
 
 
 def test_a_row_looks_at_the_best_so_far_and_not_at_all_records(
@@ -115,3 +115,12 @@ def test_an_evaluation_at_the_last_step_of_an_epoch_has_the_row_of_the_epoch(
 
     rows = [line.split()[:2] for line in plain.getvalue().splitlines() if "epoch" not in line]
     assert rows == [["1...", "1"], ["1", "2"], ["2...", "3"], ["2", "4"]]
+
+
+def test_an_evaluation_at_the_last_step_of_a_run_has_one_row(plain: io.StringIO) -> None:
+    task = tiny_regression(samples=8)
+    trainer = task.trainer(callbacks=[EpochTable()])
+    trainer.fit(task.train, task.validation, steps=3, evaluate_every="1 step")
+
+    rows = [line.split()[:2] for line in plain.getvalue().splitlines() if "epoch" not in line]
+    assert rows == [["1...", "1"], ["1", "2"], ["2...", "3"]]

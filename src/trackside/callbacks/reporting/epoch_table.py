@@ -76,8 +76,10 @@ class EpochTable(RankZeroCallback):
         if evaluation.sanity:
             return
         self._unprinted.update(evaluation.metrics)
-        ends_epoch = run.progress.epoch_steps_completed == run.limit.epoch_steps
-        if self._within_epoch and not ends_epoch:  # else the row of the epoch comes next
+        progress, limit = run.progress, run.limit
+        is_last = progress.steps_completed == limit.steps
+        is_last |= progress.epoch_steps_completed == limit.epoch_steps
+        if self._within_epoch and not is_last:  # else the row of the epoch comes next
             self._print(run, f"{run.progress.epochs_completed + 1}...", evaluation.metrics)
 
     def on_epoch_end(self, run: Run, metrics: dict[str, float]) -> None:

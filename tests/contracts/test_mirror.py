@@ -157,7 +157,6 @@ TESTED_IN = {
     "testing/rules.py": "testing/test_contract.py",
     "testing/simulated_world.py": "testing/test_contract.py",
     "trainer/chosen_class.py": "dialects/test_lightning_modules.py",
-    "trainer/current_model.py": "distributed/test_past_the_model.py",
     "trainer/defaults.py": "callbacks/test_default_set.py",
     "trainer/settings.py": "loop/test_fit.py",
     "trainer/trainer.py": "loop/test_fit.py",

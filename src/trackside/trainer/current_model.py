@@ -24,7 +24,7 @@ class CurrentModel:
     """`self.model` in a trainer: in a run, its model; with several, the one that `run.model` is.
 
     So a step may call `self.model`, also where a function has made it. Outside of a run it is what
-    was given.
+    was given; another one that is given takes the place of the models of earlier runs.
     """
 
     def __get__(self, trainer: HasRun | None, kind: type | None = None) -> Any:
@@ -34,7 +34,10 @@ class CurrentModel:
         return run.model if run is not None and hasattr(run, "models") else vars(trainer)["model"]
 
     def __set__(self, trainer: HasRun, given: Given) -> None:
-        vars(trainer)["model"] = given
+        own = vars(trainer)
+        if own.get("model") is not given:
+            own["_models"] = None
+        own["model"] = given
 
 
 def given(trainer: object) -> Any:

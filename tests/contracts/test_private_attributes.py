@@ -33,6 +33,7 @@ EXCEPTIONS = {
     ("distributed/materialize.py", "_buffers"): "torch's Module: likewise",
     ("distributed/materialize.py", "_modules"): "torch's Module: likewise",
     ("loop/compiled.py", "_opt_called"): "torch's schedulers look there whether a step was made",
+    ("step/scheduler_state.py", "_opt_called"): "likewise",
     (
         "models/compilation.py",
         "_compiled_call_impl",

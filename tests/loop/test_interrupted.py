@@ -62,8 +62,6 @@ def points(history: History) -> dict[str, list[tuple[float, float]]]:
     return {name: found for name, found in named.items() if not name.startswith("train_recent")}
 
 
-# torch warns of a scheduler that moves first: the steps before it were those of another process.
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
 @pytest.mark.parametrize("given", FIT)
 @pytest.mark.parametrize("hook", ["on_step_end", "on_train_epoch_end", "on_evaluation_end"])
 def test_it_ends_as_if_it_had_not_been(tmp_path: Path, hook: str, given: str) -> None:

@@ -97,6 +97,8 @@ def set_by_schedulers(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 def put_back(optimizer: Optimizer, built: Sequence[Mapping[str, Any]]) -> None:
     """Give a scheduler that the checkpoint doesn't have its rates back, so that it starts fresh."""
+    # Steps were made, in another process: torch warns of schedulers that move before the first one.
+    optimizer._opt_called = True  # type: ignore[attr-defined]
     for group, own in zip(optimizer.param_groups, built, strict=False):
         if "initial_lr" in own and "initial_lr" not in group:
             group.update(own)

@@ -35,6 +35,7 @@ from trackside.step.metrics import Metric, MetricLog
 from trackside.step.optimization import build_optimizers, build_schedulings
 from trackside.step.precision import Precision
 from trackside.trainer import batch_limits, declared, own_modules
+from trackside.trainer.current_model import take_other
 from trackside.trainer.frozen import Frozen
 from trackside.trainer.guarding import GuardKind, guard_of
 from trackside.trainer.remote_folder import local_directory
@@ -98,7 +99,7 @@ def assemble(
         randomness.seed_everything(trainer.seed)
     loss = trainer.loss.to(run.device) if isinstance(trainer.loss, nn.Module) else None
     events.fire(Callback.on_configure_start)
-    made = models is None or training
+    made = take_other(trainer) or models is None or training
     run.models = models_by_name(trainer.configure_model(run)) if made else dict(models or {})
     check_own_steps(trainer, run.models)
     declared.join(trainer, run)

@@ -34,10 +34,9 @@ class CurrentModel:
         return run.model if run is not None and hasattr(run, "models") else vars(trainer)["model"]
 
     def __set__(self, trainer: HasRun, given: Given) -> None:
-        own = vars(trainer)
-        if own.get("model") is not given:
-            own["_models"] = None
-        own["model"] = given
+        if vars(trainer).get("model") is not given:
+            vars(trainer)["is_other_model"] = True
+        vars(trainer)["model"] = given
 
 
 def given(trainer: object) -> Any:
@@ -46,3 +45,8 @@ def given(trainer: object) -> Any:
     Something else, which no model is, where a class has an attribute `model` of another kind.
     """
     return vars(trainer).get("model", getattr(type(trainer), "model", None))
+
+
+def take_other(trainer: object) -> bool:
+    """Whether another model was given since this was asked last."""
+    return bool(vars(trainer).pop("is_other_model", False))

@@ -7,7 +7,6 @@ the epoch's end, at the end of an evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -244,9 +243,11 @@ class Metric(Protocol):
 
 
 def _number(name: str, value: Any) -> float:
-    with suppress(TypeError, ValueError):
+    try:
         if not isinstance(value, str):  # Python takes "0.5" for a number
             return float(value)
+    except (TypeError, ValueError):
+        pass  # refused as a text is
     raise UsageError(
         f"what is logged as {name!r} isn't a number",
         expected="a number, or a tensor of one element",

@@ -14,16 +14,6 @@ from trackside.errors import printable
 MOST_PLACES = 5
 MOST_NOTES = 3
 LONGEST_NOTE = 300
-_PACKAGES = tuple(
-    folder + os.sep
-    for folder in (
-        str(Path(__file__).parents[2]),
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-        sysconfig.get_paths()["stdlib"],
-    )
-)
-"""Folders of code that isn't the user's."""
 
 
 def places_of(error: BaseException) -> list[str]:
@@ -33,9 +23,10 @@ def places_of(error: BaseException) -> list[str]:
     which the process works are named from there.
     """
     found = []
+    packages = _packages()
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
-        if not file.startswith((*_PACKAGES, "<frozen")):
+        if not file.startswith((*packages, "<frozen")):
             found.append(f"{_named(file)}:{line} in {frame.f_code.co_name}")
     return [printable(place) for place in found[: -MOST_PLACES - 1 : -1]]
 
@@ -45,6 +36,13 @@ def notes_of(error: BaseException) -> list[str]:
     notes: Sequence[object] = getattr(error, "__notes__", ())
     lines = [note.partition("\n")[0] for note in notes if isinstance(note, str)]
     return [printable(line[:LONGEST_NOTE]) for line in lines[:MOST_NOTES]]
+
+
+def _packages() -> list[str]:
+    """Folders of code that isn't the user's."""
+    python = sysconfig.get_paths()["stdlib"]
+    installed = [*site.getsitepackages(), site.getusersitepackages(), python]
+    return [folder + os.sep for folder in (str(Path(__file__).parents[2]), *installed)]
 
 
 def _named(file: str) -> str:

@@ -77,6 +77,17 @@ def test_beside_the_loops_own_evaluation_of_that_name_each_step_is_evaluated_onc
         assert found == sorted(set(found) & set(steps))
 
 
+def test_within_a_share_of_the_time_it_goes_on_after_a_step_that_the_loop_has_evaluated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time_share.TimeShare, "fits", lambda self, seconds: True)
+    task = tiny_regression(samples=8)
+    trainer = task.trainer(callbacks=[Evaluate("val", "1 epoch", time_percent=50.0)])
+    result = trainer.fit(task.train, task.validation, epochs=4, evaluate_every="4 steps")
+
+    assert [step for step, _ in result.history.points("val/loss")] == [2, 4, 6, 8]
+
+
 def test_a_patience_counts_an_evaluation_that_two_ask_for_once() -> None:
     task = tiny_regression(samples=8)
     stopping = EarlyStopping("val/loss", patience=2, min_delta=100.0)
